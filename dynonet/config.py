@@ -1,0 +1,345 @@
+"""What one run is: frozen, validated config sections, dotted overrides, canonical JSON and the content id.
+
+A run is named by a hash of everything that can change its numbers (`run_id`), so two people who ask for the
+same training ask for the same run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from dynonet.errors import ConfigError, nearest, unknown
+from dynonet.parts import SIGNALS
+
+# Part of every content id: raise it when a change to the code changes what a run computes.
+RESULTS_VERSION = 1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SyntheticConfig(_Section):
+    """A seeded series like ETT (see dynonet.synthetic); each strength 0 leaves that structure out."""
+
+    rows: int = Field(4000, ge=64)  # hours
+    seed: int = Field(0, ge=0)
+    noise: float = Field(0.3, ge=0)  # deviation of the observation noise
+    level_shifts: float = Field(0.0, ge=0)  # size of sudden shifts of a channel's level
+    cross_channel: float = Field(0.0, ge=0)  # weight of another channel's value some hours ago
+    regimes: float = Field(0.0, ge=0)  # how far a hidden regime changes a channel's dynamics
+    noise_channels: int = Field(0, ge=0, le=6)  # how many channels, from the last, are noise alone
+
+
+class DataConfig(_Section):
+    dataset: Literal["synthetic", "ETTh1", "ETTh2", "ETTm1", "ETTm2", "csv"] = "synthetic"
+    path: str | None = None  # csv: the file
+    date_column: str = "date"  # csv: every other column is a channel
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # csv: fractions of rows for train, validation, test
+    seq_len: int = Field(336, ge=2)  # S, steps the network reads
+    pred_len: int = Field(96, ge=1)  # H, steps it forecasts
+    # Which rows the controller learns from: `meta` is the last part of the training rows, apart from the
+    # validation rows that pick epochs and hyperparameters; `validation` is what the published code does.
+    controller_rows: Literal["meta", "validation"] = "meta"
+    worker_rows: Literal["before_meta", "train"] = "before_meta"
+    meta_fraction: float = Field(0.2, gt=0, lt=1)  # share of the training rows that are meta rows
+    joint_rows: Literal["worker", "worker_and_meta"] = "worker"  # mode joint: what it learns from
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DataConfig":
+        if (self.dataset == "csv") != (self.path is not None):
+            raise ValueError("path is given if and only if dataset is 'csv'")
+        if min(self.split) <= 0 or sum(self.split) > 1 + 1e-9:
+            raise ValueError(f"split must be three positive fractions that sum to at most 1, got {self.split}")
+        return self
+
+
+class ModelConfig(_Section):
+    control_hidden: int = Field(64, ge=1)  # K
+    worker_hidden: int = Field(8, ge=1)  # D
+    num_layers: int = Field(1, ge=1)  # L, GRU layers of each worker
+    worker_seq_len: int = Field(96, ge=1)  # W, last steps of the residual that each worker reads
+    moving_average: int = Field(25, ge=1)  # kernel of the decomposition, odd
+    dropout: float = Field(0.1, ge=0, lt=1)  # of the channel mixer; the workers' rate is a signal
+    # Switches, one per part. What each `False` means stands in dynonet.parts.OFF.
+    revin: bool = True
+    film: bool = True
+    decomposition: bool = True
+    trend: bool = True
+    workers: bool = True
+    mixer: bool = True
+    context: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelConfig":
+        if self.moving_average % 2 == 0:
+            raise ValueError(f"moving_average must be odd, got {self.moving_average}")
+        if not (self.trend or self.workers):
+            raise ValueError("trend and workers are both off, so nothing forecasts; switch one of them on")
+        return self
+
+
+def _signal(name: str) -> Any:
+    """The type of one signal: 'adaptive', or held at a number; 'off' (which YAML reads as False) is neutral."""
+
+    def read(value: Any) -> Any:
+        if value is False or value == "off":
+            return SIGNALS[name].neutral
+        if value is True or value == "on":
+            return "adaptive"
+        if value == "adaptive":
+            return value
+        low, high = SIGNALS[name].held
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not low <= number <= high:
+            hint = nearest(str(value), ["adaptive", "off"])
+            raise ValueError(f"allowed: 'adaptive', 'off', or a number from {low:g} to {high:g}{hint}")
+        return number
+
+    return Annotated[Literal["adaptive"] | float, BeforeValidator(read)]
+
+
+class SignalsConfig(_Section):
+    """Each signal comes from the controller ('adaptive') or is held at a number ('off' is its neutral number)."""
+
+    lr_scale: _signal("lr_scale") = "adaptive"  # type: ignore[valid-type]  # weighs a worker's loss
+    wd_scale: _signal("wd_scale") = "adaptive"  # type: ignore[valid-type]  # weighs a worker's L2 term
+    dropout_rate: _signal("dropout_rate") = "adaptive"  # type: ignore[valid-type]
+    grad_clip: _signal("grad_clip") = "adaptive"  # type: ignore[valid-type]  # largest gradient norm of a worker
+    freeze_prob: _signal("freeze_prob") = "adaptive"  # type: ignore[valid-type]  # chance to skip a worker's update
+    gate_masks: _signal("gate_masks") = "adaptive"  # type: ignore[valid-type]  # scales a worker's projected input
+    loss_weight: _signal("loss_weight") = "adaptive"  # type: ignore[valid-type]
+    input_noise: _signal("input_noise") = "adaptive"  # type: ignore[valid-type]  # added to the window in training
+
+
+class TrainingConfig(_Section):
+    protocol: Literal["clean", "published", "custom"] = "clean"  # sets the fields of PROTOCOLS together
+    mode: Literal["alternating", "joint"] = "alternating"  # joint: bi-level off
+    seed: int = Field(12345, ge=0, lt=2**63)
+    batch_size: int = Field(512, ge=1)  # windows
+    lr: float = Field(2e-3, gt=0)  # of the workers, trend and mixer
+    weight_decay: float = Field(1e-4, ge=0)
+    controller_lr_ratio: float = Field(0.05, ge=0)  # controller's learning rate / lr
+    controller_wd_ratio: float = Field(10.0, ge=0)  # controller's weight decay / weight_decay
+    max_epochs: int = Field(100, ge=1)
+    patience: int = Field(20, ge=1)  # epochs without a new best validation MSE
+    stopping: Literal["patience", "published"] = "patience"  # published: min(patience, 5), its hidden rule
+    schedule: Literal["cosine", "constant"] = "cosine"  # of lr, over max_epochs; the controller's is constant
+    train_revin: bool = True  # the published affine pair is in no optimiser
+    controller_order: Literal["shuffled", "in_order"] = "shuffled"  # of the controller's windows, each epoch
+
+
+# A protocol only names settings that are each their own.
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "clean": {
+        "data.controller_rows": "meta", "data.worker_rows": "before_meta",
+        "training.controller_order": "shuffled", "training.schedule": "cosine",
+        "training.train_revin": True, "training.stopping": "patience",
+    },
+    "published": {
+        "data.controller_rows": "validation", "data.worker_rows": "train",
+        "training.controller_order": "in_order", "training.schedule": "constant",
+        "training.train_revin": False, "training.stopping": "published",
+    },
+}  # fmt: skip
+
+
+class Config(_Section):
+    """One run. Build it with `Config.create`, which knows presets, protocols and dotted overrides."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    signals: SignalsConfig = SignalsConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def create(
+        cls, settings: Mapping[str, Any] | None = None, *, preset: str | None = None, overrides: Iterable[str] = ()
+    ) -> "Config":
+        """A config from, weakest first: defaults, a protocol, a preset, settings, overrides.
+
+        Args:
+            settings: nested sections or dotted keys, `{"model": {"film": False}}` or `{"model.film": False}`.
+            preset: a name in dynonet.presets.PRESETS.
+            overrides: `section.key=value` strings; the value is read as YAML.
+        Raises:
+            ConfigError: an unknown key or preset, or a value that is not allowed; names the nearest valid one.
+        """
+        flat: dict[str, Any] = {}
+        if preset is not None:
+            from dynonet.presets import PRESETS
+
+            if preset not in PRESETS:
+                raise unknown("preset", preset, PRESETS)
+            flat.update(PRESETS[preset])
+        flat.update(dotted(settings or {}))
+        flat.update(parse_overrides(overrides))
+        for key in flat:
+            check_key(key)
+        protocol = flat.get("training.protocol", "clean")
+        flat = {**PROTOCOLS.get(protocol, {}), **flat}
+        nested: dict[str, Any] = {}
+        for key, value in flat.items():
+            *sections, name = key.split(".")
+            node = nested
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[name] = value
+        try:
+            config = cls.model_validate(nested)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+        return config._with_protocol_named()
+
+    def _with_protocol_named(self) -> "Config":
+        """The protocol's name says what the settings are, whatever was asked for."""
+        mine = self.flat()
+        named = next((n for n, s in PROTOCOLS.items() if all(mine[k] == v for k, v in s.items())), "custom")
+        if named == self.training.protocol:
+            return self
+        return self.model_copy(update={"training": self.training.model_copy(update={"protocol": named})})
+
+    def override(self, settings: Mapping[str, Any] | Iterable[str]) -> "Config":
+        """This config with dotted settings (a mapping, or `key=value` strings) replaced, validated anew.
+
+        A new `training.protocol` sets its bundle again; otherwise the bundle's settings stay as they are.
+        """
+        changes = dotted(settings) if isinstance(settings, Mapping) else parse_overrides(settings)
+        base = self.flat()
+        asked = changes.get("training.protocol")
+        if asked is not None and asked != "custom":
+            for key in PROTOCOLS["clean"]:
+                base.pop(key)
+        return Config.create({**base, **changes})
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted key, in the order of the sections."""
+        return dotted(self.model_dump())
+
+    def canonical(self) -> dict[str, Any]:
+        """The settings that can change the numbers of this run, by dotted key.
+
+        Left out: what the data's checksum already says (path and generator), what the mode or the dataset
+        does not read, and the protocol's name, which only stands for other settings.
+        """
+        flat = self.flat()
+        drop = {"training.protocol", "data.path"}
+        if self.data.dataset != "csv":
+            drop |= {"data.date_column", "data.split"}
+        drop |= {key for key in flat if key.startswith("data.synthetic.")}
+        if self.training.mode != "joint":
+            drop.add("data.joint_rows")
+        return {key: value for key, value in flat.items() if key not in drop}
+
+    def run_id(self, data_sha256: str) -> str:
+        """The content id of this run on that data: 20 hexadecimal digits."""
+        content = {"config": self.canonical(), "data": data_sha256, "results_version": RESULTS_VERSION}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        return cls.create(json.loads(text))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "Config":
+        """Reads a config file. Raises ConfigError if it is missing, no mapping, or holds an unknown key."""
+        return cls.create(read_yaml(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file that holds one mapping. Raises ConfigError, naming the file, where it is something else."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
+    return content
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one mapping with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(dotted(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`section.key=value` strings as a dotted mapping; a value is read as YAML (`off` is False, `8` an int)."""
+    flat: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override '{text}' is not of the form section.key=value")
+        check_key(key)
+        try:
+            flat[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override '{text}': the value is not valid YAML ({error})") from None
+    return flat
+
+
+def _leaves(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            leaves.update(_leaves(field.annotation, f"{prefix}{name}."))
+        else:
+            leaves[prefix + name] = field.annotation
+    return leaves
+
+
+_LEAVES = _leaves(Config)
+KEYS: tuple[str, ...] = tuple(_LEAVES)
+
+
+def check_key(key: str) -> None:
+    """Raises ConfigError, with the nearest name, if `key` is no dotted path of a setting."""
+    if key not in _LEAVES:
+        # A section left out is the likeliest slip: 'worker_hidden' for 'model.worker_hidden'.
+        same_name = [k for k in KEYS if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+        hint = f"; did you mean '{same_name[0]}'?" if same_name else nearest(key, KEYS)
+        raise ConfigError(f"unknown key '{key}'{hint}")
+
+
+def setting_type(key: str) -> type:
+    """The scalar type a setting is recorded with: bool, int, float or str (which also serves unions)."""
+    annotation = _LEAVES[key]
+    return annotation if annotation in (bool, int, float) else str
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if str(part) in _KEY_PARTS)
+        if item["type"] == "literal_error":
+            allowed = [str(value) for value in get_args(_LEAVES.get(key)) if value is not None]
+            detail = "allowed: " + ", ".join(allowed) + nearest(str(item["input"]), allowed)
+        else:
+            detail = item["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(item["input"], (BaseModel, dict)) else f"got {item['input']!r}; "
+        lines.append(f"{key or 'config'}: {got}{detail}")
+    return "\n".join(lines)
+
+
+_KEY_PARTS = {part for key in KEYS for part in key.split(".")}

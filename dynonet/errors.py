@@ -1,0 +1,24 @@
+"""Errors that say what was wrong, what was got, what is allowed and the nearest valid name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. Raised before any compute is spent."""
+
+
+class DataError(ValueError):
+    """A dataset that is missing, damaged or too short for the windows asked of it."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest allowed name, or an empty string if none is close."""
+    close = get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str], error: type[ValueError] = ConfigError) -> ValueError:
+    """The error for a name that is not among `allowed` (returned, so that the caller raises it)."""
+    names = sorted(allowed)
+    return error(f"unknown {kind} '{name}'{nearest(name, names) or '; allowed: ' + ', '.join(names)}")

@@ -1,0 +1,67 @@
+"""AdamW on flat blocks with the model axis: step counts, moments, decay and skipping are per model and group.
+
+Formula: Loshchilov & Hutter, "Decoupled weight decay regularization" (ICLR 2019), in torch's order of operations.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+
+@dataclass
+class Moments:
+    """What AdamW remembers of one block."""
+
+    mean: Tensor  # as the block
+    square: Tensor  # as the block
+    steps: Tensor  # (N, G) int64, updates made of each group
+
+    @classmethod
+    def zeros(cls, flat: Tensor, groups: int) -> "Moments":
+        steps = torch.zeros(flat.shape[0], groups, dtype=torch.int64, device=flat.device)
+        return cls(torch.zeros_like(flat), torch.zeros_like(flat), steps)
+
+    def models(self, index: slice | Tensor) -> "Moments":
+        return Moments(self.mean[index], self.square[index], self.steps[index])
+
+
+def spread(per_group: Tensor, group_index: Tensor | None) -> Tensor:
+    """(N, G) numbers laid over a block's elements: by index, or (workers, G = channels) along the last axis."""
+    return per_group[..., None] if group_index is None else per_group[:, group_index]
+
+
+def adamw_(
+    flat: Tensor,
+    grad: Tensor,
+    moments: Moments,
+    active: Tensor,
+    lr: Tensor,
+    weight_decay: Tensor,
+    group_index: Tensor | None,
+) -> None:
+    """One AdamW step in place.
+
+    Args:
+        flat, grad: a block, (N, P) or (N, C, P), and its gradient.
+        active: (N, G) bool; a group that is not active keeps parameters, moments and step count as they are.
+        lr, weight_decay: (N, G).
+        group_index: (P,) the group of each element; None for the workers, whose groups are the channels.
+    """
+    moments.steps += active
+    steps = moments.steps.clamp_min(1).double()
+    correction1 = (1 - BETA1**steps).to(flat.dtype)
+    correction2 = (1 - BETA2**steps).sqrt().to(flat.dtype)
+
+    mean = torch.lerp(moments.mean, grad, 1 - BETA1)
+    square = BETA2 * moments.square + (1 - BETA2) * grad * grad
+    denominator = square.sqrt() / spread(correction2, group_index) + EPS
+    decayed = flat * spread(1 - lr * weight_decay, group_index)
+    updated = decayed - spread(lr / correction1, group_index) * mean / denominator
+
+    on = spread(active, group_index)
+    torch.where(on, updated, flat, out=flat)
+    torch.where(on, mean, moments.mean, out=moments.mean)
+    torch.where(on, square, moments.square, out=moments.square)

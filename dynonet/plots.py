@@ -1,0 +1,89 @@
+"""Figures of one trained run: forecasts, training curves, and the controller's signals over test windows."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 (the backend is chosen first)
+
+from dynonet.data import Series, window_starts  # noqa: E402
+from dynonet.model import DynoNetStack  # noqa: E402
+from dynonet.parameters import Layout, Parameters  # noqa: E402
+from dynonet.parts import SIGNALS  # noqa: E402
+from dynonet.trainer import Run  # noqa: E402
+from dynonet.windows import Windows  # noqa: E402
+
+SHOWN_WINDOWS = 256  # evenly over the test split, for the heatmaps
+
+
+def write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
+    """Writes forecast.png, curves.png and signals.png for the run's best weights."""
+    assert run.weights is not None, "a run without weights has nothing to draw"
+    layout = Layout.of(run.config, series.num_channels)
+    params = Parameters.from_named(layout, [run.weights]).to(device=device)
+    dtype = params.shared.dtype
+    windows = Windows(series.scaled, layout.seq_len, layout.pred_len, device, dtype)
+    net = DynoNetStack([run.config], layout.channels, device, dtype)
+    starts = window_starts(series, run.config.data, "test")
+    shown = starts[np.unique(np.linspace(0, len(starts) - 1, SHOWN_WINDOWS).astype(int))]
+    window, target = windows.gather(torch.as_tensor(shown, device=device)[None])
+    with torch.no_grad():
+        forecast, signals = net.forward(params, window)
+    middle = len(shown) // 2
+    paths = [folder / name for name in ("forecast.png", "curves.png", "signals.png")]
+    _forecast(window[0, ..., middle], target[0, ..., middle], forecast[0, ..., middle], series, paths[0])
+    _curves(run, paths[1])
+    values = {name: getattr(signals, name)[0].cpu().numpy() for name in SIGNALS}
+    _signals(values, series.channels, paths[2])
+    return paths
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _forecast(window: torch.Tensor, target: torch.Tensor, forecast: torch.Tensor, series: Series, path: Path) -> None:
+    channels, horizon = target.shape
+    shown = min(2 * horizon, len(window))
+    figure, axes = plt.subplots(channels, 1, figsize=(9, 1.6 * channels + 0.6), sharex=True, layout="constrained", squeeze=False)
+    past, ahead = np.arange(-shown, 0), np.arange(horizon)
+    for i, axis in enumerate(axes[:, 0]):
+        axis.plot(past, window[-shown:, i].cpu(), color="0.6", label="read")
+        axis.plot(ahead, target[i].cpu(), color="black", label="true")
+        axis.plot(ahead, forecast[i].cpu(), color="tab:blue", label="forecast")
+        axis.set_ylabel(series.channels[i])
+    axes[0, 0].legend(ncols=3, loc="upper left", fontsize="small")
+    axes[-1, 0].set_xlabel("steps from the forecast's start")
+    figure.suptitle(f"{series.name}: one test window, z-scored")
+    _save(figure, path)
+
+
+def _curves(run: Run, path: Path) -> None:
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name in ("train_loss", "controller_loss", "val_mse"):
+        points = [(row["epoch"], row[name]) for row in run.history if name in row]
+        axis.plot(*zip(*points, strict=True), marker=".", label=name)
+    if run.best_epoch is not None:
+        axis.axvline(run.best_epoch, color="0.7", linestyle="--", label=f"best epoch {run.best_epoch}")
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("loss (z-scored)")
+    axis.legend()
+    _save(figure, path)
+
+
+def _signals(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Path) -> None:
+    """One heatmap per signal, channels by test windows; the gate's rows are channel by hidden unit."""
+    figure, axes = plt.subplots(len(values), 1, figsize=(9, 1.7 * len(values) + 2), sharex=True, layout="constrained")
+    for axis, (name, value) in zip(axes, values.items(), strict=True):
+        rows = value.reshape(-1, value.shape[-1])
+        image = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap="viridis")
+        step = len(rows) // len(channels)
+        axis.set_yticks([step * i + (step - 1) / 2 for i in range(len(channels))], channels, fontsize=6)
+        axis.set_title(f"{name}  ({rows.min():.3g} to {rows.max():.3g})", fontsize=9, loc="left")
+        figure.colorbar(image, ax=axis, pad=0.01)
+    axes[-1].set_xlabel("test windows, in time")
+    _save(figure, path)

@@ -1,0 +1,203 @@
+"""`python -m dynonet.train`: trains one run, or a stack of one run per seed, and reads test at the end.
+
+Writes to --out: checkpoint.pt (the same command goes on from it), and for each seed a folder with config.yaml,
+history.csv, metrics.json, best.pt (a published checkpoint) and, with --plots, figures.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dynonet.baseline import fit_linear
+from dynonet.comparison import published_results
+from dynonet.config import Config
+from dynonet.data import load_series
+from dynonet.device import pick_device, use_threads
+from dynonet.errors import ConfigError, DataError
+from dynonet.parameters import Parameters
+from dynonet.presets import PRESETS
+from dynonet.published import save_published
+from dynonet.trainer import Run, StackTrainer, evaluate_weights
+
+# The published flags and the settings they stand for.
+FLAGS = {
+    "seq_len": "data.seq_len", "pred_len": "data.pred_len", "batch_size": "training.batch_size",
+    "lr": "training.lr", "weight_decay": "training.weight_decay", "control_hidden": "model.control_hidden",
+    "worker_hidden": "model.worker_hidden", "num_layers": "model.num_layers", "dropout": "model.dropout",
+    "max_epochs": "training.max_epochs", "patience": "training.patience", "seed": "training.seed",
+}  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(prog="python -m dynonet.train", description=(__doc__ or "").split("\n")[0])
+    result.add_argument("overrides", nargs="*", metavar="section.key=value", help="dotted settings; they win")
+    result.add_argument("--preset", help=f"published settings: {', '.join(PRESETS)}")
+    result.add_argument("--config", help="a YAML file of settings, such as a search's best.yaml")
+    result.add_argument("--seeds", help="comma-separated: one model each, trained as one stack")
+    result.add_argument("--out", help="folder of the results (default: results/train/<run>)")
+    result.add_argument("--plots", action="store_true", help="forecast, training curves, signals over test windows")
+    result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    result.add_argument("--threads", type=int, default=1, help="CPU threads")
+    result.add_argument("--no-test", action="store_true", help="do not read the test split")
+    for flag, key in FLAGS.items():
+        result.add_argument(f"--{flag}", f"--{flag.replace('_', '-')}", dest=flag, help=f"= {key}")
+    return result
+
+
+def configs_of(args: argparse.Namespace) -> list[Config]:
+    """The configs that the arguments ask for, one per seed. Raises ConfigError."""
+    config = Config.create(preset=args.preset)
+    if args.config:
+        config = Config.from_yaml(args.config)
+        if args.preset:
+            raise ConfigError("--preset and --config each give all settings; take one of them")
+    flags = [f"{key}={getattr(args, flag)}" for flag, key in FLAGS.items() if getattr(args, flag) is not None]
+    config = config.override([*flags, *args.overrides])
+    if args.seeds is None:
+        return [config]
+    try:
+        seeds = [int(seed) for seed in args.seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds takes numbers separated by commas, got '{args.seeds}'") from None
+    if len(set(seeds)) != len(seeds):
+        raise ConfigError(f"--seeds names a seed twice: {args.seeds}")
+    return [config.override({"training.seed": seed}) for seed in seeds]
+
+
+def save_checkpoint(trainer: StackTrainer, path: Path) -> None:
+    """Writes the checkpoint so that a reader finds the old one or the new one, never half of one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        torch.save(trainer.state_dict(), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def train(configs: Sequence[Config], out: Path, device: torch.device, *, progress: bool = True) -> StackTrainer:
+    """Trains a stack with a checkpoint after each epoch, going on from `out` where that holds one of the same runs."""
+    trainer = StackTrainer(configs, device=device)
+    path = out / "checkpoint.pt"
+    if path.exists():
+        try:
+            trainer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except DataError as error:
+            raise ConfigError(f"{path}: {error}\nTake another --out, or delete the folder") from None
+        print(f"going on from {path}, epoch {trainer.epoch}", file=sys.stderr)
+    out.mkdir(parents=True, exist_ok=True)
+    bar = tqdm(
+        total=max(c.training.max_epochs for c in configs), initial=trainer.epoch, unit="epoch",
+        disable=not progress or not sys.stderr.isatty(),
+    )  # fmt: skip
+
+    def after_epoch(trainer: StackTrainer) -> None:
+        save_checkpoint(trainer, path)
+        last = [run.history[-1] for run in trainer.runs if run.epochs == trainer.epoch]
+        best = min((run.best["mse"] for run in trainer.runs if run.best), default=float("nan"))
+        means = {k: statistics.fmean(row.get(k, float("nan")) for row in last) for k in ("train_loss", "val_mse")}
+        text = {"train": f"{means['train_loss']:.4f}", "val": f"{means['val_mse']:.4f}", "best": f"{best:.4f}"}
+        if bar.disable and progress:
+            words = "  ".join(f"{k} {v}" for k, v in text.items())
+            print(f"epoch {trainer.epoch:3d}  {words}  ({len(last)} models)", file=sys.stderr, flush=True)
+        bar.set_postfix(text)
+        bar.update()
+
+    trainer.train(after_epoch)
+    bar.close()
+    return trainer
+
+
+def write_run(trainer: StackTrainer, run: Run, folder: Path, *, read_test: bool) -> dict[str, Any]:
+    """Writes one run's config, history, metrics and best weights. Returns the metrics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(run.config.to_yaml())
+    columns = list(dict.fromkeys(key for row in run.history for key in row))
+    with open(folder / "history.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(run.history)
+    metrics: dict[str, Any] = {
+        "run": run.run, "status": run.status, "seed": run.config.training.seed, "epochs": run.epochs,
+        "best_epoch": run.best_epoch, "parameters": sum(trainer.layout.count().values()),
+        "protocol": run.config.training.protocol, "dataset": trainer.series.name,
+        "data_sha256": trainer.series.sha256, "channels": list(trainer.series.channels),
+        "cpu_seconds": run.cpu_seconds, "validation": run.best or None, "test": None,
+    }  # fmt: skip
+    if run.weights is not None:
+        if read_test:
+            test = evaluate_weights(run.config, run.weights, trainer.series, "test", trainer.device)
+            names = ("mse", "mae", "mse_channels", "mae_channels")
+            metrics["test"] = {name: getattr(test, name)[0].tolist() for name in names}
+        params = Parameters.from_named(trainer.layout, [run.weights])
+        save_published(params, folder / "best.pt", epoch=run.best_epoch, metrics=metrics, config=run.config.to_json())
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    return metrics
+
+
+def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, read_test: bool) -> None:
+    """The table of runs, beside the linear baseline and, where it applies, the published results."""
+    print(f"\n{'':24s}{'status':>10s}{'best epoch':>12s}{'val MSE':>10s}{'test MSE':>10s}{'test MAE':>10s}")
+    for row in metrics:
+        val, test = row["validation"], row["test"]
+        numbers = [f"{val['mse']:.4f}" if val else "-"]
+        numbers += [f"{test[k]:.4f}" if test else "-" for k in ("mse", "mae")]
+        best = row["best_epoch"] if row["best_epoch"] is not None else "-"
+        print(f"{'seed ' + str(row['seed']):24s}{row['status']:>10s}{best:>12}" + "".join(f"{n:>10s}" for n in numbers))
+    done = [row for row in metrics if row["test"]]
+    for name in ("mse", "mae") if len(done) > 1 else ():
+        values = [row["test"][name] for row in done]
+        print(f"test {name.upper()}: {statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f} over {len(done)} seeds")
+    if not read_test:
+        return
+    if done:
+        channels = [statistics.fmean(row["test"]["mse_channels"][i] for row in done) for i in range(trainer.layout.channels)]
+        pairs = zip(trainer.series.channels, channels, strict=True)
+        print("test MSE per channel: " + "  ".join(f"{name} {value:.3f}" for name, value in pairs))
+    data = trainer.runs[0].config.data
+    linear = fit_linear(trainer.series, data)
+    test = linear.evaluate(trainer.series, data, "test")
+    print(f"{'linear baseline':24s}{linear.validation.mse:>32.4f}{test.mse:>10.4f}{test.mae:>10.4f}")
+    for name, (mse, mae, size) in published_results(data).items():
+        print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        configs = configs_of(args)
+        device = pick_device(args.device)
+        use_threads(args.threads)
+        name = configs[0].run_id(load_series(configs[0].data).sha256)
+        out = Path(args.out or Path("results") / "train" / name)
+        trainer = train(configs, out, device)
+    except (ConfigError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on from {out / 'checkpoint.pt'}", file=sys.stderr)
+        return 130
+    read_test = not args.no_test
+    metrics = []
+    for run in trainer.runs:
+        folder = out / f"seed-{run.config.training.seed}"
+        metrics.append(write_run(trainer, run, folder, read_test=read_test))
+        if args.plots and run.weights is not None:
+            from dynonet.plots import write_plots  # matplotlib takes a second to import
+
+            write_plots(run, trainer.series, folder, device)
+    print_results(trainer, metrics, read_test=read_test)
+    print(f"written to {out}")
+    return 0 if any(run.status == "complete" for run in trainer.runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,313 @@
+"""Training a stack: epochs, validation, early stopping per model, checkpoint and resume.
+
+A stack is a list of configs of one shape. A model that stops or diverges leaves it; the others go on.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dynonet.config import Config
+from dynonet.data import Series, load_series, window_starts
+from dynonet.draws import seed_keys
+from dynonet.errors import ConfigError, DataError
+from dynonet.model import Draws, DynoNetStack
+from dynonet.parameters import BLOCKS, Layout, Parameters
+from dynonet.training import STEPS, Batch, Moments, TrainState, mode_groups
+from dynonet.windows import Evaluation, Windows, epoch_batches, evaluate
+
+PUBLISHED_PATIENCE = 5  # the published code's hidden second rule
+COSINE_FLOOR = 0.01  # the cosine schedule ends at this share of lr, as the published (idle) one would
+CHECKPOINT_VERSION = 1
+Status = Literal["running", "complete", "diverged"]
+
+
+def stack_key(config: Config) -> tuple[Any, ...]:
+    """What the models of one stack must share: data, shapes, batches. Configs of equal keys train as one stack."""
+    data = {k: v for k, v in config.flat().items() if k.startswith("data.") and k != "data.joint_rows"}
+    model, training = config.model, config.training
+    sizes = (model.control_hidden, model.worker_hidden, model.num_layers, model.worker_seq_len, model.moving_average)
+    batches = (training.batch_size, training.controller_order, worker_role(config))
+    return (*data.items(), sizes, batches)
+
+
+def worker_role(config: Config) -> str:
+    """Which windows the workers learn from (see dynonet.data.window_starts)."""
+    joint = config.training.mode == "joint" and config.data.joint_rows == "worker_and_meta"
+    return "joint" if joint else "worker"
+
+
+@dataclass
+class Run:
+    """One model of a stack: where it stands, and what is kept of its best epoch."""
+
+    config: Config
+    run: str  # content id
+    status: Status = "running"
+    epochs: int = 0
+    best_epoch: int | None = None
+    best: dict[str, Any] = field(default_factory=dict)  # mse, mae, mse_channels, mae_channels of the best epoch
+    best_criterion: float = math.inf  # what early stopping compares
+    weights: dict[str, Tensor] | None = None  # of the best epoch, by name
+    history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch
+    cpu_seconds: float = 0.0  # this model's share of the stack's
+    gpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def record(self, epoch: int, row: dict[str, float], evaluation: Evaluation, place: int) -> bool:
+        """Takes in one finished epoch; True if it is the best so far. The caller then sets `weights`."""
+        self.epochs = epoch
+        self.history.append({"epoch": epoch, **{k: v for k, v in row.items() if math.isfinite(v)}})
+        if not all(math.isfinite(row[name]) for name in ("train_loss", "controller_loss", "val_mse")):
+            self.status = "diverged"
+            return False
+        published = self.config.training.stopping == "published"
+        criterion = float((evaluation.batch_mean_mse if published else evaluation.mse)[place])
+        better = criterion < self.best_criterion
+        if better:
+            self.best_criterion, self.best_epoch = criterion, epoch
+            names = ("mse", "mae", "mse_channels", "mae_channels")
+            self.best = {name: getattr(evaluation, name)[place].tolist() for name in names}
+        patience = self.config.training.patience
+        if published:
+            patience = min(patience, PUBLISHED_PATIENCE)
+        if epoch - (self.best_epoch or 0) >= patience or epoch >= self.config.training.max_epochs:
+            self.status = "complete"
+        return better
+
+
+class StackTrainer:
+    """Trains configs of one shape side by side.
+
+    Raises:
+        ConfigError: no configs, or configs that cannot share a stack (says where they differ).
+        DataError: the data cannot be had, or a split holds no window.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[Config],
+        series: Series | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        if not configs:
+            raise ConfigError("a stack needs at least one config")
+        for config in configs[1:]:
+            if stack_key(config) != stack_key(configs[0]):
+                differs = [b for a, b in zip(stack_key(configs[0]), stack_key(config), strict=True) if a != b]
+                raise ConfigError(f"configs of different shape cannot share a stack; the second has {differs}")
+        self.series = load_series(configs[0].data) if series is None else series
+        self.device, self.dtype = torch.device(device), dtype
+        self.runs = [Run(c, c.run_id(self.series.sha256)) for c in configs]
+        self.layout = Layout.of(configs[0], self.series.num_channels)
+        # Gradients of a long window underflow early; denormal arithmetic would double the cost of a step.
+        torch.set_flush_denormal(True)
+        self._windows = Windows(self.series.scaled, self.layout.seq_len, self.layout.pred_len, self.device, dtype)
+        data = configs[0].data
+        roles = (worker_role(configs[0]), "controller", "validation")
+        self._worker, self._held_out, self._validation = (
+            torch.as_tensor(window_starts(self.series, data, role).copy(), device=self.device) for role in roles
+        )
+        size = configs[0].training.batch_size
+        self._batch = min(size, len(self._worker))
+        self._held_out_batch = min(size, len(self._held_out))
+        self.steps = len(self._worker) // self._batch
+        self.epoch = 0
+        # Models of one mode stand together; `_active` maps places in the stack to runs.
+        active = sorted(range(len(configs)), key=lambda i: list(STEPS).index(configs[i].training.mode))
+        params = Parameters.initial(self.layout, [configs[i].training.seed for i in active], dtype)
+        self._enter(active, TrainState.initial(params.to(device=self.device)))
+
+    def start_from(self, params: Parameters) -> None:
+        """Replaces the initial weights (such as a published checkpoint's), before the first epoch."""
+        if self.epoch:
+            raise ConfigError("weights can only be replaced before the first epoch")
+        models = params.models(torch.zeros(len(self._active), dtype=torch.long)) if len(params.shared) == 1 else params
+        if (models.layout, len(models.shared)) != (self.layout, len(self._active)):
+            raise ConfigError(f"the weights are of another shape: got {models.layout}, expected {self.layout}")
+        self._enter(self._active, TrainState.initial(models.to(device=self.device, dtype=self.dtype)))
+
+    def _enter(self, active: list[int], state: TrainState) -> None:
+        """Takes `active` as the stack's members: everything that depends on them is built anew."""
+        self._active, self._state = active, state
+        configs = [self.runs[i].config for i in active]
+        seeds = torch.tensor([c.training.seed for c in configs], dtype=torch.int64)
+        self._keys = tuple(word.to(self.device) for word in seed_keys(seeds))
+        self._groups = mode_groups(configs, self.layout, self.device, self.dtype) if configs else []
+        if configs:
+            self._net = DynoNetStack(configs, self.layout.channels, self.device, self.dtype)
+
+    @property
+    def finished(self) -> bool:
+        return not self._active
+
+    @property
+    def running(self) -> list[Run]:
+        return [self.runs[i] for i in self._active]
+
+    def parameters(self) -> Parameters:
+        """The current parameters of the models still in the stack, in the order of `running`."""
+        return self._state.params
+
+    def run_epoch(self) -> None:
+        """Trains every model of the stack for one epoch, validates, and lets the finished ones leave."""
+        if self.finished:
+            return
+        started, cpu = time.perf_counter(), time.process_time()
+        self.epoch += 1
+        losses = self._train_epoch()
+        evaluation = evaluate(self._net, self._state.params, self._windows, self._validation, self._batch_size())
+        rows = self._rows(losses, evaluation)
+        for place, row in enumerate(rows):
+            run = self.runs[self._active[place]]
+            if run.record(self.epoch, row, evaluation, place):
+                run.weights = self._state.params.named(place)
+        self._charge(time.process_time() - cpu, time.perf_counter() - started)
+        keep = [place for place, i in enumerate(self._active) if self.runs[i].status == "running"]
+        if len(keep) < len(self._active):
+            index = torch.tensor(keep, dtype=torch.long, device=self.device)
+            self._enter([self._active[place] for place in keep], self._state.models(index))
+
+    def _batch_size(self) -> int:
+        return self.runs[0].config.training.batch_size
+
+    def _train_epoch(self) -> Tensor:
+        """All steps of one epoch; mean losses of the workers' and the controller's phase, (2, N) float64."""
+        keys = self._keys
+        draws = Draws(keys, self.epoch, 0)
+        batches = epoch_batches(self._worker, draws.stream("worker_batches"), self._batch)
+        held_out = self._held_out_batches(draws)
+        factors = self._schedule()
+        total = torch.zeros(2, len(self._active), dtype=torch.float64, device=self.device)
+        for step in range(self.steps):
+            controller_starts = next(held_out)
+            for place, group in self._groups:
+                draws = Draws((keys[0][place], keys[1][place]), self.epoch, step)
+                worker, controller = STEPS[group.mode](
+                    group,
+                    self._state.models(place),
+                    self._windows.gather(batches[place, step]),
+                    lambda place=place, starts=controller_starts: self._windows.gather(starts[place]),
+                    draws,
+                    factors[step, place],
+                )
+                total[0, place] += worker
+                total[1, place] += controller
+        return total / self.steps
+
+    def _held_out_batches(self, draws: Draws) -> Iterator[Tensor]:
+        """The controller's batches of one epoch, (N, B) each, cycling without end."""
+        models = len(self._active)
+        if self.runs[0].config.training.controller_order == "in_order":
+            while True:
+                for part in self._held_out.split(self._held_out_batch):
+                    yield part.expand(models, -1)
+        cycle = 0
+        while True:
+            shuffled = epoch_batches(
+                self._held_out, draws.stream("controller_batches", cycle), self._held_out_batch
+            )
+            yield from shuffled.unbind(1)
+            cycle += 1
+
+    def _schedule(self) -> Tensor:
+        """(steps, N): each step's share of the learning rate."""
+        columns = []
+        for i in self._active:
+            training = self.runs[i].config.training
+            if training.schedule == "constant":
+                columns.append(torch.ones(self.steps, dtype=torch.float64))
+                continue
+            done = (self.epoch - 1) * self.steps + torch.arange(self.steps, dtype=torch.float64)
+            cosine = (1 + torch.cos(math.pi * done / (training.max_epochs * self.steps))) / 2
+            columns.append(COSINE_FLOOR + (1 - COSINE_FLOOR) * cosine)
+        return torch.stack(columns, dim=1).to(device=self.device, dtype=self.dtype)
+
+    def _rows(self, losses: Tensor, evaluation: Evaluation) -> list[dict[str, float]]:
+        """One row of metrics per model; the only place of an epoch where the host waits for the device."""
+        named = {"train_loss": losses[0], "controller_loss": losses[1], "val_mse": evaluation.mse, "val_mae": evaluation.mae}
+        named |= {f"signal.{name}": mean for name, mean in evaluation.signals.items()}
+        table = torch.stack([t.double() for t in named.values()]).T.tolist()
+        rows = [dict(zip(named, values, strict=True)) for values in table]
+        for row, factor, i in zip(rows, self._schedule()[-1].tolist(), self._active, strict=True):
+            row["lr"] = self.runs[i].config.training.lr * factor
+        return rows
+
+    def _charge(self, cpu: float, wall: float) -> None:
+        for i in self._active:
+            self.runs[i].cpu_seconds += cpu / len(self._active)
+            self.runs[i].wall_seconds += wall
+            if self.device.type == "cuda":
+                self.runs[i].gpu_seconds += wall / len(self._active)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resume needs, as tensors and plain values (so it loads with `weights_only=True`)."""
+        state = self._state
+        return {
+            "version": CHECKPOINT_VERSION,
+            "data_sha256": self.series.sha256,
+            "epoch": self.epoch,
+            "active": list(self._active),
+            "params": {b: flat.cpu() for b, flat in state.params.blocks()},
+            "moments": {
+                b: {"mean": m.mean.cpu(), "square": m.square.cpu(), "steps": m.steps.cpu()}
+                for b, m in state.moments.items()
+            },
+            "runs": [
+                {**{k: v for k, v in vars(run).items() if k != "config"}, "config": run.config.to_json()}
+                for run in self.runs
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where a checkpoint of the same stack stood.
+
+        Raises:
+            DataError: a checkpoint of another version, other data or other configs.
+        """
+        if state.get("version") != CHECKPOINT_VERSION:
+            raise DataError(f"checkpoint version {state.get('version')}; this code reads {CHECKPOINT_VERSION}")
+        saved = [Run(**{**run, "config": Config.from_json(run["config"])}) for run in state["runs"]]
+        if [run.run for run in saved] != [run.run for run in self.runs]:
+            raise DataError(
+                f"the checkpoint is of other runs: got {[r.run for r in saved]}, expected {[r.run for r in self.runs]}"
+            )
+        self.runs, self.epoch = saved, state["epoch"]
+        params = Parameters(self.layout, **{b: state["params"][b] for b in BLOCKS}).to(device=self.device)
+        moments = {b: Moments(**{k: t.to(self.device) for k, t in state["moments"][b].items()}) for b in BLOCKS}
+        self._enter(state["active"], TrainState(params, moments))
+
+    def train(self, on_epoch: Callable[["StackTrainer"], None] | None = None) -> list[Run]:
+        """Trains to the end of every run; `on_epoch` is called after each epoch."""
+        while not self.finished:
+            self.run_epoch()
+            if on_epoch is not None:
+                on_epoch(self)
+        return self.runs
+
+
+def evaluate_weights(
+    config: Config,
+    weights: dict[str, Tensor],
+    series: Series,
+    split: str,
+    device: str | torch.device = "cpu",
+) -> Evaluation:
+    """A trained model (N=1) on every window of `split` ("validation" or "test")."""
+    layout = Layout.of(config, series.num_channels)
+    device = torch.device(device)
+    params = Parameters.from_named(layout, [weights]).to(device=device)
+    dtype = params.shared.dtype
+    windows = Windows(series.scaled, layout.seq_len, layout.pred_len, device, dtype)
+    starts = torch.as_tensor(window_starts(series, config.data, split).copy(), device=device)
+    net = DynoNetStack([config], layout.channels, device, dtype)
+    return evaluate(net, params, windows, starts, config.training.batch_size)
+
+
+__all__ = ["Batch", "Run", "StackTrainer", "evaluate_weights", "stack_key", "worker_role"]

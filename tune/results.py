@@ -1,0 +1,292 @@
+"""The results: append-only Parquet tables of runs, histories, studies and evaluations, on a disk or object store.
+
+    store = Results("results")
+    store.add("runs", [{"run": id, "attempt": 1, "status": "complete", **run_params(config), "val_mse": 0.37}])
+    frame = load("mystudy", out="results")
+
+`python -m tune.results list | show STUDY | export STUDY --csv FILE | compact [STUDY]` is the command.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dynonet.errors import nearest
+from tune.compaction import Part, compact_folder, concat, distinct, encode, file_name, new_name, read_parts, report
+from tune.schema import (
+    DONE,
+    IDENTITY,
+    PARTITIONED,
+    SCHEMAS,
+    TABLES,
+    ResultsError,
+    check_study,
+    check_table,
+    file_schema,
+    run_params,
+    to_table,
+)
+from tune.storage import Storage, StorageError, open_storage
+
+__all__ = ["Results", "ResultsError", "StorageError", "history", "load", "run_params"]
+
+# Files of tables without a study are named by run, so that a few runs are found without opening the others.
+_RUN_FILE = re.compile(r"(.+)-a\d*-[0-9a-f]{16}\.parquet")
+_KEY = re.compile(r"[A-Za-z0-9._-]*")
+
+
+class Results:
+    """The store at a local path or URL; every process may have its own. Pickles as its URL.
+
+    Attributes:
+        storage: where it lies.
+        skipped: {path: what is wrong} of every file passed over so far.
+    """
+
+    def __init__(self, url: str | os.PathLike[str] | Storage, create: bool = True) -> None:
+        self.storage = url if isinstance(url, Storage) else open_storage(url, create)
+        self.skipped: dict[str, str] = {}
+        self._segments: dict[str, Part] = {}  # of `runs`, which is looked up often
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"storage": self.storage, "skipped": {}, "_segments": {}}
+
+    def add(self, table: str, rows: Iterable[Mapping[str, Any]], key: str = "") -> None:
+        """Records rows; on return they are durable, and visible to every reader.
+
+        A column left out is null (`time`: now). One file is written per run and attempt, or per study, and
+        each is there whole or not at all. `key` goes into the file name of a study's rows, for people.
+
+        Raises:
+            ResultsError: rows that don't fit the table; nothing is written.
+            StorageError: a full disk and the like; files before the failing one stay.
+        """
+        if not _KEY.fullmatch(key):
+            raise ResultsError(f"key '{key}': only letters, digits, '.', '_' and '-' are allowed")
+        rows = list(rows)
+        checked = to_table(table, rows)
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            if table in PARTITIONED:
+                name = f"{table}/study={row['study']}/{key}"
+            else:
+                if not _KEY.fullmatch(row["run"]):
+                    raise ResultsError(f"run '{row['run']}': a run's id is a plain word")
+                name = f"{table}/{row['run']}-a{'' if row.get('attempt') is None else int(row['attempt'])}"
+            groups[name].append(index)
+        checked = checked.select([f.name for f in file_schema(table)])
+        for name, indices in groups.items():
+            folder, _, stem = name.rpartition("/")
+            self.storage.put(f"{folder}/{new_name(stem)}", encode(checked.take(indices)))
+
+    def table(self, name: str, study: str | None = None) -> pa.Table:
+        """Every record of a table, once, in its current columns; rows of one study only if asked.
+
+        Runs, histories and evaluations belong to the studies that `members` says. Files that cannot be read
+        are named in a warning and in `skipped`.
+        """
+        check_table(name)
+        if study is not None and name not in PARTITIONED:
+            runs = pc.unique(self.table("members", study)["run"]).to_pylist()
+            return self._of_runs(name, runs)
+        folder = name if study is None else f"{name}/study={check_study(study)}"
+        return self._read(name, folder)
+
+    def runs(self, ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Each run's latest attempt as a row (a done attempt comes before any other); unknown ids are absent."""
+        table = self.table("runs") if ids is None else self._of_runs("runs", ids)
+        latest: dict[str, dict[str, Any]] = {}
+        for row in table.to_pylist():
+            other = latest.get(row["run"])
+            if other is None or _rank(row) > _rank(other):
+                latest[row["run"]] = row
+        return latest
+
+    def done(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Those of the runs that need no more training, with their rows."""
+        return {run: row for run, row in self.runs(ids).items() if row["status"] in DONE}
+
+    def studies(self) -> list[str]:
+        """Names of all studies that have a record."""
+        found = set()
+        for table in PARTITIONED:
+            for path in self.storage.list(table):
+                study = _study_of(path)
+                if study:
+                    found.add(study)
+        return sorted(found)
+
+    def check_known(self, study: str) -> None:
+        """Raises ResultsError, with the nearest name and the list, unless the study has a record."""
+        names = self.studies()
+        if study not in names:
+            listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            there = f"studies in {self.storage.url}: {listed or 'none'}"
+            raise ResultsError(f"unknown study '{study}'{nearest(study, names)}; {there}")
+
+    def put_blob(self, path: str, data: bytes) -> str:
+        """Stores bytes (`weights/<run>.pt`, `checkpoints/<key>/...`) and returns the path, for the run's row."""
+        if path.split("/")[0] in TABLES:
+            raise ResultsError(f"'{path}' lies in the folder of a table")
+        self.storage.put(path, data)
+        return path
+
+    def get_blob(self, path: str) -> bytes:
+        """Raises tune.storage.ObjectMissing if there is no such blob."""
+        return self.storage.get(path)
+
+    def compact(self, study: str | None = None) -> int:
+        """Merges small files into segments; returns how many files were replaced. Safe at any time.
+
+        Of one study: its own tables; runs, histories and evaluations are always compacted as a whole.
+        """
+        if study is not None:
+            self.check_known(study)
+        count = 0
+        for table in TABLES:
+            folders = [table]
+            if table in PARTITIONED:
+                names = self.studies() if study is None else [study]
+                folders = [f"{table}/study={name}" for name in names]
+            count += sum(compact_folder(self.storage, table, folder) for folder in folders)
+        return count
+
+    def _of_runs(self, name: str, ids: Iterable[str]) -> pa.Table:
+        wanted = set(ids)
+
+        def of_these(path: str) -> bool:
+            match = _RUN_FILE.fullmatch(file_name(path))
+            return match is None or match[1] in wanted
+
+        return self._read(name, name, of_these, wanted)
+
+    def _read(self, name: str, folder: str, wanted: Any = lambda path: True, ids: set[str] | None = None) -> pa.Table:
+        cache = self._segments if name == "runs" else None
+        parts, skipped = read_parts(self.storage, name, folder, wanted, cache)
+        tables = []
+        for part, rows, _ in distinct(parts):
+            if name in PARTITIONED:
+                study = _study_of(part.path)
+                if study is None:
+                    skipped[part.path] = f"not in a folder {name}/study=NAME"
+                    continue
+                if "study" not in rows.column_names:
+                    rows = rows.append_column("study", pa.repeat(study, rows.num_rows))
+            if ids is not None:
+                rows = rows.filter(pc.is_in(rows["run"], pa.array(sorted(ids), pa.string())))
+            tables.append(rows)
+        report({path: reason for path, reason in skipped.items() if path not in self.skipped})
+        self.skipped.update(skipped)
+        schema = SCHEMAS[name]
+        if not tables:
+            return schema.empty_table()
+        return _records(name, concat(tables).select(schema.names).cast(schema))
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[bool, int]:
+    return row["status"] in DONE, row["attempt"]
+
+
+def _study_of(path: str) -> str | None:
+    parts = path.split("/")
+    return parts[1].removeprefix("study=") if len(parts) == 3 and parts[1].startswith("study=") else None
+
+
+def _records(name: str, table: pa.Table) -> pa.Table:
+    """The rows in order of time, each record once: of rows with one identity the first to end is kept.
+
+    A done run wins over one that is not, whichever ended first: its result stands.
+    """
+    table = table.combine_chunks()
+    if name == "runs":
+        undone = pc.invert(pc.is_in(table["status"], pa.array(DONE)))
+        order = table.select(["ended"]).append_column("undone", undone)
+        table = table.take(pc.sort_indices(order, [("undone", "ascending"), ("ended", "ascending")]))
+    elif "time" in table.column_names:
+        table = table.take(pc.sort_indices(table["time"]))
+    identity = list(IDENTITY.get(name, ()))
+    if identity:
+        numbered = table.select(identity).append_column("row", pa.array(range(table.num_rows), pa.int64()))
+        firsts = numbered.group_by(identity).aggregate([("row", "min")])["row_min"]
+        if len(firsts) < table.num_rows:
+            table = table.take(firsts.combine_chunks().sort())
+    if name == "runs":
+        table = table.take(pc.sort_indices(table["ended"]))
+    return table
+
+
+def _open(out: str | os.PathLike[str]) -> Results:
+    results = Results(out, create=False)
+    if results.storage.local and not os.path.isdir(results.storage.root):
+        raise ResultsError(f"no results at {results.storage.root}")
+    return results
+
+
+def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
+    """One row per recorded run of the study: its latest attempt, membership and evaluations, in Arrow types.
+
+    Beside the columns of table `runs`: `trial`, `arm`, `role` (several, if a run has them, joined by a comma),
+    and a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
+    counts. Columns without any value among the evaluations don't appear.
+
+    Raises:
+        ResultsError: no such study; names the nearest and lists them.
+    """
+    results = _open(out)
+    results.check_known(study)
+    members = results.table("members", study).to_pylist()
+    runs = results.runs(member["run"] for member in members)
+    joined: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"trial": [], "arm": [], "role": []})
+    for member in members:
+        for column, values in joined[member["run"]].items():
+            if member[column] is not None and member[column] not in values:
+                values.append(member[column])
+    rows = {
+        run: {c: ",".join(values) or None for c, values in memberships.items()} | runs[run]
+        for run, memberships in joined.items()
+        if run in runs
+    }
+    readings: set[str] = set()
+    for reading in results._of_runs("evaluations", rows).to_pylist():  # in order of time
+        row = rows[reading["run"]]
+        if reading["attempt"] not in (None, row["attempt"]):
+            continue
+        column = f"{reading['split']}_{reading['metric']}"
+        if reading["channel"] is not None:
+            column += f".{reading['channel']}"
+        elif column in SCHEMAS["runs"].names:
+            column += "_evaluated"  # val_mse is what the training saw
+        readings.add(column)
+        row[column] = reading["value"]
+    fields = [pa.field(name, pa.string()) for name in ("trial", "arm", "role")]
+    fields = [SCHEMAS["runs"].field("run"), *fields, *(f for f in SCHEMAS["runs"] if f.name != "run")]
+    fields += [pa.field(name, pa.float64()) for name in sorted(readings, key=lambda c: ("." in c, c))]
+    table = pa.Table.from_pylist(list(rows.values()), schema=pa.schema(fields))
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
+    """Every recorded number of the study's runs: run, attempt, step (epoch), metric, value.
+
+    Raises:
+        ResultsError: no such study; names the nearest and lists them.
+    """
+    results = _open(out)
+    results.check_known(study)
+    table = results.table("history", study)
+    keys = [(name, "ascending") for name in ("run", "attempt", "metric", "step")]
+    return table.sort_by(keys).to_pandas(types_mapper=pd.ArrowDtype)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from tune.results_cli import main
+
+    sys.exit(main())
