@@ -96,9 +96,11 @@ class Series:
         return self.values[self.train[0] : self.train[1]]
 
 
-def load_series(data: DataConfig) -> Series:
+def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
     """The series that `data` names; read once in a process for the same file and settings.
 
+    Args:
+        folder: where an ETT file is looked for first.
     Raises:
         DataError: no such file and no download, a wrong checksum, a missing or non-numeric column, a value
             that is missing or not finite, too few rows, or a channel that is constant in training.
@@ -108,7 +110,7 @@ def load_series(data: DataConfig) -> Series:
     if data.dataset == "csv":
         path = Path(data.path or "").expanduser().absolute()
         return _csv(path, _stamp(path), data.date_column, data.split)
-    path = _ett_file(data.dataset)
+    path = _ett_file(data.dataset, folder)
     return _ett(data.dataset, path, _stamp(path))
 
 
@@ -292,11 +294,10 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _ett_file(name: str) -> Path:
+def _ett_file(name: str, folder: str | Path | None) -> Path:
     """Where the file is, downloaded if it is nowhere yet."""
-    folders = [os.environ.get("DYNONET_CACHE_DIR") or pooch.os_cache("dynonet")]
-    if by_hand := os.environ.get("DYNONET_DATA_DIR"):
-        folders.insert(0, by_hand)
+    cache = os.environ.get("DYNONET_CACHE_DIR") or pooch.os_cache("dynonet")
+    folders = [place for place in (folder, os.environ.get("DYNONET_DATA_DIR"), cache) if place]
     places = [Path(folder).expanduser().absolute() / f"{name}.csv" for folder in folders]
     return next((place for place in places if place.exists()), None) or _download(name, places[-1])
 

@@ -125,13 +125,19 @@ class StackTrainer:
         self._enter(active, TrainState.initial(params.to(device=self.device)))
 
     def start_from(self, params: Parameters) -> None:
-        """Replaces the initial weights (such as a published checkpoint's), before the first epoch."""
+        """Replaces the initial weights before the first epoch: by one model's for all, or by one per `running` model.
+
+        Raises ConfigError where they are of another shape, or an epoch has been trained.
+        """
         if self.epoch:
             raise ConfigError("weights can only be replaced before the first epoch")
-        models = params.models(torch.zeros(len(self._active), dtype=torch.long)) if len(params.shared) == 1 else params
-        if (models.layout, len(models.shared)) != (self.layout, len(self._active)):
-            raise ConfigError(f"the weights are of another shape: got {models.layout}, expected {self.layout}")
-        self._enter(self._active, TrainState.initial(models.to(device=self.device, dtype=self.dtype)))
+        count = len(self._active)
+        if params.layout != self.layout or len(params.shared) not in (1, count):
+            raise ConfigError(f"the weights are of another shape: got {params.layout}, expected {self.layout}")
+        index = torch.arange(count) if len(params.shared) == count else torch.zeros(count, dtype=torch.long)
+        copies = params.models(index).to(device=self.device, dtype=self.dtype)
+        detached = Parameters(self.layout, *(flat.detach() for _, flat in copies.blocks()))
+        self._enter(self._active, TrainState.initial(detached))
 
     def _enter(self, active: list[int], state: TrainState) -> None:
         """Takes `active` as the stack's members: everything that depends on them is built anew."""
@@ -231,7 +237,8 @@ class StackTrainer:
 
     def _rows(self, losses: Tensor, evaluation: Evaluation) -> list[dict[str, float]]:
         """One row of metrics per model; the only place of an epoch where the host waits for the device."""
-        named = {"train_loss": losses[0], "controller_loss": losses[1], "val_mse": evaluation.mse, "val_mae": evaluation.mae}
+        named = {"train_loss": losses[0], "controller_loss": losses[1], "val_loss": evaluation.batch_mean_mse}
+        named |= {"val_mse": evaluation.mse, "val_mae": evaluation.mae}
         named |= {f"signal.{name}": mean for name, mean in evaluation.signals.items()}
         table = torch.stack([t.double() for t in named.values()]).T.tolist()
         rows = [dict(zip(named, values, strict=True)) for values in table]

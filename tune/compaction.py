@@ -1,9 +1,9 @@
 """The Parquet files of a table: reading them side by side, and merging many small ones into segments.
 
-A segment's footer lists its sources, `[[file id, rows], ...]`, in the order of its rows. It is the manifest of
-what the segment replaces, and it is published by the same single write as the rows. One rule makes every row
-count once, whatever is killed or runs at the same time: **a source is read once**, from the greatest segment
-that holds it, and a file may be deleted once greater segments hold all its sources.
+A segment's footer lists its sources, `[[file id, rows], ...]`, in the order of its rows. It is the manifest
+of what the segment replaces, published by the same single write as the rows. One rule makes every row count
+once, whatever is killed or runs at the same time: **a source is read once**, from the greatest segment that
+holds it, and a file may be deleted once greater segments hold all its sources.
 """
 
 import json
@@ -74,6 +74,7 @@ def encode(rows: pa.Table, sources: list[tuple[str, int]] | None = None) -> byte
     with pq.ParquetWriter(
         buffer,
         rows.schema.remove_metadata(),
+        store_schema=False,  # Parquet's own types say it all; 7 kB less in a file of one row
         compression="zstd" if large else "snappy",
         use_dictionary=large,
         write_statistics=large,
@@ -85,13 +86,13 @@ def encode(rows: pa.Table, sources: list[tuple[str, int]] | None = None) -> byte
 
 
 def decode(table: str, path: str, data: bytes) -> Part:
-    """Reads one file into the current columns of the table: what it lacks is null, what it has more stays, last.
+    """Reads one file into the current columns of its table: null where it lacks one; further ones stay, last.
 
     Raises:
         Unreadable: not Parquet, damaged, not written by this program, or by a newer version of it.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False)
         rows = file.read(use_threads=False)
         footer = file.metadata.metadata or {}
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -101,7 +102,7 @@ def decode(table: str, path: str, data: bytes) -> Part:
     except (KeyError, ValueError):
         raise Unreadable(f"not written by this program (no {VERSION_KEY.decode()} in its footer)") from None
     if version > SCHEMA_VERSION:
-        raise Unreadable(f"written by a newer version (schema {version}, this one reads up to {SCHEMA_VERSION})")
+        raise Unreadable(f"written by a newer version (schema {version}; this one reads {SCHEMA_VERSION})")
     lacking = [n for n in REQUIRED[table] if n != "study" and n not in rows.column_names]
     if lacking:
         raise Unreadable(f"no file of table '{table}' (it lacks {', '.join(lacking)})")

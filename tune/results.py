@@ -1,7 +1,7 @@
-"""The results: append-only Parquet tables of runs, histories, studies and evaluations, on a disk or object store.
+"""The results: append-only Parquet tables of runs, histories, studies and evaluations, on disk or in a bucket.
 
     store = Results("results")
-    store.add("runs", [{"run": id, "attempt": 1, "status": "complete", **run_params(config), "val_mse": 0.37}])
+    store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete", "val_mse": 0.37}])
     frame = load("mystudy", out="results")
 
 `python -m tune.results list | show STUDY | export STUDY --csv FILE | compact [STUDY]` is the command.
@@ -10,7 +10,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dynonet.errors import nearest
-from tune.compaction import Part, compact_folder, concat, distinct, encode, file_name, new_name, read_parts, report
+from tune.compaction import (
+    Part,
+    compact_folder,
+    concat,
+    distinct,
+    encode,
+    file_name,
+    new_name,
+    read_parts,
+    report,
+)
 from tune.schema import (
     DONE,
     IDENTITY,
@@ -34,7 +44,7 @@ from tune.schema import (
 )
 from tune.storage import Storage, StorageError, open_storage
 
-__all__ = ["Results", "ResultsError", "StorageError", "history", "load", "run_params"]
+__all__ = ["Results", "ResultsError", "StorageError", "history", "load", "open_results", "run_params"]
 
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
 _RUN_FILE = re.compile(r"(.+)-a\d*-[0-9a-f]{16}\.parquet")
@@ -99,7 +109,7 @@ class Results:
         return self._read(name, folder)
 
     def runs(self, ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Each run's latest attempt as a row (a done attempt comes before any other); unknown ids are absent."""
+        """Each run's latest attempt as a row (a done attempt comes before others); unknown ids are absent."""
         table = self.table("runs") if ids is None else self._of_runs("runs", ids)
         latest: dict[str, dict[str, Any]] = {}
         for row in table.to_pylist():
@@ -131,7 +141,7 @@ class Results:
             raise ResultsError(f"unknown study '{study}'{nearest(study, names)}; {there}")
 
     def put_blob(self, path: str, data: bytes) -> str:
-        """Stores bytes (`weights/<run>.pt`, `checkpoints/<key>/...`) and returns the path, for the run's row."""
+        """Stores bytes (`weights/<run>.pt`, `checkpoints/<key>/...`); returns the path, for the run's row."""
         if path.split("/")[0] in TABLES:
             raise ResultsError(f"'{path}' lies in the folder of a table")
         self.storage.put(path, data)
@@ -166,7 +176,13 @@ class Results:
 
         return self._read(name, name, of_these, wanted)
 
-    def _read(self, name: str, folder: str, wanted: Any = lambda path: True, ids: set[str] | None = None) -> pa.Table:
+    def _read(
+        self,
+        name: str,
+        folder: str,
+        wanted: Callable[[str], bool] = lambda path: True,
+        ids: set[str] | None = None,
+    ) -> pa.Table:
         cache = self._segments if name == "runs" else None
         parts, skipped = read_parts(self.storage, name, folder, wanted, cache)
         tables = []
@@ -221,7 +237,8 @@ def _records(name: str, table: pa.Table) -> pa.Table:
     return table
 
 
-def _open(out: str | os.PathLike[str]) -> Results:
+def open_results(out: str | os.PathLike[str]) -> Results:
+    """A store that is there already. Raises ResultsError if there is no such local folder."""
     results = Results(out, create=False)
     if results.storage.local and not os.path.isdir(results.storage.root):
         raise ResultsError(f"no results at {results.storage.root}")
@@ -231,14 +248,14 @@ def _open(out: str | os.PathLike[str]) -> Results:
 def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
     """One row per recorded run of the study: its latest attempt, membership and evaluations, in Arrow types.
 
-    Beside the columns of table `runs`: `trial`, `arm`, `role` (several, if a run has them, joined by a comma),
-    and a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
+    Beside the columns of table `runs`: `trial`, `arm`, `role` (if a run has several, joined by commas), and
+    a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
     counts. Columns without any value among the evaluations don't appear.
 
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
-    results = _open(out)
+    results = open_results(out)
     results.check_known(study)
     members = results.table("members", study).to_pylist()
     runs = results.runs(member["run"] for member in members)
@@ -277,7 +294,7 @@ def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
-    results = _open(out)
+    results = open_results(out)
     results.check_known(study)
     table = results.table("history", study)
     keys = [(name, "ascending") for name in ("run", "attempt", "metric", "step")]

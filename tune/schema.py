@@ -8,13 +8,13 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from dynonet.config import KEYS, Config, setting_type
-from dynonet.errors import nearest
+from dynonet.errors import nearest, unknown
 from tune.storage import utc_now
 
 # Raise it when a reader of today could misread the files of tomorrow; new columns alone don't need it.
@@ -155,13 +155,13 @@ def file_schema(table: str) -> pa.Schema:
 
 def check_table(table: str) -> None:
     if table not in SCHEMAS:
-        raise ResultsError(f"unknown table '{table}'{nearest(table, TABLES) or '; allowed: ' + ', '.join(TABLES)}")
+        raise unknown("table", table, TABLES, ResultsError)
 
 
 def check_study(study: str) -> str:
     if not isinstance(study, str) or not _STUDY.fullmatch(study):
         raise ResultsError(
-            f"study name {study!r}: it must start with a letter, and go on with letters, digits, '.', '_' or '-'"
+            f"study name {study!r}: a letter first, then letters, digits, '.', '_' or '-' are allowed"
         )
     return study
 
@@ -228,7 +228,7 @@ def _clean(table: str, field: pa.Field, value: Any) -> Any:
         value = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     elif pa.types.is_timestamp(kind):
         if isinstance(value, (int, float)):
-            value = datetime.fromtimestamp(value, timezone.utc)
+            value = datetime.fromtimestamp(value, UTC)
         if not isinstance(value, datetime) or value.tzinfo is None:
             problem = "expected a datetime with a time zone, or seconds since 1970"
     elif pa.types.is_list(kind):

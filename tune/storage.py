@@ -11,7 +11,7 @@ import posixpath
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Storage:
             if self.local:
                 _put_local(full, data)
                 return
-            # One PUT (see `_from_url`). Not a `with`: closing after a failed write would publish half an object.
+            # One PUT (see `_from_url`). No `with`: closing after a failed write would publish half an object.
             stream = self.fs.open_output_stream(full)
             stream.write(data)
             stream.close()
@@ -109,7 +109,7 @@ class Storage:
         return Info(info.size, info.mtime_ns / 1e9)
 
     def list(self, prefix: str = "") -> list[str]:
-        """Every object under a folder, however deep, sorted; temporary files left out; [] if there is none."""
+        """Every object under a folder, however deep, sorted, but for temporary files; [] if none."""
         full = self.full(prefix)
         with self._errors("list", prefix):
             if self.local:
@@ -210,7 +210,7 @@ def _sync_folder(folder: str) -> None:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """Files below a folder. A folder or file that vanishes meanwhile is passed over, any other error raised."""
+    """Files below a folder. One that vanishes meanwhile is passed over; any other error is raised."""
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
@@ -223,4 +223,4 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)

@@ -56,6 +56,13 @@ def test_a_structure_shifts_no_other_draw(structure):
     assert not np.array_equal(made(**others), made(**barely))
 
 
+def test_purposes_draw_apart():
+    noise = (made(noise=1) - made(noise=0))[:, 1:]
+    white = made(noise_channels=6)[:, 1:]
+    correlations = [np.corrcoef(noise[:, channel], white[:, channel])[0, 1] for channel in range(6)]
+    assert np.abs(correlations).max() < 5 / ROWS**0.5
+
+
 def test_level_shifts_add_steps_and_nothing_else():
     added = made(level_shifts=2.0) - made()
     jumps = np.abs(np.diff(added, axis=0)) > 1e-9
