@@ -38,8 +38,8 @@ class Metrics:
 
     mse: float  # mean over the channels
     mae: float
-    channel_mse: np.ndarray  # (C,)
-    channel_mae: np.ndarray  # (C,)
+    mse_channels: np.ndarray  # (C,)
+    mae_channels: np.ndarray  # (C,)
     windows: int
 
 
@@ -134,7 +134,7 @@ def record(
 
     def plain(metrics: Metrics) -> dict[str, object]:
         numbers = asdict(metrics)
-        for name in ("channel_mse", "channel_mae"):
+        for name in ("mse_channels", "mae_channels"):
             numbers[name] = dict(zip(series.channels, numbers[name].tolist(), strict=True))
         return numbers
 
@@ -160,7 +160,7 @@ def table(baseline: LinearBaseline, series: Series, data: DataConfig, test: Metr
     titles = [f"{split} {kind}" for split in splits for kind in ("MSE", "MAE")]
     rows = [("channel".ljust(width), *(f"{title:>15}" for title in titles))]
     for index, name in enumerate(series.channels):
-        pairs = [(float(m.channel_mse[index]), float(m.channel_mae[index])) for m in splits.values()]
+        pairs = [(float(m.mse_channels[index]), float(m.mae_channels[index])) for m in splits.values()]
         rows.append((name.ljust(width), *(f"{number:15.4f}" for pair in pairs for number in pair)))
     overall = [number for m in splits.values() for number in (m.mse, m.mae)]
     rows.append(("all".ljust(width), *(f"{number:15.4f}" for number in overall)))

@@ -1,12 +1,13 @@
 """Explicit float32 vectors for Numba: the few operations that the GRU kernel is made of.
 
 Why: left to the compiler, plain loops over the batch ran 2.5 to 3 times slower than loops over a vector type.
-Memory is named by an address (an integer number of bytes, as from `Tensor.data_ptr()`) and an index in floats.
-Nothing here is bounds-checked; callers own the sizes.
+Memory is named by an address in bytes (as from `Tensor.data_ptr()`) and an index in floats. Nothing here is
+bounds-checked; callers own the sizes.
 
-LANES  is the width of a `wide` vector: the windows of a batch that one kernel block works on. It is four registers,
-       so that three gates of accumulators (12 registers) and their operands just fit the register file.
-COLUMNS is the width of a `narrow` vector: one register, for the outer products of the weight gradient.
+COLUMNS  floats in one vector register: a `narrow` vector.
+WIDTH    floats in a `wide` vector, two registers: six of them as accumulators, one as operand and a broadcast weight
+         fill AVX2's sixteen registers. (With four registers a vector one accumulator is spilled: half the speed.)
+LANES    windows of the batch in one block: two wide vectors, so that weights are read half as often.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _VectorModel(models.PrimitiveModel):
 _WIDE, _NARROW = _VectorType(WIDTH), _VectorType(COLUMNS)
 
 
-# -- building blocks in LLVM's own language ---------------------------------------------------------------------------
+# -- building blocks in LLVM's own language ------------------------------------------------------------------
 def _constant(value, lanes: int, element=_FLOAT):
     value = int(value) if element is _INT else float(np.float32(value))
     return ir.Constant(ir.VectorType(element, lanes), [value] * lanes)
@@ -68,10 +69,11 @@ def _pointer(builder, address, index, element=_FLOAT):
 def _fma(builder, a, b, c):
     kind = a.type
     name = "llvm.fma.f32" if kind is _FLOAT else f"llvm.fma.v{kind.count}f32"
-    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name), [a, b, c])
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return builder.call(function, [a, b, c])
 
 
-# -- memory -----------------------------------------------------------------------------------------------------------
+# -- memory --------------------------------------------------------------------------------------------------
 def _load_as(result):
     @intrinsic
     def load_vector(typing, address, index):
@@ -113,13 +115,15 @@ def store(typing, address, index, value):
 
 
 @intrinsic
-def splat(typing, scalar):
-    """A wide vector with this float32 in every lane."""
+def store_past_cache(typing, address, index, value):
+    """Store a vector that is not read soon, without fetching its line first; the place must be 64-byte aligned."""
 
     def generate(context, builder, signature, args):
-        return _spread(builder, args[0], WIDTH)
+        stored = builder.store(args[2], _pointer(builder, args[0], args[1], args[2].type), align=64)
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_INT, 1)]))
+        return context.get_dummy_value()
 
-    return _WIDE(types.float32), generate
+    return types.void(types.intp, types.intp, value), generate
 
 
 @intrinsic
@@ -150,7 +154,7 @@ def transpose_tile(typing, source, source_stride, target, target_stride):
     return types.void(*[types.intp] * 4), generate
 
 
-# -- arithmetic -------------------------------------------------------------------------------------------------------
+# -- arithmetic ----------------------------------------------------------------------------------------------
 @intrinsic
 def fma(typing, a, b, c):
     """a * b + c, rounded once."""
@@ -175,7 +179,8 @@ def _operator(instruction: str, symbol) -> None:
             return lambda a, b: apply(a, b)
 
 
-for _instruction, _symbol in dict(fadd=operator.add, fsub=operator.sub, fmul=operator.mul, fdiv=operator.truediv).items():
+_OPERATORS = {"fadd": operator.add, "fsub": operator.sub, "fmul": operator.mul, "fdiv": operator.truediv}
+for _instruction, _symbol in _OPERATORS.items():
     _operator(_instruction, _symbol)
 
 # 2^f on [-0.5, 0.5]: least-maximum fit with the constant held at 1 (tanh(0) is 0), relative error 9.1e-08
@@ -211,16 +216,29 @@ def exp(typing, x):
     return x(x), generate
 
 
-@njit(forceinline=True)
+def _always(value: float):
+    @intrinsic
+    def constant(typing):
+        def generate(context, builder, signature, args):
+            return _constant(value, WIDTH)
+
+        return _WIDE(), generate
+
+    return constant
+
+
+zero, one, two = _always(0.0), _always(1.0), _always(2.0)  # wide
+inline = njit(forceinline=True)  # a call that is not inlined passes vectors through memory
+
+
+@inline
 def sigmoid(x):
-    one = splat(np.float32(1))
-    return one / (one + exp(splat(np.float32(0)) - x))
+    return one() / (one() + exp(zero() - x))
 
 
-@njit(forceinline=True)
+@inline
 def tanh(x):
-    one = splat(np.float32(1))
-    return one - splat(np.float32(2)) / (one + exp(x + x))
+    return one() - two() / (one() + exp(x + x))
 
 
 @intrinsic
@@ -238,7 +256,7 @@ def total(typing, x):
     return types.float32(x), generate
 
 
-# -- denormals --------------------------------------------------------------------------------------------------------
+# -- denormals -----------------------------------------------------------------------------------------------
 def _control_word(builder, name: str, place) -> None:
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")

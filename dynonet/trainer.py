@@ -29,11 +29,11 @@ Status = Literal["running", "complete", "diverged"]
 
 def stack_key(config: Config) -> tuple[Any, ...]:
     """What the models of one stack must share: data, shapes, batches. Configs of equal keys train as one stack."""
-    data = {k: v for k, v in config.flat().items() if k.startswith("data.") and k != "data.joint_rows"}
-    model, training = config.model, config.training
-    sizes = (model.control_hidden, model.worker_hidden, model.num_layers, model.worker_seq_len, model.moving_average)
-    batches = (training.batch_size, training.controller_order, worker_role(config))
-    return (*data.items(), sizes, batches)
+    shared = ("model.control_hidden", "model.worker_hidden", "model.num_layers", "model.worker_seq_len")
+    shared += ("model.moving_average", "training.batch_size", "training.controller_order")
+    flat = config.flat()
+    data = [key for key in flat if key.startswith("data.") and key != "data.joint_rows"]
+    return (*((key, flat[key]) for key in (*data, *shared)), ("windows of the workers", worker_role(config)))
 
 
 def worker_role(config: Config) -> str:
@@ -73,6 +73,8 @@ class Run:
             self.best_criterion, self.best_epoch = criterion, epoch
             names = ("mse", "mae", "mse_channels", "mae_channels")
             self.best = {name: getattr(evaluation, name)[place].tolist() for name in names}
+        if self.best:
+            self.history[-1]["best_val_mse"] = self.best["mse"]
         patience = self.config.training.patience
         if published:
             patience = min(patience, PUBLISHED_PATIENCE)
@@ -98,10 +100,11 @@ class StackTrainer:
     ):
         if not configs:
             raise ConfigError("a stack needs at least one config")
-        for config in configs[1:]:
-            if stack_key(config) != stack_key(configs[0]):
-                differs = [b for a, b in zip(stack_key(configs[0]), stack_key(config), strict=True) if a != b]
-                raise ConfigError(f"configs of different shape cannot share a stack; the second has {differs}")
+        first = stack_key(configs[0])
+        for number, config in enumerate(configs[1:], 2):
+            differs = [f"{a[0]}: {a[1]!r} and {b[1]!r}" for a, b in zip(first, stack_key(config), strict=True) if a != b]
+            if differs:
+                raise ConfigError(f"configs 1 and {number} cannot share a stack; they differ in {', '.join(differs)}")
         self.series = load_series(configs[0].data) if series is None else series
         self.device, self.dtype = torch.device(device), dtype
         self.runs = [Run(c, c.run_id(self.series.sha256)) for c in configs]

@@ -271,8 +271,6 @@ def report(skipped: dict[str, str]) -> None:
         named = [f"{path}: {reason}" for path, reason in sorted(skipped.items())]
         more = f"\n  and {len(named) - 10} more" if len(named) > 10 else ""
         warnings.warn(
-            f"{len(named)} file(s) in the results passed over; the rest is read:\n  "
-            + "\n  ".join(named[:10])
-            + more,
+            f"{len(named)} file(s) in the results passed over; the rest is read:\n  " + "\n  ".join(named[:10]) + more,
             stacklevel=3,
         )

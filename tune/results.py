@@ -1,7 +1,7 @@
-"""The results: append-only Parquet tables of runs, histories, studies and evaluations, on disk or in a bucket.
+"""The results: append-only Parquet tables of runs, histories, studies and evaluations, on disk or in buckets.
 
     store = Results("results")
-    store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete", "val_mse": 0.37}])
+    store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete"}])
     frame = load("mystudy", out="results")
 
 `python -m tune.results list | show STUDY | export STUDY --csv FILE | compact [STUDY]` is the command.
@@ -44,7 +44,7 @@ from tune.schema import (
 )
 from tune.storage import Storage, StorageError, open_storage
 
-__all__ = ["Results", "ResultsError", "StorageError", "history", "load", "open_results", "run_params"]
+__all__ = ["Results", "ResultsError", "StorageError", "history", "joined", "load", "open_results", "run_params"]
 
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
 _RUN_FILE = re.compile(r"(.+)-a\d*-[0-9a-f]{16}\.parquet")
@@ -250,23 +250,27 @@ def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
 
     Beside the columns of table `runs`: `trial`, `arm`, `role` (if a run has several, joined by commas), and
     a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
-    counts. Columns without any value among the evaluations don't appear.
+    counts, and a reading that no run has makes no column.
 
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
-    results = open_results(out)
+    return joined(open_results(out), study).to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def joined(results: Results, study: str) -> pa.Table:
+    """What `load` returns, as an Arrow table."""
     results.check_known(study)
     members = results.table("members", study).to_pylist()
     runs = results.runs(member["run"] for member in members)
-    joined: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"trial": [], "arm": [], "role": []})
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"trial": [], "arm": [], "role": []})
     for member in members:
-        for column, values in joined[member["run"]].items():
+        for column, values in groups[member["run"]].items():
             if member[column] is not None and member[column] not in values:
                 values.append(member[column])
     rows = {
         run: {c: ",".join(values) or None for c, values in memberships.items()} | runs[run]
-        for run, memberships in joined.items()
+        for run, memberships in groups.items()
         if run in runs
     }
     readings: set[str] = set()
@@ -284,8 +288,7 @@ def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
     fields = [pa.field(name, pa.string()) for name in ("trial", "arm", "role")]
     fields = [SCHEMAS["runs"].field("run"), *fields, *(f for f in SCHEMAS["runs"] if f.name != "run")]
     fields += [pa.field(name, pa.float64()) for name in sorted(readings, key=lambda c: ("." in c, c))]
-    table = pa.Table.from_pylist(list(rows.values()), schema=pa.schema(fields))
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    return pa.Table.from_pylist(list(rows.values()), schema=pa.schema(fields))
 
 
 def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:

@@ -1,17 +1,18 @@
 """The command `python -m tune.results`: list studies, show one, export it, compact the files."""
 
 import argparse
+import math
 import os
+import statistics
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import pandas as pd
+from tune.results import Results, ResultsError, StorageError, joined, load, open_results
 
-from tune.results import Results, ResultsError, StorageError, load, open_results
-from tune.schema import SCHEMAS
+Row = dict[str, Any]
 
 _ROWS = 20  # lines of a table on the screen
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # One line a warning, without the source line that Python adds.
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = _print_warning  # type: ignore[assignment]
         try:
             return _run(options)
         except BrokenPipeError:  # `... | head`
@@ -45,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
 
 
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def _text(error: Exception) -> str:
     return error.strerror if isinstance(error, StorageError) and error.strerror else str(error)
 
@@ -53,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "list":
         print("\n".join(list_lines(open_results(options.out))))
     elif options.command == "show":
-        print("\n".join(show_lines(options.study, options.out)))
+        print("\n".join(show_lines(open_results(options.out), options.study)))
     elif options.command == "export":
         frame = load(options.study, options.out)
         frame.to_csv(options.csv, index=False)
@@ -71,73 +76,87 @@ def list_lines(results: Results) -> list[str]:
     runs = results.runs()
     members: dict[str, set[str]] = {name: set() for name in names}
     for member in results.table("members").to_pylist():
-        members[member["study"]].add(member["run"])
+        members.setdefault(member["study"], set()).add(member["run"])
     rows = []
-    for name in names:
-        mine = [runs[run] for run in members[name] if run in runs]
-        scores = [row["val_mse"] for row in mine if row["val_mse"] is not None]
-        rows.append([name, len(mine), _counts(row["status"] for row in mine), min(scores, default=None)])
+    for name, ids in sorted(members.items()):
+        mine = [runs[run] for run in ids if run in runs]
+        rows.append([name, len(mine), _statuses(mine), min(_present(mine, "val_mse"), default=None)])
     return _aligned(["study", "runs", "by status", "best val MSE"], rows)
 
 
-def show_lines(study: str, out: str) -> list[str]:
-    """A study in at most some sixty lines: its best trials, final test results and failures."""
-    frame = load(study, out)
-    if frame.empty:
+def show_lines(results: Results, study: str) -> list[str]:
+    """A study in some sixty lines at most: its best trials, best run, test readings and failures."""
+    table = joined(results, study)
+    runs = table.to_pylist()
+    if not runs:
         return [f"study {study}: no run recorded yet"]
-    lines = [f"study {study}: {len(frame)} runs ({_counts(frame['status'])})", ""]
-    varied = [c for c in frame.columns if c.startswith("params.") and frame[c].nunique(dropna=False) > 1]
-    varied = [c for c in varied if c != "params.training.seed"][:8]
-    searched = frame[frame["trial"].notna()]
-    if len(searched):
-        rows = []
-        for trial, runs in searched.groupby("trial", sort=False):
-            first = runs.iloc[0]
-            value, spread = runs["val_mse"].mean(), runs["val_mse"].std()
-            counts = _counts(runs["status"])
-            rows.append([trial, len(runs), counts, value, spread, *(first[c] for c in varied)])
-        rows.sort(key=lambda row: float("inf") if pd.isna(row[3]) else row[3])
-        header = ["trial", "runs", "by status", "val MSE", "sd", *(c.split(".")[-1] for c in varied)]
-        lines += _aligned(header, rows[:_ROWS])
-        if len(rows) > _ROWS:
-            lines.append(f"... and {len(rows) - _ROWS} more trials")
-    done = frame[frame["val_mse"].notna()]
-    if len(done):
-        best = done.loc[done["val_mse"].idxmin()]
-        lines += [
-            "",
-            f"best run: {best['run']}  val MSE {_cell(best['val_mse'])}  epoch {_cell(best['best_epoch'])}",
-        ]
-        lines += [f"  {c.removeprefix('params.')}={_cell(best[c])}" for c in varied]
-    own = set(SCHEMAS["runs"].names)
-    tests = [c for c in frame.columns if c.startswith("test_") and "." not in c and c not in own]
-    for (role, arm), runs in frame.groupby(["role", "arm"], dropna=False):
-        figures = []
-        for column in tests:
-            values = runs[column].dropna()
-            if len(values):
-                spread = f" ± {values.std():.4f}" if len(values) > 1 else ""
-                figures.append(f"{column} {values.mean():.4f}{spread} (n={len(values)})")
+    lines = [f"study {study}: {len(runs)} runs ({_statuses(runs)})"]
+    varied = [
+        name
+        for name in table.column_names
+        if name.startswith("params.") and name != "params.training.seed" and len({str(r[name]) for r in runs}) > 1
+    ][:8]
+    lines += _trial_lines(runs, varied)
+    scored = [run for run in runs if run["val_mse"] is not None]
+    if scored:
+        best = min(scored, key=lambda run: run["val_mse"])
+        lines += ["", f"best run {best['run']}: val MSE {_cell(best['val_mse'])} at epoch {_cell(best['best_epoch'])}"]
+        lines += [f"  {name.removeprefix('params.')}={_cell(best[name])}" for name in varied]
+    tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]
+    groups = _grouped(runs, lambda run: " ".join(filter(None, (run["role"], run["arm"]))))
+    for name, group in list(groups.items())[:_ROWS]:
+        figures = [f"{test} {_spread(_present(group, test))}" for test in tests if _present(group, test)]
         if figures:
-            name = role if pd.isna(arm) else f"{role} {arm}"
             lines += ["", f"{name}: {', '.join(figures)}"]
-    failed = frame[frame["status"].isin(["failed", "diverged"])]
-    if len(failed):
-        lines += ["", f"failed or diverged: {len(failed)}"]
-        for _, run in failed.head(_ROWS).iterrows():
-            reason = "" if pd.isna(run["error"]) else str(run["error"]).strip().splitlines()[-1][:80]
-            lines.append(f"  {run['run']}  {run['status']}  {reason}".rstrip())
-        if len(failed) > _ROWS:
-            lines.append(f"  ... and {len(failed) - _ROWS} more")
+    bad = [run for run in runs if run["status"] in ("failed", "diverged")]
+    if bad:
+        lines += ["", f"failed or diverged: {len(bad)}"]
+        for run in bad[:_ROWS]:
+            reason = (run["error"] or "").strip().splitlines()[-1:]
+            lines.append("  ".join(["", run["run"], run["status"], *(text[:80] for text in reason)]))
+        lines += [f"  ... and {len(bad) - _ROWS} more"] if len(bad) > _ROWS else []
     return lines
 
 
-def _counts(statuses: Iterable[Any]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in sorted(Counter(statuses).items())) or "-"
+def _trial_lines(runs: list[Row], varied: list[str]) -> list[str]:
+    rows = []
+    for trial, group in _grouped([run for run in runs if run["trial"]], lambda run: run["trial"]).items():
+        scores = _present(group, "val_mse")
+        mean = statistics.fmean(scores) if scores else None
+        spread = statistics.stdev(scores) if len(scores) > 1 else None
+        rows.append([trial, len(group), _statuses(group), mean, spread, *(group[0][name] for name in varied)])
+    if not rows:
+        return []
+    rows.sort(key=lambda row: math.inf if row[3] is None else row[3])
+    header = ["trial", "runs", "by status", "val MSE", "sd", *(name.rsplit(".", 1)[-1] for name in varied)]
+    more = [f"... and {len(rows) - _ROWS} more trials"] if len(rows) > _ROWS else []
+    return ["", *_aligned(header, rows[:_ROWS]), *more]
+
+
+def _grouped(runs: list[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
+
+
+def _present(runs: Iterable[Row], column: str) -> list[float]:
+    return [run[column] for run in runs if run[column] is not None]
+
+
+def _statuses(runs: Iterable[Row]) -> str:
+    counts = Counter(run["status"] for run in runs)
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "-"
+
+
+def _spread(values: list[float]) -> str:
+    """Mean and standard deviation over runs."""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{deviation} (n={len(values)})"
 
 
 def _cell(value: Any) -> str:
-    if value is None or pd.isna(value):
+    if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

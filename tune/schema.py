@@ -160,9 +160,7 @@ def check_table(table: str) -> None:
 
 def check_study(study: str) -> str:
     if not isinstance(study, str) or not _STUDY.fullmatch(study):
-        raise ResultsError(
-            f"study name {study!r}: a letter first, then letters, digits, '.', '_' or '-' are allowed"
-        )
+        raise ResultsError(f"study name {study!r}: a letter first, then letters, digits, '.', '_' or '-' are allowed")
     return study
 
 
@@ -221,9 +219,7 @@ def _clean(table: str, field: pa.Field, value: Any) -> Any:
         else:
             value = int(value)
     elif pa.types.is_boolean(kind):
-        if value not in (True, False):
-            problem = "expected True or False"
-        value = bool(value)
+        problem = "" if isinstance(value, bool) else "expected True or False"
     elif pa.types.is_string(kind):
         value = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     elif pa.types.is_timestamp(kind):
@@ -232,7 +228,10 @@ def _clean(table: str, field: pa.Field, value: Any) -> Any:
         if not isinstance(value, datetime) or value.tzinfo is None:
             problem = "expected a datetime with a time zone, or seconds since 1970"
     elif pa.types.is_list(kind):
-        value = [_no_nan(item) for item in value]
+        if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+            problem = "expected a list"
+        else:
+            value = [_no_nan(item) for item in value]
     allowed = _ALLOWED.get((table, field.name))
     if allowed and not problem and value not in allowed:
         problem = f"allowed: {', '.join(allowed)}{nearest(value, allowed)}"

@@ -78,7 +78,7 @@ class Storage:
     def put(self, path: str, data: bytes) -> None:
         """Writes one whole object; on return it is durable. An object of the same name is replaced whole."""
         full = self.full(path)
-        with self._errors("write", path):
+        with self.errors("write", path):
             if self.local:
                 _put_local(full, data)
                 return
@@ -90,19 +90,19 @@ class Storage:
     def get(self, path: str) -> bytes:
         """The bytes of an object. Raises ObjectMissing."""
         full = self.full(path)
-        with self._errors("read", path):
+        with self.errors("read", path):
             if self.local:
                 return Path(full).read_bytes()
             with self.fs.open_input_stream(full) as stream:
                 return bytes(stream.readall())
 
     def exists(self, path: str) -> bool:
-        with self._errors("look up", path):
+        with self.errors("look up", path):
             return self.fs.get_file_info(self.full(path)).type == pafs.FileType.File
 
     def info(self, path: str) -> Info:
         """Size and time of an object. Raises ObjectMissing."""
-        with self._errors("look up", path):
+        with self.errors("look up", path):
             info = self.fs.get_file_info(self.full(path))
         if info.type != pafs.FileType.File:
             raise ObjectMissing(errno.ENOENT, f"no object '{path}' in {self.url}")
@@ -111,7 +111,7 @@ class Storage:
     def list(self, prefix: str = "") -> list[str]:
         """Every object under a folder, however deep, sorted, but for temporary files; [] if none."""
         full = self.full(prefix)
-        with self._errors("list", prefix):
+        with self.errors("list", prefix):
             if self.local:
                 found = list(_walk(full))
             else:
@@ -124,14 +124,14 @@ class Storage:
     def delete(self, path: str) -> None:
         """Removes an object; nothing happens if it is not there."""
         full = self.full(path)
-        with self._errors("delete", path), contextlib.suppress(FileNotFoundError):
+        with self.errors("delete", path), contextlib.suppress(FileNotFoundError):
             if self.local:
                 os.unlink(full)
             else:
                 self.fs.delete_file(full)
 
     @contextlib.contextmanager
-    def _errors(self, verb: str, path: str) -> Iterator[None]:
+    def errors(self, verb: str, path: str) -> Iterator[None]:
         try:
             yield
         except StorageError:
@@ -154,7 +154,7 @@ def open_storage(url: str | os.PathLike[str], create: bool = True) -> Storage:
     """
     storage = Storage(os.fspath(url))
     if create and storage.local:
-        with storage._errors("create", ""):
+        with storage.errors("create", ""):
             os.makedirs(storage.root, exist_ok=True)
     return storage
 

@@ -51,7 +51,7 @@ def test_equals_a_plain_ridge_regression_by_the_stated_formula(monkeypatch):
     assert baseline.penalties == pytest.approx({penalty: fit[0] for penalty, fit in fits.items()}, rel=1e-9)
     assert baseline.penalty == min(fits, key=lambda penalty: fits[penalty][0])
     np.testing.assert_allclose(baseline.weight, fits[baseline.penalty][1], atol=1e-9)
-    np.testing.assert_allclose(baseline.validation.channel_mae, fits[baseline.penalty][2], rtol=1e-9)
+    np.testing.assert_allclose(baseline.validation.mae_channels, fits[baseline.penalty][2], rtol=1e-9)
     assert baseline.validation.mse == pytest.approx(fits[baseline.penalty][0], rel=1e-9)
 
 
@@ -64,8 +64,8 @@ def test_forecast_has_the_errors_that_evaluate_says():
     metrics = baseline.evaluate(series, data, "test")
     assert metrics.windows == len(x) == 80 - 6 + 1
     assert metrics.mse == pytest.approx(np.mean(error**2))
-    np.testing.assert_allclose(metrics.channel_mse, np.mean(error**2, axis=(0, 1)))
-    np.testing.assert_allclose(metrics.channel_mae, np.abs(error).mean(axis=(0, 1)))
+    np.testing.assert_allclose(metrics.mse_channels, np.mean(error**2, axis=(0, 1)))
+    np.testing.assert_allclose(metrics.mae_channels, np.abs(error).mean(axis=(0, 1)))
 
 
 def test_fit_reads_no_test_row():
@@ -114,7 +114,7 @@ def test_command(tmp_path):
     assert content["data"]["sha256"] == series.sha256
     test = fit_linear(series, config.data).evaluate(series, config.data, "test")
     assert content["test"]["mse"] == pytest.approx(test.mse)
-    assert list(content["test"]["channel_mae"]) == list(series.channels)
+    assert list(content["test"]["mae_channels"]) == list(series.channels)
     assert weight.shape == (24, 6) and content["weights"] == 144
     assert f"{test.mse:.4f}" in done.stdout.splitlines()[-3]
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["baseline.json", "baseline.npz"]

@@ -1,0 +1,151 @@
+"""CPU time of the GRU kernel beside torch.nn.GRU and the plain torch path, at the paper's two sizes.
+
+    python scripts/bench_gru.py [--repeats 5] [--threads 1]
+
+Process CPU time in ms (not wall time: shared machines), least and median of repeats that take turns, after one warm-up.
+`floor` is the time the same number of multiplications takes as large matrix products: no elementwise work, no memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dynonet.gru import gru, set_threads
+
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    groups: int
+    steps: int
+    inputs: int
+    hidden: int
+    batch: int
+    last_only: bool  # and then x needs no gradient: a first layer
+
+    def products(self, backward: bool) -> int:
+        """Floating-point operations of the matrix products: W h, W x; their transposes; the weight gradients."""
+        hh, ih = self.hidden, self.inputs
+        forward = hh + ih
+        count = forward + (hh + (0 if self.last_only else ih) + forward if backward else 0)
+        return 2 * self.groups * self.steps * self.batch * 3 * self.hidden * count
+
+
+CASES = [
+    Case("workers", 7, 96, 8, 8, 512, last_only=False),
+    Case("controller", 1, 512, 7, 64, 512, last_only=True),
+]
+
+
+def tensors(case: Case) -> list[Tensor]:
+    bound = case.hidden**-0.5
+    sizes = [(3 * case.hidden, case.inputs), (3 * case.hidden, case.hidden), (3 * case.hidden,), (3 * case.hidden,)]
+    weights = [torch.empty(case.groups, *size).uniform_(-bound, bound) for size in sizes]
+    return [torch.randn(case.groups, case.steps, case.inputs, case.batch), *weights]
+
+
+def stacked(case: Case, backward: bool, kernel: str) -> Callable[[], None]:
+    """One call of gru() for all groups."""
+    x, *weights = tensors(case)
+    leaves = [x.requires_grad_(backward and not case.last_only), *(w.requires_grad_(backward) for w in weights)]
+
+    def call() -> None:
+        os.environ["DYNONET_KERNEL"] = kernel
+        output = gru(*leaves, last_only=case.last_only)
+        if backward:
+            output.backward(torch.ones_like(output))
+
+    return call
+
+
+def modules(case: Case, backward: bool) -> Callable[[], None]:
+    """One torch.nn.GRU for each group, one after the other, batch second, as it likes it best."""
+    x, *weights = tensors(case)
+    layers = [torch.nn.GRU(case.inputs, case.hidden) for _ in range(case.groups)]
+    for group, layer in enumerate(layers):
+        for name, weight in zip(NAMES, weights, strict=True):
+            getattr(layer, f"{name}_l0").data.copy_(weight[group])
+    xs = [part.permute(0, 2, 1).contiguous().requires_grad_(backward and not case.last_only) for part in x]
+
+    def call() -> None:
+        with torch.set_grad_enabled(backward):
+            for part, layer in zip(xs, layers, strict=True):
+                output = layer(part)[0]
+                output = output[-1] if case.last_only else output
+                if backward:
+                    output.backward(torch.ones_like(output))
+
+    return call
+
+
+def floor(operations: int) -> Callable[[], None]:
+    a, b = torch.randn(512, 512), torch.randn(512, 512)
+    times = max(1, round(operations / (2 * 512**3)))
+
+    def call() -> None:
+        for _ in range(times):
+            torch.mm(a, b)
+
+    return call
+
+
+def measure(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, tuple[float, float]]:
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for repeat in range(repeats + 1):
+        for name, call in calls.items():
+            begin = time.process_time()
+            call()
+            if repeat:
+                taken[name].append(1e3 * (time.process_time() - begin))
+    return {name: (min(times), statistics.median(times)) for name, times in taken.items()}
+
+
+def show(title: str, rows: dict[str, tuple[float, float]]) -> None:
+    kernel = rows["kernel"][0]
+    for name, (least, median) in rows.items():
+        print(f"{title:<34} {name:<26} {least:9.1f} {median:9.1f} {least / kernel:8.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    set_threads(options.threads)
+    torch.set_flush_denormal(True)
+    kernel = importlib.import_module("dynonet.gru")._kernel()
+    print(f"kernel: {kernel}, lanes {getattr(kernel, 'LANES', None)}, threads {options.threads}")
+    print(f"{'case':<34} {'implementation':<26} {'min ms':>9} {'median':>9} {'/ kernel':>8}")
+    for case in CASES:
+        eight = replace(case, groups=8 * case.groups)
+        for backward in (False, True):
+            title = f"{case.name}, {'forward+backward' if backward else 'forward'}"
+            calls = {
+                "kernel": stacked(case, backward, "numba"),
+                "torch path": stacked(case, backward, "torch"),
+                f"nn.GRU x {case.groups}": modules(case, backward),
+                "floor": floor(case.products(backward)),
+            }
+            rows = measure(calls, options.repeats)
+            rows |= measure({"kernel, 8 models": stacked(eight, backward, "numba")}, 3)
+            show(title, rows)
+    torch.set_flush_denormal(False)
+    for case in CASES:
+        rows = measure({"kernel": stacked(case, True, "numba"), "nn.GRU": modules(case, True)}, 1)
+        show(f"{case.name}, denormals not flushed", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""What every test shares: one thread, the golden folder, real data where there is some."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynonet.config import DataConfig
+from dynonet.data import Series, load_series
+from dynonet.errors import DataError
+
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the subprocesses
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The folder of the golden vectors: DYNONET_GOLDEN_DIR, or the project's own."""
+    return Path(os.environ.get("DYNONET_GOLDEN_DIR") or Path(__file__).parent / "golden")
+
+
+@pytest.fixture(scope="session")
+def ett() -> Callable[[str], Series]:
+    """Loads a real ETT series, or skips the test where it can neither be found nor downloaded."""
+
+    def load(name: str) -> Series:
+        try:
+            return load_series(DataConfig(dataset=name))  # type: ignore[arg-type]
+        except DataError as error:
+            pytest.skip(f"no real data (set DYNONET_DATA_DIR to a folder that holds {name}.csv): {error}")
+
+    return load

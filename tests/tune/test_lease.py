@@ -1,0 +1,254 @@
+"""One driver per study: the second is refused at once, and a killed one doesn't stand in the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tune.lease import Holder, Lease, LeaseHeld, process_started
+from tune.storage import Storage, StorageError, open_storage
+
+ROOT = Path(__file__).parents[2]
+FAST: dict[str, Any] = {"beat": 0.1, "expire": 1.0}
+_DRIVER = """
+import sys, time
+from tune.lease import Lease
+from tune.storage import open_storage
+with Lease(open_storage(sys.argv[1]), "study", beat=0.1, expire=float(sys.argv[2])) as lease:
+    print("held", flush=True)
+    while not lease.lost:
+        time.sleep(0.05)
+    print("lost", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    """The URL of an empty bucket on a local S3 server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        boto3.client("s3", endpoint_url=f"http://{address}").create_bucket(Bucket="bucket")
+        yield f"s3://bucket/leases?scheme=http&endpoint_override={address}"
+    server.stop()
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "local":
+        return open_storage(tmp_path / "store")
+    base, _, options = request.getfixturevalue("s3_url").partition("?")
+    return open_storage(f"{base}/{tmp_path.name}?{options}")
+
+
+def driver(storage: Storage, expire: float = 20.0) -> subprocess.Popen[str]:
+    """A process that holds the study."""
+    command = [sys.executable, "-c", _DRIVER, storage.url, str(expire)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout and process.stdout.readline() == "held\n"
+    return process
+
+
+def claims(storage: Storage) -> list[dict[str, Any]]:
+    found = [path for path in storage.list("leases/study") if path.endswith(".json")]
+    return [json.loads(storage.get(path)) for path in found]
+
+
+def leave_claim(storage: Storage, **more: Any) -> str:
+    """A claim of another machine, just written."""
+    holder = {"token": "0" * 16, "host": "elsewhere", "machine": "another", "pid": 1, "process_started": "1"}
+    holder |= {"since": time.time(), "expire": 20.0, **more}
+    name = "000001" if storage.local else holder["token"]
+    storage.put(f"leases/study/{name}.json", json.dumps(holder).encode())
+    return f"leases/study/{name}.json"
+
+
+def test_the_second_driver_is_refused_at_once(storage: Storage) -> None:
+    with Lease(storage, "study", settle=0.5):
+        start = time.monotonic()
+        with pytest.raises(LeaseHeld) as refused, Lease(storage, "study"):
+            pass
+        assert time.monotonic() - start < 0.4
+        said = str(refused.value)
+        assert f"study 'study' is held by process {os.getpid()} on {claims(storage)[0]['host']} since 20" in said
+        assert "it is free when that ends, or 20 s from now" in said
+        with Lease(storage, "other", settle=0.1):
+            pass
+    with Lease(storage, "study", settle=0.1) as again:
+        assert not again.lost
+
+
+def test_a_killed_driver_frees_the_study_at_once(storage: Storage) -> None:
+    process = driver(storage)
+    with pytest.raises(LeaseHeld), Lease(storage, "study"):
+        pass
+    process.send_signal(signal.SIGKILL)
+    # Its zombie is not waited for, and the expiry of 20 s neither.
+    time.sleep(0.1)
+    start = time.monotonic()
+    with Lease(storage, "study", settle=0.5):
+        assert time.monotonic() - start < 2
+        assert [claim["pid"] for claim in claims(storage)] == [os.getpid()]
+    process.wait()
+
+
+def test_a_process_number_used_again_is_not_the_holder(storage: Storage) -> None:
+    with Lease(storage, "study", settle=0.1):
+        machine = claims(storage)[0]["machine"]
+    leave_claim(storage, machine=machine, pid=os.getpid(), process_started="long ago", token="1" * 16)
+    with Lease(storage, "study", settle=0.1):
+        pass
+    assert process_started(os.getpid()) and process_started(2**22 + 1) == ""
+
+
+def test_elsewhere_it_is_free_after_expiry(storage: Storage) -> None:
+    leave_claim(storage, expire=2.0)
+    with pytest.raises(LeaseHeld, match=r"process 1 on elsewhere .* or [12] s from now"), Lease(storage, "study"):
+        pass
+    time.sleep(2.1 if storage.local else 3.1)  # an object store's times are whole seconds
+    with Lease(storage, "study", settle=0.1) as lease:
+        assert len(claims(storage)) == 1 and not lease.lost
+
+
+def test_a_frozen_driver_is_replaced_and_notices(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    process = driver(storage, expire=1.0)
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(LeaseHeld), Lease(storage, "study", **FAST):
+        pass
+    time.sleep(1.2)
+    with Lease(storage, "study", **FAST) as lease:
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout and process.stdout.readline() == "lost\n"
+        assert process.wait(5) == 0
+        time.sleep(0.3)
+        assert not lease.lost
+        with pytest.raises(LeaseHeld), Lease(storage, "study", **FAST):
+            pass
+
+
+def test_the_heartbeat_keeps_it(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    with Lease(storage, "study", **FAST) as lease:
+        time.sleep(1.5)
+        assert not lease.lost
+        with pytest.raises(LeaseHeld), Lease(storage, "study", **FAST):
+            pass
+
+
+def test_storage_that_fails_ends_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path)
+
+    def fail(*_: Any) -> None:
+        raise StorageError("out of reach")
+
+    with Lease(storage, "study", **FAST) as lease:
+        with monkeypatch.context() as patch:
+            patch.setattr(Storage, "list", fail)
+            time.sleep(0.5)
+            assert not lease.lost, "it may come back"
+            time.sleep(1.0)
+        assert lease.lost
+
+
+@pytest.mark.parametrize("before", ["nothing", "released", "expired"])
+def test_of_many_that_start_at_once_one_wins(tmp_path: Path, before: str) -> None:
+    for repeat in range(8):
+        storage = open_storage(tmp_path / str(repeat))
+        if before == "released":
+            with Lease(storage, "study"):
+                pass
+        elif before == "expired":
+            os.utime(storage.full(leave_claim(storage)), (1, 1))
+        barrier, held, refused = threading.Barrier(8), [], []
+
+        def start(storage: Storage = storage, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            try:
+                held.append(Lease(storage, "study").__enter__())  # noqa: B023
+            except LeaseHeld as error:
+                refused.append(error)  # noqa: B023
+
+        threads = [threading.Thread(target=start) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(held) == 1 and len(refused) == 7
+        held[0].__exit__(None, None, None)
+        assert [claim["released"] for claim in claims(storage)] == [True]
+
+
+def test_on_an_object_store_the_earliest_of_many_wins(s3_url: str) -> None:
+    storage = open_storage(s3_url)
+    held, refused = [], []
+
+    def start() -> None:
+        try:
+            held.append(Lease(storage, "study", settle=2.0).__enter__())
+        except LeaseHeld as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1 and len(refused) == 3 and len(claims(storage)) == 1
+    held[0].__exit__(None, None, None)
+    assert storage.list("leases") == []
+
+
+def test_on_an_object_store_the_later_of_two_holders_notices(s3_url: str) -> None:
+    storage = open_storage(s3_url.replace("/leases?", "/two?"))
+    early = leave_claim(storage, token="0" * 16)
+    hidden = storage.get(early)
+    storage.delete(early)
+    with Lease(storage, "study", beat=0.2, expire=5.0, settle=0.0) as lease:
+        # Another claim of the same second, lower in name: as if it had been on its way.
+        mine = next(path for path in storage.list("leases/study") if path.endswith(".json"))
+        storage.put(early, hidden)
+        if storage.info(early).mtime == storage.info(mine).mtime:  # else a second has just begun
+            deadline = time.monotonic() + 3
+            while not lease.lost and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert lease.lost
+    storage.delete(early)
+
+
+def test_a_lost_lease_is_seen(storage: Storage) -> None:
+    with Lease(storage, "study", beat=0.1, expire=2.0, settle=0.1) as lease:
+        for path in storage.list("leases/study"):
+            storage.delete(path)
+        deadline = time.monotonic() + 3
+        while not lease.lost and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert lease.lost
+
+
+def test_damaged_claim_and_bad_settings(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    storage.put("leases/study/000003.json", b"{half")
+    storage.put("leases/study/notes.json", b"")
+    with Lease(storage, "study"):
+        assert storage.exists("leases/study/000004.json")
+    with pytest.raises(ValueError, match=r"beat .30 s. must be shorter than expire"):
+        Lease(storage, "study", beat=30)
+    with pytest.raises(ValueError, match="study name"):
+        Lease(storage, "../study")
+    assert not Holder("t", "h", "another machine", 1, "", 0.0, 1.0).dead()

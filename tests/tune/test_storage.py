@@ -1,0 +1,167 @@
+"""Bytes on a folder or an object store: whole or absent, and errors that say what, where and why."""
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tune.storage import ObjectMissing, Storage, StorageError, open_storage
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    """The URL of an empty bucket on a local S3 server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        boto3.client("s3", endpoint_url=f"http://{address}").create_bucket(Bucket="bucket")
+        yield f"s3://bucket/prefix?scheme=http&endpoint_override={address}"
+    server.stop()
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "local":
+        return open_storage(tmp_path / "store")
+    base, _, options = request.getfixturevalue("s3_url").partition("?")
+    return open_storage(f"{base}/{tmp_path.name}?{options}")
+
+
+def test_objects_come_back_whole(storage: Storage) -> None:
+    assert storage.list() == [] and storage.list("none/there") == []
+    storage.put("a/b.bin", b"one")
+    storage.put("a/c/d.bin", b"")
+    storage.put("e.bin", b"x" * 100_000)
+    storage.put("a/b.bin", b"two")
+    assert storage.list() == ["a/b.bin", "a/c/d.bin", "e.bin"] and storage.list("a/c") == ["a/c/d.bin"]
+    assert storage.get("a/b.bin") == b"two" and storage.get("a/c/d.bin") == b""
+    assert storage.exists("a/b.bin") and not storage.exists("a") and not storage.exists("a/z")
+    assert storage.info("e.bin").size == 100_000
+    assert storage.info("e.bin").mtime >= storage.info("a/c/d.bin").mtime > 1e9
+    storage.delete("a/b.bin")
+    storage.delete("a/b.bin")
+    assert storage.list() == ["a/c/d.bin", "e.bin"]
+
+
+def test_missing_object(storage: Storage) -> None:
+    for ask in (storage.get, storage.info):
+        with pytest.raises(ObjectMissing, match="no object 'gone'"):
+            ask("gone")
+    assert issubclass(ObjectMissing, FileNotFoundError) and issubclass(ObjectMissing, StorageError)
+
+
+def test_pickles_and_names(storage: Storage) -> None:
+    other = pickle.loads(pickle.dumps(storage))
+    other.put("x", b"1")
+    assert storage.get("x") == b"1" and other.url == storage.url
+    assert open_storage(storage.url_of("sub")).list() == []
+    open_storage(storage.url_of("sub")).put("y", b"2")
+    assert storage.get("sub/y") == b"2"
+    for bad in ("/etc/x", "../x", "a/../../x"):
+        with pytest.raises(ValueError, match="must be relative"):
+            storage.put(bad, b"")
+
+
+def test_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage("here")
+    assert storage.url == str(tmp_path / "here") and Path("here").is_dir()
+    monkeypatch.chdir("/")
+    storage.put("x", b"1")
+    assert open_storage(f"file://{tmp_path}/here").get("x") == b"1"
+    open_storage(tmp_path / "not", create=False)
+    assert not (tmp_path / "not").exists()
+
+
+def test_ray_takes_the_same_url(s3_url: str) -> None:
+    from ray.train._internal.storage import get_fs_and_path
+
+    open_storage(s3_url).put("from-us", b"1")
+    fs, path = get_fs_and_path(s3_url)
+    with fs.open_input_stream(f"{path}/from-us") as stream:
+        assert stream.readall() == b"1"
+    with fs.open_output_stream(f"{path}/from-ray") as stream:
+        stream.write(b"2")
+    assert open_storage(s3_url).get("from-ray") == b"2"
+
+
+def test_an_object_is_one_put(s3_url: str) -> None:
+    """A multipart upload would show as '-1' in the tag."""
+    open_storage(s3_url).put("whole", b"x" * 1_000_000)
+    client = boto3.client("s3", endpoint_url="http://" + s3_url.rpartition("=")[2])
+    assert "-" not in client.head_object(Bucket="bucket", Key="prefix/whole")["ETag"]
+
+
+def test_temporary_files_are_not_objects(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    storage.put("a/x.parquet", b"1")
+    (tmp_path / "a" / ".tmp-left-by-a-kill").write_bytes(b"half")
+    assert storage.list() == ["a/x.parquet"]
+
+
+def _put_with_limit(folder: Path, size: int, limit: int | None) -> subprocess.CompletedProcess[str]:
+    """One put in a process of its own, which may write files of `limit` bytes at most."""
+    code = (
+        "import sys; from tune.storage import *\n"
+        "try: open_storage(sys.argv[1]).put('a/x.bin', b'x' * int(sys.argv[2]))\n"
+        "except StorageError as error: print(error, error.errno); sys.exit(3)"
+    )
+
+    def restrict() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, "-c", code, str(folder), str(size)]
+    return subprocess.run(command, preexec_fn=restrict, capture_output=True, text=True, cwd=_ROOT, check=False)
+
+
+_ROOT = Path(__file__).parents[2]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    assert _put_with_limit(tmp_path, 1000, 10_000).returncode == 0
+    failed = _put_with_limit(tmp_path, 50_000, 10_000)
+    assert failed.returncode == 3, failed.stderr
+    assert "cannot write" in failed.stdout and "a/x.bin: File too large" in failed.stdout
+    assert os.listdir(tmp_path / "a") == ["x.bin"] and (tmp_path / "a/x.bin").stat().st_size == 1000
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small disk here")
+    try:
+        assert _put_with_limit(tmp_path, 100_000, None).returncode == 0
+        failed = _put_with_limit(tmp_path, 300_000, None)
+        assert failed.returncode == 3 and "a/x.bin: No space left on device" in failed.stdout
+        assert os.listdir(tmp_path / "a") == ["x.bin"] and (tmp_path / "a/x.bin").stat().st_size == 100_000
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_what_cannot_be_opened(tmp_path: Path, s3_url: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=f"cannot create {tmp_path}/file/x: Not a directory"):
+        open_storage(tmp_path / "file" / "x")
+    with pytest.raises(StorageError, match="cannot open storage 'nope://x/y'"):
+        open_storage("nope://x/y")
+    with pytest.raises(StorageError, match="cannot write nobucket/x"):
+        open_storage(s3_url.replace("bucket/prefix", "nobucket")).put("x", b"")
+
+
+def test_store_out_of_reach(s3_url: str) -> None:
+    closed = open_storage("s3://bucket/prefix?scheme=http&endpoint_override=127.0.0.1:1")
+    with pytest.raises(StorageError, match=r"cannot write bucket/prefix/x: .*Could not connect"):
+        closed.put("x", b"1")

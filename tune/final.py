@@ -1,0 +1,134 @@
+"""After the search: the linear baseline, fresh seeds of the best config, test read once, and the summary."""
+
+import hashlib
+import io
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+
+from dynonet.baseline import fit_linear
+from dynonet.comparison import published_results
+from dynonet.config import RESULTS_VERSION, Config
+from dynonet.data import Series
+from dynonet.device import pick_device, use_threads
+from tune.proposals import Proposal, Proposals
+from tune.provenance import code_provenance, host_name
+from tune.results import Results, run_params
+from tune.trial import StackRun, read_test
+
+METRICS = ("mse", "mae")
+
+
+def record_baseline(results: Results, study: str, base: Config, series: Series) -> str:
+    """The linear baseline on this data as a run of its own (model `linear`), test reading included. Returns its id."""
+    data = {key: value for key, value in base.canonical().items() if key in ("data.seq_len", "data.pred_len", "data.split")}
+    content = {"model": "linear", "data": data, "data_sha256": series.sha256, "results_version": RESULTS_VERSION}
+    run = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+    results.add("members", [{"study": study, "role": "baseline", "run": run}], key="baseline")
+    if results.done([run]):
+        return run
+    started, cpu = time.time(), time.process_time()
+    linear = fit_linear(series, base.data)
+    test = linear.evaluate(series, base.data, "test")
+    buffer = io.BytesIO()
+    np.savez(buffer, weight=linear.weight, penalty=linear.penalty)
+    key = {"run": run, "attempt": 1}
+    readings = {"split": "test", "purpose": "baseline", **key}
+    rows = []
+    for metric in METRICS:
+        rows.append({**readings, "metric": metric, "channel": None, "value": getattr(test, metric)})
+        per_channel = getattr(test, f"{metric}_channels")
+        rows += [
+            {**readings, "metric": metric, "channel": channel, "value": float(value)}
+            for channel, value in zip(series.channels, per_channel, strict=True)
+        ]
+    results.add("evaluations", rows)
+    validation = linear.validation
+    results.add("runs", [{
+        **run_params(base), **code_provenance(), **key, "model": "linear", "status": "complete", "seed": None,
+        "val_mse": validation.mse, "val_mae": validation.mae,
+        "val_mse_channels": list(validation.mse_channels), "val_mae_channels": list(validation.mae_channels),
+        "channels": list(series.channels), "parameters": linear.weight.size, "stack_size": 1,
+        "cpu_seconds": time.process_time() - cpu, "wall_seconds": time.time() - started, "started": started,
+        "ended": time.time(), "data_sha256": series.sha256, "host": host_name(), "device": "cpu",
+        "weights": results.put_blob(f"weights/{run}.npz", buffer.getvalue()),
+    }])  # fmt: skip
+    return run
+
+
+@ray.remote
+def train_final(results: Results, configs: Sequence[str], gpu: bool, threads: int, provenance: Mapping[str, Any]) -> str:
+    """Trains the final replicates as one stack, to the end, and reads test. Returns the device's name."""
+    use_threads(threads)
+    device = pick_device("cuda" if gpu else "cpu")
+    stack = StackRun(results, [Config.from_json(text) for text in configs], device, provenance)
+    # A diverged replicate ends a trial, but not its neighbours here: every seed of the final is reported.
+    while any(not trainer.finished for trainer in stack.trainers):
+        stack.advance()
+    stack.finish()
+    read_test(results, stack.ids, "final", device)
+    return str(device)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Test errors of some runs of one kind."""
+
+    name: str
+    parameters: int
+    mse: list[float]
+    mae: list[float]
+
+    def row(self) -> str:
+        def text(values: list[float]) -> str:
+            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            return f"{statistics.fmean(values):.4f}{spread}" if values else "-"
+
+        return f"{self.name:<34s}{text(self.mse):>18s}{text(self.mae):>18s}{self.parameters:>12,d}"
+
+
+def test_scores(results: Results, name: str, ids: Sequence[str]) -> Scores:
+    """The recorded test readings of some runs."""
+    rows = results.table("evaluations").to_pylist()
+    found: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
+    for row in rows:
+        if row["run"] in ids and row["split"] == "test" and row["channel"] is None:
+            found[row["metric"]].setdefault(row["run"], row["value"])
+    runs = results.runs(ids)
+    parameters = next((row["parameters"] for row in runs.values()), 0)
+    return Scores(name, parameters, list(found["mse"].values()), list(found["mae"].values()))
+
+
+def comparison_table(scores: Sequence[Scores], base: Config) -> list[str]:
+    """Test errors beside the linear baseline and, where it applies, the published table."""
+    lines = [f"{'test':<34s}{'MSE':>18s}{'MAE':>18s}{'parameters':>12s}"]
+    lines += [score.row() for score in scores]
+    for name, (mse, mae, size) in published_results(base.data).items():
+        lines.append(f"{name + ', as reported':<34s}{mse:>18.3f}{mae:>18.3f}{size:>12s}")
+    return lines
+
+
+def edges_text(proposals: Proposals, best: Proposal) -> list[str]:
+    """One warning per searched setting whose best value lies at an end of its range."""
+    lines = []
+    for path, edge in proposals.space.edges(best.params).items():
+        item = next(r for r in proposals.space.ranges if r.path == path)
+        lines.append(
+            f"note: the best {path} = {best.params[path]:g} is at the {edge} end of its range ({item.describe()}); "
+            "a wider range may hold a better one"
+        )
+    return lines
+
+
+def front_table(front: Sequence[Proposal]) -> list[str]:
+    lines = [f"{'Pareto front':<14s}{'val MSE':>10s}{'parameters':>12s}  settings"]
+    for proposal in front:
+        settings = " ".join(f"{k.rsplit('.', 1)[-1]}={v:.3g}" for k, v in proposal.params.items() if not isinstance(v, str))
+        lines.append(f"{proposal.trial:<14s}{proposal.values[0]:>10.4f}{int(proposal.values[1]):>12,d}  {settings}")
+    return lines

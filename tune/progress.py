@@ -1,0 +1,150 @@
+"""What a search shows while it runs: a table that redraws itself on a terminal, bounded lines in a log."""
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from ray.tune import Callback
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tune.proposals import Proposal, Proposals
+from tune.searcher import DriverOnly
+
+WIDTH = 118  # columns of a line at most
+SHOWN_TRIALS = 8  # running trials in the table
+LOG_SECONDS = 20.0  # between summary lines in a log
+DRAW_SECONDS = 0.5
+
+
+def params_text(params: dict[str, Any]) -> str:
+    """`worker_hidden=8 lr=0.002`: short names are enough beside each other."""
+    parts = []
+    for path, value in params.items():
+        text = f"{value:.3g}" if isinstance(value, float) else str(value)
+        parts.append(f"{path.rsplit('.', 1)[-1]}={text}")
+    return " ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+class Progress(DriverOnly, Callback):
+    """The live table. `close` must be called at the end."""
+
+    def __init__(self, proposals: Proposals, target: int, stream: TextIO | None = None):
+        self.proposals, self.target = proposals, target
+        self._stream = stream or sys.stdout
+        self._started = time.monotonic()
+        self._at_start = len(proposals.outcomes)
+        self._drawn = 0.0
+        self._said: set[str] = {p.trial for p in proposals.outcomes}
+        self._now: dict[str, dict[str, Any]] = {}  # last result of each running trial
+        self._live: Live | None = None
+        if self._stream.isatty():
+            self._live = Live(Text(""), console=Console(file=self._stream), auto_refresh=False, transient=True)
+            self._live.start()
+
+    def counts(self) -> dict[str, int]:
+        counts = {state: 0 for state in ("complete", "pruned", "failed")}
+        for proposal in self.proposals.outcomes:
+            counts[proposal.state or "failed"] += 1
+        counts["running"] = len(self._now)
+        counts["to come"] = max(0, self.target - len(self.proposals.outcomes) - counts["running"])
+        return counts
+
+    def lines(self) -> list[str]:
+        """The table, a bounded number of lines of bounded width, without escape codes."""
+        counts = self.counts()
+        elapsed = time.monotonic() - self._started
+        done = len(self.proposals.outcomes) - self._at_start
+        left = counts["running"] + counts["to come"]
+        remaining = duration(elapsed / done * left) if done else "?"
+        states = "  ".join(f"{state} {count}" for state, count in counts.items())
+        out = [f"{self.proposals.study}: {states}  |  elapsed {duration(elapsed)}, about {remaining} left"]
+        best = self.proposals.best()
+        if best is not None:
+            out.append(f"best so far {best.values[0]:.4f}  {best.trial}  {params_text(best.params)}")
+        for trial, result in sorted(self._now.items())[:SHOWN_TRIALS]:
+            value = f"{result['value']:.4f}" if "value" in result else "-"
+            epoch = result.get("epoch", 0)
+            params = params_text(self.proposals.all[trial].params)
+            out.append(f"  {trial}  epoch {epoch:>3}  val MSE {value}  {params}")
+        if len(self._now) > SHOWN_TRIALS:
+            out.append(f"  and {len(self._now) - SHOWN_TRIALS} more running")
+        return [line[:WIDTH] for line in out]
+
+    def _outcome(self, proposal: Proposal) -> str:
+        value = f"{proposal.values[0]:.4f}" if proposal.values else "-"
+        line = f"{proposal.trial}  {proposal.state:8s}  val MSE {value}  {params_text(proposal.params)}"
+        if proposal.error:
+            line += f"  {proposal.error.strip().splitlines()[-1]}"
+        return line[:WIDTH]
+
+    def _draw(self, force: bool = False) -> None:
+        now = time.monotonic()
+        new = [p for p in self.proposals.outcomes if p.trial not in self._said]
+        for proposal in new:
+            self._said.add(proposal.trial)
+            self._now.pop(proposal.trial, None)
+            self._print(self._outcome(proposal))
+        if self._live is not None:
+            if force or new or now - self._drawn >= DRAW_SECONDS:
+                self._drawn = now
+                self._live.update(Text("\n".join(self.lines())), refresh=True)
+        elif force or now - self._drawn >= LOG_SECONDS:
+            self._drawn = now
+            for line in self.lines()[:2]:
+                self._print(line)
+
+    def _print(self, line: str) -> None:
+        if self._live is not None:
+            self._live.console.print(Text(line))
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        self._now.clear()
+        self._draw(force=True)
+        if self._live is not None:
+            lines = self.lines()
+            self._live.stop()
+            self._live = None
+            for line in lines:
+                print(line, file=self._stream)
+
+    # Ray Tune's hooks.
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._now.setdefault(trial.config["trial"], {})
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self._now[trial.config["trial"]] = result
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._print(f"{trial.config['trial']}  raised and goes on from its checkpoint: {_last_line(trial)}"[:WIDTH])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._now.pop(trial.config["trial"], None)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._draw()
+
+
+def trial_error(trial: Any) -> str:
+    """The text of what a trial raised, without terminal colours."""
+    path = trial.error_file
+    try:
+        text = Path(path).read_text() if path else ""
+    except OSError:
+        text = ""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip() or "no message"
+
+
+def _last_line(trial: Any) -> str:
+    return trial_error(trial).splitlines()[-1]

@@ -1,0 +1,242 @@
+"""The proposals of a study and what became of them: records first, Optuna's study rebuilt from them.
+
+The records are the truth. Optuna's journal is this driver's cache of them (optuna-dashboard opens it), made anew at
+each start, so that nothing in it can be ahead of or behind the records after a kill.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import json_to_distribution
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from dynonet.config import Config
+from tune.results import Results
+from tune.space import Space
+
+logger = logging.getLogger(__name__)
+
+STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
+REDRAWS = 25  # tries to draw something new in a space of few points before it counts as exhausted
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass
+class Proposal:
+    """One point of the space, trained as a stack of replicates."""
+
+    trial: str  # id in the records
+    number: int
+    params: dict[str, Any]  # searched settings by dotted path
+    config: Config  # of the first replicate
+    state: str | None = None  # None: proposed, no outcome yet
+    values: list[float] = field(default_factory=list)  # one per objective
+    reports: list[tuple[int, float]] = field(default_factory=list)  # (epoch, value) from the first epoch
+    error: str | None = None
+
+    def configs(self, replicates: int) -> list[Config]:
+        """One config per replicate: replicate r has the base seed + r."""
+        seed = self.config.training.seed
+        return [self.config.override({"training.seed": seed + r}) for r in range(replicates)]
+
+
+class Proposals:
+    """All proposals of one study. Only the driver that holds the study's lease may change them."""
+
+    def __init__(
+        self,
+        results: Results,
+        study: str,
+        space: Space,
+        *,
+        seed: int,
+        replicates: int,
+        data_sha256: str,
+        objectives: Sequence[str] = ("val_mse",),
+        sampler: str = "tpe",
+        journal: Path | None = None,
+    ):
+        self.results, self.study, self.space, self.seed = results, study, space, seed
+        self.replicates, self.data_sha256, self.objectives = replicates, data_sha256, tuple(objectives)
+        self.all: dict[str, Proposal] = {}
+        self._optuna_trials: dict[str, optuna.trial.Trial] = {}
+        distributions = self._read()
+        self.pending = [p for p in self.all.values() if p.state is None]
+        self.optuna = self._rebuild(sampler, journal, distributions)
+
+    @property
+    def outcomes(self) -> list[Proposal]:
+        return [p for p in self.all.values() if p.state is not None]
+
+    def best(self) -> Proposal | None:
+        """The complete trial of the lowest first objective."""
+        complete = [p for p in self.all.values() if p.state == "complete"]
+        return min(complete, key=lambda p: p.values[0], default=None)
+
+    def front(self) -> list[Proposal]:
+        """Complete trials that no other beats in every objective, by the first objective."""
+        complete = [p for p in self.all.values() if p.state == "complete"]
+
+        def beaten(one: Proposal) -> bool:
+            return any(
+                all(a <= b for a, b in zip(other.values, one.values, strict=True)) and other.values != one.values
+                for other in complete
+            )
+
+        return sorted((p for p in complete if not beaten(p)), key=lambda p: p.values)
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """Fills `all` from the records; returns Optuna's distributions by trial."""
+        distributions: dict[str, dict[str, Any]] = {}
+        rows = self.results.table("trials", self.study).to_pylist()
+        for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: r["number"]):
+            config = Config.from_json(row["config"])
+            proposal = Proposal(row["trial"], row["number"], json.loads(row["params"]), config)
+            self.all.setdefault(row["trial"], proposal)
+            parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
+            distributions[row["trial"]] = parsed
+        for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
+            proposal = self.all[row["trial"]]
+            if proposal.state is not None:
+                continue
+            proposal.state, proposal.error = row["state"], row["error"]
+            proposal.values = list(row["values"] or [])
+            proposal.reports = [(r["epoch"], r["value"]) for r in row["reports"] or []]
+        return distributions
+
+    def _rebuild(
+        self, sampler: str, journal: Path | None, distributions: Mapping[str, Mapping[str, Any]]
+    ) -> optuna.Study:
+        storage: BaseStorage = InMemoryStorage()
+        if journal is not None:
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            for old in (journal, Path(f"{journal}.lock")):
+                old.unlink(missing_ok=True)
+            storage = JournalStorage(JournalFileBackend(str(journal)))
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=self.study,
+            directions=["minimize"] * len(self.objectives),
+            sampler=self._sampler(sampler),
+        )
+        single = len(self.objectives) == 1
+        for proposal in self.outcomes:
+            values = proposal.values or None
+            if proposal.state == "failed" or (proposal.state == "pruned" and not single):
+                values = None
+            study.add_trial(
+                optuna.trial.create_trial(
+                    state=_STATES[proposal.state or "failed"],
+                    values=values,
+                    params=proposal.params,
+                    distributions=dict(distributions[proposal.trial]),
+                    intermediate_values=dict(proposal.reports) if single else None,
+                    user_attrs={"trial": proposal.trial},
+                )
+            )
+        for proposal in self.pending:
+            study.enqueue_trial(proposal.params, user_attrs={"trial": proposal.trial})
+        return study
+
+    def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
+        # A sampler seeded alike would draw again what it drew before the restart.
+        seed = (self.seed + 7919 * len(self.all)) % 2**32
+        if name == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed)
+        return optuna.samplers.TPESampler(
+            seed=seed,
+            n_startup_trials=STARTUP_TRIALS,
+            multivariate=True,
+            group=self.space.conditional,
+            constant_liar=True,
+        )
+
+    def propose(self) -> Proposal | None:
+        """The next proposal, on record before it is returned: one without an outcome first, else a new one.
+
+        None if nothing new could be drawn (a space of few points that is used up).
+        """
+        if self.pending:
+            proposal = self.pending.pop(0)
+            trial = self.optuna.ask()
+            drawn = self.space.suggest(trial)
+            if drawn != proposal.params:
+                raise RuntimeError(f"trial {proposal.trial}: Optuna gave {drawn} for {proposal.params} on record")
+            self._optuna_trials[proposal.trial] = trial
+            self._add_members(proposal)  # a kill may have come between the two records
+            return proposal
+        known = {json.dumps(p.params, sort_keys=True) for p in self.all.values()}
+        for _ in range(REDRAWS):
+            trial = self.optuna.ask()
+            params = self.space.suggest(trial)
+            if json.dumps(params, sort_keys=True) not in known:
+                return self._record(trial, params)
+            self.optuna.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _record(self, trial: optuna.trial.Trial, params: dict[str, Any]) -> Proposal:
+        number = 1 + max((p.number for p in self.all.values()), default=-1)
+        proposal = Proposal(f"t{number:05d}", number, params, self.space.config(params))
+        distributions = {
+            name: json.loads(optuna.distributions.distribution_to_json(d)) for name, d in trial.distributions.items()
+        }
+        self.results.add(
+            "trials",
+            [{
+                "study": self.study, "trial": proposal.trial, "number": number, "event": "proposed", "seed": self.seed,
+                "params": json.dumps(params), "distributions": json.dumps(distributions),
+                "config": proposal.config.to_json(),
+            }],
+            key=proposal.trial,
+        )  # fmt: skip
+        self._add_members(proposal)
+        trial.set_user_attr("trial", proposal.trial)
+        self.all[proposal.trial] = proposal
+        self._optuna_trials[proposal.trial] = trial
+        return proposal
+
+    def _add_members(self, proposal: Proposal) -> None:
+        key = {"study": self.study, "trial": proposal.trial, "role": "search"}
+        runs = [config.run_id(self.data_sha256) for config in proposal.configs(self.replicates)]
+        self.results.add("members", [{**key, "run": run} for run in runs], key=proposal.trial)
+
+    def finish(
+        self,
+        trial: str,
+        state: str,
+        values: Sequence[float] = (),
+        reports: Sequence[tuple[int, float]] = (),
+        error: str | None = None,
+    ) -> None:
+        """Records the outcome of a trial (`complete`, `pruned` or `failed`), then tells Optuna."""
+        proposal = self.all[trial]
+        if proposal.state is not None:
+            return
+        self.results.add(
+            "trials",
+            [{
+                "study": self.study, "trial": trial, "number": proposal.number, "event": "outcome", "state": state,
+                "values": list(values) or None, "error": error, "seed": self.seed,
+                "reports": [{"epoch": epoch, "value": value} for epoch, value in reports],
+            }],
+            key=trial,
+        )  # fmt: skip
+        proposal.state, proposal.values, proposal.error = state, list(values), error
+        proposal.reports = [(int(epoch), float(value)) for epoch, value in reports]
+        known = self._optuna_trials.pop(trial, None)
+        if known is None:
+            return
+        if len(self.objectives) == 1:
+            for epoch, value in proposal.reports:
+                known.report(value, epoch)
+        told = proposal.values if state == "complete" else None
+        self.optuna.tell(known, told, state=_STATES[state], skip_if_finished=True)

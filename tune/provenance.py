@@ -1,0 +1,43 @@
+"""Where a run came from: code, packages, machine."""
+
+import json
+import platform
+import socket
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("dynonet-tune", "torch", "numpy", "numba", "ray", "optuna", "pyarrow")
+
+
+@lru_cache(maxsize=1)
+def code_provenance() -> dict[str, Any]:
+    """Commit and dirty flag of the code (None outside a git checkout), and package versions as JSON."""
+    folder = Path(__file__).resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "git_commit": commit,
+        "git_dirty": None if changed is None else bool(changed),
+        "versions": json.dumps(versions, sort_keys=True),
+    }
+
+
+def host_name() -> str:
+    return socket.gethostname()
+
+
+def _git(folder: Path, *args: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,91 @@
+"""How Ray Tune meets Optuna: a searcher over the recorded proposals, and ASHA whose rungs come from the records.
+
+Tune's own OptunaSearch tells a trial that ASHA stopped as complete, with the loss of the epoch it was stopped at, and
+cannot be rebuilt after a kill; this one tells it as pruned, and knows only what is on record.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.search import Searcher
+
+from tune.proposals import Proposal, Proposals
+
+
+class DriverOnly:
+    """Lives in the driver alone. Tune pickles what it is given for a restore that is never used here."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class ProposalSearcher(DriverOnly, Searcher):
+    """Gives Tune the study's proposals and records what Tune says of them."""
+
+    def __init__(self, proposals: Proposals, trial_config: Mapping[str, Any], on_pruned: Any):
+        """`trial_config` goes to every trial; `on_pruned(proposal)` is called for a trial that ASHA stopped."""
+        super().__init__()
+        self.proposals, self.trial_config, self.on_pruned = proposals, dict(trial_config), on_pruned
+        self._trials: dict[str, str] = {}  # Tune's id to ours
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        proposal = self.proposals.propose()
+        if proposal is None:
+            return Searcher.FINISHED
+        self._trials[trial_id] = proposal.trial
+        configs = [config.to_json() for config in proposal.configs(self.proposals.replicates)]
+        return {**self.trial_config, "trial": proposal.trial, "configs": configs}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if error or not result or "state" not in result:
+            return  # a failure is recorded by FailureRecorder, which sees the error
+        proposal = self.proposals.all[self._trials[trial_id]]
+        state = "complete" if result["state"] == "complete" else "pruned"
+        values = [result["value"]] if "value" in result else []
+        if "parameters" in self.proposals.objectives and values:
+            values.append(result["parameters"])
+        if state == "complete" and not values:
+            state = "pruned"
+        self.proposals.finish(proposal.trial, state, values, result["reports"])
+        if result["state"] == "running":
+            self.on_pruned(proposal)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the records are the searcher's state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+
+class RecordedASHA(AsyncHyperBandScheduler):
+    """Asynchronous successive halving (Li et al., arXiv 1810.05934) that knows the trials of earlier drivers.
+
+    Trials are known by their id in the records, so a trial that goes on after a kill is not counted twice.
+    """
+
+    def __init__(self, recorded: Iterable[Proposal], *, max_epochs: int, grace_epochs: int, reduction_factor: float):
+        super().__init__(
+            time_attr="epoch", metric="value", mode="min", max_t=max_epochs,
+            grace_period=min(grace_epochs, max_epochs), reduction_factor=reduction_factor, stop_last_trials=False,
+        )  # fmt: skip
+        for proposal in recorded:
+            for epoch, value in proposal.reports:
+                self._brackets[0].on_result(SimpleNamespace(trial_id=proposal.trial), epoch, -value)
+
+    @staticmethod
+    def _known(trial: Any) -> Any:
+        return SimpleNamespace(trial_id=trial.config["trial"])
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, self._known(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return super().on_trial_result(tune_controller, self._known(trial), result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        super().on_trial_complete(tune_controller, self._known(trial), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_remove(tune_controller, self._known(trial))

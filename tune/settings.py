@@ -1,0 +1,134 @@
+"""What a search is: a preset, dotted settings, a space and a budget, all checked before anything is computed."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml
+from dynonet.errors import ConfigError, unknown
+from tune.schema import check_study
+from tune.space import DEFAULT, Space
+
+PRESETS = Path(__file__).parent / "presets"
+OBJECTIVES = ("val_mse", "parameters")
+SAMPLERS = ("tpe", "nsga2")
+FINAL_SEED_OFFSET = 1000  # final replicates share no seed with the search's
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is searched, and how. The first group is part of what a study is; the second may change."""
+
+    replicates: int = 3  # seeds per proposal
+    grace_epochs: int = 4  # epochs before ASHA may stop a trial
+    reduction_factor: float = 3  # ASHA keeps one in so many at each rung
+    objectives: tuple[str, ...] = ("val_mse",)
+    sampler: str = "tpe"
+    seed: int = 0  # of the sampler
+
+    trials: int = 20
+    final_replicates: int = 5  # fresh seeds of the best config
+    max_failures: int = 2  # times a trial that raised goes on from its checkpoint
+
+    IDENTITY = ("replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed")
+
+    def __post_init__(self) -> None:
+        for name, least in (("replicates", 1), ("grace_epochs", 1), ("trials", 1), ("final_replicates", 0), ("max_failures", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name.replace('_', '-')}: got {getattr(self, name)}, at least {least} is needed")
+        if self.reduction_factor <= 1:
+            raise ConfigError(f"reduction-factor: got {self.reduction_factor}, more than 1 is needed")
+        for name in self.objectives:
+            if name not in OBJECTIVES:
+                raise unknown("objective", name, OBJECTIVES)
+        if self.objectives[:1] != ("val_mse",) or len(set(self.objectives)) != len(self.objectives):
+            raise ConfigError(f"objectives: got {','.join(self.objectives)}; allowed: val_mse, or val_mse,parameters")
+        if self.sampler not in SAMPLERS:
+            raise unknown("sampler", self.sampler, SAMPLERS)
+        if self.replicates > FINAL_SEED_OFFSET:
+            raise ConfigError(f"replicates: got {self.replicates}, at most {FINAL_SEED_OFFSET} are allowed")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    study: str
+    base: Config  # what is not searched
+    space: Space
+    budget: Budget
+
+    def identity(self, data_sha256: str) -> dict[str, Any]:
+        """What must stay the same for results to belong to one study."""
+        budget = {name: getattr(self.budget, name) for name in Budget.IDENTITY}
+        searched = {item.path for item in self.space.ranges}
+        settings = {k: v for k, v in self.base.canonical().items() if k not in searched}
+        identity = {"settings": settings, "space": self.space.as_dict(), "search": budget}
+        identity |= {"data_sha256": data_sha256, "results_version": RESULTS_VERSION}
+        return json.loads(json.dumps(identity))
+
+    def final_configs(self, best: Config) -> list[Config]:
+        seed = self.base.training.seed + FINAL_SEED_OFFSET
+        return [best.override({"training.seed": seed + r}) for r in range(self.budget.final_replicates)]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line per setting that differs between two identities."""
+    before, after = _leaves(old), _leaves(new)
+    missing = "(not set)"
+    return [
+        f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, missing) != after.get(key, missing)
+    ]
+
+
+def _leaves(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key, a range of the space as one value."""
+    rest = {key: value for key, value in identity.items() if key != "space"}
+    return {**dotted(rest), **{f"space.{key}": spec for key, spec in identity["space"].items()}}
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def read_settings(args: argparse.Namespace) -> SearchSettings:
+    """The search that the command line asks for. Weakest first: preset, --config, flags, overrides.
+
+    Raises:
+        ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
+    """
+    if args.preset not in preset_names():
+        raise unknown("preset", args.preset, preset_names())
+    preset = read_yaml(PRESETS / f"{args.preset}.yaml")
+    fixed = parse_overrides(args.overrides)
+    if args.max_epochs is not None:
+        fixed["training.max_epochs"] = args.max_epochs
+    settings = dict(preset["settings"])
+    if args.config:
+        settings.update(dotted(read_yaml(args.config)))
+    if fixed.get("training.protocol") in PROTOCOLS:
+        for key in PROTOCOLS["clean"]:  # the protocol's own settings win over the file's
+            settings.pop(key, None)
+    base = Config.create({**settings, **fixed})
+
+    specs = read_yaml(args.space) if args.space else preset.get("space", DEFAULT)
+    space = Space(specs, base, fixed)
+    if not space.ranges:
+        raise ConfigError("space: nothing is left to search; every range is fixed on the command line")
+
+    chosen = dict(preset["search"])
+    for field in fields(Budget):
+        value = getattr(args, field.name, None)
+        if value is not None:
+            chosen[field.name] = value
+    if isinstance(chosen.get("objectives"), str | list):
+        names = chosen["objectives"]
+        chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
+    return SearchSettings(check_study(args.study or args.preset), base, space, Budget(**chosen))
+
+
+def numbers(values: Sequence[float], digits: int = 4) -> str:
+    return " ".join(f"{value:.{digits}g}" for value in values)

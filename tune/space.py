@@ -1,0 +1,173 @@
+"""What a search varies: ranges beside dotted paths, from a table of defaults or a YAML file.
+
+    model.worker_hidden: {int: [4, 32], log: true}
+    training.lr: {float: [3.0e-4, 1.0e-2], log: true}
+    training.mode: {choice: [alternating, joint]}
+    training.controller_lr_ratio: {float: [0.01, 1.0], log: true, when: {training.mode: alternating}}
+
+`when` makes a range conditional: it is drawn only where the other setting, searched or fixed, has that value
+(or one of a list of values).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+
+from dynonet.config import Config, check_key, read_yaml
+from dynonet.errors import ConfigError, unknown
+
+Kind = Literal["int", "float", "choice"]
+
+# The default space, beside the defaults of dynonet.config.
+DEFAULT: dict[str, dict[str, Any]] = {
+    "model.control_hidden": {"int": [16, 128], "log": True},
+    "model.worker_hidden": {"int": [4, 32], "log": True},
+    "model.num_layers": {"int": [1, 3]},
+    "model.dropout": {"float": [0.0, 0.4]},
+    "training.lr": {"float": [3e-4, 1e-2], "log": True},
+    "training.weight_decay": {"float": [1e-6, 1e-2], "log": True},
+    "training.controller_lr_ratio": {"float": [0.01, 1.0], "log": True},
+}
+
+EDGE = 0.02  # share of a range, on its own scale, within which a value counts as at the edge
+
+
+@dataclass(frozen=True)
+class Range:
+    """One searched setting."""
+
+    path: str
+    kind: Kind
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, path: str, spec: Any) -> "Range":
+        """Reads one entry of a space. Raises ConfigError: what, got, allowed."""
+        check_key(path)
+        if not isinstance(spec, Mapping):
+            raise ConfigError(f"space: {path}: expected a mapping such as {{int: [4, 32]}}, got {spec!r}")
+        allowed = ("int", "float", "choice", "log", "when")
+        for key in spec:
+            if key not in allowed:
+                raise unknown(f"space entry of {path}", str(key), allowed)
+        kinds: list[Kind] = [kind for kind in ("int", "float", "choice") if kind in spec]
+        if len(kinds) != 1:
+            raise ConfigError(f"space: {path}: exactly one of int, float and choice is needed, got {list(spec)}")
+        kind, values, log = kinds[0], spec[kinds[0]], bool(spec.get("log", False))
+        when = {}
+        for key, wanted in (spec.get("when") or {}).items():
+            check_key(key)
+            when[key] = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+        if kind == "choice":
+            if not isinstance(values, list) or not values or log:
+                raise ConfigError(f"space: {path}: choice takes a list of values and no log, got {spec!r}")
+            return cls(path, kind, choices=tuple(values), when=when)
+        if not isinstance(values, list) or len(values) != 2:
+            raise ConfigError(f"space: {path}: {kind} takes [lowest, highest], got {values!r}")
+        convert = int if kind == "int" else float
+        try:
+            low, high = (convert(value) for value in values)
+        except (TypeError, ValueError):
+            raise ConfigError(f"space: {path}: {kind} takes two numbers, got {values!r}") from None
+        if not low <= high or (log and low <= 0):
+            need = "0 < lowest <= highest (log)" if log else "lowest <= highest"
+            raise ConfigError(f"space: {path}: got [{low}, {high}]; {need} is needed")
+        return cls(path, kind, low, high, log, when=when)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Any:
+        if self.kind == "choice":
+            return trial.suggest_categorical(self.path, self.choices)
+        if self.kind == "int":
+            return trial.suggest_int(self.path, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.path, self.low, self.high, log=self.log)
+
+    def ends(self) -> tuple[Any, ...]:
+        """The extreme values (of a choice, all)."""
+        if self.kind == "choice":
+            return self.choices
+        convert = int if self.kind == "int" else float
+        return convert(self.low), convert(self.high)
+
+    def edge(self, value: Any) -> str | None:
+        """`lower` or `upper` if a value lies at that end of the range, else None."""
+        if self.kind == "choice" or self.low == self.high:
+            return None
+        scale: Callable[[float], float] = math.log if self.log else float
+        share = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
+        return "lower" if share <= EDGE else "upper" if share >= 1 - EDGE else None
+
+    def describe(self) -> str:
+        text = ", ".join(map(str, self.choices)) if self.kind == "choice" else f"{self.low:g} to {self.high:g}"
+        text += " (log)" if self.log else ""
+        conditions = [f"{key} is {' or '.join(map(str, wanted))}" for key, wanted in self.when.items()]
+        return f"{self.kind}: {text}" + (f", when {' and '.join(conditions)}" if conditions else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        spec: dict[str, Any] = {self.kind: list(self.ends())}
+        if self.log:
+            spec["log"] = True
+        if self.when:
+            spec["when"] = {key: list(wanted) for key, wanted in self.when.items()}
+        return spec
+
+
+class Space:
+    """The ranges of a search around a base config.
+
+    Raises ConfigError if a range names no setting, or an end of it is not allowed there.
+    """
+
+    def __init__(self, specs: Mapping[str, Any], base: Config, fixed: Mapping[str, Any] | None = None):
+        """`fixed` settings win over ranges: a range of a fixed setting is dropped."""
+        ranges = [Range.parse(path, spec) for path, spec in specs.items() if path not in (fixed or {})]
+        self.base = base
+        # A condition is decided before what depends on it.
+        self.ranges: list[Range] = []
+        waiting, names = ranges, {r.path for r in ranges}
+        while waiting:
+            settled = {r.path for r in self.ranges}
+            ready = [r for r in waiting if all(k in settled or k not in names for k in r.when)]
+            if not ready:
+                raise ConfigError(f"space: conditions in a circle among {', '.join(r.path for r in waiting)}")
+            self.ranges += ready
+            waiting = [r for r in waiting if r not in ready]
+        for item in self.ranges:
+            for end in item.ends():
+                conditions = {key: wanted[0] for key, wanted in item.when.items()}
+                base.override({**conditions, item.path: end})
+
+    @classmethod
+    def read(cls, path: str | Path, base: Config, fixed: Mapping[str, Any] | None = None) -> "Space":
+        return cls(read_yaml(path), base, fixed)
+
+    @property
+    def conditional(self) -> bool:
+        return any(item.when for item in self.ranges)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
+        """One proposal: the searched settings by dotted path."""
+        drawn: dict[str, Any] = {}
+        settings = self.base.flat()
+        for item in self.ranges:
+            if all({**settings, **drawn}[key] in wanted for key, wanted in item.when.items()):
+                drawn[item.path] = item.suggest(trial)
+        return drawn
+
+    def config(self, params: Mapping[str, Any]) -> Config:
+        return self.base.override(params)
+
+    def edges(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """The settings of a proposal that lie at an end of their range: path to `lower` or `upper`."""
+        found = {item.path: item.edge(params[item.path]) for item in self.ranges if item.path in params}
+        return {path: edge for path, edge in found.items() if edge}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {item.path: item.as_dict() for item in self.ranges}
