@@ -185,7 +185,7 @@ class Config(_Section):
         flat.update(parse_overrides(overrides))
         for key in flat:
             check_key(key)
-        protocol = flat.get("training.protocol", "clean")
+        protocol = str(flat.get("training.protocol", "clean"))  # an unknown one is refused with the other values
         flat = {**PROTOCOLS.get(protocol, {}), **flat}
         nested: dict[str, Any] = {}
         for key, value in flat.items():

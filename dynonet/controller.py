@@ -105,7 +105,9 @@ def controller(
     else:
         gamma = (zeros + 1).expand(layers, models, channels, hidden, batch)
         beta = zeros.expand(layers, models, channels, hidden, batch)
-    context = parts["context"].pick(rows["context"], 0.0) if parts["context"].any else zeros.expand(models, hidden, batch)
+    context = zeros.expand(models, hidden, batch)
+    if parts["context"].any:
+        context = parts["context"].pick(rows["context"], context)
     per_channel = {name: filled(name, (channels, batch)) for name in SIGNALS if name != "gate_masks"}
     gate = filled("gate_masks", (channels, hidden, batch))
     return Signals(**per_channel, gate_masks=gate, context=context, film_gamma=gamma, film_beta=beta)

@@ -197,7 +197,10 @@ class Trainer:
         self.test_metrics: dict[str, float] = {}
 
     def train(self) -> dict[str, list[float]]:
-        """Trains and returns the history: train_loss (the controller's, as published), val_loss, val_mse, val_mae, lr."""
+        """Trains and returns the history by epoch: train_loss, val_loss, val_mse, val_mae, lr.
+
+        As published, train_loss is the controller's and val_loss the mean over validation batches.
+        """
         trainer = StackTrainer([self.config], self.train_loader.series, self.device)
         trainer.start_from(self.model.blocks())
         (run,) = trainer.train()
@@ -207,7 +210,8 @@ class Trainer:
         test = evaluate_weights(self.config, run.weights, trainer.series, "test", self.device)
         self.test_metrics = {"mse": test.mse.item(), "mae": test.mae.item()}
         columns = {
-            "train_loss": "controller_loss", "val_loss": "val_loss", "val_mse": "val_mse", "val_mae": "val_mae", "lr": "lr"
+            "train_loss": "controller_loss", "val_loss": "val_loss", "val_mse": "val_mse", "val_mae": "val_mae",
+            "lr": "lr",
         }  # fmt: skip
         history = {ours: [row.get(theirs, float("nan")) for row in run.history] for ours, theirs in columns.items()}
         if self.checkpoint_dir is not None:

@@ -155,10 +155,10 @@ class _KernelGRU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        *arrays, states, gates = ctx.saved_tensors
-        x, weight_ih, weight_hh, bias_ih, bias_hh = (array.contiguous() for array in arrays)
         from dynonet import gru_kernel as kernel  # here, not above: compiling takes seconds, and may fail
 
+        *arrays, states, gates = ctx.saved_tensors
+        x, weight_ih, weight_hh, bias_ih, bias_hh = (array.contiguous() for array in arrays)
         (groups, steps, inputs, batch), hidden = x.shape, weight_hh.shape[2]
         blocks = -(-batch // kernel.LANES)
         slot = kernel.slot_shape(hidden, inputs)
@@ -190,9 +190,9 @@ def _weight_gradients(slots: Tensor | None, slot: tuple, groups: int, hidden: in
 
 def _forward(inputs: tuple[Tensor, ...], last_only: bool, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The output and, with `keep`, what backward needs besides the inputs: all states, and the gates or None."""
-    x, weight_ih, weight_hh, bias_ih, bias_hh = (tensor.detach().contiguous() for tensor in inputs)
     from dynonet import gru_kernel as kernel
 
+    x, weight_ih, weight_hh, bias_ih, bias_hh = (tensor.detach().contiguous() for tensor in inputs)
     (groups, steps, features, batch), hidden = x.shape, weight_hh.shape[2]
     blocks = -(-batch // kernel.LANES)
     output = x.new_empty((groups, hidden, batch) if last_only else (groups, steps, hidden, batch))

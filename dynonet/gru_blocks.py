@@ -6,6 +6,8 @@ two, or rows four, at a time, to fill the registers; past the end of an odd numb
 the same value. Sizes: D hidden units, F input features. Formulas in `gru_kernel.py`.
 """
 
+# mypy: ignore-errors
+# (Numba calls these functions otherwise than they are declared, and types its own code.)
 from __future__ import annotations
 
 from dynonet.simd import (

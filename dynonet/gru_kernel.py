@@ -13,6 +13,8 @@ Addresses are in bytes (`Tensor.data_ptr()`), indices and strides in floats; not
 Sizes are run-time arguments: one compilation serves all shapes.
 """
 
+# mypy: ignore-errors
+# (Numba calls these functions otherwise than they are declared, and types its own code.)
 from __future__ import annotations
 
 import hashlib

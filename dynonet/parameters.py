@@ -66,7 +66,7 @@ class Layout:
     def head_rows(self) -> dict[str, int]:
         """Rows of each head in the heads' matrix; FiLM's are ordered layer, channel, gamma then beta."""
         channels, hidden = self.channels, self.model.worker_hidden
-        rows = {name: channels for name in SIGNALS}
+        rows = dict.fromkeys(SIGNALS, channels)
         rows["gate_masks"] = channels * hidden
         return {"film": self.model.num_layers * channels * 2 * hidden, **rows, "context": hidden}
 

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 (the backend is chosen first)
+from matplotlib import pyplot as plt
 
-from dynonet.data import Series, window_starts  # noqa: E402
-from dynonet.model import DynoNetStack  # noqa: E402
-from dynonet.parameters import Layout, Parameters  # noqa: E402
-from dynonet.parts import SIGNALS  # noqa: E402
-from dynonet.trainer import Run  # noqa: E402
-from dynonet.windows import Windows  # noqa: E402
+from dynonet.data import Series, window_starts
+from dynonet.model import DynoNetStack
+from dynonet.parameters import Layout, Parameters
+from dynonet.parts import SIGNALS
+from dynonet.trainer import Run
+from dynonet.windows import Windows
 
 SHOWN_WINDOWS = 256  # evenly over the test split, for the heatmaps
 
@@ -49,7 +49,8 @@ def _save(figure: plt.Figure, path: Path) -> None:
 def _forecast(window: torch.Tensor, target: torch.Tensor, forecast: torch.Tensor, series: Series, path: Path) -> None:
     channels, horizon = target.shape
     shown = min(2 * horizon, len(window))
-    figure, axes = plt.subplots(channels, 1, figsize=(9, 1.6 * channels + 0.6), sharex=True, layout="constrained", squeeze=False)
+    size = (9, 1.6 * channels + 0.6)
+    figure, axes = plt.subplots(channels, 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
     past, ahead = np.arange(-shown, 0), np.arange(horizon)
     for i, axis in enumerate(axes[:, 0]):
         axis.plot(past, window[-shown:, i].cpu(), color="0.6", label="read")

@@ -22,8 +22,11 @@ _GRU = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def _names(layout: Layout) -> dict[str, str | list[str]]:
-    """Our tensor names to the published key; to one key per channel (workers) or layer (FiLM) where there are many."""
-    names: dict[str, str | list[str]] = {"shared.revin.weight": "revin.affine_weight", "shared.revin.bias": "revin.affine_bias"}
+    """Our tensor names to the published key, or to one key per channel (workers) or layer (FiLM)."""
+    names: dict[str, str | list[str]] = {
+        "shared.revin.weight": "revin.affine_weight",
+        "shared.revin.bias": "revin.affine_bias",
+    }
     names |= {f"controller.gru.{n}": f"control_net.brain.gru.{n}_l0" for n in _GRU}
     layers, channels = range(layout.model.num_layers), range(layout.channels)
     for part in ("weight", "bias"):
@@ -37,6 +40,15 @@ def _names(layout: Layout) -> dict[str, str | list[str]]:
         theirs = re.sub(r"^gru\.(\d+)\.(.*)$", r"grus.\1.\2_l0", theirs)
         names[f"workers.{entry.name}"] = [f"worker_net.workers.{channel}.{theirs}" for channel in channels]
     return names
+
+
+def _published_shape(layout: Layout, ours: str) -> tuple[int, ...]:
+    """The shape of each published tensor behind one of ours."""
+    block, name = ours.split(".", 1)
+    shape = next(entry.shape for entry in layout.entries[block] if entry.name == name)
+    if name.startswith("film."):
+        return (shape[0] // layout.model.num_layers, *shape[1:])
+    return (1, *shape) if name == "position" else shape
 
 
 def load_published(source: str | Path | Mapping[str, Any], worker_seq_len: int = 96) -> Parameters:
@@ -54,18 +66,26 @@ def load_published(source: str | Path | Mapping[str, Any], worker_seq_len: int =
         except Exception as error:
             raise DataError(f"cannot read the checkpoint {source}: {error}") from None
     state = source.get("model_state_dict", source) if isinstance(source, Mapping) else {}
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise DataError(
+            "not a published DynoNet checkpoint: expected a dict of tensors, or one under 'model_state_dict'"
+        )
     try:
         trend = state["worker_net.shared_trend_linear.weight"]
-        layers = sum(bool(re.fullmatch(r"control_net\.film_gens\.\d+\.weight", key)) for key in state)
+        layers = len({m[1] for key in state if (m := re.match(r"control_net\.film_gens\.(\d+)\.", key))})
         model = ModelConfig(
             control_hidden=state["control_net.brain.gru.weight_hh_l0"].shape[1],
             worker_hidden=state["worker_net.workers.0.input_proj.bias"].shape[0],
-            num_layers=layers,
+            num_layers=max(layers, 1),  # none at all is found missing below
             worker_seq_len=worker_seq_len,
         )
         layout = Layout(model, len(state["revin.affine_weight"]), trend.shape[1], trend.shape[0])
-    except (KeyError, AttributeError) as error:
+    except KeyError as error:
         raise DataError(f"not a published DynoNet checkpoint: no tensor {error}") from None
+    except (IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"not a published DynoNet checkpoint: the sizes cannot be read off its tensors ({error})"
+        ) from None
 
     entries = {f"{b}.{e.name}": layout.lead(b, 1)[1:] + e.shape for b, es in layout.entries.items() for e in es}
     named: dict[str, Tensor] = {}
@@ -77,8 +97,10 @@ def load_published(source: str | Path | Mapping[str, Any], worker_seq_len: int =
             raise DataError(f"the checkpoint has no tensor '{missing[0]}'{nearest(missing[0], state)}")
         used |= set(keys)
         tensors = [state[key] for key in keys]
-        if sum(t.numel() for t in tensors) != torch.Size(entries[ours]).numel():
-            raise DataError(f"{keys[0]}: got shape {tuple(tensors[0].shape)}, which does not fit {entries[ours]} of {ours}")
+        for key, tensor in zip(keys, tensors, strict=True):
+            shape = _published_shape(layout, ours)
+            if tuple(tensor.shape) != shape:
+                raise DataError(f"{key}: got shape {tuple(tensor.shape)}, expected {shape} beside the other tensors")
         named[ours] = torch.stack(tensors).reshape(entries[ours])
     if unknown := sorted(set(state) - used):
         raise DataError(f"the checkpoint holds tensors that DynoNet does not have: {', '.join(unknown[:3])}")

@@ -10,6 +10,8 @@ WIDTH    floats in a `wide` vector, two registers: six of them as accumulators, 
 LANES    windows of the batch in one block: two wide vectors, so that weights are read half as often.
 """
 
+# mypy: ignore-errors
+# (Numba calls these functions otherwise than they are declared, and types its own code.)
 from __future__ import annotations
 
 import operator

@@ -155,11 +155,13 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
     done = [row for row in metrics if row["test"]]
     for name in ("mse", "mae") if len(done) > 1 else ():
         values = [row["test"][name] for row in done]
-        print(f"test {name.upper()}: {statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f} over {len(done)} seeds")
+        mean, deviation = statistics.fmean(values), statistics.stdev(values)
+        print(f"test {name.upper()}: {mean:.4f} ± {deviation:.4f} over {len(done)} seeds")
     if not read_test:
         return
     if done:
-        channels = [statistics.fmean(row["test"]["mse_channels"][i] for row in done) for i in range(trainer.layout.channels)]
+        rows = zip(*(row["test"]["mse_channels"] for row in done), strict=True)
+        channels = [statistics.fmean(values) for values in rows]
         pairs = zip(trainer.series.channels, channels, strict=True)
         print("test MSE per channel: " + "  ".join(f"{name} {value:.3f}" for name, value in pairs))
     data = trainer.runs[0].config.data

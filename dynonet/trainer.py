@@ -3,10 +3,12 @@
 A stack is a list of configs of one shape. A model that stops or diverges leaves it; the others go on.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -29,8 +31,8 @@ Status = Literal["running", "complete", "diverged"]
 
 def stack_key(config: Config) -> tuple[Any, ...]:
     """What the models of one stack must share: data, shapes, batches. Configs of equal keys train as one stack."""
-    shared = ("model.control_hidden", "model.worker_hidden", "model.num_layers", "model.worker_seq_len")
-    shared += ("model.moving_average", "training.batch_size", "training.controller_order")
+    shared = ["model.control_hidden", "model.worker_hidden", "model.num_layers", "model.worker_seq_len"]
+    shared += ["model.moving_average", "training.batch_size", "training.controller_order"]
     flat = config.flat()
     data = [key for key in flat if key.startswith("data.") and key != "data.joint_rows"]
     return (*((key, flat[key]) for key in (*data, *shared)), ("windows of the workers", worker_role(config)))
@@ -102,7 +104,9 @@ class StackTrainer:
             raise ConfigError("a stack needs at least one config")
         first = stack_key(configs[0])
         for number, config in enumerate(configs[1:], 2):
-            differs = [f"{a[0]}: {a[1]!r} and {b[1]!r}" for a, b in zip(first, stack_key(config), strict=True) if a != b]
+            differs = [
+                f"{a[0]}: {a[1]!r} and {b[1]!r}" for a, b in zip(first, stack_key(config), strict=True) if a != b
+            ]
             if differs:
                 raise ConfigError(f"configs 1 and {number} cannot share a stack; they differ in {', '.join(differs)}")
         self.series = load_series(configs[0].data) if series is None else series
@@ -135,7 +139,9 @@ class StackTrainer:
         if self.epoch:
             raise ConfigError("weights can only be replaced before the first epoch")
         count = len(self._active)
-        if params.layout != self.layout or len(params.shared) not in (1, count):
+        # Switches and dropout are settings, not shapes: weights of a published checkpoint carry none of them.
+        shape, expected = ((layout.channels, layout.entries) for layout in (params.layout, self.layout))
+        if shape != expected or len(params.shared) not in (1, count):
             raise ConfigError(f"the weights are of another shape: got {params.layout}, expected {self.layout}")
         index = torch.arange(count) if len(params.shared) == count else torch.zeros(count, dtype=torch.long)
         copies = params.models(index).to(device=self.device, dtype=self.dtype)
@@ -147,7 +153,8 @@ class StackTrainer:
         self._active, self._state = active, state
         configs = [self.runs[i].config for i in active]
         seeds = torch.tensor([c.training.seed for c in configs], dtype=torch.int64)
-        self._keys = tuple(word.to(self.device) for word in seed_keys(seeds))
+        low, high = seed_keys(seeds)
+        self._keys = low.to(self.device), high.to(self.device)
         self._groups = mode_groups(configs, self.layout, self.device, self.dtype) if configs else []
         if configs:
             self._net = DynoNetStack(configs, self.layout.channels, self.device, self.dtype)
@@ -202,7 +209,7 @@ class StackTrainer:
                     group,
                     self._state.models(place),
                     self._windows.gather(batches[place, step]),
-                    lambda place=place, starts=controller_starts: self._windows.gather(starts[place]),
+                    partial(self._windows.gather, controller_starts[place]),
                     draws,
                     factors[step, place],
                 )
@@ -219,9 +226,7 @@ class StackTrainer:
                     yield part.expand(models, -1)
         cycle = 0
         while True:
-            shuffled = epoch_batches(
-                self._held_out, draws.stream("controller_batches", cycle), self._held_out_batch
-            )
+            shuffled = epoch_batches(self._held_out, draws.stream("controller_batches", cycle), self._held_out_batch)
             yield from shuffled.unbind(1)
             cycle += 1
 
@@ -257,23 +262,28 @@ class StackTrainer:
                 self.runs[i].gpu_seconds += wall / len(self._active)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resume needs, as tensors and plain values (so it loads with `weights_only=True`)."""
+        """Everything a resume needs, as tensors and plain values (so it loads with `weights_only=True`).
+
+        A copy: training on does not change it.
+        """
         state = self._state
-        return {
-            "version": CHECKPOINT_VERSION,
-            "data_sha256": self.series.sha256,
-            "epoch": self.epoch,
-            "active": list(self._active),
-            "params": {b: flat.cpu() for b, flat in state.params.blocks()},
-            "moments": {
-                b: {"mean": m.mean.cpu(), "square": m.square.cpu(), "steps": m.steps.cpu()}
-                for b, m in state.moments.items()
-            },
-            "runs": [
-                {**{k: v for k, v in vars(run).items() if k != "config"}, "config": run.config.to_json()}
-                for run in self.runs
-            ],
-        }
+        return copy.deepcopy(
+            {
+                "version": CHECKPOINT_VERSION,
+                "data_sha256": self.series.sha256,
+                "epoch": self.epoch,
+                "active": list(self._active),
+                "params": {b: flat.cpu() for b, flat in state.params.blocks()},
+                "moments": {
+                    b: {"mean": m.mean.cpu(), "square": m.square.cpu(), "steps": m.steps.cpu()}
+                    for b, m in state.moments.items()
+                },
+                "runs": [
+                    {**{k: v for k, v in vars(run).items() if k != "config"}, "config": run.config.to_json()}
+                    for run in self.runs
+                ],
+            }
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where a checkpoint of the same stack stood.
@@ -283,11 +293,14 @@ class StackTrainer:
         """
         if state.get("version") != CHECKPOINT_VERSION:
             raise DataError(f"checkpoint version {state.get('version')}; this code reads {CHECKPOINT_VERSION}")
+        state = copy.deepcopy(state)  # training on must not change the checkpoint
         saved = [Run(**{**run, "config": Config.from_json(run["config"])}) for run in state["runs"]]
         if [run.run for run in saved] != [run.run for run in self.runs]:
             raise DataError(
                 f"the checkpoint is of other runs: got {[r.run for r in saved]}, expected {[r.run for r in self.runs]}"
             )
+        if (dtype := state["params"]["shared"].dtype) != self.dtype:
+            raise DataError(f"the checkpoint holds {dtype} numbers; this stack trains in {self.dtype}")
         self.runs, self.epoch = saved, state["epoch"]
         params = Parameters(self.layout, **{b: state["params"][b] for b in BLOCKS}).to(device=self.device)
         moments = {b: Moments(**{k: t.to(self.device) for k, t in state["moments"][b].items()}) for b in BLOCKS}

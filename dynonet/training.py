@@ -66,7 +66,12 @@ class ModeGroup:
         self.shared_decay = self.weight_decay[:, None] * numbers(decayed)
 
     def update_workers(
-        self, state: TrainState, grads: tuple[Tensor | None, Tensor | None], signals: Signals, draws: Draws, factor: Tensor
+        self,
+        state: TrainState,
+        grads: tuple[Tensor | None, Tensor | None],
+        signals: Signals,
+        draws: Draws,
+        factor: Tensor,
     ) -> None:
         """AdamW on everything but the controller, steered by wd_scale, grad_clip and freeze_prob.
 

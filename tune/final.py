@@ -17,6 +17,7 @@ from dynonet.comparison import published_results
 from dynonet.config import RESULTS_VERSION, Config
 from dynonet.data import Series
 from dynonet.device import pick_device, use_threads
+from tune.progress import params_text
 from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance, host_name
 from tune.results import Results, run_params
@@ -26,8 +27,9 @@ METRICS = ("mse", "mae")
 
 
 def record_baseline(results: Results, study: str, base: Config, series: Series) -> str:
-    """The linear baseline on this data as a run of its own (model `linear`), test reading included. Returns its id."""
-    data = {key: value for key, value in base.canonical().items() if key in ("data.seq_len", "data.pred_len", "data.split")}
+    """Records the linear baseline on this data as a run of its own, with its reading of test. Returns its id."""
+    keys = ("data.seq_len", "data.pred_len", "data.split")
+    data = {key: value for key, value in base.canonical().items() if key in keys}
     content = {"model": "linear", "data": data, "data_sha256": series.sha256, "results_version": RESULTS_VERSION}
     run = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
     results.add("members", [{"study": study, "role": "baseline", "run": run}], key="baseline")
@@ -63,7 +65,9 @@ def record_baseline(results: Results, study: str, base: Config, series: Series) 
 
 
 @ray.remote
-def train_final(results: Results, configs: Sequence[str], gpu: bool, threads: int, provenance: Mapping[str, Any]) -> str:
+def train_final(
+    results: Results, configs: Sequence[str], gpu: bool, threads: int, provenance: Mapping[str, Any]
+) -> str:
     """Trains the final replicates as one stack, to the end, and reads test. Returns the device's name."""
     use_threads(threads)
     device = pick_device("cuda" if gpu else "cpu")
@@ -129,6 +133,6 @@ def edges_text(proposals: Proposals, best: Proposal) -> list[str]:
 def front_table(front: Sequence[Proposal]) -> list[str]:
     lines = [f"{'Pareto front':<14s}{'val MSE':>10s}{'parameters':>12s}  settings"]
     for proposal in front:
-        settings = " ".join(f"{k.rsplit('.', 1)[-1]}={v:.3g}" for k, v in proposal.params.items() if not isinstance(v, str))
-        lines.append(f"{proposal.trial:<14s}{proposal.values[0]:>10.4f}{int(proposal.values[1]):>12,d}  {settings}")
+        value, size = proposal.values
+        lines.append(f"{proposal.trial:<14s}{value:>10.4f}{int(size):>12,d}  {params_text(proposal.params)}")
     return lines

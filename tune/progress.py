@@ -52,7 +52,7 @@ class Progress(DriverOnly, Callback):
             self._live.start()
 
     def counts(self) -> dict[str, int]:
-        counts = {state: 0 for state in ("complete", "pruned", "failed")}
+        counts = dict.fromkeys(("complete", "pruned", "failed"), 0)
         for proposal in self.proposals.outcomes:
             counts[proposal.state or "failed"] += 1
         counts["running"] = len(self._now)
@@ -123,7 +123,9 @@ class Progress(DriverOnly, Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._now.setdefault(trial.config["trial"], {})
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         self._now[trial.config["trial"]] = result
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -48,7 +48,7 @@ __all__ = ["Results", "ResultsError", "StorageError", "history", "joined", "load
 
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
 _RUN_FILE = re.compile(r"(.+)-a\d*-[0-9a-f]{16}\.parquet")
-_KEY = re.compile(r"[A-Za-z0-9._-]*")
+_WORD = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class Results:
@@ -77,7 +77,7 @@ class Results:
             ResultsError: rows that don't fit the table; nothing is written.
             StorageError: a full disk and the like; files before the failing one stay.
         """
-        if not _KEY.fullmatch(key):
+        if key and not _WORD.fullmatch(key):
             raise ResultsError(f"key '{key}': only letters, digits, '.', '_' and '-' are allowed")
         rows = list(rows)
         checked = to_table(table, rows)
@@ -86,7 +86,7 @@ class Results:
             if table in PARTITIONED:
                 name = f"{table}/study={row['study']}/{key}"
             else:
-                if not _KEY.fullmatch(row["run"]):
+                if not _WORD.fullmatch(row["run"]):
                     raise ResultsError(f"run '{row['run']}': a run's id is a plain word")
                 name = f"{table}/{row['run']}-a{'' if row.get('attempt') is None else int(row['attempt'])}"
             groups[name].append(index)

@@ -4,61 +4,18 @@ The same command again goes on where the study stood.
 """
 
 import argparse
-import json
 import logging
-import os
-import signal
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
-
-# Before ray is imported: it reads these once. Our own records replace Tune's loggers and snapshots.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints at verbose=0 too
+from collections.abc import Sequence
 
 import optuna
 import ray
-from ray import tune as ray_tune
 
-from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
-from dynonet.trainer import worker_role
-from tune.final import (
-    comparison_table,
-    edges_text,
-    front_table,
-    record_baseline,
-    test_scores,
-    train_final,
-)
-from tune.lease import Lease, LeaseHeld
-from tune.progress import Progress, duration, params_text, trial_error
-from tune.proposals import Proposal, Proposals
-from tune.provenance import code_provenance
-from tune.results import Results, ResultsError, StorageError
-from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
-from tune.settings import SearchSettings, differences, preset_names, read_settings
-from tune.trial import StackRun, StackTrainable
-
-logger = logging.getLogger(__name__)
-
-STOPPED = {
-    "interrupt": "interrupted",
-    "time": "the time budget is spent",
-    "lease": "another driver has taken the study over (this one was silent too long)",
-}
-START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
-PASSED_ON = ("DYNONET_DATA_DIR", "DYNONET_CACHE_DIR", "DYNONET_KERNEL")  # environment that trials need
+from tune.driver import Search, command_line
+from tune.lease import LeaseHeld
+from tune.results import ResultsError, StorageError
+from tune.settings import preset_names, read_settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,272 +46,6 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-class Stop(DriverOnly, ray_tune.Stopper):
-    """Ends the search between two of Tune's steps: after Ctrl-C, or when the time is up."""
-
-    def __init__(self, budget: float | None, lease: Lease):
-        self._lease = lease
-        self.reason: str | None = None
-        self._deadline = time.monotonic() + budget if budget is not None else None
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
-            self.reason = "time"
-        if self._lease.lost:
-            self.reason = "lease"
-        return self.reason is not None
-
-    def interrupt(self, signum: int, frame: Any) -> None:
-        if self.reason == "interrupt":
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
-        self.reason = "interrupt"
-        print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
-
-
-class FailureRecorder(DriverOnly, ray_tune.Callback):
-    """Puts a trial that raised once too often on record, with its error."""
-
-    def __init__(self, proposals: Proposals, close: Callable[[Proposal, str, str], None]):
-        self.proposals, self.close = proposals, close
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial_error(trial)
-        proposal = self.proposals.all[trial.config["trial"]]
-        result = trial.last_result or {}
-        self.close(proposal, "failed", error)
-        self.proposals.finish(proposal.trial, "failed", (), result.get("reports", ()), error)
-
-
-class Search:
-    """One call of the command: a driver on a study."""
-
-    def __init__(self, settings: SearchSettings, args: argparse.Namespace):
-        self.settings, self.args = settings, args
-        self.series: Series = load_series(settings.base.data)
-        for role in (worker_role(settings.base), "controller", "validation", "test"):
-            window_starts(self.series, settings.base.data, role)
-        self.gpus = 0.0
-        self.concurrent = 1
-
-    def start_ray(self) -> None:
-        """Connects to Ray and settles what a trial takes. Raises ConfigError where the cluster cannot give it."""
-        address = self.args.address or os.environ.get("RAY_ADDRESS")
-        variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
-        variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        options["runtime_env"] = {"env_vars": variables} if variables else None
-        if address:
-            options["address"] = address
-        else:
-            options |= {"include_dashboard": False, "object_store_memory": 128 << 20}
-        for attempt in range(START_TRIES):
-            try:
-                ray.init(**options)
-                break
-            except ConnectionError as error:
-                raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
-            except Exception:
-                if address or attempt == START_TRIES - 1:
-                    raise
-                ray.shutdown()
-                time.sleep(2)
-        resources = ray.cluster_resources()
-        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        asked = self.args.gpus_per_trial
-        self.gpus = (1.0 if gpus >= 1 else 0.0) if asked is None else asked
-        # A cluster that scales from zero shows nothing yet, so only a local machine is held to what it has.
-        if not address:
-            for name, need, have in (("CPUs", self.args.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
-                if need > have:
-                    raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
-        fits = [cpus / self.args.cpus_per_trial if self.args.cpus_per_trial else float("inf")]
-        fits += [gpus / self.gpus] if self.gpus else []
-        self.concurrent = self.args.max_concurrent or max(1, int(min(fits)))
-        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
-
-    def proposals(self, results: Results, journal: Path | None) -> Proposals:
-        budget = self.settings.budget
-        return Proposals(
-            results, self.settings.study, self.settings.space, seed=budget.seed, replicates=budget.replicates,
-            data_sha256=self.series.sha256, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
-        )  # fmt: skip
-
-    def check_settings(self, results: Results, record: bool) -> None:
-        """Raises ConfigError, with the differences and the ways out, if the study was begun with other settings."""
-        identity = self.settings.identity(self.series.sha256)
-        rows = results.table("studies", self.settings.study).to_pylist()
-        if rows:
-            before = json.loads(min(rows, key=lambda row: row["time"])["settings"])
-            if changed := differences(before, identity):
-                shown = "\n  ".join(changed[:12])
-                raise ConfigError(
-                    f"study '{self.settings.study}' was begun with other settings, and results of both do not mix:\n"
-                    f"  {shown}\nTake another name (--study OTHER), another folder (--out OTHER), or the old settings"
-                )
-        elif record:
-            row = {"study": self.settings.study, "settings": json.dumps(identity)}
-            results.add("studies", [row], key="settings")
-
-    def plan(self) -> list[str]:
-        """What --dry-run prints. The first proposals are drawn as the search would, and recorded nowhere."""
-        settings, budget = self.settings, self.settings.budget
-        local = not str(self.args.out).count("://")
-        exists = not local or Path(self.args.out).exists()
-        with tempfile.TemporaryDirectory() as scratch:
-            results = Results(self.args.out, create=False) if exists else Results(scratch)
-            self.check_settings(results, record=False)
-            proposals = self.proposals(results, None)
-            outcomes, pending = len(proposals.outcomes), list(proposals.pending)
-            lines = [f"study {settings.study} in {self.args.out}: {outcomes} trials on record, {len(pending)} to resume"]
-            remaining = max(0, budget.trials - outcomes)
-            lines.append(f"data {self.series.name} ({self.series.source})")
-            lines.append(
-                f"{remaining} trials to come x {budget.replicates} replicates = {remaining * budget.replicates} runs of at "
-                f"most {settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
-            )
-            lines.append(
-                f"resources: {self.resources}; a trial takes {self.args.cpus_per_trial:g} CPUs, {self.gpus:g} GPUs; "
-                f"{self.concurrent} at once"
-            )
-            lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
-            lines.append("space:")
-            lines += [f"  {item.path:<34s}{item.describe()}" for item in settings.space.ranges]
-            lines.append("first proposals:")
-            for _ in range(min(3, remaining)):
-                params = pending.pop(0).params if pending else settings.space.suggest(proposals.optuna.ask())
-                lines.append("  " + params_text(params))
-        return lines
-
-    def run(self) -> int:
-        """The whole search. Returns the exit code."""
-        results = Results(self.args.out)
-        study, budget = self.settings.study, self.settings.budget
-        with Lease(results.storage, study) as lease, tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
-            self.check_settings(results, record=True)
-            optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else Path(scratch)
-            proposals = self.proposals(results, optuna_folder / f"{study}.journal")
-            self._close_left_over(results, proposals)
-            print(f"study {study} in {results.storage.url}; data: {self.series.source}", flush=True)
-            if proposals.outcomes or proposals.pending:
-                print(f"going on: {len(proposals.outcomes)} trials on record, {len(proposals.pending)} resumed", flush=True)
-            baseline = record_baseline(results, study, self.settings.base, self.series)
-            stop = Stop(self.args.time_budget, lease)
-            started = time.monotonic()
-            remaining = budget.trials - len(proposals.outcomes)
-            if remaining > 0:
-                self._tune(results, proposals, remaining, stop, Path(scratch))
-            if stop.reason is not None:
-                left = budget.trials - len(proposals.outcomes)
-                why = STOPPED[stop.reason]
-                print(f"{why} after {duration(time.monotonic() - started)}: {len(proposals.outcomes)} trials on record, "
-                      f"{left} to come. Go on with the same command:\n  {command_line()}")  # fmt: skip
-                return {"interrupt": 130, "time": 0, "lease": 1}[stop.reason]
-            return self._conclude(results, proposals, baseline)
-
-    def _close(self, results: Results, proposal: Proposal, status: str, error: str | None = None) -> None:
-        """Puts the runs of a trial that ended early on record, from its last checkpoint."""
-        try:
-            StackRun(results, proposal.configs(self.settings.budget.replicates)).close(status, error)
-        except (ConfigError, DataError, RuntimeError) as problem:
-            logger.warning("%s: its runs could not be recorded as %s: %s", proposal.trial, status, problem)
-
-    def _close_left_over(self, results: Results, proposals: Proposals) -> None:
-        """A driver killed between a trial's outcome and its runs' records left a checkpoint: record them now."""
-        folders = {path.split("/")[1] for path in results.storage.list("checkpoints")}
-        for proposal in proposals.outcomes:
-            configs = proposal.configs(self.settings.budget.replicates)
-            if StackRun.folder_of([c.run_id(self.series.sha256) for c in configs]).split("/")[1] in folders:
-                status = "failed" if proposal.state == "failed" else "stopped"
-                self._close(results, proposal, status, proposal.error)
-
-    def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
-        budget, base = self.settings.budget, self.settings.base
-        trial_config = {
-            "results": results.storage.url, "threads": max(1, int(self.args.cpus_per_trial)), "gpu": self.gpus > 0,
-            "provenance": code_provenance(),
-        }  # fmt: skip
-        for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
-            configs = proposal.configs(budget.replicates)
-            proposal.reports = StackRun(results, configs).report().reports
-        searcher = ProposalSearcher(proposals, trial_config, lambda proposal: self._close(results, proposal, "stopped"))
-        scheduler = RecordedASHA(
-            proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
-            reduction_factor=budget.reduction_factor,
-        )  # fmt: skip
-        progress = Progress(proposals, budget.trials)
-        failures = FailureRecorder(proposals, lambda proposal, status, error: self._close(results, proposal, status, error))
-        resources = {"cpu": self.args.cpus_per_trial, "gpu": self.gpus}
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(StackTrainable, resources),
-            tune_config=ray_tune.TuneConfig(
-                search_alg=searcher, scheduler=scheduler, num_samples=remaining, reuse_actors=True,
-                max_concurrent_trials=self.concurrent, trial_name_creator=lambda trial: trial.trial_id,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=ray_tune.RunConfig(
-                name=self.settings.study, storage_path=str(scratch / "ray"), verbose=0, stop=stop,
-                failure_config=ray_tune.FailureConfig(max_failures=budget.max_failures),
-                checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[failures, progress],
-            ),
-        )  # fmt: skip
-        in_main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, stop.interrupt) if in_main else None
-        try:
-            tuner.fit()
-        finally:
-            if in_main:
-                signal.signal(signal.SIGINT, before)
-            progress.close()
-
-    def _conclude(self, results: Results, proposals: Proposals, baseline: str) -> int:
-        settings, budget = self.settings, self.settings.budget
-        best = proposals.best()
-        failed = [p for p in proposals.outcomes if p.state == "failed"]
-        for proposal in failed:
-            lines = (proposal.error or "unknown").strip().splitlines()
-            print(f"{proposal.trial} failed after {budget.max_failures + 1} tries: {lines[-1][:200]}")
-        if best is None:
-            states = ", ".join(sorted({str(p.state) for p in proposals.outcomes})) or "none"
-            print(f"error: no trial was complete (outcomes: {states}); nothing to retrain", file=sys.stderr)
-            return 1
-        print(f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params)}")
-        for line in edges_text(proposals, best):
-            print(line)
-        folder = f"artifacts/{settings.study}"
-        results.put_blob(f"{folder}/best.yaml", best.config.to_yaml().encode())
-        if len(budget.objectives) > 1:
-            front = proposals.front()
-            print("\n".join(front_table(front)))
-            rows = [{"trial": p.trial, "val_mse": p.values[0], "parameters": int(p.values[1]), **p.params} for p in front]
-            results.put_blob(f"{folder}/front.json", json.dumps(rows, indent=1).encode())
-        scores = [test_scores(results, "linear baseline", [baseline])]
-        finals = settings.final_configs(best.config)
-        if finals:
-            ids = [config.run_id(self.series.sha256) for config in finals]
-            members = [{"study": settings.study, "trial": best.trial, "role": "final", "run": run} for run in ids]
-            results.add("members", members, key="final")
-            print(f"retraining it with {len(finals)} fresh seeds, then reading test once", flush=True)
-            task = train_final.options(num_cpus=self.args.cpus_per_trial, num_gpus=self.gpus, max_retries=3)
-            threads = max(1, int(self.args.cpus_per_trial))
-            ray.get(task.remote(results, [c.to_json() for c in finals], self.gpus > 0, threads, code_provenance()))
-            scores.insert(0, test_scores(results, f"best config, {len(finals)} fresh seeds", ids))
-        print("\n" + "\n".join(comparison_table(scores, settings.base)))
-        print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
-        print(f"  python -m dynonet.train --config {results.storage.url}/{folder}/best.yaml")
-        print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")
-        return 0
-
-
-def command_line() -> str:
-    import shlex
-
-    return shlex.join(["python", "-m", "tune.search", *sys.argv[1:]])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -363,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         search = Search(read_settings(args), args)
-        search.start_ray()
         if args.dry_run:
+            search.start_ray()
             print("\n".join(search.plan()))
             return 0
         return search.run()

@@ -30,7 +30,7 @@ class ProposalSearcher(DriverOnly, Searcher):
         self.proposals, self.trial_config, self.on_pruned = proposals, dict(trial_config), on_pruned
         self._trials: dict[str, str] = {}  # Tune's id to ours
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         proposal = self.proposals.propose()
         if proposal is None:
             return Searcher.FINISHED
@@ -59,6 +59,11 @@ class ProposalSearcher(DriverOnly, Searcher):
         """Nothing: see `save`."""
 
 
+def _named(trial: str) -> Any:
+    """What the rungs know of a trial: its id."""
+    return SimpleNamespace(trial_id=trial)
+
+
 class RecordedASHA(AsyncHyperBandScheduler):
     """Asynchronous successive halving (Li et al., arXiv 1810.05934) that knows the trials of earlier drivers.
 
@@ -72,11 +77,11 @@ class RecordedASHA(AsyncHyperBandScheduler):
         )  # fmt: skip
         for proposal in recorded:
             for epoch, value in proposal.reports:
-                self._brackets[0].on_result(SimpleNamespace(trial_id=proposal.trial), epoch, -value)
+                self._brackets[0].on_result(_named(proposal.trial), epoch, -value)
 
     @staticmethod
     def _known(trial: Any) -> Any:
-        return SimpleNamespace(trial_id=trial.config["trial"])
+        return _named(trial.config["trial"])
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, self._known(trial))

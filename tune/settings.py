@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ class Budget:
     IDENTITY = ("replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed")
 
     def __post_init__(self) -> None:
-        for name, least in (("replicates", 1), ("grace_epochs", 1), ("trials", 1), ("final_replicates", 0), ("max_failures", 0)):
+        least_of = {"replicates": 1, "grace_epochs": 1, "trials": 1, "final_replicates": 0, "max_failures": 0}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name.replace('_', '-')}: got {getattr(self, name)}, at least {least} is needed")
         if self.reduction_factor <= 1:
@@ -64,9 +65,9 @@ class SearchSettings:
         budget = {name: getattr(self.budget, name) for name in Budget.IDENTITY}
         searched = {item.path for item in self.space.ranges}
         settings = {k: v for k, v in self.base.canonical().items() if k not in searched}
-        identity = {"settings": settings, "space": self.space.as_dict(), "search": budget}
+        identity: dict[str, Any] = {"settings": settings, "space": self.space.as_dict(), "search": budget}
         identity |= {"data_sha256": data_sha256, "results_version": RESULTS_VERSION}
-        return json.loads(json.dumps(identity))
+        return json.loads(json.dumps(identity))  # as it will be read back
 
     def final_configs(self, best: Config) -> list[Config]:
         seed = self.base.training.seed + FINAL_SEED_OFFSET
@@ -128,7 +129,3 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
         names = chosen["objectives"]
         chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
     return SearchSettings(check_study(args.study or args.preset), base, space, Budget(**chosen))
-
-
-def numbers(values: Sequence[float], digits: int = 4) -> str:
-    return " ".join(f"{value:.{digits}g}" for value in values)

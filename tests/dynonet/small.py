@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "model.worker_hidden": 3,
     "model.worker_seq_len": 10,
     "model.moving_average": 5,
-    "training.batch_size": 8,
+    "training.batch_size": 16,
     "training.max_epochs": 4,
 }
 
@@ -33,7 +33,7 @@ def small_config(settings: dict[str, Any] | None = None, **training: Any) -> Con
     return Config.create({**SMALL, **{f"training.{k}": v for k, v in training.items()}, **(settings or {})})
 
 
-def make_series(channels: int = 2, rows: int = 160, seed: int = 0) -> Series:
+def make_series(channels: int = 2, rows: int = 200, seed: int = 0) -> Series:
     """A random walk with a daily swing; 60% of the rows train, 20% validation, 20% test."""
     generator = np.random.default_rng(seed)
     hours = np.arange(rows)[:, None]

@@ -166,49 +166,84 @@ def test_storage_that_fails_ends_the_lease(tmp_path: Path, monkeypatch: pytest.M
         assert lease.lost
 
 
+def _all_list_before_any_claims(patch: pytest.MonkeyPatch, count: int) -> None:
+    """The worst case of a race: every thread's first look at the claims is done before any of them goes on."""
+    barrier, looked, original = threading.Barrier(count), set(), Storage.list
+
+    def slow_list(self: Storage, prefix: str = "") -> list[str]:
+        found = original(self, prefix)
+        if threading.get_ident() not in looked:
+            looked.add(threading.get_ident())
+            barrier.wait()
+        return found
+
+    patch.setattr(Storage, "list", slow_list)
+
+
+def _start_at_once(storage: Storage, count: int, **more: Any) -> tuple[list[Lease], list[LeaseHeld]]:
+    held: list[Lease] = []
+    refused: list[LeaseHeld] = []
+
+    def start() -> None:
+        try:
+            held.append(Lease(storage, "study", **more).__enter__())
+        except LeaseHeld as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return held, refused
+
+
+def test_a_starter_that_was_overtaken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It saw claim 1, released; 2 has come and gone and 3 holds when it links the number 2 that is free again."""
+    storage = open_storage(tmp_path)
+    with Lease(storage, "study"):
+        pass
+    holder, original, looked = Lease(storage, "study"), Storage.list, []
+
+    def overtaken(self: Storage, prefix: str = "") -> list[str]:
+        found = original(self, prefix)
+        if not looked:
+            looked.append(True)
+            with Lease(storage, "study"):
+                pass
+            holder.__enter__()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "list", overtaken)
+        with pytest.raises(LeaseHeld), Lease(storage, "study"):
+            pass
+    assert storage.list("leases") == ["leases/study/000003.json"] and not holder.lost
+    holder.__exit__(None, None, None)
+
+
 @pytest.mark.parametrize("before", ["nothing", "released", "expired"])
-def test_of_many_that_start_at_once_one_wins(tmp_path: Path, before: str) -> None:
-    for repeat in range(8):
+def test_of_many_that_start_at_once_one_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    for repeat in range(4):
         storage = open_storage(tmp_path / str(repeat))
         if before == "released":
             with Lease(storage, "study"):
                 pass
         elif before == "expired":
             os.utime(storage.full(leave_claim(storage)), (1, 1))
-        barrier, held, refused = threading.Barrier(8), [], []
-
-        def start(storage: Storage = storage, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait()
-            try:
-                held.append(Lease(storage, "study").__enter__())  # noqa: B023
-            except LeaseHeld as error:
-                refused.append(error)  # noqa: B023
-
-        threads = [threading.Thread(target=start) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with monkeypatch.context() as patch:
+            _all_list_before_any_claims(patch, 8)
+            held, refused = _start_at_once(storage, 8)
         assert len(held) == 1 and len(refused) == 7
         held[0].__exit__(None, None, None)
         assert [claim["released"] for claim in claims(storage)] == [True]
 
 
-def test_on_an_object_store_the_earliest_of_many_wins(s3_url: str) -> None:
+def test_on_an_object_store_the_earliest_of_many_wins(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = open_storage(s3_url)
-    held, refused = [], []
-
-    def start() -> None:
-        try:
-            held.append(Lease(storage, "study", settle=2.0).__enter__())
-        except LeaseHeld as error:
-            refused.append(error)
-
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with monkeypatch.context() as patch:
+        _all_list_before_any_claims(patch, 4)
+        held, refused = _start_at_once(storage, 4, settle=2.0)
     assert len(held) == 1 and len(refused) == 3 and len(claims(storage)) == 1
     held[0].__exit__(None, None, None)
     assert storage.list("leases") == []

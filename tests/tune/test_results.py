@@ -110,6 +110,7 @@ def test_rows_with_other_keys_than_the_first(store: Results) -> None:
         ("runs", a_run(val_mse_channels=["x"]), "column 'val_mse_channels'"),
         ("runs", {"run": "r1", "attempt": 1}, "column 'status' is required"),
         ("runs", a_run(run="../r"), "run '../r': a run's id is a plain word"),
+        ("runs", a_run(run=""), "run '': a run's id is a plain word"),
         ("trials", event(1, "a/b"), "study name 'a/b'"),
         ("trials", event(1, "1"), "study name '1': a letter first"),
     ],

@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tune.storage import ObjectMissing, Storage, StorageError, open_storage
+
+_ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,21 @@ def test_temporary_files_are_not_objects(tmp_path: Path) -> None:
     assert storage.list() == ["a/x.parquet"]
 
 
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_kill_in_the_middle_of_a_put(tmp_path: Path, step: str) -> None:
+    open_storage(tmp_path).put("a/x.bin", b"before")
+    code = (
+        "import os, signal, sys; from tune.storage import open_storage\n"
+        f"os.{step} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "open_storage(sys.argv[1]).put('a/x.bin', b'after' * 100_000)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=_ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    storage = open_storage(tmp_path)
+    assert storage.list() == ["a/x.bin"] and storage.get("a/x.bin") == b"before"
+    assert len(os.listdir(tmp_path / "a")) == 2, "the temporary file of the killed process"
+
+
 def _put_with_limit(folder: Path, size: int, limit: int | None) -> subprocess.CompletedProcess[str]:
     """One put in a process of its own, which may write files of `limit` bytes at most."""
     code = (
@@ -125,9 +143,6 @@ def _put_with_limit(folder: Path, size: int, limit: int | None) -> subprocess.Co
 
     command = [sys.executable, "-c", code, str(folder), str(size)]
     return subprocess.run(command, preexec_fn=restrict, capture_output=True, text=True, cwd=_ROOT, check=False)
-
-
-_ROOT = Path(__file__).parents[2]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
