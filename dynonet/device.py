@@ -21,11 +21,16 @@ def pick_device(name: str = "auto") -> torch.device:
         raise unknown("device", name, ["auto", "cpu", "cuda"])
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device '{name}' was asked for, but torch {torch.__version__} sees no GPU here; use 'cpu'")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device '{name}' is not of the form cpu, cuda or cuda:N") from None
 
 
 def use_threads(count: int) -> None:
     """Threads of torch in this process. Many small models train fastest as one thread in each of many processes."""
+    if count < 1:
+        raise ConfigError(f"threads: got {count}, at least 1 is needed")
     torch.set_num_threads(count)
 
 

@@ -89,9 +89,13 @@ def train(configs: Sequence[Config], out: Path, device: torch.device, *, progres
     path = out / "checkpoint.pt"
     if path.exists():
         try:
-            trainer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever unpickling makes of a foreign file
+            raise ConfigError(f"{path}: not a checkpoint ({type(error).__name__}); take another --out") from None
+        try:
+            trainer.load_state_dict(state)
         except DataError as error:
-            raise ConfigError(f"{path}: {error}\nTake another --out, or delete the folder") from None
+            raise ConfigError(f"{path}: {error}; take another --out, or delete the folder") from None
         print(f"going on from {path}, epoch {trainer.epoch}", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
     bar = tqdm(
@@ -173,7 +177,8 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
+    out: Path | None = None
     try:
         configs = configs_of(args)
         device = pick_device(args.device)
@@ -181,11 +186,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = configs[0].run_id(load_series(configs[0].data).sha256)
         out = Path(args.out or Path("results") / "train" / name)
         trainer = train(configs, out, device)
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on from {out / 'checkpoint.pt'}", file=sys.stderr)
+        print(f"\nstopped; the same command goes on from {out / 'checkpoint.pt' if out else 'here'}", file=sys.stderr)
         return 130
     read_test = not args.no_test
     metrics = []

@@ -52,7 +52,11 @@ def odd_ray_tune(source: str) -> list[str]:
 
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_arrows_run_one_way(folder: str) -> None:
-    wrong = {str(path.relative_to(ROOT)): bad for path in files(folder) if (bad := wrong_arrows(path.read_text(), FORBIDDEN[folder]))}
+    wrong = {
+        str(path.relative_to(ROOT)): bad
+        for path in files(folder)
+        if (bad := wrong_arrows(path.read_text(), FORBIDDEN[folder]))
+    }
     assert not wrong
     assert files(folder) or folder == "ablations"
 

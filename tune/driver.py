@@ -54,6 +54,8 @@ STOPPED = {
     "time": "the time budget is spent",
     "lease": "another driver has taken the study over (this one was silent too long)",
 }
+COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
+UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 # Training frees and takes the same large buffers at every step; glibc is told to keep them, not to fault them in anew.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "67108864", "MALLOC_MMAP_MAX_": "0"}
@@ -142,9 +144,9 @@ class Search:
             for name, need, have in (("CPUs", self.args.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
                 if need > have:
                     raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
-        fits = [cpus / self.args.cpus_per_trial if self.args.cpus_per_trial else float("inf")]
+        fits = [cpus / self.args.cpus_per_trial] if self.args.cpus_per_trial else []
         fits += [gpus / self.gpus] if self.gpus else []
-        self.concurrent = self.args.max_concurrent or max(1, int(min(fits)))
+        self.concurrent = self.args.max_concurrent or max(1, int(min(fits, default=cpus)))
         self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
 
     def proposals(self, results: Results, journal: Path | None) -> Proposals:
@@ -179,9 +181,9 @@ class Search:
             results = Results(self.args.out, create=False) if exists else Results(scratch)
             self.check_settings(results, record=False)
             proposals = self.proposals(results, None)
-            outcomes, pending = len(proposals.outcomes), list(proposals.pending)
+            outcomes, pending = len(proposals.outcomes), len(proposals.pending)
             lines = [
-                f"study {settings.study} in {self.args.out}: {outcomes} trials on record, {len(pending)} to resume",
+                f"study {settings.study} in {self.args.out}: {outcomes} trials on record, {pending} to resume",
                 f"data {self.series.name} ({self.series.source})",
             ]
             remaining = max(0, budget.trials - outcomes)
@@ -198,8 +200,8 @@ class Search:
             lines += [f"  {item.path:<34s}{item.describe()}" for item in settings.space.ranges]
             lines.append("first proposals:")
             for _ in range(min(3, remaining)):
-                params = pending.pop(0).params if pending else settings.space.suggest(proposals.optuna.ask())
-                lines.append("  " + params_text(params))
+                # What is still to be resumed comes first, as in the search: it is queued in the study.
+                lines.append("  " + params_text(settings.space.suggest(proposals.optuna.ask())))
         return lines
 
     def run(self) -> int:
@@ -207,8 +209,9 @@ class Search:
         results = Results(self.args.out)
         study, budget = self.settings.study, self.settings.budget
         with Lease(results.storage, study) as lease, tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
-            self.check_settings(results, record=True)
+            self.check_settings(results, record=False)
             self.start_ray()
+            self.check_settings(results, record=True)  # a command that is refused leaves no study behind
             optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else Path(scratch)
             proposals = self.proposals(results, optuna_folder / f"{study}.journal")
             self._close_left_over(results, proposals)
@@ -229,13 +232,16 @@ class Search:
                 print(f"{why} after {elapsed}: {len(proposals.outcomes)} trials on record, {left} to come")
                 print(f"Go on with the same command:\n  {command_line()}")
                 return {"interrupt": 130, "time": 0, "lease": 1}[stop.reason]
-            return self._conclude(results, proposals, baseline)
+            code = self._conclude(results, proposals, baseline)
+            if len(results.storage.list("runs")) > COMPACT_ABOVE:
+                results.compact()
+            return code
 
     def _close(self, results: Results, proposal: Proposal, status: str, error: str | None = None) -> None:
         """Puts the runs of a trial that ended early on record, from its last checkpoint."""
         try:
             StackRun(results, proposal.configs(self.settings.budget.replicates)).close(status, error)
-        except (ConfigError, DataError, RuntimeError) as problem:
+        except UNUSABLE as problem:
             logger.warning("%s: its runs could not be recorded as %s: %s", proposal.trial, status, problem)
 
     def _close_left_over(self, results: Results, proposals: Proposals) -> None:
@@ -254,8 +260,10 @@ class Search:
             "provenance": code_provenance(),
         }  # fmt: skip
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
-            configs = proposal.configs(budget.replicates)
-            proposal.reports = StackRun(results, configs).report().reports
+            try:
+                proposal.reports = StackRun(results, proposal.configs(budget.replicates)).report().reports
+            except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
+                logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
         searcher = ProposalSearcher(proposals, trial_config, lambda proposal: self._close(results, proposal, "stopped"))
         scheduler = RecordedASHA(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
@@ -323,7 +331,7 @@ class Search:
             scores.insert(0, test_scores(results, f"best config, {len(finals)} fresh seeds", ids))
         print("\n" + "\n".join(comparison_table(scores, settings.base)))
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
-        print(f"  python -m dynonet.train --config {results.storage.url}/{folder}/best.yaml")
+        print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
         print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")
         return 0
 

@@ -4,6 +4,7 @@ The records are the truth. Optuna's journal is this driver's cache of them (optu
 each start, so that nothing in it can be ahead of or behind the records after a kill.
 """
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from dynonet.config import Config
+from dynonet.errors import ConfigError
 from tune.results import Results
 from tune.space import Space
 
@@ -67,6 +69,7 @@ class Proposals:
         self.results, self.study, self.space, self.seed = results, study, space, seed
         self.replicates, self.data_sha256, self.objectives = replicates, data_sha256, tuple(objectives)
         self.all: dict[str, Proposal] = {}
+        self._next = 0  # number of the next proposal
         self._optuna_trials: dict[str, optuna.trial.Trial] = {}
         distributions = self._read()
         self.pending = [p for p in self.all.values() if p.state is None]
@@ -97,6 +100,7 @@ class Proposals:
         """Fills `all` from the records; returns Optuna's distributions by trial."""
         distributions: dict[str, dict[str, Any]] = {}
         rows = self.results.table("trials", self.study).to_pylist()
+        self._next = 1 + max((row["number"] for row in rows), default=-1)
         for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: r["number"]):
             config = Config.from_json(row["config"])
             proposal = Proposal(row["trial"], row["number"], json.loads(row["params"]), config)
@@ -104,6 +108,9 @@ class Proposals:
             parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
             distributions[row["trial"]] = parsed
         for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
+            if row["trial"] not in self.all:
+                logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
+                continue
             proposal = self.all[row["trial"]]
             if proposal.state is not None:
                 continue
@@ -129,8 +136,14 @@ class Proposals:
             sampler=self._sampler(sampler),
         )
         single = len(self.objectives) == 1
+        complete = 0
         for proposal in self.outcomes:
             values = proposal.values or None
+            system = {}
+            if isinstance(study.sampler, optuna.samplers.NSGAIISampler) and proposal.state == "complete":
+                # It breeds from the trials of earlier generations, and takes one without this mark for none of them.
+                system[study.sampler._get_generation_key()] = complete // (study.sampler.population_size or 1)
+                complete += 1
             if proposal.state == "failed" or (proposal.state == "pruned" and not single):
                 values = None
             study.add_trial(
@@ -141,6 +154,7 @@ class Proposals:
                     distributions=dict(distributions[proposal.trial]),
                     intermediate_values=dict(proposal.reports) if single else None,
                     user_attrs={"trial": proposal.trial},
+                    system_attrs=system,
                 )
             )
         for proposal in self.pending:
@@ -179,13 +193,14 @@ class Proposals:
             trial = self.optuna.ask()
             params = self.space.suggest(trial)
             if json.dumps(params, sort_keys=True) not in known:
-                return self._record(trial, params)
+                with contextlib.suppress(ConfigError):  # values that are allowed each, but not together
+                    return self._record(trial, params, self.space.config(params))
             self.optuna.tell(trial, state=TrialState.FAIL)
         return None
 
-    def _record(self, trial: optuna.trial.Trial, params: dict[str, Any]) -> Proposal:
-        number = 1 + max((p.number for p in self.all.values()), default=-1)
-        proposal = Proposal(f"t{number:05d}", number, params, self.space.config(params))
+    def _record(self, trial: optuna.trial.Trial, params: dict[str, Any], config: Config) -> Proposal:
+        number, self._next = self._next, self._next + 1
+        proposal = Proposal(f"t{number:05d}", number, params, config)
         distributions = {
             name: json.loads(optuna.distributions.distribution_to_json(d)) for name, d in trial.distributions.items()
         }

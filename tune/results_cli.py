@@ -80,7 +80,8 @@ def list_lines(results: Results) -> list[str]:
     rows = []
     for name, ids in sorted(members.items()):
         mine = [runs[run] for run in ids if run in runs]
-        rows.append([name, len(mine), _statuses(mine), min(_present(mine, "val_mse"), default=None)])
+        networks = [run for run in mine if run["model"] == "dynonet"]
+        rows.append([name, len(mine), _statuses(mine), min(_present(networks, "val_mse"), default=None)])
     return _aligned(["study", "runs", "by status", "best val MSE"], rows)
 
 
@@ -91,13 +92,16 @@ def show_lines(results: Results, study: str) -> list[str]:
     if not runs:
         return [f"study {study}: no run recorded yet"]
     lines = [f"study {study}: {len(runs)} runs ({_statuses(runs)})"]
+    # The best trial's final replicates stand below, with their test readings.
+    searched = [run for run in runs if "search" in run["role"].split(",")]
+    networks = [run for run in runs if run["model"] == "dynonet"]
     varied = [
         name
         for name in table.column_names
-        if name.startswith("params.") and name != "params.training.seed" and len({str(r[name]) for r in runs}) > 1
+        if name.startswith("params.") and name != "params.training.seed" and len({str(r[name]) for r in networks}) > 1
     ][:8]
-    lines += _trial_lines(runs, varied)
-    scored = [run for run in runs if run["val_mse"] is not None]
+    lines += _trial_lines(searched, varied)
+    scored = [run for run in searched or networks if run["val_mse"] is not None]
     if scored:
         best = min(scored, key=lambda run: run["val_mse"])
         lines += ["", f"best run {best['run']}: val MSE {_cell(best['val_mse'])} at epoch {_cell(best['best_epoch'])}"]

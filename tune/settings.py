@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -40,8 +41,8 @@ class Budget:
         for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name.replace('_', '-')}: got {getattr(self, name)}, at least {least} is needed")
-        if self.reduction_factor <= 1:
-            raise ConfigError(f"reduction-factor: got {self.reduction_factor}, more than 1 is needed")
+        if not 1 < self.reduction_factor < math.inf:
+            raise ConfigError(f"reduction-factor: got {self.reduction_factor}, a number above 1 is needed")
         for name in self.objectives:
             if name not in OBJECTIVES:
                 raise unknown("objective", name, OBJECTIVES)
@@ -101,6 +102,10 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
     Raises:
         ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
     """
+    for name, least in (("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0)):
+        value = getattr(args, name, None)
+        if value is not None and not least <= value < math.inf:
+            raise ConfigError(f"{name.replace('_', '-')}: got {value:g}, at least {least} is needed")
     if args.preset not in preset_names():
         raise unknown("preset", args.preset, preset_names())
     preset = read_yaml(PRESETS / f"{args.preset}.yaml")

@@ -33,6 +33,9 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "training.controller_lr_ratio": {"float": [0.01, 1.0], "log": True},
 }
 
+# What says which data is read: one study has one series, by whose checksum its runs are named.
+DATA = ("data.dataset", "data.path", "data.date_column", "data.split", "data.synthetic.")
+
 EDGE = 0.02  # share of a range, on its own scale, within which a value counts as at the edge
 
 
@@ -63,8 +66,13 @@ class Range:
             raise ConfigError(f"space: {path}: exactly one of int, float and choice is needed, got {list(spec)}")
         kind, values, log = kinds[0], spec[kinds[0]], bool(spec.get("log", False))
         when = {}
-        for key, wanted in (spec.get("when") or {}).items():
-            check_key(key)
+        conditions = spec.get("when") or {}
+        if not isinstance(conditions, Mapping):
+            raise ConfigError(
+                f"space: {path}: when takes a mapping such as {{training.mode: joint}}, got {conditions!r}"
+            )
+        for key, wanted in conditions.items():
+            check_key(str(key))
             when[key] = tuple(wanted) if isinstance(wanted, list) else (wanted,)
         if kind == "choice":
             if not isinstance(values, list) or not values or log:
@@ -72,11 +80,14 @@ class Range:
             return cls(path, kind, choices=tuple(values), when=when)
         if not isinstance(values, list) or len(values) != 2:
             raise ConfigError(f"space: {path}: {kind} takes [lowest, highest], got {values!r}")
-        convert = int if kind == "int" else float
         try:
-            low, high = (convert(value) for value in values)
+            low, high = (float(value) for value in values)
         except (TypeError, ValueError):
             raise ConfigError(f"space: {path}: {kind} takes two numbers, got {values!r}") from None
+        if kind == "int" and not (low.is_integer() and high.is_integer()):
+            raise ConfigError(f"space: {path}: int takes two whole numbers, got {values!r}")
+        if kind == "int":
+            low, high = int(low), int(high)
         if not low <= high or (log and low <= 0):
             need = "0 < lowest <= highest (log)" if log else "lowest <= highest"
             raise ConfigError(f"space: {path}: got [{low}, {high}]; {need} is needed")
@@ -139,14 +150,22 @@ class Space:
                 raise ConfigError(f"space: conditions in a circle among {', '.join(r.path for r in waiting)}")
             self.ranges += ready
             waiting = [r for r in waiting if r not in ready]
+        self._wanted: dict[str, dict[str, list[Any]]] = {}
         for item in self.ranges:
+            if item.path.startswith(DATA):
+                raise ConfigError(f"space: {item.path}: a study has one series; make a study for each (--study NAME)")
             for end in item.ends():
                 conditions = {key: wanted[0] for key, wanted in item.when.items()}
                 base.override({**conditions, item.path: end})
+            self._wanted[item.path] = {k: [self._held(k, v) for v in wanted] for k, wanted in item.when.items()}
 
     @classmethod
     def read(cls, path: str | Path, base: Config, fixed: Mapping[str, Any] | None = None) -> "Space":
         return cls(read_yaml(path), base, fixed)
+
+    def _held(self, key: str, value: Any) -> Any:
+        """A value as a config holds it: a signal's `off` is its neutral number."""
+        return self.base.override({key: value}).flat()[key]
 
     @property
     def conditional(self) -> bool:
@@ -157,8 +176,10 @@ class Space:
         drawn: dict[str, Any] = {}
         settings = self.base.flat()
         for item in self.ranges:
-            if all({**settings, **drawn}[key] in wanted for key, wanted in item.when.items()):
+            if all(settings[key] in wanted for key, wanted in self._wanted[item.path].items()):
                 drawn[item.path] = item.suggest(trial)
+                if self.conditional:
+                    settings[item.path] = self._held(item.path, drawn[item.path])
         return drawn
 
     def config(self, params: Mapping[str, Any]) -> Config:

@@ -6,6 +6,7 @@ recorded at once, and a run that was stopped goes on from where it stood, whoeve
 
 import hashlib
 import io
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from dynonet.trainer import Run, StackTrainer, evaluate_weights
 from dynonet.training import STEPS
 from tune.provenance import code_provenance, host_name
 from tune.results import Results, StorageError, run_params
+
+logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2  # the newest, and one more in case a kill tore the newest
 
@@ -61,10 +64,9 @@ class StackRun:
         self._rows = results.runs(self.ids)  # what is on record, by run
         self._sealed = {run for run, row in self._rows.items() if row["status"] in ("complete", "diverged")}
         wanted = [c for run, c in zip(self.ids, configs, strict=True) if run not in self._sealed]
-        self._meta = {
-            **(provenance or code_provenance()),
-            "started": time.time(), "host": host_name(), "device": self._device_name(), "stack_size": len(wanted),
-        }  # fmt: skip
+        here = {**(provenance or code_provenance()), "host": host_name(), "device": self._device_name()}
+        self._here = here  # who trains from now on
+        self._meta = {**here, "started": time.time(), "stack_size": len(wanted)}
         self.trainers = self._resume() or self._begin(wanted)
         self._seal_finished()
 
@@ -88,9 +90,7 @@ class StackRun:
                 trainer = StackTrainer(configs, self.series, self.device)
                 trainer.load_state_dict(state)
                 trainers.append(trainer)
-            self._meta["started"] = saved["meta"]["started"]
-            if all(trainer.finished for trainer in trainers):
-                self._meta = saved["meta"]
+            self._meta = saved["meta"]  # as long as nothing more is trained, it says who trained it
             return trainers
         return []
 
@@ -120,7 +120,8 @@ class StackRun:
             if isinstance(error, FileNotFoundError):
                 return None
             raise
-        except Exception:  # a foreign or damaged object: the one before it is read instead
+        except Exception as error:  # a foreign or damaged object: the one before it is read instead
+            logger.warning("%s cannot be read and is passed over: %s", path, str(error).split("\n")[0])
             return None
 
     @property
@@ -131,6 +132,7 @@ class StackRun:
         """Trains the least advanced stack for one epoch, writes the checkpoint, records what has finished."""
         going = [trainer for trainer in self.trainers if not trainer.finished]
         if going:
+            self._meta |= self._here
             min(going, key=lambda trainer: trainer.epoch).run_epoch()
             self._checkpoint()
             self._seal_finished()
@@ -152,7 +154,8 @@ class StackRun:
 
     def report(self) -> Report:
         going = [trainer for trainer in self.trainers if not trainer.finished]
-        done_before = [row for run, row in self._rows.items() if run in self._sealed]
+        trained_here = {run.run for run in self.runs}
+        done_before = [row for run, row in self._rows.items() if run in self._sealed - trained_here]
         statuses = [run.status for run in self.runs] + [row["status"] for row in done_before]
         state = "pruned" if "diverged" in statuses else "running" if going else "complete"
         ends = [run.epochs for run in self.runs] + [row["epochs"] or 0 for row in done_before]

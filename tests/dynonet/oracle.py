@@ -212,9 +212,7 @@ class OracleTrainer:
         if train_revin:
             groups.append({"params": list(net.revin.parameters()), "weight_decay": 0.0})
         self.workers = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
-        self.controller = torch.optim.AdamW(
-            net.control_net.parameters(), lr=lr * 0.05, weight_decay=weight_decay * 10
-        )
+        self.controller = torch.optim.AdamW(net.control_net.parameters(), lr=lr * 0.05, weight_decay=weight_decay * 10)
 
     def worker_step(
         self, x: Tensor, y: Tensor, freeze: Tensor, joint: bool = False, **forward: object

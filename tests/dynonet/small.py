@@ -41,7 +41,9 @@ def make_series(channels: int = 2, rows: int = 200, seed: int = 0) -> Series:
     values += np.sin(2 * np.pi * hours / 24 + np.arange(channels)) + 0.3 * generator.standard_normal((rows, channels))
     first, second = int(rows * 0.6), int(rows * 0.8)
     names = tuple(f"c{i}" for i in range(channels))
-    return Series("made", values, names, (0, first), (first, second), (second, rows), f"{channels}-{rows}-{seed}", "made")
+    return Series(
+        "made", values, names, (0, first), (first, second), (second, rows), f"{channels}-{rows}-{seed}", "made"
+    )
 
 
 def draws_of(seeds: list[int], epoch: int = 1, step: int = 0) -> Draws:

@@ -36,7 +36,10 @@ def test_every_switch_and_signal_has_its_row() -> None:
         ("training.lr=.nan", "training.lr: got nan; .*finite"),
         ("training.lr=quick", "training.lr: got 'quick'; .*number"),
         ("training.seed=-1", "training.seed: got -1; .*greater than or equal to 0"),
-        ("training.protocol=publshed", "training.protocol: got 'publshed'; allowed: clean, published.*mean 'published'"),
+        (
+            "training.protocol=publshed",
+            "training.protocol: got 'publshed'; allowed: clean, published.*mean 'published'",
+        ),
         ("training.protocol=[clean]", "training.protocol: got \\['clean'\\]; allowed"),
         ("training.mode=jiont", "training.mode: got 'jiont'; allowed: alternating, joint.*did you mean 'joint'"),
         ("training.mode=unrolled", "training.mode: got 'unrolled'; allowed: alternating, joint"),
@@ -48,7 +51,10 @@ def test_every_switch_and_signal_has_its_row() -> None:
         ("model.dropout=1", "model.dropout: got 1; .*less than 1"),
         ("model.num_layers=1.5", "model.num_layers: got 1.5"),
         ("model.film=perhaps", "model.film: got 'perhaps'; .*boolean"),
-        ("signals.lr_scale=adaptiv", "lr_scale: got 'adaptiv'; allowed: 'adaptive', 'off', .*0 to 100; did you mean 'adaptive'"),
+        (
+            "signals.lr_scale=adaptiv",
+            "lr_scale: got 'adaptiv'; allowed: 'adaptive', 'off', .*0 to 100; did you mean 'adaptive'",
+        ),
         ("signals.dropout_rate=1", "dropout_rate: got 1; allowed: .*0 to 0.99"),
         ("signals.freeze_prob=-0.1", "freeze_prob: got -0.1; allowed: .*0 to 1"),
         ("signals.gate_masks=.nan", "gate_masks: got nan; allowed"),

@@ -61,7 +61,9 @@ def places(keys: Key) -> dict[tuple, Key]:
     found: dict[tuple, Key] = {}
     for purpose, epoch, step in itertools.product(PURPOSES, (1, 2, 3), (0, 1, 2)):
         found[purpose, epoch, step] = stream(keys, purpose, epoch, step)
-        found |= {(purpose, epoch, step, "layer", i): substream(stream(keys, purpose, epoch, step), i) for i in range(3)}
+        found |= {
+            (purpose, epoch, step, "layer", i): substream(stream(keys, purpose, epoch, step), i) for i in range(3)
+        }
     return found
 
 

@@ -22,7 +22,12 @@ SMALL: dict[str, Any] = {"control_hidden": 5, "worker_hidden": 3, "pred_len": 4,
 
 def loaders(batch_size: int = 16, channels: int = 3, **data: Any) -> tuple[EttLoader, EttLoader, EttLoader]:
     config = Config.create(
-        {"training.protocol": "published", "data.seq_len": 16, "data.pred_len": 4, **{f"data.{k}": v for k, v in data.items()}}
+        {
+            "training.protocol": "published",
+            "data.seq_len": 16,
+            "data.pred_len": 4,
+            **{f"data.{k}": v for k, v in data.items()},
+        }
     )
     train, val, test = (
         EttLoader(make_series(channels), config.data, split, batch_size) for split in ("train", "validation", "test")
@@ -33,7 +38,9 @@ def loaders(batch_size: int = 16, channels: int = 3, **data: Any) -> tuple[EttLo
 def test_the_published_quick_start(ett: Callable[[str], Series], tmp_path: Path) -> None:
     """On real data, as its README has it, for one epoch of a few large batches."""
     ett("ETTh1")
-    train_loader, val_loader, test_loader = get_ett_dataloaders(root_dir=tmp_path, seq_len=336, pred_len=96, batch_size=4000)
+    train_loader, val_loader, test_loader = get_ett_dataloaders(
+        root_dir=tmp_path, seq_len=336, pred_len=96, batch_size=4000
+    )
     assert (len(train_loader), len(val_loader), len(test_loader)) == (2, 1, 1)
     batch = next(iter(val_loader))
     assert batch["x"].shape == (2785, 336, 7)

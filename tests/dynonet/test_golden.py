@@ -160,9 +160,7 @@ def write_case(folder: Path, kind: str, channels: int, layers: int, batch: int, 
             trainer.worker_step(arrays["train_x"][k], arrays["train_y"][k], torch.ones(channels))
             losses.append(trainer.controller_step(arrays["val_x"][k], arrays["val_y"][k]))
         with torch.no_grad():
-            errors = torch.stack(
-                [net(x)[0] - y for x, y in zip(arrays["val_x"], arrays["val_y"], strict=True)]
-            )
+            errors = torch.stack([net(x)[0] - y for x, y in zip(arrays["val_x"], arrays["val_y"], strict=True)])
         arrays["mean_val_loss"] = torch.tensor(np.mean(losses))
         arrays |= {"eval_mse": errors.square().mean(), "eval_mae": errors.abs().mean()}
         torch.save({"model_state_dict": net.state_dict()}, folder / f"{name}_after.pt")

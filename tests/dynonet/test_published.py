@@ -62,7 +62,9 @@ def test_initial_weights_start_as_published() -> None:
             assert value.abs().max() < 0.11
         else:
             # A uniform start: the same bound, to what the largest of so many draws leaves open.
-            assert value.abs().max().item() == pytest.approx(other.abs().max().item(), rel=12 / (value.numel() + 12)), key
+            assert value.abs().max().item() == pytest.approx(other.abs().max().item(), rel=12 / (value.numel() + 12)), (
+                key
+            )
             if value.numel() > 200:
                 assert value.std().item() == pytest.approx(other.std().item(), rel=0.15), key
     drawn = [key for key, value in ours.items() if len(value.unique()) > 2]
@@ -110,12 +112,21 @@ FILM, MIXER = "control_net.film_gens.1.weight", "worker_net.channel_mixer.0.weig
         (lambda s: [s.pop(k) for k in list(s) if "film_gens" in k], "no tensor 'control_net.film_gens.0.weight'"),
         (lambda s: s.pop("worker_net.workers.2.lns.1.bias"), "no tensor 'worker_net.workers.2.lns.1.bias'"),
         (lambda s: s.pop("worker_net.shared_trend_linear.weight"), "not a published DynoNet checkpoint: no tensor"),
-        (lambda s: s.update({"worker_net.workers.3.input_proj.bias": torch.ones(5)}), "does not have: worker_net.workers.3"),
+        (
+            lambda s: s.update({"worker_net.workers.3.input_proj.bias": torch.ones(5)}),
+            "does not have: worker_net.workers.3",
+        ),
         (lambda s: s.update({"head.weight": torch.ones(5)}), "does not have: head.weight"),
-        (lambda s: s.update({MIXER: s[MIXER].T.clone()}), r"channel_mixer.0.weight: got shape \(3, 12\), expected \(12, 3\)"),
+        (
+            lambda s: s.update({MIXER: s[MIXER].T.clone()}),
+            r"channel_mixer.0.weight: got shape \(3, 12\), expected \(12, 3\)",
+        ),
         (lambda s: s.update({FILM: s[FILM][:-1]}), r"film_gens.1.weight: got shape \(29, 6\), expected \(30, 6\)"),
         (lambda s: s.update({"revin.affine_bias": torch.ones(4)}), r"affine_bias: got shape \(4,\), expected \(3,\)"),
-        (lambda s: s.update({"worker_net.workers.1.pos_embedding": torch.ones(1, 95, 5)}), r"pos_embedding.*\(1, 96, 5\)"),
+        (
+            lambda s: s.update({"worker_net.workers.1.pos_embedding": torch.ones(1, 95, 5)}),
+            r"pos_embedding.*\(1, 96, 5\)",
+        ),
         (lambda s: s.update({"control_net.brain.gru.weight_hh_l0": torch.ones(18)}), "sizes cannot be read"),
         (lambda s: s.update({"revin.affine_weight": torch.tensor(1.0)}), "sizes cannot be read"),
         (lambda s: s.update({"revin.affine_weight": [1.0]}), "expected a dict of tensors"),

@@ -174,7 +174,9 @@ def test_every_combination_of_switches_trains_in_one_stack(mode: str) -> None:
     x, y = make_batch(configs[0], 2)
     batch = (x.expand(len(configs), -1, -1, -1), y.expand(len(configs), -1, -1, -1))
     step_of = dynonet.training.STEPS[mode]
-    losses = step_of(group, state, batch, lambda: batch, draws_of([1] * len(configs)), torch.ones(len(configs)).double())
+    losses = step_of(
+        group, state, batch, lambda: batch, draws_of([1] * len(configs)), torch.ones(len(configs)).double()
+    )
     assert torch.isfinite(torch.stack(losses)).all()
     for i in range(0, len(configs), 5):
         lone, own = make_group([configs[i]], 2)

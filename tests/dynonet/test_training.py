@@ -15,7 +15,15 @@ from dynonet.model import Draws
 from dynonet.parameters import HEADS
 from dynonet.parts import OFF, SIGNALS
 from dynonet.published import load_published, published_state_dict
-from dynonet.training import ModeGroup, TrainState, alternating_step, controller_step, joint_step, worker_loss, worker_step
+from dynonet.training import (
+    ModeGroup,
+    TrainState,
+    alternating_step,
+    controller_step,
+    joint_step,
+    worker_loss,
+    worker_step,
+)
 
 WEIGHING = ("lr_scale", "wd_scale", "grad_clip", "loss_weight", "freeze_prob")
 

@@ -1,0 +1,203 @@
+"""The space: what it refuses, when a range is drawn, and that both ends of every range train."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from dynonet.config import Config, read_yaml
+from dynonet.data import load_series
+from dynonet.errors import ConfigError
+from dynonet.trainer import StackTrainer
+from tune.settings import PRESETS, preset_names
+from tune.space import DEFAULT, Range, Space
+
+BASE = Config()
+
+
+def space(specs: dict[str, Any], base: Config = BASE, fixed: dict[str, Any] | None = None) -> Space:
+    return Space(specs, base, fixed)
+
+
+def draws(of: Space, count: int = 60, seed: int = 0) -> list[dict[str, Any]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [of.suggest(study.ask()) for _ in range(count)]
+
+
+LOW, HIGH = 0.1, 0.4
+MODES = {"choice": ["alternating", "joint"]}
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        ({"model.worker_hiden": {"int": [4, 8]}}, "'model.worker_hiden'; did you mean 'model.worker_hidden'?"),
+        ({"worker_hidden": {"int": [4, 8]}}, "'worker_hidden'; did you mean 'model.worker_hidden'?"),
+        ({"model.dropout": [LOW, HIGH]}, r"model.dropout: expected a mapping such as .*got \[0.1, 0.4\]"),
+        ({"model.dropout": {"flaot": [LOW, HIGH]}}, "entry of model.dropout 'flaot'; did you mean 'float'?"),
+        ({"model.dropout": {"log": True}}, r"exactly one of int, float and choice is needed, got \['log'\]"),
+        ({"model.num_layers": {"int": [1, 2], "choice": [1]}}, "exactly one of int, float and choice is needed"),
+        ({"model.dropout": {"float": [HIGH, LOW]}}, r"got \[0.4, 0.1\]; lowest <= highest is needed"),
+        ({"model.dropout": {"float": [0.0, HIGH], "log": True}}, r"got \[0.0, 0.4\]; 0 < lowest <= highest \(log\)"),
+        ({"model.num_layers": {"int": [0, 2], "log": True}}, r"got \[0, 2\]; 0 < lowest <= highest \(log\)"),
+        ({"model.num_layers": {"int": [1.5, 3]}}, r"int takes two whole numbers, got \[1.5, 3\]"),
+        ({"model.dropout": {"float": [LOW]}}, r"float takes \[lowest, highest\], got \[0.1\]"),
+        ({"model.dropout": {"float": HIGH}}, r"float takes \[lowest, highest\], got 0.4"),
+        ({"model.dropout": {"float": ["a", "b"]}}, r"float takes two numbers, got \['a', 'b'\]"),
+        ({"model.dropout": {"float": [LOW, float("nan")]}}, "lowest <= highest is needed"),
+        ({"training.lr": {"float": [1e-3, float("inf")]}}, "training.lr: got inf"),
+        ({"training.mode": {"choice": []}}, "choice takes a list of values"),
+        ({"training.mode": {"choice": "joint"}}, "choice takes a list of values"),
+        ({"training.mode": {**MODES, "log": True}}, "choice takes a list of values and no log"),
+        ({"model.dropout": {"float": [0.0, 1.0]}}, "model.dropout: got 1.0; Input should be less than 1"),
+        ({"model.num_layers": {"int": [0, 2]}}, "model.num_layers: got 0"),
+        ({"training.mode": {"choice": ["alternating", "jiont"]}}, "training.mode: got 'jiont'.*did you mean 'joint'?"),
+        ({"model.moving_average": {"int": [24, 25]}}, "moving_average must be odd, got 24"),
+        ({"model.dropout": {"float": [LOW, HIGH], "when": "joint"}}, "model.dropout: when takes a mapping.*got 'joint'"),
+        (
+            {"model.dropout": {"float": [LOW, HIGH], "when": {"training.mod": "joint"}}},
+            "'training.mod'; did you mean 'training.mode'?",
+        ),
+        (
+            {"model.dropout": {"float": [LOW, HIGH], "when": {"training.mode": ["joint", "altenating"]}}},
+            "training.mode: got 'altenating'.*did you mean 'alternating'?",
+        ),
+        (
+            {
+                "training.lr": {"float": [1e-3, 1e-2], "when": {"model.film": True}},
+                "model.film": {"choice": [True, False], "when": {"training.lr": 0.001}},
+                "model.num_layers": {"int": [1, 2]},
+            },
+            "conditions in a circle among training.lr, model.film$",
+        ),
+        ({"data.synthetic.seed": {"int": [0, 3]}}, "data.synthetic.seed: a study has one series"),
+        ({"data.dataset": {"choice": ["ETTh1", "ETTh2"]}}, "data.dataset: a study has one series"),
+    ],
+)
+def test_a_space_that_does_not_fit_is_refused(specs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        space(specs)
+
+
+def test_a_file_that_is_no_space(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*none.yaml"):
+        Space.read(tmp_path / "none.yaml", BASE)
+    (tmp_path / "list.yaml").write_text("- model.dropout\n")
+    with pytest.raises(ConfigError, match="expected a mapping of settings, got list"):
+        Space.read(tmp_path / "list.yaml", BASE)
+
+
+def test_draws_lie_in_their_ranges_and_make_configs() -> None:
+    of = space({**DEFAULT, "training.mode": MODES})
+    drawn = draws(of)
+    for params in drawn:
+        assert list(params) == list(of.as_dict())
+        config = of.config(params).flat()
+        for item in of.ranges:
+            value = params[item.path]
+            assert config[item.path] == value
+            assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high
+            assert type(value) is {"int": int, "float": float, "choice": str}[item.kind]
+    assert {p["training.mode"] for p in drawn} == set(MODES["choice"])
+    assert sum(p["training.lr"] < 1.7e-3 for p in drawn) > 20, "log: half of the draws lie below the geometric mean"
+
+
+def test_a_conditional_range_is_drawn_only_where_its_condition_is_met() -> None:
+    ratio = {"float": [0.01, 1.0], "log": True, "when": {"training.mode": "alternating"}}
+    layers = {"int": [1, 2], "when": {"training.controller_lr_ratio": [0.05], "model.film": [True, False]}}
+    # The condition's own range may stand behind it in the file.
+    specs = {"training.controller_lr_ratio": ratio, "training.mode": MODES}
+    drawn = draws(space(specs))
+    assert {params["training.mode"] for params in drawn} == {"alternating", "joint"}
+    for params in drawn:
+        assert ("training.controller_lr_ratio" in params) == (params["training.mode"] == "alternating")
+    # Fixed settings decide too: from the base, or on the command line, where they drop the range itself.
+    for mode, expected in (("alternating", True), ("joint", False)):
+        base = BASE.override({"training.mode": mode})
+        for of in (space({"training.controller_lr_ratio": ratio}, base), space(specs, base, {"training.mode": mode})):
+            assert all(("training.controller_lr_ratio" in params) == expected for params in draws(of, 5))
+    # A condition on a range that was not drawn looks at the base's value.
+    of = space({**specs, "model.num_layers": layers})
+    assert {("model.num_layers" in p) == (p["training.mode"] == "joint") for p in draws(of)} == {True}
+
+
+def test_a_condition_on_a_signal_reads_off_as_its_neutral_number() -> None:
+    lr = {"float": [1e-3, 1e-2], "when": {"signals.lr_scale": "off"}}
+    searched = space({"training.lr": lr, "signals.lr_scale": {"choice": ["adaptive", "off"]}})
+    drawn = draws(searched, 30)
+    assert {("training.lr" in p) == (p["signals.lr_scale"] == "off") for p in drawn} == {True}
+    assert 5 < sum("training.lr" in p for p in drawn) < 25
+    assert draws(space({"training.lr": lr}, BASE.override({"signals.lr_scale": "off"})), 1)[0]
+    assert not draws(space({"training.lr": lr}), 1)[0]
+
+
+def test_fixed_settings_drop_a_range_even_one_that_would_be_refused() -> None:
+    of = space({"model.num_layers": {"int": [0, 0]}, "model.dropout": {"float": [LOW, HIGH]}}, BASE, {"model.num_layers": 2})
+    assert list(of.as_dict()) == ["model.dropout"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "edge"),
+    [
+        ({"float": [0.0, 1.0]}, 0.01, "lower"),
+        ({"float": [0.0, 1.0]}, 0.03, None),
+        ({"float": [0.0, 1.0]}, 0.99, "upper"),
+        ({"float": [1e-4, 1.0], "log": True}, 1.1e-4, "lower"),
+        ({"float": [1e-4, 1.0], "log": True}, 0.5, None),
+        ({"float": [1e-4, 1.0], "log": True}, 0.9, "upper"),
+        ({"int": [1, 3]}, 1, "lower"),
+        ({"int": [1, 3]}, 2, None),
+        ({"int": [1, 3]}, 3, "upper"),
+        ({"int": [2, 2]}, 2, None),
+        ({"choice": [1, 2]}, 1, None),
+    ],
+)
+def test_a_value_at_the_edge_of_its_range(spec: dict[str, Any], value: float, edge: str | None) -> None:
+    path = "training.controller_lr_ratio"
+    assert Range.parse(path, spec).edge(value) == edge
+    if "int" not in spec and "choice" not in spec:
+        of = space({path: spec, "model.dropout": {"float": [0.0, 0.5]}})
+        assert of.edges({path: value}) == ({path: edge} if edge else {}), "a range that was not drawn has no edge"
+
+
+def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
+    when = {"training.mode": ["alternating", "joint"], "model.film": [True]}
+    specs = {**DEFAULT, "training.mode": MODES, "training.lr": {"float": [1e-3, 1e-2], "log": True, "when": when}}
+    of = space(specs)
+    again = space(json.loads(json.dumps(of.as_dict())))
+    assert again.as_dict() == of.as_dict() and draws(again, 5) == draws(of, 5)
+    assert of.conditional and not space(DEFAULT).conditional
+    assert "when training.mode is alternating or joint and model.film is True" in of.ranges[-1].describe()
+
+
+def ends() -> list[Any]:
+    """Every end of every range: of the default space, of each preset's, and of a space that varies everything else."""
+    spaces = {"default": (DEFAULT, {})}
+    for name in preset_names():
+        preset = read_yaml(PRESETS / f"{name}.yaml")
+        spaces[name] = (preset.get("space", DEFAULT), preset["settings"])
+    return [
+        pytest.param(settings, path, end, id=f"{name}-{path.rsplit('.', 1)[-1]}-{end}")
+        for name, (specs, settings) in spaces.items()
+        for path, spec in specs.items()
+        for end in Range.parse(path, spec).ends()
+    ]
+
+
+TINY = {
+    "data.dataset": "synthetic", "data.seq_len": 8, "data.pred_len": 2, "data.synthetic.rows": 100,
+    "training.batch_size": 256,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "path", "end"), ends())
+def test_both_ends_of_every_range_build_and_train_a_step(settings: dict[str, Any], path: str, end: Any) -> None:
+    config = Config.create({**settings, **TINY}).override({path: end})
+    assert config.flat()[path] == end
+    trainer = StackTrainer([config], load_series(config.data))
+    assert trainer.steps == 1
+    trainer.run_epoch()
+    run = trainer.runs[0]
+    assert run.status in ("running", "complete") and {"train_loss", "controller_loss", "val_mse"} <= set(run.history[0])
