@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from dynonet.kernels import compiled
+
 # What a draw is for. The numbers are part of every result: never reuse or renumber one.
 PURPOSES = {
     "initial": 1,
@@ -24,6 +26,7 @@ PURPOSES = {
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
+COMPILED_FROM = 4096  # draws: fewer are quicker in torch than a kernel is called
 Key = tuple[Tensor, Tensor]  # two int32 words, each (N,)
 
 
@@ -82,6 +85,11 @@ def random_bits(keys: Key, shape: tuple[int, ...]) -> Tensor:
 
 def uniform(keys: Key, shape: tuple[int, ...]) -> Tensor:
     """(N, *shape) float32 in [0, 1): multiples of 2^-24, so exact in every float type."""
+    large = keys[0].device.type == "cpu" and math.prod(shape) >= COMPILED_FROM
+    if large and (kernel := compiled("dynonet.draws_kernel")) is not None:
+        out = torch.empty(len(keys[0]), math.prod(shape))
+        kernel.uniform(*(word.contiguous().numpy().view("uint32") for word in keys), out.numpy())
+        return out.view(-1, *shape)
     return ((random_bits(keys, shape) >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 

@@ -1,28 +1,22 @@
 """Many GRUs of one shape, run side by side, with the batch as the last (contiguous) axis.
 
 Two paths give the same numbers: a compiled kernel (`gru_kernel.py`; CPU, float32) and plain torch operations (any
-device and type). DYNONET_KERNEL = auto | numba | torch chooses; `auto` takes the kernel where it can run, and says so
-once where it should but cannot.
+device and type). See `kernels.py` for which one is taken.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-import os
-import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dynonet.errors import nearest
+from dynonet.kernels import asked, compiled
 
-KERNELS = ("auto", "numba", "torch")
 GATES_FROM_HIDDEN = 24  # a narrower GRU computes its gates again in backward as fast as it would read them back
 GATES_BYTES = 400 << 20  # most that one call keeps of its gates; above it they are computed again
 SPARE_BYTES = 512 << 20  # most that is kept between calls
@@ -89,36 +83,10 @@ def _check(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bia
 
 # -- which path ----------------------------------------------------------------------------------------------
 def _backend(x: Tensor) -> str:
-    choice = os.environ.get("DYNONET_KERNEL", "auto")
-    if choice not in KERNELS:
-        raise ValueError(f"unknown DYNONET_KERNEL '{choice}'{nearest(choice, KERNELS)}; allowed: {', '.join(KERNELS)}")
+    asked()  # an unknown choice is refused, whether or not it matters here
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return "torch"
-    if choice == "torch":
-        _say_once("DYNONET_KERNEL=torch: GRUs run on plain torch operations, three to five times slower")
-        return "torch"
-    kernel = _kernel()
-    if isinstance(kernel, ModuleType):
-        return "numba"
-    if choice == "numba":
-        raise RuntimeError("DYNONET_KERNEL=numba, but the GRU kernel cannot be compiled") from kernel
-    _say_once(f"the GRU kernel cannot be compiled ({kernel!r}); plain torch operations take its place, more slowly")
-    return "torch"
-
-
-@functools.cache
-def _kernel() -> ModuleType | Exception:
-    """The kernel's module, compiled on first use, or why there is none (Numba's errors share no base class)."""
-    try:
-        from dynonet import gru_kernel
-    except Exception as error:
-        return error
-    return gru_kernel
-
-
-@functools.cache
-def _say_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+    return "torch" if compiled("dynonet.gru_kernel") is None else "numba"
 
 
 # -- plain torch ---------------------------------------------------------------------------------------------

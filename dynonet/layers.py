@@ -31,7 +31,8 @@ def window_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     x = x.detach()
     mean = x.mean(dim=1, keepdim=True)
-    return mean, (x.var(dim=1, keepdim=True, correction=0) + REVIN_EPS).sqrt()
+    # Not x.var: over an axis that is not the last it takes ten times as long.
+    return mean, ((x - mean).square_().mean(dim=1, keepdim=True) + REVIN_EPS).sqrt()
 
 
 @lru_cache(maxsize=16)

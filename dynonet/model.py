@@ -132,9 +132,7 @@ class DynoNetStack:
         else:
             residual = plain
         weights = self.layout.unpack("workers", params.workers)
-        return self.parts["workers"].pick(
-            workers(weights, residual, signals, self.layout.model.num_layers, keys), 0.0
-        )
+        return self.parts["workers"].pick(workers(weights, residual, signals, self.layout.model.num_layers, keys), 0.0)
 
     def _mixer(self, shared: dict[str, Tensor], forecast: Tensor, keys: Key | None) -> Tensor:
         """Linear, GELU, dropout, linear over the channel axis, (N, C, H, B)."""

@@ -29,8 +29,7 @@ def imports(source: str) -> Iterator[tuple[str, str | None, str | None]]:
             module = "." * node.level + (node.module or "")
             yield from ((module, alias.name, alias.asname) for alias in node.names)
         elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
-            if node.args and isinstance(node.args[0], ast.Constant):
-                yield str(node.args[0].value), None, None
+            yield from ((str(first.value), None, None) for first in node.args[:1] if isinstance(first, ast.Constant))
 
 
 def wrong_arrows(source: str, forbidden: set[str]) -> list[str]:

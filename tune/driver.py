@@ -35,7 +35,7 @@ from tune.final import (
     edges_text,
     front_table,
     record_baseline,
-    test_scores,
+    scores_of,
     train_final,
 )
 from tune.lease import Lease
@@ -318,7 +318,7 @@ class Search:
                 {"trial": p.trial, "val_mse": p.values[0], "parameters": int(p.values[1]), **p.params} for p in front
             ]
             results.put_blob(f"{folder}/front.json", json.dumps(rows, indent=1).encode())
-        scores = [test_scores(results, "linear baseline", [baseline])]
+        scores = [scores_of(results, "linear baseline", [baseline])]
         finals = settings.final_configs(best.config)
         if finals:
             ids = [config.run_id(self.series.sha256) for config in finals]
@@ -328,7 +328,7 @@ class Search:
             task = train_final.options(num_cpus=self.args.cpus_per_trial, num_gpus=self.gpus, max_retries=3)
             threads = max(1, int(self.args.cpus_per_trial))
             ray.get(task.remote(results, [c.to_json() for c in finals], self.gpus > 0, threads, code_provenance()))
-            scores.insert(0, test_scores(results, f"best config, {len(finals)} fresh seeds", ids))
+            scores.insert(0, scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         print("\n" + "\n".join(comparison_table(scores, settings.base)))
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
         print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")

@@ -97,12 +97,11 @@ class Scores:
         return f"{self.name:<34s}{text(self.mse):>18s}{text(self.mae):>18s}{self.parameters:>12,d}"
 
 
-def test_scores(results: Results, name: str, ids: Sequence[str]) -> Scores:
+def scores_of(results: Results, name: str, ids: Sequence[str]) -> Scores:
     """The recorded test readings of some runs."""
-    rows = results.table("evaluations").to_pylist()
     found: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
-    for row in rows:
-        if row["run"] in ids and row["split"] == "test" and row["channel"] is None:
+    for row in results.of_runs("evaluations", ids).to_pylist():
+        if row["split"] == "test" and row["channel"] is None:
             found[row["metric"]].setdefault(row["run"], row["value"])
     runs = results.runs(ids)
     parameters = next((row["parameters"] for row in runs.values()), 0)

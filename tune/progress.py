@@ -81,11 +81,10 @@ class Progress(DriverOnly, Callback):
         return [line[:WIDTH] for line in out]
 
     def _outcome(self, proposal: Proposal) -> str:
-        value = f"{proposal.values[0]:.4f}" if proposal.values else "-"
-        line = f"{proposal.trial}  {proposal.state:8s}  val MSE {value}  {params_text(proposal.params)}"
+        found = f"val MSE {proposal.values[0]:.4f}" if proposal.values else "val MSE -"
         if proposal.error:
-            line += f"  {proposal.error.strip().splitlines()[-1]}"
-        return line[:WIDTH]
+            found = proposal.error.strip().splitlines()[-1]
+        return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params)}"[:WIDTH]
 
     def _draw(self, force: bool = False) -> None:
         now = time.monotonic()

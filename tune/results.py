@@ -104,13 +104,13 @@ class Results:
         check_table(name)
         if study is not None and name not in PARTITIONED:
             runs = pc.unique(self.table("members", study)["run"]).to_pylist()
-            return self._of_runs(name, runs)
+            return self.of_runs(name, runs)
         folder = name if study is None else f"{name}/study={check_study(study)}"
         return self._read(name, folder)
 
     def runs(self, ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         """Each run's latest attempt as a row (a done attempt comes before others); unknown ids are absent."""
-        table = self.table("runs") if ids is None else self._of_runs("runs", ids)
+        table = self.table("runs") if ids is None else self.of_runs("runs", ids)
         latest: dict[str, dict[str, Any]] = {}
         for row in table.to_pylist():
             other = latest.get(row["run"])
@@ -167,7 +167,8 @@ class Results:
             count += sum(compact_folder(self.storage, table, folder) for folder in folders)
         return count
 
-    def _of_runs(self, name: str, ids: Iterable[str]) -> pa.Table:
+    def of_runs(self, name: str, ids: Iterable[str]) -> pa.Table:
+        """The records of some runs in `runs`, `history` or `evaluations`; opens only the files that may hold one."""
         wanted = set(ids)
 
         def of_these(path: str) -> bool:
@@ -274,7 +275,7 @@ def joined(results: Results, study: str) -> pa.Table:
         if run in runs
     }
     readings: set[str] = set()
-    for reading in results._of_runs("evaluations", rows).to_pylist():  # in order of time
+    for reading in results.of_runs("evaluations", rows).to_pylist():  # in order of time
         row = rows[reading["run"]]
         if reading["attempt"] not in (None, row["attempt"]):
             continue

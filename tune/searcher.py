@@ -87,7 +87,10 @@ class RecordedASHA(AsyncHyperBandScheduler):
         super().on_trial_add(tune_controller, self._known(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return super().on_trial_result(tune_controller, self._known(trial), result)
+        known = self._known(trial)
+        for epoch, value in result.get("reports", ())[:-1]:  # a trial that goes on reports earlier epochs here first
+            self._brackets[0].on_result(known, epoch, -value)
+        return super().on_trial_result(tune_controller, known, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         super().on_trial_complete(tune_controller, self._known(trial), result)

@@ -111,7 +111,7 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
     preset = read_yaml(PRESETS / f"{args.preset}.yaml")
     fixed = parse_overrides(args.overrides)
     if args.max_epochs is not None:
-        fixed["training.max_epochs"] = args.max_epochs
+        fixed.setdefault("training.max_epochs", args.max_epochs)
     settings = dict(preset["settings"])
     if args.config:
         settings.update(dotted(read_yaml(args.config)))

@@ -258,11 +258,7 @@ def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict
 
 def read_test(results: Results, ids: Sequence[str], purpose: str, device: str | torch.device = "cpu") -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again."""
-    known = set()
-    table = results.table("evaluations")
-    for run, split in zip(table["run"].to_pylist(), table["split"].to_pylist(), strict=True):
-        if split == "test":
-            known.add(run)
+    known = {row["run"] for row in results.of_runs("evaluations", ids).to_pylist() if row["split"] == "test"}
     for run, row in results.done([i for i in ids if i not in known]).items():
         if not row["weights"]:
             continue

@@ -79,7 +79,7 @@ def test_any_value_is_taken_or_refused_by_message() -> None:
 def test_unknown_preset_and_nested_keys() -> None:
     with pytest.raises(ConfigError, match="unknown preset 'h69'; did you mean 'h96'"):
         Config.create(preset="h69")
-    with pytest.raises(ConfigError, match="unknown key 'model.films'; did you mean 'model.film'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'model.films'; did you mean 'model.film'"):
         Config.create({"model": {"films": True}})
     with pytest.raises(ConfigError, match="unknown key 'model'"):
         Config.create({"model": None})
@@ -177,8 +177,8 @@ def other_value(key: str, value: Any) -> Any:
     special: dict[str, Any] = {
         "data.dataset": "ETTh2", "data.split": (0.5, 0.3, 0.2), "data.path": "other.csv", "data.date_column": "when",
         "data.controller_rows": "validation", "data.worker_rows": "train", "data.joint_rows": "worker_and_meta",
-        "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint", "training.stopping": "published",
-        "training.schedule": "constant", "training.controller_order": "in_order",
+        "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint",
+        "training.stopping": "published", "training.schedule": "constant", "training.controller_order": "in_order",
     }  # fmt: skip
     if key in special:
         return special[key]
@@ -237,8 +237,10 @@ def test_round_trips(tmp_path: Path) -> None:
 
 
 def test_config_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for text, message in (("- 1", "expected a mapping of settings, got list"), ("a: [", "cannot read"), ("", "got NoneType"),
-                          ("model: {film: 3}", "model.film"), ("modal: {film: on}", "did you mean 'model.film'")):  # fmt: skip
+    for text, message in (
+        ("- 1", "expected a mapping of settings, got list"), ("a: [", "cannot read"), ("", "got NoneType"),
+        ("model: {film: 3}", "model.film"), ("modal: {film: on}", "did you mean 'model.film'"),
+    ):  # fmt: skip
         path = tmp_path / "config.yaml"
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):

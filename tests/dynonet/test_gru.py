@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynonet import kernels
 from dynonet.gru import gru, set_threads
 
 module = importlib.import_module("dynonet.gru")
@@ -301,7 +302,7 @@ def test_what_does_not_fit_is_named(change, message):
 
 def test_the_torch_path_says_so_once(monkeypatch):
     monkeypatch.setenv("DYNONET_KERNEL", "torch")
-    module._say_once.cache_clear()
+    kernels.say_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="DYNONET_KERNEL=torch") as caught:
         for _ in range(3):
             gru(*arguments((2, 3, 2, 3, 4)))
@@ -309,13 +310,13 @@ def test_the_torch_path_says_so_once(monkeypatch):
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        module._say_once.cache_clear()
+        kernels.say_once.cache_clear()
         gru(*arguments((2, 3, 2, 3, 4), torch.float64))  # the kernel would not have run anyway
 
 
 def test_a_kernel_that_cannot_be_had(monkeypatch):
-    monkeypatch.setattr(module, "_kernel", lambda: ImportError("No module named 'numba'"))
-    module._say_once.cache_clear()
+    monkeypatch.setattr(kernels, "load", lambda name: ImportError("No module named 'numba'"))
+    kernels.say_once.cache_clear()
     tensors = arguments((2, 3, 2, 3, 4))
     with pytest.warns(RuntimeWarning, match="No module named 'numba'"):
         gru(*tensors)

@@ -48,8 +48,8 @@ def random_stack(seed: int) -> tuple[list[Config], int, int]:
             "training.seed": r.choice([r.randrange(2**63), 5]),
             "training.lr": 10 ** r.uniform(-4, -1), "training.weight_decay": r.choice([0, 1e-4, 0.3]),
             "training.controller_lr_ratio": r.choice([0, 0.05, 1]), "training.train_revin": r.random() < 0.5,
-            "training.schedule": r.choice(["cosine", "constant"]), "training.stopping": r.choice(["patience", "published"]),
-            "model.dropout": r.choice([0, 0.1, 0.6]),
+            "training.schedule": r.choice(["cosine", "constant"]),
+            "training.stopping": r.choice(["patience", "published"]), "model.dropout": r.choice([0, 0.1, 0.6]),
             **{f"model.{name}": r.random() < 0.75 for name in OFF},
         }  # fmt: skip
         if not (own["model.trend"] or own["model.workers"]):
@@ -228,8 +228,8 @@ def test_a_model_with_numbers_gone_bad_harms_no_other() -> None:
 def test_what_cannot_share_a_stack_is_refused() -> None:
     first, series = small_config(), make_series(2)
     for key, value in (
-        ("data.seq_len", 20), ("model.worker_hidden", 4), ("training.batch_size", 4), ("data.controller_rows", "validation"),
-        ("training.controller_order", "in_order"),
+        ("data.seq_len", 20), ("model.worker_hidden", 4), ("training.batch_size", 4),
+        ("data.controller_rows", "validation"), ("training.controller_order", "in_order"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=f"configs 1 and 3 cannot share a stack; they differ in {key}: "):
             StackTrainer([first, first, first.override({key: value})], series)

@@ -281,7 +281,7 @@ def test_shuffled_batches_cover_and_never_repeat_within_a_pass(monkeypatch: pyte
             batches = seen[epoch * trainer.steps : (epoch + 1) * trainer.steps]
             assert all(len(batch) == 6 for batch in batches)
             for start in range(0, len(batches) - each + 1, each):
-                windows = sum(batches[start : start + each], [])
+                windows = [window for batch in batches[start : start + each] for window in batch]
                 assert len(set(windows)) == len(windows) == 6 * each
                 assert set(windows) <= set(starts)
                 passes.append(windows)

@@ -39,7 +39,8 @@ def oracle_of(config: Config, channels: int) -> Oracle:
     held = {name: value for name in SIGNALS if (value := getattr(config.signals, name)) != "adaptive"}
     net = Oracle(
         channels, model.control_hidden, model.worker_hidden, model.num_layers, data.seq_len, data.pred_len,
-        model.worker_seq_len, off=[name for name in OFF if not getattr(model, name)], held=held, kernel=model.moving_average,
+        model.worker_seq_len, off=[name for name in OFF if not getattr(model, name)], held=held,
+        kernel=model.moving_average,
     )  # fmt: skip
     net = net.double()
     randomise(net, config.training.seed)
@@ -134,6 +135,20 @@ def test_every_switch_equals_the_oracle(row: tuple[str, Any], mode: str) -> None
     _, full = compare(base, 2, 3)
     moved = [name for name in full if not torch.allclose(full[name], without[name], rtol=0, atol=1e-7)]
     assert moved, f"{name} changes nothing"
+
+
+def test_a_small_affine_weight_is_divided_by_as_published() -> None:
+    """What RevIN adds to its weight shows only where the weight is tiny."""
+    config = small_config()
+    net = oracle_of(config, 2)
+    with torch.no_grad():
+        net.revin.affine_weight.copy_(torch.tensor([1e-9, -3e-10]))
+    group, state = ours_of(config, net)
+    x, _ = make_batch(config, 2)
+    with torch.no_grad():
+        expected, _ = net(x[0].permute(2, 0, 1))
+        forecast, _ = group.net.forward(state.params, x)
+    torch.testing.assert_close(forecast[0].permute(2, 1, 0), expected, rtol=1e-6, atol=0)
 
 
 def test_off_without_trend_or_workers_equals_the_oracle() -> None:

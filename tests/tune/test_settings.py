@@ -99,7 +99,6 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
         (["model.worker_hiden=8"], "'model.worker_hiden'; did you mean 'model.worker_hidden'?"),
         (["model.num_layers=two"], "model.num_layers: got 'two'"),
         (["model.num_layers"], "override 'model.num_layers' is not of the form section.key=value"),
-        (["training.protocol=[clean]"], "training.protocol: got"),
         (["training.protocol=publishd"], "did you mean 'published'?"),
         (["--config", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
         (["--space", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
