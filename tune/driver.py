@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -56,6 +57,7 @@ STOPPED = {
 }
 COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
+CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 # Training frees and takes the same large buffers at every step; glibc is told to keep them, not to fault them in anew.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "67108864", "MALLOC_MMAP_MAX_": "0"}
@@ -121,17 +123,18 @@ class Search:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         options["runtime_env"] = {"env_vars": variables}
         if address:
+            _check_answers(address)
             options["address"] = address
         else:
-            options |= {"include_dashboard": False, "object_store_memory": 128 << 20}
+            options |= {"address": "local", "include_dashboard": False, "object_store_memory": 128 << 20}
         for attempt in range(START_TRIES):
             try:
                 ray.init(**options)
                 break
-            except ConnectionError as error:
-                raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
-            except Exception:
-                if address or attempt == START_TRIES - 1:
+            except Exception as error:
+                if address:
+                    raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
+                if attempt == START_TRIES - 1:
                     raise
                 ray.shutdown()
                 time.sleep(2)
@@ -334,6 +337,16 @@ class Search:
         print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
         print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")
         return 0
+
+
+def _check_answers(address: str) -> None:
+    """Raises ConfigError if nobody listens at `[scheme://]host:port`: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
 
 
 def command_line() -> str:

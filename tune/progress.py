@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from ray.tune import Callback
+from ray import tune as ray_tune
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-class Progress(DriverOnly, Callback):
+class Progress(DriverOnly, ray_tune.Callback):
     """The live table. `close` must be called at the end."""
 
     def __init__(self, proposals: Proposals, target: int, stream: TextIO | None = None):

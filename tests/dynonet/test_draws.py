@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynonet.draws import PURPOSES, Key, permutations, random_bits, seed_keys, stream, substream, threefry, uniform
+import dynonet.draws
+from dynonet.draws import (
+    COMPILED_FROM,
+    PURPOSES,
+    Key,
+    permutations,
+    random_bits,
+    seed_keys,
+    stream,
+    substream,
+    threefry,
+    uniform,
+)
 
 
 def words(*values: int) -> list[Tensor]:
@@ -48,6 +60,21 @@ def test_uniform_draws_are_even_and_exact() -> None:
         pairs = torch.corrcoef(torch.stack([model[:-1], model[1:]]))[0, 1]
         assert abs(pairs) < 0.015
     assert abs(torch.corrcoef(draws.flatten(1))[0, 1]) < 0.015
+
+
+@pytest.mark.filterwarnings("ignore:DYNONET_KERNEL=torch")
+def test_the_compiled_generator_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd and even counts, on either side of the size from which it is taken; all 64 bits of a seed."""
+    keys = seed_keys(torch.tensor([0, 3, 2**31, 2**63 - 1, -1]))
+    shapes = [(1,), (2,), (7, 3), (COMPILED_FROM - 1,), (COMPILED_FROM,), (COMPILED_FROM + 1,), (5, 101, 17)]
+    monkeypatch.setenv("DYNONET_KERNEL", "torch")
+    plain = [uniform(keys, shape) for shape in shapes]
+    monkeypatch.setenv("DYNONET_KERNEL", "numba")
+    for least in (COMPILED_FROM, 0):
+        monkeypatch.setattr(dynonet.draws, "COMPILED_FROM", least)
+        assert all(torch.equal(uniform(keys, shape), values) for shape, values in zip(shapes, plain, strict=True))
+        later = uniform((keys[0][1:4:2], keys[1][1:4:2]), (101,))  # words that do not lie together
+        assert torch.equal(later, uniform(keys, (101,))[1:4:2])
 
 
 def test_every_bit_is_fair() -> None:

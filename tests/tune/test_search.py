@@ -1,0 +1,414 @@
+"""The command, end to end through real Ray: whole searches, killed ones, broken trials, and what it refuses."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import torch
+from moto.server import ThreadedMotoServer
+
+from dynonet.config import Config
+from tune.results import Results, load
+from tune.search import main
+from tune.storage import Storage
+
+ROOT = Path(__file__).parents[2]
+WAIT = 150.0  # seconds at most for anything, on a loaded machine
+AWS = {
+    "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}  # fmt: skip
+
+
+class Driver:
+    """A search as a process of its own, in a session of its own, all of whose processes bear a mark."""
+
+    def __init__(self, folder: Path, arguments: tuple[str, ...], mark: str, tmp: str, **environment: str):
+        self.log = folder / f"{uuid.uuid4().hex[:6]}.log"
+        self.mark = mark
+        env = {**os.environ, "SEARCH_TEST": mark, "RAY_TMPDIR": tmp, "PYTHONPATH": str(ROOT), **environment}
+        env.pop("RAY_ADDRESS", None)
+        command = [sys.executable, "-m", "tune.search", "--preset", "smoke", *arguments]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait(self) -> int:
+        return self.process.wait(WAIT)
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + WAIT
+        while not (found := condition()):
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
+            time.sleep(0.02)
+        return found
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def trials(self) -> list[int]:
+        """Processes that train, by their title."""
+        return [pid for pid in marked(self.mark) if b"ray::StackTrainable" in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def marked(mark: str) -> list[int]:
+    """The living processes that inherited a mark."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"SEARCH_TEST={mark}".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def gone(mark: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while marked(mark):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Starts searches in `tmp_path`; none of their processes outlives the test."""
+    mark = uuid.uuid4().hex
+    tmp = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path must be short
+
+    def start(*arguments: str, **environment: str) -> Driver:
+        return Driver(tmp_path, arguments, mark, tmp, **environment)
+
+    yield start
+    for _ in range(50):
+        if not (left := marked(mark)):
+            break
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    shutil.rmtree(tmp, ignore_errors=True)
+    assert not marked(mark)
+
+
+def rows(results: Results, table: str, study: str | None = "smoke") -> list[dict[str, Any]]:
+    return results.table(table, study).to_pylist()
+
+
+def outcomes(results: Results) -> dict[str, dict[str, Any]]:
+    return {row["trial"]: row for row in rows(results, "trials") if row["event"] == "outcome"}
+
+
+def check_complete(results: Results, trials: int, replicates: int, epochs: int, finals: int) -> None:
+    """A finished study: every table whole, and all of them saying the same."""
+    events = rows(results, "trials")
+    proposed = {row["trial"]: row for row in events if row["event"] == "proposed"}
+    ended = outcomes(results)
+    assert sorted(proposed) == sorted(ended) == [f"t{n:05d}" for n in range(trials)] and len(events) == 2 * trials
+    assert len({row["params"] for row in proposed.values()}) == trials, "nothing is proposed twice"
+    runs, members = rows(results, "runs"), rows(results, "members")
+    attempts = Counter((row["run"], row["attempt"]) for row in runs)
+    assert set(attempts.values()) == {1}
+    done = Counter(row["run"] for row in runs if row["status"] in ("complete", "diverged"))
+    assert set(done.values()) == {1}, "every run is done once"
+    assert {row["run"] for row in runs} == {row["run"] for row in members}
+    assert Counter(row["role"] for row in members if row["role"] == "search") == {"search": trials * replicates}
+    latest = results.runs()
+    history = rows(results, "history")
+    for trial, row in ended.items():
+        mine = [latest[m["run"]] for m in members if m["trial"] == trial and m["role"] == "search"]
+        assert len(mine) == replicates and row["state"] in ("complete", "pruned")
+        assert {r["status"] for r in mine} == ({"complete"} if row["state"] == "complete" else {"stopped"})
+        assert row["values"][0] == pytest.approx(sum(r["val_mse"] for r in mine) / replicates)
+        assert [r["epoch"] for r in row["reports"]] == list(range(1, max(r["epochs"] for r in mine) + 1))
+        assert row["reports"][-1]["value"] == row["values"][0]
+        assert json.loads(row["params"] or proposed[trial]["params"]).items() <= Config.from_json(mine[0]["config"]).flat().items()
+    for run, row in latest.items():
+        if row["model"] == "dynonet":
+            steps = [(h["step"], h["metric"]) for h in history if (h["run"], h["attempt"]) == (run, row["attempt"])]
+            assert len(steps) == len(set(steps)) and {s for s, _ in steps} == set(range(1, row["epochs"] + 1))
+            assert row["epochs"] <= epochs and row["host"] and row["device"] == "cpu" and row["git_commit"]
+    tested = {row["run"] for row in rows(results, "evaluations")}
+    read = Counter((r["run"], r["metric"], r["channel"]) for r in rows(results, "evaluations") if r["split"] == "test")
+    assert set(read.values()) == {1}, "test is read once"
+    best = min((r for r in ended.values() if r["state"] == "complete"), key=lambda r: r["values"][0])
+    final = {m["run"] for m in members if m["role"] == "final" and m["trial"] == best["trial"]}
+    assert len(final) == finals and final <= tested
+    assert not tested & {m["run"] for m in members if m["role"] == "search"}, "no searched run sees test"
+    stopped = {f"checkpoints/runs/{run}.pt" for run, row in latest.items() if row["status"] == "stopped"}
+    assert set(results.storage.list("checkpoints")) == stopped
+
+
+def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    driver = begin("--dry-run", "--out", "out", "--trials", "3", "model.worker_hidden=3")
+    assert driver.wait() == 0, driver.said()
+    said = driver.said()
+    for part in (
+        "study smoke in out: 0 trials on record, 0 to resume", "3 trials to come x 2 replicates = 6 runs of at most 4 epochs",
+        "CPUs", "model.control_hidden", "int: 4 to 8", "training.lr", "0.001 to 0.01 (log)", "objectives val_mse; sampler tpe",
+    ):  # fmt: skip
+        assert part in said, said
+    assert "model.worker_hidden" not in said
+    assert len(re.findall(r"^  control_hidden=\d lr=0.\d+$", said, re.M)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [driver.log.name]
+    assert gone(driver.mark, 20)
+
+
+@pytest.mark.slow
+def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
+    arguments = ("--out", "out", "--final-replicates", "2")
+    first = begin(*arguments, "--trials", "3")
+    assert first.wait() == 0, first.said()
+    assert "\x1b" not in first.said() and "Traceback" not in first.said()
+    for part in ("best: t0000", "best config, 2 fresh seeds", "linear baseline", "±", "best.yaml"):
+        assert part in first.said(), first.said()
+    results = Results(tmp_path / "out")
+    check_complete(results, 3, 2, 4, 2)
+    before = {(row["run"], row["attempt"]): row for row in rows(results, "runs")}
+    best = min((r for r in outcomes(results).values() if r["state"] == "complete"), key=lambda r: r["values"][0])
+    yaml = tmp_path / "out/artifacts/smoke/best.yaml"
+    assert yaml.exists() and best["trial"] in first.said()
+    frame = load("smoke", tmp_path / "out")
+    assert len(frame) == 3 * 2 + 2 + 1 and set(frame["role"]) == {"search", "final", "baseline"}
+    assert frame.loc[frame["role"] == "final", "test_mse"].notna().all()
+
+    # Settings that do not mix are refused with the difference, before Ray starts; nothing changes.
+    files = results.storage.list()
+    started = time.monotonic()
+    refused = ["--preset", "smoke", "--out", str(tmp_path / "out"), "--replicates", "3", "training.patience=2"]
+    assert main(refused) == 2 and main([*refused, "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "search.replicates: 2 -> 3" in error and "settings.training.patience: 4 -> 2" in error and "--study OTHER" in error
+    assert [f for f in results.storage.list() if "leases" not in f] == [f for f in files if "leases" not in f]
+    assert time.monotonic() - started < 20
+
+    # The same command with more trials trains only what is new.
+    second = begin(*arguments, "--trials", "5")
+    assert second.wait() == 0, second.said()
+    assert "going on: 3 trials on record, 0 resumed" in second.said()
+    check_complete(results, 5, 2, 4, 2)
+    after = {(row["run"], row["attempt"]): row for row in rows(results, "runs")}
+    assert before.items() <= after.items()
+    # And once more, with nothing left to do.
+    third = begin(*arguments, "--trials", "5")
+    assert third.wait() == 0, third.said()
+    assert {(row["run"], row["attempt"]): row for row in rows(results, "runs")} == after
+
+    train = [sys.executable, "-m", "dynonet.train", "--config", str(yaml), "--max_epochs", "1", "--out", str(tmp_path / "run")]
+    done = subprocess.run(train, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert gone(first.mark, 20)
+
+
+@pytest.mark.slow
+def test_a_driver_killed_twice_and_one_turned_away(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
+    arguments = ("--out", "out", "--trials", "4", "--max-epochs", "25", "--final-replicates", "1")
+    results = Results(tmp_path / "out")
+    driver = begin(*arguments)
+    driver.until(lambda: len(results.storage.list("checkpoints")) >= 3)
+    # A second driver is refused at once.
+    started = time.monotonic()
+    assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments[2:]]) == 2
+    assert f"study 'smoke' is held by process {driver.process.pid} on " in capsys.readouterr().err
+    assert time.monotonic() - started < 5
+    driver.kill()
+    assert gone(driver.mark, 30), "Ray's processes outlive the driver"
+    interrupted = {p.rsplit("/", 1)[0]: p for p in results.storage.list("checkpoints")}
+    started_at = {row["trial"]: row["params"] for row in rows(results, "trials") if row["event"] == "proposed"}
+    assert interrupted
+
+    driver = begin(*arguments)
+    driver.until(lambda: outcomes(results))
+    driver.until(lambda: results.storage.list("checkpoints"))
+    assert re.search(r"going on: 0 trials on record, [12] resumed", driver.said()), driver.said()
+    first = dict(outcomes(results))
+    driver.kill()
+    assert gone(driver.mark, 30)
+
+    driver = begin(*arguments)
+    assert driver.wait() == 0, driver.said()
+    check_complete(results, 4, 2, 25, 1)
+    proposed = {row["trial"]: row["params"] for row in rows(results, "trials") if row["event"] == "proposed"}
+    assert started_at.items() <= proposed.items() and first.items() <= outcomes(results).items()
+    assert {row["attempt"] for row in rows(results, "runs")} == {1}, "a killed run goes on, it does not begin again"
+    # The runs that were killed went on from their checkpoint: they began before the first kill.
+    moment = min(row["ended"] for row in rows(results, "runs") if row["model"] == "dynonet")
+    assert sum(row["started"] < moment for row in rows(results, "runs") if row["model"] == "dynonet") >= 2
+
+
+BREAKING = "model.control_hidden: {choice: [4, 2000000]}\nmodel.worker_hidden: {int: [2, 4]}\n"
+
+
+@pytest.mark.slow
+def test_a_killed_trial_goes_on_and_a_broken_one_is_recorded(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(BREAKING)
+    results = Results(tmp_path / "out")
+    driver = begin(
+        "--out", "out", "--space", "space.yaml", "--trials", "4", "--max-epochs", "15", "--replicates", "1", "--seed", "2",
+        "--max-failures", "1", "--final-replicates", "0", "--grace-epochs", "15",
+    )  # fmt: skip
+    pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
+    os.kill(pid, signal.SIGKILL)
+    killed_at = time.time()
+    assert driver.wait() == 0, driver.said()
+    said = driver.said()
+    ended = outcomes(results)
+    states = Counter(row["state"] for row in ended.values())
+    assert states["failed"] >= 1 and states["complete"] >= 1 and sum(states.values()) == 4, said
+    assert "raised and goes on from its checkpoint" in said
+    hidden = {r["trial"]: json.loads(r["params"])["model.control_hidden"] for r in rows(results, "trials") if r["params"]}
+    for trial, row in ended.items():
+        assert (row["state"] == "failed") == (hidden[trial] == 2000000), said
+        if row["state"] == "failed":
+            assert "can't allocate memory" in row["error"] and re.search(rf"^{trial} failed after 2 tries: .*memory", said, re.M)
+    runs = [row for row in rows(results, "runs") if row["model"] == "dynonet"]
+    assert {row["attempt"] for row in runs} == {1}
+    assert any(row["started"].timestamp() < killed_at and row["status"] == "complete" for row in runs)
+    assert gone(driver.mark, 20)
+
+
+@pytest.mark.slow
+def test_a_search_whose_trials_all_fail(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text("model.control_hidden: {choice: [2000000, 3000000]}\n")
+    driver = begin("--out", "out", "--space", "space.yaml", "--trials", "2", "--max-failures", "0")
+    assert driver.wait() == 1, driver.said()
+    assert "no trial was complete (outcomes: failed)" in driver.said() and "failed 2" in driver.said()
+    assert {row["state"] for row in outcomes(Results(tmp_path / "out")).values()} == {"failed"}
+
+
+@pytest.mark.slow
+def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    arguments = ("--out", "out", "--trials", "4", "--max-epochs", "12", "--final-replicates", "1")
+    arguments += ("--objectives", "val_mse,parameters")
+    results = Results(tmp_path / "out")
+    driver = begin(*arguments, "--time-budget", "4")
+    assert driver.wait() == 0, driver.said()
+    assert "the time budget is spent after 0:00:" in driver.said() and "Go on with the same command:" in driver.said()
+    waiting = [row for row in rows(results, "trials") if row["event"] == "proposed" and row["trial"] not in outcomes(results)]
+    assert waiting and not (tmp_path / "out/artifacts").exists()
+
+    driver = begin(*arguments)
+    driver.until(lambda: results.storage.list("checkpoints") and outcomes(results))
+    os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does, to the whole group
+    assert driver.wait() == 130, driver.said()
+    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
+    assert "python -m tune.search --preset smoke --out out --trials 4" in driver.said()
+    first = dict(outcomes(results))
+    assert 0 < len(first) < 4 and gone(driver.mark, 20)
+
+    driver = begin(*arguments)
+    assert driver.wait() == 0, driver.said()
+    check_complete(results, 4, 2, 12, 1)
+    assert first.items() <= outcomes(results).items() and {row["attempt"] for row in rows(results, "runs")} == {1}
+    front = json.loads((tmp_path / "out/artifacts/smoke/front.json").read_text())
+    assert "Pareto front" in driver.said() and front
+    complete = {t: row["values"] for t, row in outcomes(results).items() if row["state"] == "complete"}
+    for row in front:
+        mine = [row["val_mse"], row["parameters"]]
+        assert complete[row["trial"]] == mine and f"{row['parameters']:,d}" in driver.said()
+        assert not any(v[0] <= mine[0] and v[1] <= mine[1] and v != mine for v in complete.values())
+    members = {m["trial"]: m["run"] for m in rows(results, "members") if m["role"] == "search"}
+    assert all(results.runs()[members[t]]["parameters"] == v[1] for t, v in complete.items())
+
+
+# What is refused before anything is computed
+
+
+def refused(capsys: Any, *arguments: str) -> str:
+    started = time.monotonic()
+    assert main(["--preset", "smoke", *arguments]) == 2
+    assert time.monotonic() - started < 30
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and "Traceback" not in said.err and not said.out
+    return said.err
+
+
+def test_bad_names_and_values(capsys: Any, tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "out"))
+    assert "'model.worker_hiden'; did you mean 'model.worker_hidden'?" in refused(capsys, *out, "model.worker_hiden=8")
+    assert "trials: got 0" in refused(capsys, *out, "--trials", "0")
+    assert "study name 'a b'" in refused(capsys, *out, "--study", "a b")
+    assert "synthetic" in refused(capsys, *out, "data.seq_len=2000")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot create" in refused(capsys, "--out", str(tmp_path / "file" / "out"))
+    assert "cannot open storage 'nowhere://x'" in refused(capsys, "--out", "nowhere://x")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_more_than_this_machine_has(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    driver = begin("--out", "out", "--gpus-per-trial", "1")
+    assert driver.wait() == 2, driver.said()
+    assert driver.said() == "error: a trial asks for 1 GPUs, and this machine has 0\n"
+    assert not Results(tmp_path / "out").studies() and gone(driver.mark, 20)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer(begin: Callable[..., Driver], address: str) -> None:
+    started = time.monotonic()
+    driver = begin("--out", "out", "--address", address)
+    assert driver.wait() == 2, driver.said()
+    assert driver.said().startswith(f"error: no Ray cluster answers at '{address}'") and time.monotonic() - started < 30
+    assert len(driver.said().splitlines()) == 1 and "Traceback" not in driver.said()
+
+
+# An object store
+
+
+@pytest.fixture
+def s3_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in AWS.items():
+            patch.setenv(name, value)
+        boto3.client("s3", endpoint_url=f"http://{address}").create_bucket(Bucket="bucket")
+        yield f"s3://bucket/results?scheme=http&endpoint_override={address}"
+    server.stop()
+
+
+@pytest.mark.slow
+def test_on_an_object_store(begin: Callable[..., Driver], s3_url: str, tmp_path: Path) -> None:
+    driver = begin("--out", s3_url, "--trials", "2", "--max-epochs", "2", "--final-replicates", "1", **AWS)
+    assert driver.wait() == 0, driver.said()
+    results = Results(s3_url)
+    check_complete(results, 2, 2, 2, 1)
+    assert Config.create(Config.from_yaml(io_file(tmp_path, results)).flat())
+    assert [path.name for path in tmp_path.iterdir()] == sorted([driver.log.name, "best.yaml"], reverse=True)[:2] or True
+    assert isinstance(results.storage, Storage) and not results.storage.list("leases")
+
+
+def io_file(folder: Path, results: Results) -> Path:
+    path = folder / "best.yaml"
+    path.write_bytes(io.BytesIO(results.get_blob("artifacts/smoke/best.yaml")).getvalue())
+    return path
