@@ -99,7 +99,7 @@ class Progress(DriverOnly, ray_tune.Callback):
                 self._live.update(Text("\n".join(self.lines())), refresh=True)
         elif force or now - self._drawn >= LOG_SECONDS:
             self._drawn = now
-            for line in self.lines()[:2]:
+            for line in self.lines()[: 1 if self.proposals.best() is None else 2]:
                 self._print(line)
 
     def _print(self, line: str) -> None:

@@ -42,7 +42,9 @@ def begin(proposals: Proposals) -> Callable[..., tuple[Progress, list[Any]]]:
     return start
 
 
-def finish(proposals: Proposals, table: Progress, trial: Any, state: str, value: float, error: str | None = None) -> None:
+def finish(
+    proposals: Proposals, table: Progress, trial: Any, state: str, value: float, error: str | None = None
+) -> None:
     """In the order that Tune uses: the result, then the outcome, then the end of the step."""
     table.on_trial_result(0, [], trial, {"epoch": 3, "value": value})
     if state == "failed":

@@ -67,7 +67,9 @@ def test_a_proposal_is_on_record_before_it_is_returned(begin: Begin, store: Resu
     assert events == ["trials", "members"]
     row = store.table("trials", "study").to_pylist()[0]
     assert row["event"] == "proposed" and json.loads(row["params"]) == proposal.params
-    assert Config.from_json(row["config"]) == proposal.config and proposal.config.flat().items() >= proposal.params.items()
+    assert (
+        Config.from_json(row["config"]) == proposal.config and proposal.config.flat().items() >= proposal.params.items()
+    )
     configs = proposal.configs(2)
     assert [c.training.seed - configs[0].training.seed for c in configs] == [0, 1]
     members = {(m["trial"], m["role"], m["run"]) for m in store.table("members", "study").to_pylist()}

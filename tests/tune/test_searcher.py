@@ -1,4 +1,4 @@
-"""Where Tune meets Optuna: what Tune says of a trial as the records and Optuna have it, and ASHA rebuilt from records."""
+"""Where Tune meets Optuna: what Tune says of a trial goes on record, and ASHA is rebuilt from the records."""
 
 import pickle
 import random
@@ -131,7 +131,11 @@ class Ladder:
 def test_asha_rebuilt_from_records_decides_like_the_one_that_lived(seed: int, tiny: Config) -> None:
     chance = random.Random(seed)
     last, patience = chance.randint(4, 12), chance.choice([0.0, 0.05])
-    settings = {"max_epochs": last, "grace_epochs": chance.randint(1, 3), "reduction_factor": chance.choice([2, 3, 2.5])}
+    settings = {
+        "max_epochs": last,
+        "grace_epochs": chance.randint(1, 3),
+        "reduction_factor": chance.choice([2, 3, 2.5]),
+    }
     proposals: list[Proposal] = []
     lived, rebuilt = Ladder([], **settings), Ladder([], **settings)
     going: list[Proposal] = []

@@ -65,7 +65,11 @@ def test_an_override_drops_the_range_of_the_preset_and_of_a_file(tmp_path: Path)
 def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> None:
     best = written(tmp_path / "best.yaml", Config.create({"data.pred_len": 8, "data.seq_len": 32}).to_yaml())
     base = settings("--config", best, "training.protocol=published").base
-    assert (base.training.protocol, base.data.controller_rows, base.training.schedule) == ("published", "validation", "constant")
+    assert (base.training.protocol, base.data.controller_rows, base.training.schedule) == (
+        "published",
+        "validation",
+        "constant",
+    )
     base = settings("--config", best, "training.protocol=published", "data.controller_rows=meta").base
     assert (base.training.protocol, base.data.controller_rows, base.training.schedule) == ("custom", "meta", "constant")
     file = written(tmp_path / "published.yaml", "training.protocol: published\n")
@@ -110,7 +114,7 @@ def test_bad_settings_are_refused(arguments: list[str], message: str) -> None:
 
 
 def test_bad_files_and_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'model.worker_hiden'; did you mean"):
+    with pytest.raises(ConfigError, match=r"'model\.worker_hiden'; did you mean"):
         settings("--config", written(tmp_path / "c.yaml", "model: {worker_hiden: 8}\n"))
     with pytest.raises(ResultsError, match=r"study name '../x'"):
         settings("--study", "../x")
@@ -122,7 +126,14 @@ def changed(*arguments: str, before: tuple[str, ...] = (), sha: str = "a") -> li
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--trials", "9"], ["--final-replicates", "3"], ["--max-failures", "0"], ["--cpus-per-trial", "2"], ["--study", "x"]],
+    [
+        [],
+        ["--trials", "9"],
+        ["--final-replicates", "3"],
+        ["--max-failures", "0"],
+        ["--cpus-per-trial", "2"],
+        ["--study", "x"],
+    ],
 )
 def test_what_may_change_within_a_study(arguments: list[str]) -> None:
     assert changed(*arguments) == []
@@ -131,7 +142,9 @@ def test_what_may_change_within_a_study(arguments: list[str]) -> None:
 def test_what_may_not_change_is_shown_line_by_line(tmp_path: Path) -> None:
     assert changed("--replicates", "3") == ["search.replicates: 2 -> 3"]
     assert changed("--seed", "1", "--sampler", "nsga2") == ["search.sampler: tpe -> nsga2", "search.seed: 0 -> 1"]
-    assert changed("--objectives", "val_mse,parameters") == ["search.objectives: ['val_mse'] -> ['val_mse', 'parameters']"]
+    assert changed("--objectives", "val_mse,parameters") == [
+        "search.objectives: ['val_mse'] -> ['val_mse', 'parameters']"
+    ]
     assert changed("--grace-epochs", "2", "--reduction-factor", "4") == [
         "search.grace_epochs: 1 -> 2", "search.reduction_factor: 2 -> 4.0"
     ]  # fmt: skip

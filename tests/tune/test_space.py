@@ -55,7 +55,10 @@ MODES = {"choice": ["alternating", "joint"]}
         ({"model.num_layers": {"int": [0, 2]}}, "model.num_layers: got 0"),
         ({"training.mode": {"choice": ["alternating", "jiont"]}}, "training.mode: got 'jiont'.*did you mean 'joint'?"),
         ({"model.moving_average": {"int": [24, 25]}}, "moving_average must be odd, got 24"),
-        ({"model.dropout": {"float": [LOW, HIGH], "when": "joint"}}, "model.dropout: when takes a mapping.*got 'joint'"),
+        (
+            {"model.dropout": {"float": [LOW, HIGH], "when": "joint"}},
+            "model.dropout: when takes a mapping.*got 'joint'",
+        ),
         (
             {"model.dropout": {"float": [LOW, HIGH], "when": {"training.mod": "joint"}}},
             "'training.mod'; did you mean 'training.mode'?",
@@ -134,7 +137,9 @@ def test_a_condition_on_a_signal_reads_off_as_its_neutral_number() -> None:
 
 
 def test_fixed_settings_drop_a_range_even_one_that_would_be_refused() -> None:
-    of = space({"model.num_layers": {"int": [0, 0]}, "model.dropout": {"float": [LOW, HIGH]}}, BASE, {"model.num_layers": 2})
+    of = space(
+        {"model.num_layers": {"int": [0, 0]}, "model.dropout": {"float": [LOW, HIGH]}}, BASE, {"model.num_layers": 2}
+    )
     assert list(of.as_dict()) == ["model.dropout"]
 
 

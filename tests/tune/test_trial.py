@@ -93,7 +93,10 @@ def test_a_stack_comes_to_its_end_and_is_on_record(store: Results, tiny: Config,
         assert (row["stack_size"], row["device"], row["data_sha256"], row["attempt"]) == (3, "cpu", sha, 1)
         assert row["host"] and row["versions"] and row["started"] < row["ended"] and row["cpu_seconds"] > 0
         mine = {h["step"]: h["value"] for h in history if h["run"] == row["run"] and h["metric"] == "val_mse"}
-        assert sorted(mine) == list(range(1, row["epochs"] + 1)) and min(mine.values()) == row["val_mse"] == mine[row["best_epoch"]]
+        assert (
+            sorted(mine) == list(range(1, row["epochs"] + 1))
+            and min(mine.values()) == row["val_mse"] == mine[row["best_epoch"]]
+        )
         assert sum(row["val_mse_channels"]) / len(row["channels"]) == pytest.approx(row["val_mse"], rel=1e-5)
     size = StackTrainer(configs[:1], load_series(tiny.data)).parameters().named(0)
     assert report.parameters == rows[configs[0].run_id(sha)]["parameters"] > 100 and size
@@ -114,7 +117,10 @@ def test_reports_are_the_mean_of_the_best_so_far_at_every_epoch(store: Results, 
         for row in history:
             if row["metric"] == "val_mse" and row["step"] <= number:
                 best[row["run"]] = min(best.get(row["run"], float("inf")), row["value"])
-        assert report.value == pytest.approx(sum(best.values()) / 3, rel=1e-12) and report.reports[-1] == (number, report.value)
+        assert report.value == pytest.approx(sum(best.values()) / 3, rel=1e-12) and report.reports[-1] == (
+            number,
+            report.value,
+        )
     # Whoever resumes at any epoch says the same.
     other = Results(tmp_path / "other")
     for number in range(1, len(reports)):
@@ -195,7 +201,8 @@ KILLER = """
             os._exit(0)
         if kills < 5:
             deadline = time.monotonic() + chance.uniform(0.05, 1.0) * (kills + 1) / 3
-            while time.monotonic() < deadline and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            while time.monotonic() < deadline and os.waitid(os.P_PID, child, look) is None:
                 time.sleep(0.005)
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -216,7 +223,9 @@ def test_killed_at_any_moment_the_numbers_are_the_same_to_the_bit(store: Results
     calm = Results(tmp_path / "calm")
     train(calm, configs)
     assert numbers(store) == numbers(calm) and checkpoints(store) == []
-    assert set(attempts(store)) == {(run, 1) for run in store.runs()}, "each run is one attempt, however often it was killed"
+    assert set(attempts(store)) == {(run, 1) for run in store.runs()}, (
+        "each run is one attempt, however often it was killed"
+    )
 
 
 def test_a_stopped_run_goes_on_from_its_own_checkpoint_in_another_stack(
@@ -228,7 +237,9 @@ def test_a_stopped_run_goes_on_from_its_own_checkpoint_in_another_stack(
     closing.close("stopped")
     assert set(attempts(store).values()) == {"stopped"} and len(checkpoints(store)) == 2
     rows = store.runs()
-    assert {row["epochs"] for row in rows.values()} == {2} and all(row["val_mse"] and row["weights"] for row in rows.values())
+    assert {row["epochs"] for row in rows.values()} == {2} and all(
+        row["val_mse"] and row["weights"] for row in rows.values()
+    )
     del epochs[:]
     report = train(store, [three, two])  # another order, another neighbour
     # The least advanced goes first, till they stand side by side.
@@ -351,7 +362,9 @@ def test_test_is_read_once(store: Results, tiny: Config, sha: str, monkeypatch: 
     train(store, configs)
     splits: list[str] = []
     evaluate = trial.evaluate_weights
-    monkeypatch.setattr(trial, "evaluate_weights", lambda c, w, s, split, d: (splits.append(split), evaluate(c, w, s, split, d))[1])
+    monkeypatch.setattr(
+        trial, "evaluate_weights", lambda c, w, s, split, d: (splits.append(split), evaluate(c, w, s, split, d))[1]
+    )
     ids = [config.run_id(sha) for config in configs]
     read_test(store, ids[:1], "final")
     read_test(store, ids, "final")
@@ -364,7 +377,9 @@ def test_test_is_read_once(store: Results, tiny: Config, sha: str, monkeypatch: 
     assert set(found) == expected and len(found) == len(expected)
     series = load_series(tiny.data)
     again = evaluate_weights(*load_weights(store, store.runs()[ids[0]]), series, "test").mse[0].item()
-    assert next(r["value"] for r in rows if r["run"] == ids[0] and r["metric"] == "mse" and r["channel"] is None) == again
+    assert (
+        next(r["value"] for r in rows if r["run"] == ids[0] and r["metric"] == "mse" and r["channel"] is None) == again
+    )
 
 
 def test_only_done_runs_are_read_on_test(store: Results, tiny: Config, sha: str) -> None:
