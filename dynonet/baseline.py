@@ -102,9 +102,7 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearB
     return LinearBaseline(best[1], best[0], tried, best[2], len(starts), time.perf_counter() - began)
 
 
-def _centred(
-    series: Series, data: DataConfig, starts: np.ndarray
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _centred(series: Series, data: DataConfig, starts: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Channel, past (B, S) and future (B, H), less the past's mean, in chunks of windows of one channel."""
     length = data.seq_len + data.pred_len
     for channel in range(series.num_channels):
@@ -127,9 +125,7 @@ def _evaluate(weight: np.ndarray, series: Series, data: DataConfig, role: str) -
     return Metrics(float(mse.mean()), float(mae.mean()), mse, mae, len(starts))
 
 
-def record(
-    baseline: LinearBaseline, series: Series, config: Config, test: Metrics | None
-) -> dict[str, object]:
+def record(baseline: LinearBaseline, series: Series, config: Config, test: Metrics | None) -> dict[str, object]:
     """Everything but the weights, ready for JSON; `test` is None where it was not read."""
 
     def plain(metrics: Metrics) -> dict[str, object]:

@@ -20,9 +20,7 @@ def split_state(state: State) -> dict[str, State]:
             "active": [0],
             "runs": [run],
             "params": {b: state["params"][b][place : place + 1].clone() for b in BLOCKS},
-            "moments": {
-                b: {k: t[place : place + 1].clone() for k, t in state["moments"][b].items()} for b in BLOCKS
-            },
+            "moments": {b: {k: t[place : place + 1].clone() for k, t in state["moments"][b].items()} for b in BLOCKS},
         }
     return models
 

@@ -192,9 +192,7 @@ def _csv(path: Path, stamp: tuple[int, int], date_column: str, split: tuple[floa
     if not channels:
         raise DataError(f"{path}: no column beside the date column '{date_column}'")
     values = _numbers(path, frame, channels)
-    return _series(
-        path.stem, values, channels, _fractions(str(path), len(values), split), sha256, f"csv file {path}"
-    )
+    return _series(path.stem, values, channels, _fractions(str(path), len(values), split), sha256, f"csv file {path}")
 
 
 @lru_cache(maxsize=8)

@@ -20,8 +20,9 @@ from dynonet.device import pick_device, use_threads
 from tune.progress import params_text
 from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance, host_name
+from tune.readings import read_test
 from tune.results import Results, run_params
-from tune.trial import StackRun, read_test
+from tune.trial import StackRun
 
 METRICS = ("mse", "mae")
 

@@ -186,9 +186,25 @@ class Space:
         return self.base.override(params)
 
     def edges(self, params: Mapping[str, Any]) -> dict[str, str]:
-        """The settings of a proposal that lie at an end of their range: path to `lower` or `upper`."""
-        found = {item.path: item.edge(params[item.path]) for item in self.ranges if item.path in params}
-        return {path: edge for path, edge in found.items() if edge}
+        """The settings of a proposal at an end of their range that could be wider: path to `lower` or `upper`."""
+        found: dict[str, str] = {}
+        for item in self.ranges:
+            edge = item.edge(params[item.path]) if item.path in params else None
+            if edge and self._could_be_wider(item, edge):
+                found[item.path] = edge
+        return found
+
+    def _could_be_wider(self, item: Range, edge: str) -> bool:
+        """Whether the setting allows a value beyond that end: a layer count of 1 is no edge to look behind."""
+        sign = -1 if edge == "lower" else 1
+        end = item.low if edge == "lower" else item.high
+        step = 1 if item.kind == "int" else (abs(end) or item.high - item.low) / 10
+        beyond = end + sign * step
+        try:
+            self.base.override({item.path: int(beyond) if item.kind == "int" else beyond})
+        except ConfigError:
+            return False
+        return True
 
     def as_dict(self) -> dict[str, Any]:
         return {item.path: item.as_dict() for item in self.ranges}

@@ -20,8 +20,7 @@ from dynonet.checkpoint import join_states, split_state
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.device import peak_memory_bytes, pick_device, use_threads
-from dynonet.errors import DataError
-from dynonet.trainer import Run, StackTrainer, evaluate_weights
+from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
 from tune.provenance import code_provenance, host_name
 from tune.results import Results, StorageError, run_params
@@ -246,33 +245,6 @@ def _saved(content: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
-
-
-def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict[str, torch.Tensor]]:
-    """Config and best weights of a run on record. Raises DataError where it has none, StorageError."""
-    if not row.get("weights"):
-        raise DataError(f"run {row['run']} has no weights on record (status {row['status']})")
-    blob = torch.load(io.BytesIO(results.get_blob(row["weights"])), map_location="cpu", weights_only=True)
-    return Config.from_json(blob["config"]), blob["weights"]
-
-
-def read_test(results: Results, ids: Sequence[str], purpose: str, device: str | torch.device = "cpu") -> None:
-    """Evaluates runs on test and records the readings. A run whose test was read before is not read again."""
-    known = {row["run"] for row in results.of_runs("evaluations", ids).to_pylist() if row["split"] == "test"}
-    for run, row in results.done([i for i in ids if i not in known]).items():
-        if not row["weights"]:
-            continue
-        config, weights = load_weights(results, row)
-        series = load_series(config.data)
-        found = evaluate_weights(config, weights, series, "test", device)
-        key = {"run": run, "attempt": row["attempt"], "split": "test", "purpose": purpose}
-        rows = []
-        for metric in ("mse", "mae"):
-            rows.append({**key, "metric": metric, "channel": None, "value": getattr(found, metric)[0].item()})
-            channels = getattr(found, f"{metric}_channels")[0].tolist()
-            for channel, value in zip(series.channels, channels, strict=True):
-                rows.append({**key, "metric": metric, "channel": channel, "value": value})
-        results.add("evaluations", rows)
 
 
 class StackTrainable(ray_tune.Trainable):

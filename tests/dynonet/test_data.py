@@ -226,8 +226,7 @@ def test_download_by_several_at_once_leaves_one_whole_file(nowhere, server):
     ettm_csv(server / "ETTm1.csv")
     results: list[Series] = []
     threads = [
-        threading.Thread(target=lambda: results.append(load_series(DataConfig(dataset="ETTm1"))))
-        for _ in range(3)
+        threading.Thread(target=lambda: results.append(load_series(DataConfig(dataset="ETTm1")))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()

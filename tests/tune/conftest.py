@@ -1,13 +1,17 @@
 """What the tests of the search share: tiny configs and a store."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from dynonet.config import Config
 from dynonet.data import load_series
 from tune.results import Results
+from tune.storage import Storage, open_storage
 
 TINY: dict[str, Any] = {
     "data.seq_len": 16,
@@ -36,3 +40,28 @@ def sha(tiny: Config) -> str:
 @pytest.fixture
 def store(tmp_path: Path) -> Results:
     return Results(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    """The URL of an empty folder on a local S3 server; the keys to it are in the environment."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        boto3.client("s3", endpoint_url=f"http://{address}").create_bucket(Bucket="bucket")
+        yield f"s3://bucket/results?scheme=http&endpoint_override={address}"
+    server.stop()
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty storage of each kind."""
+    if request.param == "local":
+        return open_storage(tmp_path / "store")
+    base, _, options = request.getfixturevalue("s3_url").partition("?")
+    return open_storage(f"{base}/{tmp_path.name}?{options}")

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import duckdb
 import pandas as pd
 import pyarrow as pa
@@ -22,7 +21,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from dynonet.config import KEYS, Config, setting_type
 from tune import results_cli
@@ -31,12 +29,6 @@ from tune.schema import IDENTITY, PARTITIONED, SCHEMA_VERSION, SCHEMAS, TABLES, 
 from tune.storage import Storage
 
 ROOT = Path(__file__).parents[2]
-AWS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 PARAMS = run_params(Config.create({"model.worker_hidden": 16, "signals.lr_scale": "off"}))
 
 
@@ -309,10 +301,11 @@ class Child:
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[subprocess.Popen[str]]:
+def nursery(s3_url: str) -> Iterator[subprocess.Popen[str]]:
+    """Its children find the keys to the S3 server in the environment, hence `s3_url`."""
     command = [sys.executable, "-c", _NURSERY]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=ROOT, env=os.environ | AWS, **pipes) as process:
+    with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as process:
         yield process
         assert process.stdin
         process.stdin.close()
@@ -622,20 +615,6 @@ def test_every_table_is_declared_alike() -> None:
 
 
 # An object store
-
-
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    """The URL of an empty bucket on a local S3 server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    address = "{}:{}".format(*server.get_host_and_port())
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in AWS.items():
-            patch.setenv(name, value)
-        boto3.client("s3", endpoint_url=f"http://{address}").create_bucket(Bucket="bucket")
-        yield f"s3://bucket/results?scheme=http&endpoint_override={address}"
-    server.stop()
 
 
 def test_object_store_end_to_end(s3_url: str, start: Callable[..., Child], capsys: pytest.CaptureFixture[str]) -> None:

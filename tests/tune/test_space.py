@@ -164,7 +164,14 @@ def test_a_value_at_the_edge_of_its_range(spec: dict[str, Any], value: float, ed
     assert Range.parse(path, spec).edge(value) == edge
     if "int" not in spec and "choice" not in spec:
         of = space({path: spec, "model.dropout": {"float": [0.0, 0.5]}})
-        assert of.edges({path: value}) == ({path: edge} if edge else {}), "a range that was not drawn has no edge"
+        at_limit = edge == "lower" and spec["float"][0] == 0  # a ratio cannot be less
+        assert of.edges({path: value}) == ({path: edge} if edge and not at_limit else {}), "one not drawn has no edge"
+
+
+def test_the_end_of_what_a_setting_allows_is_no_edge() -> None:
+    of = space({"model.num_layers": {"int": [1, 3]}, "model.dropout": {"float": [0.0, 0.5]}})
+    assert of.edges({"model.num_layers": 1, "model.dropout": 0.0}) == {}
+    assert of.edges({"model.num_layers": 3, "model.dropout": 0.5}) == dict.fromkeys(of.as_dict(), "upper")
 
 
 def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:

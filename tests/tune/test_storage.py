@@ -6,40 +6,14 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tune.storage import ObjectMissing, Storage, StorageError, open_storage
 
 _ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    """The URL of an empty bucket on a local S3 server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    address = "{}:{}".format(*server.get_host_and_port())
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        boto3.client("s3", endpoint_url=f"http://{address}").create_bucket(Bucket="bucket")
-        yield f"s3://bucket/prefix?scheme=http&endpoint_override={address}"
-    server.stop()
-
-
-@pytest.fixture(params=["local", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "local":
-        return open_storage(tmp_path / "store")
-    base, _, options = request.getfixturevalue("s3_url").partition("?")
-    return open_storage(f"{base}/{tmp_path.name}?{options}")
 
 
 def test_objects_come_back_whole(storage: Storage) -> None:

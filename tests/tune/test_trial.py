@@ -17,8 +17,9 @@ from dynonet.data import load_series
 from dynonet.errors import DataError
 from dynonet.trainer import StackTrainer, evaluate_weights
 from tune import trial
+from tune.readings import load_weights, read_test
 from tune.results import Results, StorageError
-from tune.trial import KEPT_CHECKPOINTS, Report, StackRun, load_weights, read_test
+from tune.trial import KEPT_CHECKPOINTS, Report, StackRun
 
 EARLY = {"training.lr": 0.3, "training.patience": 1, "training.schedule": "constant", "training.max_epochs": 8}
 HUGE = 1e30  # a learning rate that cannot go well
