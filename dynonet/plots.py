@@ -8,6 +8,7 @@ import torch
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from dynonet.data import Series, window_starts
 from dynonet.model import DynoNetStack
@@ -51,14 +52,15 @@ def _forecast(window: torch.Tensor, target: torch.Tensor, forecast: torch.Tensor
     shown = min(2 * horizon, len(window))
     size = (9, 1.6 * channels + 0.6)
     figure, axes = plt.subplots(channels, 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
-    past, ahead = np.arange(-shown, 0), np.arange(horizon)
+    past, ahead = np.arange(1 - shown, 1), np.arange(horizon + 1)  # true and forecast start at the last step read
     for i, axis in enumerate(axes[:, 0]):
+        last = window[-1:, i]
         axis.plot(past, window[-shown:, i].cpu(), color="0.6", label="read")
-        axis.plot(ahead, target[i].cpu(), color="black", label="true")
-        axis.plot(ahead, forecast[i].cpu(), color="tab:blue", label="forecast")
+        axis.plot(ahead, torch.cat([last, target[i]]).cpu(), color="black", label="true")
+        axis.plot(ahead, torch.cat([last, forecast[i]]).cpu(), color="tab:blue", label="forecast")
         axis.set_ylabel(series.channels[i])
     axes[0, 0].legend(ncols=3, loc="upper left", fontsize="small")
-    axes[-1, 0].set_xlabel("steps from the forecast's start")
+    axes[-1, 0].set_xlabel("steps after the last one read")
     figure.suptitle(f"{series.name}: one test window, z-scored")
     _save(figure, path)
 
@@ -71,14 +73,21 @@ def _curves(run: Run, path: Path) -> None:
     if run.best_epoch is not None:
         axis.axvline(run.best_epoch, color="0.7", linestyle="--", label=f"best epoch {run.best_epoch}")
     axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylabel("loss (z-scored)")
     axis.legend()
     _save(figure, path)
 
 
 def _signals(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Path) -> None:
-    """One heatmap per signal, channels by test windows; the gate's rows are channel by hidden unit."""
-    figure, axes = plt.subplots(len(values), 1, figsize=(9, 1.7 * len(values) + 2), sharex=True, layout="constrained")
+    """One heatmap per signal that varies, channels by test windows; the gate's rows are channel by hidden unit."""
+    constant = {name: value.flat[0] for name, value in values.items() if np.ptp(value) == 0}
+    values = {name: value for name, value in values.items() if name not in constant}
+    if not values:
+        return
+    size = (9, 1.7 * len(values) + 2)
+    figure, grid = plt.subplots(len(values), 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
+    axes = grid[:, 0]
     for axis, (name, value) in zip(axes, values.items(), strict=True):
         rows = value.reshape(-1, value.shape[-1])
         image = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap="viridis")
@@ -87,4 +96,7 @@ def _signals(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Pat
         axis.set_title(f"{name}  ({rows.min():.3g} to {rows.max():.3g})", fontsize=9, loc="left")
         figure.colorbar(image, ax=axis, pad=0.01)
     axes[-1].set_xlabel("test windows, in time")
+    if constant:
+        held = ", ".join(f"{name} {value:g}" for name, value in constant.items())
+        figure.suptitle(f"constant over all windows: {held}", fontsize=9)
     _save(figure, path)

@@ -213,6 +213,7 @@ class Search:
         study, budget = self.settings.study, self.settings.budget
         with Lease(results.storage, study) as lease, tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
             self.check_settings(results, record=False)
+            print("starting Ray ...", flush=True)
             self.start_ray()
             self.check_settings(results, record=True)  # a command that is refused leaves no study behind
             optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else Path(scratch)
@@ -226,6 +227,8 @@ class Search:
             stop = Stop(self.args.time_budget, lease)
             started = time.monotonic()
             remaining = budget.trials - len(proposals.outcomes)
+            if remaining <= 0 and proposals.outcomes:
+                print(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
             if remaining > 0:
                 self._tune(results, proposals, remaining, stop, Path(scratch))
             if stop.reason is not None:
@@ -327,12 +330,22 @@ class Search:
             ids = [config.run_id(self.series.sha256) for config in finals]
             members = [{"study": settings.study, "trial": best.trial, "role": "final", "run": run} for run in ids]
             results.add("members", members, key="final")
-            print(f"retraining it with {len(finals)} fresh seeds, then reading test once", flush=True)
+            fresh = len(finals) - len(results.done(ids))
+            if fresh:
+                print(f"retraining it with {fresh} fresh seeds, then reading test once", flush=True)
+            else:
+                print(f"its {len(finals)} final runs are on record, and test has been read")
             task = train_final.options(num_cpus=self.args.cpus_per_trial, num_gpus=self.gpus, max_retries=3)
             threads = max(1, int(self.args.cpus_per_trial))
             ray.get(task.remote(results, [c.to_json() for c in finals], self.gpus > 0, threads, code_provenance()))
             scores.insert(0, scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         print("\n" + "\n".join(comparison_table(scores, settings.base)))
+        validation = results.runs([baseline])[baseline]["val_mse"]
+        if best.values[0] > validation:
+            print(
+                f"note: on validation, too, the linear baseline ({validation:.4f}) is better than the best trial "
+                f"({best.values[0]:.4f}): a larger budget or another space is needed"
+            )
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
         print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
         print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")

@@ -53,8 +53,16 @@ def record_baseline(results: Results, study: str, base: Config, series: Series) 
         ]
     results.add("evaluations", rows)
     validation = linear.validation
+    # Of the settings the map reads the data's alone: the network's stay empty, so that no query takes it for one.
+    params = {
+        key: value
+        for key, value in run_params(base).items()
+        if not key.startswith(("params.model.", "params.signals."))
+    }
+    params = {key: value for key, value in params.items() if not key.startswith("params.training.")}
+    params["protocol"] = None
     results.add("runs", [{
-        **run_params(base), **code_provenance(), **key, "model": "linear", "status": "complete", "seed": None,
+        **params, **code_provenance(), **key, "model": "linear", "status": "complete", "seed": None,
         "val_mse": validation.mse, "val_mae": validation.mae,
         "val_mse_channels": list(validation.mse_channels), "val_mae_channels": list(validation.mae_channels),
         "channels": list(series.channels), "parameters": linear.weight.size, "stack_size": 1,

@@ -14,7 +14,8 @@ from rich.text import Text
 from tune.proposals import Proposal, Proposals
 from tune.searcher import DriverOnly
 
-WIDTH = 118  # columns of a line at most
+WIDTH = 160  # columns of a line at most
+SETTLED = 4  # trials that must have ended before the time left can be guessed
 SHOWN_TRIALS = 8  # running trials in the table
 LOG_SECONDS = 20.0  # between summary lines in a log
 DRAW_SECONDS = 0.5
@@ -65,9 +66,9 @@ class Progress(DriverOnly, ray_tune.Callback):
         elapsed = time.monotonic() - self._started
         done = len(self.proposals.outcomes) - self._at_start
         left = counts["running"] + counts["to come"]
-        remaining = duration(elapsed / done * left) if done else "?"
+        remaining = f", about {duration(elapsed / done * left)} left" if done >= SETTLED else ""
         states = "  ".join(f"{state} {count}" for state, count in counts.items())
-        out = [f"{self.proposals.study}: {states}  |  elapsed {duration(elapsed)}, about {remaining} left"]
+        out = [f"{self.proposals.study}: {states}  |  elapsed {duration(elapsed)}{remaining}"]
         best = self.proposals.best()
         if best is not None:
             out.append(f"best so far {best.values[0]:.4f}  {best.trial}  {params_text(best.params)}")

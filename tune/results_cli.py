@@ -1,6 +1,7 @@
 """The command `python -m tune.results`: list studies, show one, export it, compact the files."""
 
 import argparse
+import json
 import math
 import os
 import statistics
@@ -61,6 +62,9 @@ def _run(options: argparse.Namespace) -> int:
         print("\n".join(show_lines(open_results(options.out), options.study)))
     elif options.command == "export":
         frame = load(options.study, options.out)
+        for name in frame.columns:  # lists as JSON: CSV knows none
+            if str(frame[name].dtype).startswith("list<"):
+                frame[name] = [None if v is None else json.dumps([*v]) for v in frame[name].to_numpy(object)]
         frame.to_csv(options.csv, index=False)
         print(f"{len(frame)} runs written to {options.csv}")
     elif options.command == "compact":
@@ -82,7 +86,7 @@ def list_lines(results: Results) -> list[str]:
         mine = [runs[run] for run in ids if run in runs]
         networks = [run for run in mine if run["model"] == "dynonet"]
         rows.append([name, len(mine), _statuses(mine), min(_present(networks, "val_mse"), default=None)])
-    return _aligned(["study", "runs", "by status", "best val MSE"], rows)
+    return _aligned(["study", "runs", "by status", "lowest val MSE of a run"], rows)
 
 
 def show_lines(results: Results, study: str) -> list[str]:
@@ -101,11 +105,6 @@ def show_lines(results: Results, study: str) -> list[str]:
         if name.startswith("params.") and name != "params.training.seed" and len({str(r[name]) for r in networks}) > 1
     ][:8]
     lines += _trial_lines(searched, varied)
-    scored = [run for run in searched or networks if run["val_mse"] is not None]
-    if scored:
-        best = min(scored, key=lambda run: run["val_mse"])
-        lines += ["", f"best run {best['run']}: val MSE {_cell(best['val_mse'])} at epoch {_cell(best['best_epoch'])}"]
-        lines += [f"  {name.removeprefix('params.')}={_cell(best[name])}" for name in varied]
     tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]
     groups = _grouped(runs, lambda run: " ".join(filter(None, (run["role"], run["arm"]))))
     for name, group in list(groups.items())[:_ROWS]:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -233,7 +232,11 @@ def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_interrupt(tmp_path: Path) -> None:
     line = command(*TINY, "--max-epochs", 500, "training.patience=500", "--out", tmp_path)
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ})
+    # A test run in the background inherits an ignored SIGINT, and would hand it down.
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen(
+        line, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
+    )
     assert process.stderr is not None
     seen = [next(process.stderr)]
     while not seen[-1].startswith("epoch   1"):

@@ -428,7 +428,7 @@ def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path) -> None:
 def test_more_than_this_machine_has(begin: Callable[..., Driver], tmp_path: Path) -> None:
     driver = begin("--out", "out", "--gpus-per-trial", "1")
     assert driver.wait() == 2, driver.said()
-    assert driver.said() == "error: a trial asks for 1 GPUs, and this machine has 0\n"
+    assert driver.said().splitlines()[1:] == ["error: a trial asks for 1 GPUs, and this machine has 0"]
     assert not Results(tmp_path / "out").studies() and gone(driver.mark, 20)
 
 
@@ -437,8 +437,8 @@ def test_a_cluster_that_does_not_answer(begin: Callable[..., Driver], address: s
     started = time.monotonic()
     driver = begin("--out", "out", "--address", address)
     assert driver.wait() == 2, driver.said()
-    assert driver.said().startswith(f"error: no Ray cluster answers at '{address}'") and time.monotonic() - started < 30
-    assert len(driver.said().splitlines()) == 1 and "Traceback" not in driver.said()
+    _, line = driver.said().splitlines()  # after "starting Ray ..."
+    assert line.startswith(f"error: no Ray cluster answers at '{address}'") and time.monotonic() - started < 30
 
 
 # An object store

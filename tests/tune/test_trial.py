@@ -16,7 +16,7 @@ from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.errors import DataError
 from dynonet.trainer import StackTrainer, evaluate_weights
-from tune import trial
+from tune import readings, trial
 from tune.readings import load_weights, read_test
 from tune.results import Results, StorageError
 from tune.trial import KEPT_CHECKPOINTS, Report, StackRun
@@ -362,9 +362,9 @@ def test_test_is_read_once(store: Results, tiny: Config, sha: str, monkeypatch: 
     configs = seeds(tiny, 1, 2)
     train(store, configs)
     splits: list[str] = []
-    evaluate = trial.evaluate_weights
+    evaluate = readings.evaluate_weights
     monkeypatch.setattr(
-        trial, "evaluate_weights", lambda c, w, s, split, d: (splits.append(split), evaluate(c, w, s, split, d))[1]
+        readings, "evaluate_weights", lambda c, w, s, split, d: (splits.append(split), evaluate(c, w, s, split, d))[1]
     )
     ids = [config.run_id(sha) for config in configs]
     read_test(store, ids[:1], "final")
