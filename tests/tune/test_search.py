@@ -238,7 +238,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
         and "--study OTHER" in error
     )
     assert [f for f in results.storage.list() if "leases" not in f] == [f for f in files if "leases" not in f]
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60, "before Ray starts"
 
     # The same command with more trials trains only what is new.
     second = begin(*arguments, "--trials", "5")
@@ -280,7 +280,7 @@ def test_a_driver_killed_twice_and_one_turned_away(begin: Callable[..., Driver],
     started = time.monotonic()
     assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments[2:]]) == 2
     assert f"study 'smoke' is held by process {driver.process.pid} on " in capsys.readouterr().err
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20, "at once"
     driver.kill()
     killed_at = time.time()
     assert gone(driver.mark, 30), "Ray's processes outlive the driver"
@@ -403,7 +403,7 @@ def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(
 def refused(capsys: Any, *arguments: str) -> str:
     started = time.monotonic()
     assert main(["--preset", "smoke", *arguments]) == 2
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     said = capsys.readouterr()
     assert said.err.startswith("error: ") and "Traceback" not in said.err and not said.out
     return said.err
@@ -438,7 +438,7 @@ def test_a_cluster_that_does_not_answer(begin: Callable[..., Driver], address: s
     driver = begin("--out", "out", "--address", address)
     assert driver.wait() == 2, driver.said()
     _, line = driver.said().splitlines()  # after "starting Ray ..."
-    assert line.startswith(f"error: no Ray cluster answers at '{address}'") and time.monotonic() - started < 30
+    assert line.startswith(f"error: no Ray cluster answers at '{address}'") and time.monotonic() - started < 60
 
 
 # An object store
