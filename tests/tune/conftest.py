@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -48,13 +49,15 @@ def s3_url() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     address = "{}:{}".format(*server.get_host_and_port())
+    # Its buckets belong to the process, not to the server: without this a module would find another's.
+    urlopen(Request(f"http://{address}/moto-api/reset", method="POST")).close()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         boto3.client("s3", endpoint_url=f"http://{address}").create_bucket(Bucket="bucket")
-        yield f"s3://bucket/results?scheme=http&endpoint_override={address}"
+        yield f"s3://bucket/prefix?scheme=http&endpoint_override={address}"
     server.stop()
 
 
