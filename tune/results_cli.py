@@ -64,7 +64,9 @@ def _run(options: argparse.Namespace) -> int:
         frame = load(options.study, options.out)
         for name in frame.columns:  # lists as JSON: CSV knows none
             if str(frame[name].dtype).startswith("list<"):
-                frame[name] = [None if v is None else json.dumps([*v]) for v in frame[name].to_numpy(object)]
+                frame[name] = [
+                    json.dumps([*v]) if hasattr(v, "__len__") else None for v in frame[name].to_numpy(object)
+                ]
         frame.to_csv(options.csv, index=False)
         print(f"{len(frame)} runs written to {options.csv}")
     elif options.command == "compact":

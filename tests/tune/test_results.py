@@ -579,6 +579,8 @@ def test_command(store: Results, capsys: pytest.CaptureFixture[str], tmp_path: P
     for text in ("5 runs (4 complete, 1 failed)", "t0", "0.505", "search: test_mse 1.2000 ± 0.7071 (n=2)", "boom"):
         assert text in said
     assert results_cli.main(["export", "study", "--csv", str(tmp_path / "x.csv"), *out]) == 0
+    exported = pd.read_csv(tmp_path / "x.csv")["params.data.split"]
+    assert {*exported} == {"[0.6, 0.2, 0.2]"}
     assert len(pd.read_csv(tmp_path / "x.csv")) == 5
     assert results_cli.main(["compact", "study", *out]) == 0 and "files merged" in capsys.readouterr().out
     for arguments, message in [
