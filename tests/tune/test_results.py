@@ -579,8 +579,10 @@ def test_command(store: Results, capsys: pytest.CaptureFixture[str], tmp_path: P
     for text in ("5 runs (4 complete, 1 failed)", "t0", "0.505", "search: test_mse 1.2000 ± 0.7071 (n=2)", "boom"):
         assert text in said
     assert results_cli.main(["export", "study", "--csv", str(tmp_path / "x.csv"), *out]) == 0
-    exported = pd.read_csv(tmp_path / "x.csv")["params.data.split"]
-    assert {*exported} == {"[0.6, 0.2, 0.2]"}
+    store.add("runs", [a_run("r00", 9, val_mse_channels=[0.25, 0.5])])  # the others have none
+    assert results_cli.main(["export", "study", "--csv", str(tmp_path / "x.csv"), *out]) == 0
+    exported = pd.read_csv(tmp_path / "x.csv").set_index("run")["val_mse_channels"]
+    assert exported["r00"] == "[0.25, 0.5]" and exported.drop("r00").isna().all()
     assert len(pd.read_csv(tmp_path / "x.csv")) == 5
     assert results_cli.main(["compact", "study", *out]) == 0 and "files merged" in capsys.readouterr().out
     for arguments, message in [
