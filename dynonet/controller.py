@@ -28,7 +28,6 @@ class Switch:
         """`on` where the part is on, `off` elsewhere: selected, never multiplied by zero."""
         if self.all:
             return on
-        off = torch.as_tensor(off, dtype=on.dtype, device=on.device)
         return torch.where(self.mask.view(-1, *[1] * (on.dim() - 1)), on, off)
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from dynonet.config import Config, DataConfig
 from dynonet.data import Series, load_series, window_starts
-from dynonet.draws import seed_keys
+from dynonet.draws import Draws, seed_keys
 from dynonet.errors import ConfigError, unknown
-from dynonet.model import Draws, DynoNetStack
+from dynonet.model import DynoNetStack
 from dynonet.parameters import BLOCKS, Layout, Parameters
 from dynonet.published import published_state_dict, save_published
 from dynonet.trainer import StackTrainer, evaluate_weights

@@ -10,10 +10,13 @@ the same value. Sizes: D hidden units, F input features. Formulas in `gru_kernel
 # (Numba calls these functions otherwise than they are declared, and types its own code.)
 from __future__ import annotations
 
+import numpy as np
+
 from dynonet.simd import (
     COLUMNS,
     LANES,
     WIDTH,
+    any_nonzero,
     broadcast,
     broadcast_narrow,
     fma,
@@ -68,6 +71,23 @@ def copy_out(source, rows, valid, target, stride):
         for k in range(rows):
             for lane in range(valid):
                 store(target, k * stride + lane, load_scalar(source, k * LANES + lane))
+
+
+@inline
+def clear(target, rows, valid, stride):
+    """Zero to rows `stride` apart, of which only `valid` floats are written."""
+    for k in range(rows):
+        for lane in range(valid):
+            store(target, k * stride + lane, np.float32(0))
+
+
+@inline
+def all_zero(address, count):
+    """Whether `count` floats, a multiple of WIDTH, are all zero (NaN is not). Ends at the first that is not."""
+    for i in range(0, count, WIDTH):  # noqa: SIM110  (Numba compiles no generator)
+        if any_nonzero(load(address, i)):
+            return False
+    return True
 
 
 @inline

@@ -31,8 +31,10 @@ from numba import njit, types
 from dynonet import gru_blocks, simd
 from dynonet.gru_blocks import (
     add,
+    all_zero,
     at,
     cell,
+    clear,
     copy_in,
     copy_out,
     fill_zero,
@@ -167,6 +169,12 @@ def backward(
                 add(d, gate, dh)
             elif t == T - 1:
                 copy_in(at(grad, group * D * B + block * LANES), B, D, valid, dh)
+            elif all_zero(dh, gate):
+                # The gradient has underflowed (flushed denormals make that exact): no earlier step adds anything.
+                if dx != 0:
+                    for earlier in range(t + 1):
+                        clear(at(dx, (group * T + earlier) * F * B + block * LANES), F, valid, B)
+                break
             for i in range(0, D, 2):
                 j = min(i + 1, D - 1)
                 for w in range(0, LANES, WIDTH):

@@ -36,11 +36,12 @@ def window_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=16)
-def _moving_average(length: int, kernel: int) -> Tensor:
+def _moving_average(length: int, kernel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     rows = torch.arange(length)[:, None]
     columns = (rows + torch.arange(kernel)[None, :] - kernel // 2).clamp(0, length - 1)
     matrix = torch.zeros(length, length, dtype=torch.float64)
-    return matrix.scatter_add_(1, columns, torch.full(columns.shape, 1.0 / kernel, dtype=torch.float64))
+    matrix.scatter_add_(1, columns, torch.full(columns.shape, 1.0 / kernel, dtype=torch.float64))
+    return matrix.to(dtype=dtype, device=device)
 
 
 def moving_average_matrix(length: int, kernel: int, like: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ def moving_average_matrix(length: int, kernel: int, like: Tensor) -> Tensor:
 
     The average is linear, so the network folds it into the trend layer's weight and never computes the trend.
     """
-    return _moving_average(length, kernel).to(dtype=like.dtype, device=like.device)
+    return _moving_average(length, kernel, like.dtype, like.device)
 
 
 def decompose(x: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
@@ -66,4 +67,4 @@ def dropout(x: Tensor, rate: Tensor, uniform: Tensor, eps: float = 0.0) -> Tenso
     """
     keep = 1.0 - rate
     scaled = x / (keep + eps).clamp_min(1e-12)
-    return torch.where(uniform.to(x.dtype) >= rate.detach(), scaled, torch.zeros((), dtype=x.dtype, device=x.device))
+    return torch.where(uniform.to(x.dtype) >= rate.detach(), scaled, 0.0)

@@ -1,7 +1,6 @@
 """DynoNet with the model axis: N networks of one shape, each with its own switches, in one forward pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,25 +8,18 @@ from torch.nn.functional import gelu
 
 from dynonet.config import Config
 from dynonet.controller import Signals, Switch, controller
-from dynonet.draws import Key, stream, uniform
+from dynonet.draws import AnyDraws, uniform
 from dynonet.layers import dropout, moving_average_matrix, stacked_linear, window_statistics
 from dynonet.parameters import Layout, Parameters
 from dynonet.parts import OFF, SIGNALS
 from dynonet.workers import workers
 
+# What the workers' and the mixer's dropout masks of each phase are drawn for.
+PURPOSES = {
+    "worker": ("worker_dropout", "mixer_dropout"),
+    "controller": ("worker_dropout_controller", "mixer_dropout_controller"),
+}
 AFFINE_EPS = 1e-10  # eps**2, what the published RevIN adds to its weight before dividing by it
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Where in training a forward pass stands: its random masks are a function of this alone."""
-
-    keys: Key  # one per model
-    epoch: int
-    step: int
-
-    def stream(self, purpose: str, *counters: int) -> Key:
-        return stream(self.keys, purpose, self.epoch, self.step, *counters)
 
 
 class DynoNetStack:
@@ -49,7 +41,7 @@ class DynoNetStack:
         self,
         params: Parameters,
         window: Tensor,
-        draws: Draws | None = None,
+        draws: AnyDraws | None = None,
         *,
         phase: str = "worker",
         controller_grad: bool = True,
@@ -79,11 +71,9 @@ class DynoNetStack:
             signals = controller(self.layout, params.controller, normalised, self.parts, self.held)
         noise = signals.input_noise if draws is not None else None
 
-        suffix = "" if phase == "worker" else "_controller"
-        keys = draws.stream(f"worker_dropout{suffix}") if draws is not None else None
-        forecast = self._trend(shared, normalised, noise) + self._workers(params, normalised, noise, signals, keys)
-        keys = draws.stream(f"mixer_dropout{suffix}") if draws is not None else None
-        forecast = forecast + self._mixer(shared, forecast, keys)
+        forecast = self._trend(shared, normalised, noise)
+        forecast = forecast + self._workers(params, normalised, noise, signals, draws, phase)
+        forecast = forecast + self._mixer(shared, forecast, draws, phase)
 
         # Per window and channel: (N, 1, C, B) -> (N, C, 1, B).
         weight, bias, mean, deviation = (t.transpose(1, 2) for t in (weight, bias, mean, deviation))
@@ -111,7 +101,13 @@ class DynoNetStack:
         return self.parts["trend"].pick(out, 0.0)
 
     def _workers(
-        self, params: Parameters, normalised: Tensor, noise: Tensor | None, signals: Signals, keys: Key | None
+        self,
+        params: Parameters,
+        normalised: Tensor,
+        noise: Tensor | None,
+        signals: Signals,
+        draws: AnyDraws | None,
+        phase: str,
     ) -> Tensor:
         """The workers on the last W steps of the residual, (N, C, H, B)."""
         models, steps, channels, batch = normalised.shape
@@ -131,17 +127,21 @@ class DynoNetStack:
             residual = split.pick(residual - trend.view_as(residual), plain)
         else:
             residual = plain
-        weights = self.layout.unpack("workers", params.workers)
-        return self.parts["workers"].pick(workers(weights, residual, signals, self.layout.model.num_layers, keys), 0.0)
+        weights, layers = self.layout.unpack("workers", params.workers), self.layout.model.num_layers
+        keys = None
+        if draws is not None:
+            keys = [draws.stream(PURPOSES[phase][0], layer) for layer in range(layers)]
+        return self.parts["workers"].pick(workers(weights, residual, signals, layers, keys), 0.0)
 
-    def _mixer(self, shared: dict[str, Tensor], forecast: Tensor, keys: Key | None) -> Tensor:
+    def _mixer(self, shared: dict[str, Tensor], forecast: Tensor, draws: AnyDraws | None, phase: str) -> Tensor:
         """Linear, GELU, dropout, linear over the channel axis, (N, C, H, B)."""
         if not self.parts["mixer"].any:
             return forecast.new_zeros(())
         models, channels, horizon, batch = forecast.shape
         flat = forecast.reshape(models, channels, horizon * batch)
         wide = gelu(stacked_linear(flat, shared["mixer.0.weight"], shared["mixer.0.bias"]))
-        if keys is not None:
+        if draws is not None:
+            keys = draws.stream(PURPOSES[phase][1])
             wide = dropout(wide, self.mixer_dropout[:, None, None], uniform(keys, tuple(wide.shape[1:])))
         out = stacked_linear(wide, shared["mixer.3.weight"], shared["mixer.3.bias"])
         return self.parts["mixer"].pick(out.view_as(forecast), 0.0)

@@ -187,6 +187,9 @@ class Parameters:
     def to(self, **kwargs: object) -> "Parameters":
         return Parameters(self.layout, *(block.to(**kwargs) for _, block in self.blocks()))  # type: ignore[call-overload]
 
+    def cpu(self) -> "Parameters":
+        return self.to(device="cpu")
+
     def named(self, model: int = 0) -> dict[str, Tensor]:
         """One model's tensors by name, `workers.gru.0.weight_ih` (C, 3D, D): copies on the CPU."""
         named = {}

@@ -258,6 +258,19 @@ def total(typing, x):
     return types.float32(x), generate
 
 
+@intrinsic
+def any_nonzero(typing, x):
+    """Whether a lane is not zero (NaN counts as not zero; a denormal as zero where denormals are flushed)."""
+
+    def generate(context, builder, signature, args):
+        value = args[0]
+        different = builder.fcmp_unordered("!=", value, _constant(0.0, x.lanes))
+        bits = builder.bitcast(different, ir.IntType(x.lanes))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(x), generate
+
+
 # -- denormals -----------------------------------------------------------------------------------------------
 def _control_word(builder, name: str, place) -> None:
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])

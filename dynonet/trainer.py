@@ -6,7 +6,7 @@ A stack is a list of configs of one shape. A model that stops or diverges leaves
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 
 from dynonet.config import Config
+from dynonet.cuda_graphs import Replayed
 from dynonet.data import Series, load_series, window_starts
+from dynonet.device import prepare_process
 from dynonet.draws import seed_keys
+from dynonet.epoch_plan import EpochPlan, schedule
 from dynonet.errors import ConfigError, DataError
-from dynonet.model import Draws, DynoNetStack
+from dynonet.model import DynoNetStack
 from dynonet.parameters import BLOCKS, Layout, Parameters
 from dynonet.training import STEPS, Batch, Moments, TrainState, mode_groups
-from dynonet.windows import Evaluation, Windows, epoch_batches, evaluate
+from dynonet.windows import Evaluation, Windows, evaluate
 
 PUBLISHED_PATIENCE = 5  # the published code's hidden second rule
-COSINE_FLOOR = 0.01  # the cosine schedule ends at this share of lr, as the published (idle) one would
 CHECKPOINT_VERSION = 1
 Status = Literal["running", "complete", "diverged"]
 
@@ -63,11 +65,11 @@ class Run:
 
     def record(self, epoch: int, row: dict[str, float], evaluation: Evaluation, place: int) -> bool:
         """Takes in one finished epoch; True if it is the best so far. The caller then sets `weights`."""
+        if not all(math.isfinite(row[name]) for name in ("train_loss", "controller_loss", "val_mse")):
+            self.diverge(epoch)
+            return False
         self.epochs = epoch
         self.history.append({"epoch": epoch, **{k: v for k, v in row.items() if math.isfinite(v)}})
-        if not all(math.isfinite(row[name]) for name in ("train_loss", "controller_loss", "val_mse")):
-            self.status = "diverged"
-            return False
         published = self.config.training.stopping == "published"
         criterion = float((evaluation.batch_mean_mse if published else evaluation.mse)[place])
         better = criterion < self.best_criterion
@@ -83,6 +85,11 @@ class Run:
         if epoch - (self.best_epoch or 0) >= patience or epoch >= self.config.training.max_epochs:
             self.status = "complete"
         return better
+
+    def diverge(self, epoch: int) -> None:
+        """Ends the run in an epoch in which a loss was not finite. Nothing else that it measured is kept of it."""
+        self.epochs, self.status = epoch, "diverged"
+        self.history.append({"epoch": epoch})
 
 
 class StackTrainer:
@@ -113,18 +120,14 @@ class StackTrainer:
         self.device, self.dtype = torch.device(device), dtype
         self.runs = [Run(c, c.run_id(self.series.sha256)) for c in configs]
         self.layout = Layout.of(configs[0], self.series.num_channels)
-        # Gradients of a long window underflow early; denormal arithmetic would double the cost of a step.
-        torch.set_flush_denormal(True)
+        prepare_process()
         self._windows = Windows(self.series.scaled, self.layout.seq_len, self.layout.pred_len, self.device, dtype)
         data = configs[0].data
         roles = (worker_role(configs[0]), "controller", "validation")
         self._worker, self._held_out, self._validation = (
             torch.as_tensor(window_starts(self.series, data, role).copy(), device=self.device) for role in roles
         )
-        size = configs[0].training.batch_size
-        self._batch = min(size, len(self._worker))
-        self._held_out_batch = min(size, len(self._held_out))
-        self.steps = len(self._worker) // self._batch
+        self.steps = len(self._worker) // min(self._batch_size(), len(self._worker))
         self.epoch = 0
         # Models of one mode stand together; `_active` maps places in the stack to runs.
         active = sorted(range(len(configs)), key=lambda i: list(STEPS).index(configs[i].training.mode))
@@ -155,6 +158,7 @@ class StackTrainer:
         seeds = torch.tensor([c.training.seed for c in configs], dtype=torch.int64)
         low, high = seed_keys(seeds)
         self._keys = low.to(self.device), high.to(self.device)
+        self._plan: EpochPlan | None = None
         self._groups = mode_groups(configs, self.layout, self.device, self.dtype) if configs else []
         if configs:
             self._net = DynoNetStack(configs, self.layout.channels, self.device, self.dtype)
@@ -175,91 +179,119 @@ class StackTrainer:
         """Trains every model of the stack for one epoch, validates, and lets the finished ones leave."""
         if self.finished:
             return
-        started, cpu = time.perf_counter(), time.process_time()
+        self._charged = time.process_time(), time.perf_counter()
         self.epoch += 1
-        losses = self._train_epoch()
+        self._train_epoch()
+        if self.finished:
+            return
         evaluation = evaluate(self._net, self._state.params, self._windows, self._validation, self._batch_size())
-        rows = self._rows(losses, evaluation)
-        for place, row in enumerate(rows):
-            run = self.runs[self._active[place]]
+        # The only place of an epoch where the host waits for the device.
+        losses, evaluation, params = (self._losses / self.steps).cpu(), evaluation.cpu(), self._state.params.cpu()
+        for place, row in enumerate(self._rows(losses, evaluation)):
+            run = self._run_at(place)
             if run.record(self.epoch, row, evaluation, place):
-                run.weights = self._state.params.named(place)
-        self._charge(time.process_time() - cpu, time.perf_counter() - started)
-        keep = [place for place, i in enumerate(self._active) if self.runs[i].status == "running"]
+                run.weights = params.named(place)
+        self._charge()
+        keep = [place for place in range(len(self._active)) if self._run_at(place).status == "running"]
         if len(keep) < len(self._active):
-            index = torch.tensor(keep, dtype=torch.long, device=self.device)
-            self._enter([self._active[place] for place in keep], self._state.models(index))
+            self._leave(torch.tensor(keep, dtype=torch.long, device=self.device))
 
     def _batch_size(self) -> int:
         return self.runs[0].config.training.batch_size
 
-    def _train_epoch(self) -> Tensor:
-        """All steps of one epoch; mean losses of the workers' and the controller's phase, (2, N) float64."""
-        keys = self._keys
-        draws = Draws(keys, self.epoch, 0)
-        batches = epoch_batches(self._worker, draws.stream("worker_batches"), self._batch)
-        held_out = self._held_out_batches(draws)
-        factors = self._schedule()
-        total = torch.zeros(2, len(self._active), dtype=torch.float64, device=self.device)
-        for step in range(self.steps):
-            controller_starts = next(held_out)
-            for place, group in self._groups:
-                draws = Draws((keys[0][place], keys[1][place]), self.epoch, step)
-                worker, controller = STEPS[group.mode](
-                    group,
-                    self._state.models(place),
-                    self._windows.gather(batches[place, step]),
-                    partial(self._windows.gather, controller_starts[place]),
-                    draws,
-                    factors[step, place],
-                )
-                total[0, place] += worker
-                total[1, place] += controller
-        return total / self.steps
+    def _train_epoch(self) -> None:
+        """All steps of one epoch. `_losses` then holds each phase's sum; models that diverged on the way have left.
 
-    def _held_out_batches(self, draws: Draws) -> Iterator[Tensor]:
-        """The controller's batches of one epoch, (N, B) each, cycling without end."""
-        models = len(self._active)
-        if self.runs[0].config.training.controller_order == "in_order":
-            while True:
-                for part in self._held_out.split(self._held_out_batch):
-                    yield part.expand(models, -1)
-        cycle = 0
-        while True:
-            shuffled = epoch_batches(self._held_out, draws.stream("controller_batches", cycle), self._held_out_batch)
-            yield from shuffled.unbind(1)
-            cycle += 1
+        A CPU sees a loss that is not finite at once, and drops its model; a GPU would have to be waited for, so there
+        it takes the rest of the epoch.
+        """
+        self._begin_epoch()
+        assert self._plan is not None
+        run = self._replayed or self._step
+        for size in self._plan.held_out_sizes:
+            run(size)
+            if self.device.type == "cpu" and not self._losses.isfinite().all():
+                self._drop_diverged()
+                if self.finished:
+                    return
 
-    def _schedule(self) -> Tensor:
-        """(steps, N): each step's share of the learning rate."""
-        columns = []
-        for i in self._active:
-            training = self.runs[i].config.training
-            if training.schedule == "constant":
-                columns.append(torch.ones(self.steps, dtype=torch.float64))
-                continue
-            done = (self.epoch - 1) * self.steps + torch.arange(self.steps, dtype=torch.float64)
-            cosine = (1 + torch.cos(math.pi * done / (training.max_epochs * self.steps))) / 2
-            columns.append(COSINE_FLOOR + (1 - COSINE_FLOOR) * cosine)
-        return torch.stack(columns, dim=1).to(device=self.device, dtype=self.dtype)
+    def _begin_epoch(self) -> None:
+        """The epoch's plan; from the second on in the memory of the first, where a captured step looks for it."""
+        training = [self.runs[i].config.training for i in self._active]
+        layers = self.layout.model.num_layers
+        plan = EpochPlan.of(training, self._keys, self.epoch, self._worker, self._held_out, layers, self.dtype)
+        if self._plan is None:
+            self._plan = plan.clone()
+            self._losses = torch.zeros(2, len(self._active), dtype=torch.float64, device=self.device)
+            self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
+            self._replayed = Replayed(self._step) if self.device.type == "cuda" else None
+        self._plan.copy_(plan)
+        self._losses.zero_()
+        self._at.zero_()
+
+    def _step(self, held_out: int) -> None:
+        """The next step of every model, the controller on so many windows. No part of it waits for the device."""
+        plan, at = self._plan, self._at
+        assert plan is not None
+        batches, starts, factors = (t.index_select(0, at)[0] for t in (plan.batches, plan.held_out, plan.factors))
+        draws = plan.draws.at(at)
+        for place, group in self._groups:
+            losses = STEPS[group.mode](
+                group,
+                self._state.models(place),
+                self._windows.gather(batches[place]),
+                partial(self._windows.gather, starts[place, :held_out]),
+                draws.models(place),
+                factors[place],
+            )
+            self._losses[:, place] += torch.stack(losses)
+        at += 1
+
+    def _drop_diverged(self) -> None:
+        """In the middle of an epoch: models whose loss is not finite leave, the others go on."""
+        assert self._plan is not None
+        finite = self._losses.isfinite().all(0)
+        self._charge()
+        for place in (~finite).nonzero().flatten().tolist():
+            self._run_at(place).diverge(self.epoch)
+        keep = finite.nonzero().flatten()
+        plan, losses, at = self._plan.models(keep), self._losses[:, keep], self._at
+        self._leave(keep)
+        self._plan, self._losses, self._at, self._replayed = plan, losses, at, None
+
+    def _leave(self, keep: Tensor) -> None:
+        """Only the models at these places stay in the stack."""
+        self._enter([self._active[place] for place in keep.tolist()], self._state.models(keep))
+
+    def _run_at(self, place: int) -> Run:
+        return self.runs[self._active[place]]
+
+    def _learning_rate(self, place: int) -> float:
+        """The workers' at the end of this epoch."""
+        training = self._run_at(place).config.training
+        return training.lr * schedule([training], self.epoch, self.steps)[-1].item()
 
     def _rows(self, losses: Tensor, evaluation: Evaluation) -> list[dict[str, float]]:
-        """One row of metrics per model; the only place of an epoch where the host waits for the device."""
+        """One row of metrics per model."""
         named = {"train_loss": losses[0], "controller_loss": losses[1], "val_loss": evaluation.batch_mean_mse}
         named |= {"val_mse": evaluation.mse, "val_mae": evaluation.mae}
         named |= {f"signal.{name}": mean for name, mean in evaluation.signals.items()}
         table = torch.stack([t.double() for t in named.values()]).T.tolist()
-        rows = [dict(zip(named, values, strict=True)) for values in table]
-        for row, factor, i in zip(rows, self._schedule()[-1].tolist(), self._active, strict=True):
-            row["lr"] = self.runs[i].config.training.lr * factor
-        return rows
+        return [
+            {**dict(zip(named, values, strict=True)), "lr": self._learning_rate(place)}
+            for place, values in enumerate(table)
+        ]
 
-    def _charge(self, cpu: float, wall: float) -> None:
+    def _charge(self) -> None:
+        """Shares what was spent since the last call among the models in the stack."""
+        cpu, wall = time.process_time(), time.perf_counter()
+        spent_cpu, spent_wall = cpu - self._charged[0], wall - self._charged[1]
+        self._charged = cpu, wall
         for i in self._active:
-            self.runs[i].cpu_seconds += cpu / len(self._active)
-            self.runs[i].wall_seconds += wall
+            self.runs[i].cpu_seconds += spent_cpu / len(self._active)
+            self.runs[i].wall_seconds += spent_wall
             if self.device.type == "cuda":
-                self.runs[i].gpu_seconds += wall / len(self._active)
+                self.runs[i].gpu_seconds += spent_wall / len(self._active)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resume needs, as tensors and plain values (so it loads with `weights_only=True`).

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dynonet.config import Config
 from dynonet.controller import Signals
-from dynonet.draws import uniform
-from dynonet.model import Draws, DynoNetStack, trained_groups
+from dynonet.draws import AnyDraws, uniform
+from dynonet.model import DynoNetStack, trained_groups
 from dynonet.optimiser import Moments, adamw_
 from dynonet.parameters import BLOCKS, Layout, Parameters
 
@@ -70,7 +70,7 @@ class ModeGroup:
         state: TrainState,
         grads: tuple[Tensor | None, Tensor | None],
         signals: Signals,
-        draws: Draws,
+        draws: AnyDraws,
         factor: Tensor,
     ) -> None:
         """AdamW on everything but the controller, steered by wd_scale, grad_clip and freeze_prob.
@@ -129,7 +129,7 @@ def _leaves(params: Parameters, *blocks: str) -> tuple[Parameters, list[Tensor]]
     return Parameters(params.layout, **leaves, **rest), list(leaves.values())
 
 
-def worker_step(group: ModeGroup, state: TrainState, batch: Batch, draws: Draws, factor: Tensor) -> Tensor:
+def worker_step(group: ModeGroup, state: TrainState, batch: Batch, draws: AnyDraws, factor: Tensor) -> Tensor:
     """The workers learn from training windows under signals that are constants. Returns the loss (N,)."""
     params, leaves = _leaves(state.params, "shared", "workers")
     forecast, signals = group.net.forward(params, batch[0], draws, controller_grad=False)
@@ -139,7 +139,7 @@ def worker_step(group: ModeGroup, state: TrainState, batch: Batch, draws: Draws,
     return loss.detach()
 
 
-def controller_step(group: ModeGroup, state: TrainState, batch: Batch, draws: Draws) -> Tensor:
+def controller_step(group: ModeGroup, state: TrainState, batch: Batch, draws: AnyDraws) -> Tensor:
     """The controller learns from held-out windows through the forecast, by the plain MSE. Returns it (N,)."""
     params, leaves = _leaves(state.params, "controller")
     forecast, _ = group.net.forward(params, batch[0], draws, phase="controller")
@@ -150,7 +150,7 @@ def controller_step(group: ModeGroup, state: TrainState, batch: Batch, draws: Dr
 
 
 def alternating_step(
-    group: ModeGroup, state: TrainState, batch: Batch, held_out: Callable[[], Batch], draws: Draws, factor: Tensor
+    group: ModeGroup, state: TrainState, batch: Batch, held_out: Callable[[], Batch], draws: AnyDraws, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As published: the workers on training windows, then the controller on held-out ones. Both losses (N,)."""
     worker = worker_step(group, state, batch, draws, factor)
@@ -158,7 +158,7 @@ def alternating_step(
 
 
 def joint_step(
-    group: ModeGroup, state: TrainState, batch: Batch, held_out: Callable[[], Batch], draws: Draws, factor: Tensor
+    group: ModeGroup, state: TrainState, batch: Batch, held_out: Callable[[], Batch], draws: AnyDraws, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Bi-level off: one backward pass, and the controller learns from the workers' own windows and loss.
 

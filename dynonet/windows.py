@@ -44,6 +44,13 @@ class Evaluation:
     batch_mean_mse: Tensor  # (N,) mean over batches, a short last one weighing as much: the published criterion
     signals: dict[str, Tensor]  # mean over windows and channels of each signal, (N,)
 
+    def cpu(self) -> "Evaluation":
+        """The same in the host's memory."""
+        return Evaluation(
+            self.mse.cpu(), self.mae.cpu(), self.mse_channels.cpu(), self.mae_channels.cpu(),
+            self.batch_mean_mse.cpu(), {name: mean.cpu() for name, mean in self.signals.items()},
+        )  # fmt: skip
+
 
 @torch.no_grad()
 def evaluate(net: DynoNetStack, params: Parameters, windows: Windows, starts: Tensor, batch: int) -> Evaluation:

@@ -1,26 +1,28 @@
 """The workers: one tiny GRU per channel reads the last W steps of that channel's residual."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
 from dynonet.controller import Signals
-from dynonet.draws import Key, substream, uniform
+from dynonet.draws import Key, uniform
 from dynonet.gru import gru
 from dynonet.layers import dropout, layer_norm, stacked_linear
 
 DROPOUT_EPS = 1e-8  # published: kept values are divided by keep + 1e-8
 
 
-def workers(weights: Mapping[str, Tensor], residual: Tensor, signals: Signals, layers: int, keys: Key | None) -> Tensor:
+def workers(
+    weights: Mapping[str, Tensor], residual: Tensor, signals: Signals, layers: int, keys: Sequence[Key] | None
+) -> Tensor:
     """Forecast of every worker.
 
     Args:
         weights: the workers' entries by name, each (N, C, ...).
         residual: (N, W, C, B), what each worker reads.
-        keys: where dropout draws its masks; None outside training (no dropout).
+        keys: where each layer's dropout draws its masks; None outside training (no dropout).
     Returns:
         (N, C, H, B).
     """
@@ -41,7 +43,7 @@ def workers(weights: Mapping[str, Tensor], residual: Tensor, signals: Signals, l
         norm_weight, norm_bias = (weights[f"norm.{layer}.{n}"][:, :, None, :, None] for n in ("weight", "bias"))
         out = layer_norm(out, norm_weight, norm_bias)
         if keys is not None:
-            draws = uniform(substream(keys, layer), tuple(out.shape[1:]))
+            draws = uniform(keys[layer], tuple(out.shape[1:]))
             out = dropout(out, rate, draws, DROPOUT_EPS)
         if layer > 0:
             out = out + (x[:, :, -1:] if last else x)

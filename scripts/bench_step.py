@@ -21,7 +21,7 @@ import torch
 
 from dynonet.config import Config
 from dynonet.data import Series
-from dynonet.model import Draws
+from dynonet.draws import Draws
 from dynonet.trainer import StackTrainer
 from dynonet.training import STEPS
 

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from dynonet.config import Config
 from dynonet.data import Series
-from dynonet.draws import seed_keys
-from dynonet.model import Draws
+from dynonet.draws import Draws, seed_keys
 from dynonet.parameters import Parameters
 from dynonet.parts import OFF, SIGNALS
 from dynonet.training import Batch, ModeGroup, TrainState

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-import dynonet.draws
 from dynonet.draws import (
-    COMPILED_FROM,
     PURPOSES,
+    Draws,
+    EpochDraws,
     Key,
     permutations,
     random_bits,
@@ -64,17 +64,30 @@ def test_uniform_draws_are_even_and_exact() -> None:
 
 @pytest.mark.filterwarnings("ignore:DYNONET_KERNEL=torch")
 def test_the_compiled_generator_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Odd and even counts, on either side of the size from which it is taken; all 64 bits of a seed."""
+    """Odd and even counts; all 64 bits of a seed."""
     keys = seed_keys(torch.tensor([0, 3, 2**31, 2**63 - 1, -1]))
-    shapes = [(1,), (2,), (7, 3), (COMPILED_FROM - 1,), (COMPILED_FROM,), (COMPILED_FROM + 1,), (5, 101, 17)]
+    shapes = [(1,), (2,), (7, 3), (4095,), (4096,), (5, 101, 17)]
     monkeypatch.setenv("DYNONET_KERNEL", "torch")
     plain = [uniform(keys, shape) for shape in shapes]
     monkeypatch.setenv("DYNONET_KERNEL", "numba")
-    for least in (COMPILED_FROM, 0):
-        monkeypatch.setattr(dynonet.draws, "COMPILED_FROM", least)
-        assert all(torch.equal(uniform(keys, shape), values) for shape, values in zip(shapes, plain, strict=True))
-        later = uniform((keys[0][1:4:2], keys[1][1:4:2]), (101,))  # words that do not lie together
-        assert torch.equal(later, uniform(keys, (101,))[1:4:2])
+    assert all(torch.equal(uniform(keys, shape), values) for shape, values in zip(shapes, plain, strict=True))
+    later = uniform((keys[0][1:4:2], keys[1][1:4:2]), (101,))  # words that do not lie together
+    assert torch.equal(later, uniform(keys, (101,))[1:4:2])
+
+
+def test_the_table_of_an_epoch_holds_the_keys_of_every_step() -> None:
+    keys = seed_keys(torch.tensor([0, 5, 2**40]))
+    table = EpochDraws.of(keys, 3, 4, 2)
+    for step in range(4):
+        one, drawn = Draws(keys, 3, step), table.at(torch.tensor([step]))
+        for place in (("freeze",), ("mixer_dropout",), ("mixer_dropout_controller",)):
+            assert torch.equal(torch.stack(drawn.stream(*place)), torch.stack(one.stream(*place)))
+        for purpose, layer in itertools.product(("worker_dropout", "worker_dropout_controller"), (0, 1)):
+            words = torch.stack(one.stream(purpose, layer))
+            assert torch.equal(torch.stack(drawn.stream(purpose, layer)), words)
+            assert torch.equal(torch.stack(drawn.models(slice(1, 3)).stream(purpose, layer)), words[:, 1:])
+    with pytest.raises(KeyError):
+        table.at(torch.tensor([0])).stream("worker_dropout", 2)
 
 
 def test_every_bit_is_fair() -> None:

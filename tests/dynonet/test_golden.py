@@ -12,9 +12,9 @@ from oracle import Oracle, OracleTrainer, randomise
 from torch import Tensor
 
 from dynonet.config import Config
-from dynonet.draws import seed_keys
+from dynonet.draws import Draws, seed_keys
 from dynonet.layers import decompose, window_statistics
-from dynonet.model import Draws, DynoNetStack
+from dynonet.model import DynoNetStack
 from dynonet.parameters import Parameters
 from dynonet.parts import SIGNALS
 from dynonet.published import load_published, published_state_dict

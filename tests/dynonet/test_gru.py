@@ -253,6 +253,21 @@ def test_an_empty_batch():
     assert all((gradient == 0).all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("shape", [(2, 700, 3, 5, 70), (1, 600, 7, 24, 64)], ids=str)
+def test_a_gradient_that_underflows_ends_early(shape, monkeypatch):
+    """Backward stops where nothing is left of it; what it did not come to is zero, not whatever memory held."""
+    empty_like = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda tensor: empty_like(tensor).fill_(torch.nan))
+    tensors = arguments(shape)
+    hidden = shape[3]
+    tensors[3][:, hidden : 2 * hidden] = -2.0  # the update gates forget
+    got, expected = run(tensors, last_only=True), truth(tensors, last_only=True)
+    for gradient, reference in zip(got[1:], expected[1:], strict=True):
+        assert_close(gradient, reference, 1e-4)
+    assert got[1][:, :200].count_nonzero() == 0
+    assert got[1][:, -50:].count_nonzero() > 0
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_a_number_stays_visible_and_at_home(value):
     tensors = arguments((2, 6, 3, 5, 40))

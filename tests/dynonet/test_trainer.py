@@ -74,6 +74,35 @@ def test_resume_is_exact_from_every_epoch() -> None:
         assert [run.config for run in resumed.runs] == STACK
 
 
+def test_a_diverged_model_leaves_at_once_and_changes_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its share of the work is free within the epoch: later steps gather no batch for it."""
+    good = [small_config(seed=seed, max_epochs=2) for seed in (1, 2)]
+    stack = StackTrainer([good[0], small_config(seed=3, lr=1e300), good[1]], SERIES, dtype=torch.float64)
+    models: list[int] = []
+    gather = stack._windows.gather
+
+    def spied(starts: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled():
+            models.append(len(starts))
+        return gather(starts)
+
+    monkeypatch.setattr(stack._windows, "gather", spied)
+    stack.run_epoch()
+    assert models[0] == 3 and models[-1] == 2 and len(models) == 2 * stack.steps
+    stack.train()
+    assert stack.runs[1].history == [{"epoch": 1}] and stack.runs[1].cpu_seconds > 0
+    alone = StackTrainer(good, SERIES, dtype=torch.float64).train()
+    for run, other in zip((stack.runs[0], stack.runs[2]), alone, strict=True):
+        for mine, theirs in zip(run.history, other.history, strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-9)
+
+
+def test_an_epoch_in_which_all_diverge() -> None:
+    trainer = StackTrainer([small_config(seed=seed, lr=1e30) for seed in (1, 2)], SERIES)
+    trainer.train()
+    assert [(run.status, run.epochs, run.best) for run in trainer.runs] == [("diverged", 1, {})] * 2
+
+
 def test_revin_moves_only_where_it_is_trained() -> None:
     runs = StackTrainer(STACK, SERIES).train()
     trained = [run.weights is not None and bool(run.weights["shared.revin.weight"].ne(1).any()) for run in runs]
@@ -219,22 +248,6 @@ def test_evaluation_by_hand() -> None:
     assert got.mae_channels[0].tolist() == pytest.approx(error.abs().mean((0, 1)).tolist(), rel=1e-5)
     means = [part.square().mean().item() for part in error.split(7)]
     assert got.batch_mean_mse.item() == pytest.approx(sum(means) / len(means), rel=1e-5)
-
-
-def test_cosine_schedule() -> None:
-    configs = [small_config(max_epochs=4), small_config(schedule="constant"), small_config(max_epochs=9, seed=2)]
-    trainer = StackTrainer(configs, SERIES, dtype=torch.float64)
-    steps, table = trainer.steps, []
-    for epoch in range(1, 5):
-        trainer.epoch = epoch
-        table.append(trainer._schedule())
-    factors = torch.cat(table)
-    for done, (cosine, constant, longer) in enumerate(factors.tolist()):
-        assert cosine == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi * done / (4 * steps))) / 2)
-        assert longer == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi * done / (9 * steps))) / 2)
-        assert constant == 1
-    assert factors[0, 0] == 1
-    assert 0.01 < factors[-1, 0] < 0.02
 
 
 class Spy:

@@ -10,8 +10,7 @@ from small import CPU, all_tensors, copied, draws_of, make_batch, make_group, sm
 from torch import Tensor
 
 from dynonet.config import Config
-from dynonet.draws import substream, uniform
-from dynonet.model import Draws
+from dynonet.draws import Draws, substream, uniform
 from dynonet.parameters import HEADS
 from dynonet.parts import OFF, SIGNALS
 from dynonet.published import load_published, published_state_dict
