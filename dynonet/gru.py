@@ -7,7 +7,6 @@ device and type). See `kernels.py` for which one is taken.
 from __future__ import annotations
 
 import itertools
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,12 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from dynonet.kernels import asked, compiled
 
-GATES_FROM_HIDDEN = 24  # a narrower GRU computes its gates again in backward as fast as it would read them back
-GATES_BYTES = 400 << 20  # most that one call keeps of its gates; above it they are computed again
-SPARE_BYTES = 512 << 20  # most that is kept between calls
-
 _threads = 1
-_spare: dict[int, list[Tensor]] = {}  # by size in floats
 
 
 def gru(
@@ -115,9 +109,9 @@ class _KernelGRU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight_ih, weight_hh, bias_ih, bias_hh, last_only):
         inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh)
-        output, states, gates = _forward(inputs, last_only, keep=True)
+        output, states = _forward(inputs, last_only, keep=True)
         ctx.last_only = last_only
-        ctx.save_for_backward(*inputs, states, gates)
+        ctx.save_for_backward(*inputs, states)
         return output
 
     @staticmethod
@@ -125,7 +119,7 @@ class _KernelGRU(torch.autograd.Function):
     def backward(ctx, grad):
         from dynonet import gru_kernel as kernel  # here, not above: compiling takes seconds, and may fail
 
-        *arrays, states, gates = ctx.saved_tensors
+        *arrays, states = ctx.saved_tensors
         x, weight_ih, weight_hh, bias_ih, bias_hh = (array.contiguous() for array in arrays)
         (groups, steps, inputs, batch), hidden = x.shape, weight_hh.shape[2]
         blocks = -(-batch // kernel.LANES)
@@ -137,7 +131,7 @@ class _KernelGRU(torch.autograd.Function):
         wt_ih = weight_ih.transpose(1, 2).contiguous()
         wt_hh = weight_hh.roll(hidden, 1).transpose(1, 2).contiguous()  # gates: new, reset, update
         tensors = (x, weight_ih, weight_hh, bias_ih, bias_hh, wt_ih, wt_hh, states)
-        addresses = [*map(_address, tensors), ctx.last_only, _address(gates), _address(grad), ctx.last_only]
+        addresses = [*map(_address, tensors), ctx.last_only, _address(grad), ctx.last_only]
         addresses += [_address(grad_x), _address(slots)]
         _run(kernel.backward, groups * blocks, addresses, scratch, (steps, inputs, hidden, batch))
         return grad_x, *_weight_gradients(slots, slot, groups, hidden, inputs), None
@@ -156,47 +150,22 @@ def _weight_gradients(slots: Tensor | None, slot: tuple, groups: int, hidden: in
     return ih, hh, biases[:, hidden:].contiguous(), biases[:, : 3 * hidden].roll(-hidden, 1)
 
 
-def _forward(inputs: tuple[Tensor, ...], last_only: bool, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The output and, with `keep`, what backward needs besides the inputs: all states, and the gates or None."""
+def _forward(inputs: tuple[Tensor, ...], last_only: bool, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """The output and, with `keep`, what backward needs besides the inputs: all states."""
     from dynonet import gru_kernel as kernel
 
     x, weight_ih, weight_hh, bias_ih, bias_hh = (tensor.detach().contiguous() for tensor in inputs)
     (groups, steps, features, batch), hidden = x.shape, weight_hh.shape[2]
     blocks = -(-batch // kernel.LANES)
     output = x.new_empty((groups, hidden, batch) if last_only else (groups, steps, hidden, batch))
-    size = groups * blocks * steps * hidden * kernel.LANES
     states = None if last_only else output
     if keep and last_only:
-        states = _borrow(size)
-    gates = _borrow(4 * size) if keep and hidden >= GATES_FROM_HIDDEN and 16 * size <= GATES_BYTES else None
+        states = x.new_empty(groups * blocks * steps * hidden * kernel.LANES)
     scratch = x.new_empty(_threads, kernel.forward_scratch(hidden, features))
     addresses = [*map(_address, (x, weight_ih, weight_hh, bias_ih, bias_hh, states)), last_only]
-    addresses += [_address(gates), _address(output) if last_only else 0]
+    addresses += [_address(output) if last_only else 0]
     _run(kernel.forward, groups * blocks, addresses, scratch, (steps, features, hidden, batch))
-    return output, states, gates
-
-
-def _borrow(size: int) -> Tensor:
-    """Memory of `size` floats for one forward and its backward, kept for the next: fresh pages cost 0.5 ms a MB.
-
-    It goes back when nothing refers to it any more (autograd lets go after backward, or with a retained graph later),
-    so that a second forward, or a second backward, finds its own states untouched.
-    """
-    try:
-        memory = _spare.setdefault(size, []).pop()
-    except IndexError:
-        memory = torch.empty(size)
-    lent = memory.numpy()  # a new object each time, which the returned tensor's storage keeps alive
-    weakref.finalize(lent, _give_back, memory).atexit = False
-    return torch.from_numpy(lent)
-
-
-def _give_back(memory: Tensor) -> None:
-    _spare.setdefault(memory.numel(), []).append(memory)
-    for size in list(_spare):  # sizes longest known first
-        if 4 * sum(size * len(tensors) for size, tensors in list(_spare.items())) <= SPARE_BYTES:
-            break
-        _spare.pop(size, None)
+    return output, states
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -27,7 +27,6 @@ from dynonet.simd import (
     one,
     sigmoid,
     store,
-    store_past_cache,
     tanh,
     transpose_tile,
     zero,
@@ -132,19 +131,6 @@ def gate_values(i, j, h, x, w_ih, w_hh, b_ih, b_hh, D, F):
         nj = fma(broadcast(w_ih, q + 2 * gate + k), v, nj)
     ri, rj = sigmoid(ri), sigmoid(rj)
     return ri, sigmoid(zi), tanh(fma(ri, ai, ni)), ai, rj, sigmoid(zj), tanh(fma(rj, aj, nj)), aj
-
-
-@inline
-def keep(gates, r, z, n, a):
-    store_past_cache(gates, 0, r)
-    store_past_cache(gates, LANES, z)
-    store_past_cache(gates, 2 * LANES, n)
-    store_past_cache(gates, 3 * LANES, a)
-
-
-@inline
-def kept(gates):
-    return load(gates, 0), load(gates, LANES), load(gates, 2 * LANES), load(gates, 3 * LANES)
 
 
 @inline

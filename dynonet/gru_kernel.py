@@ -6,8 +6,8 @@ the weight gradient, so neither the number of threads nor a group's neighbours c
     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)        a = W_hn h + b_hn
     z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)        n = tanh(W_in x + b_in + r a)        h' = n + z (h - n)
 
-(torch.nn.GRU's convention). Backward needs r, z, n, a of each step: forward kept them, or they are computed again from
-the state before, which gives the same bits for a third more arithmetic and a fifth of the memory.
+(torch.nn.GRU's convention). Backward needs r, z, n, a of each step, and computes them again from the state before:
+reading them back costs as much time, and keeping them five times the memory.
 
 Addresses are in bytes (`Tensor.data_ptr()`), indices and strides in floats; nothing is bounds-checked.
 Sizes are run-time arguments: one compilation serves all shapes.
@@ -39,8 +39,6 @@ from dynonet.gru_blocks import (
     copy_out,
     fill_zero,
     gate_values,
-    keep,
-    kept,
     outer,
     product,
     transpose,
@@ -84,11 +82,11 @@ def slot_shape(D: int, F: int) -> tuple[int, int, int]:
     return 3 * D * _up.py_func(D), 3 * D * _up.py_func(F), 4 * D
 
 
-def forward(first, last, x, w_ih, w_hh, b_ih, b_hh, states, packed, gates, final, scratch, T, F, D, B):
+def forward(first, last, x, w_ih, w_hh, b_ih, b_hh, states, packed, final, scratch, T, F, D, B):
     """Items first..last-1 of x (G, T, F, B). Outputs whose address is 0 are not written:
 
-    states (G, T, D, B), or with `packed` (G, blocks, T, D, LANES); gates (G, blocks, T, D, 4, LANES);
-    final, the last state (G, D, B). scratch: (2 D + F) LANES floats of this thread's own.
+    states (G, T, D, B), or with `packed` (G, blocks, T, D, LANES); final, the last state (G, D, B).
+    scratch: (2 D + F) LANES floats of this thread's own.
     """
     mode = flush_denormals()
     blocks = (B + LANES - 1) // LANES
@@ -104,11 +102,7 @@ def forward(first, last, x, w_ih, w_hh, b_ih, b_hh, states, packed, gates, final
             for i in range(0, D, 2):
                 j = min(i + 1, D - 1)
                 for w in range(0, LANES, WIDTH):
-                    ri, zi, ni, ai, rj, zj, nj, aj = gate_values(i, j, at(h, w), at(xs, w), wi, wh, bi, bh, D, F)
-                    if gates != 0:
-                        here = at(gates, (item * T + t) * D * 4 * LANES + w)
-                        keep(at(here, i * 4 * LANES), ri, zi, ni, ai)
-                        keep(at(here, j * 4 * LANES), rj, zj, nj, aj)
+                    _, zi, ni, _, _, zj, nj, _ = gate_values(i, j, at(h, w), at(xs, w), wi, wh, bi, bh, D, F)
                     store(h_next, i * LANES + w, fma(zi, load(h, i * LANES + w) - ni, ni))
                     store(h_next, j * LANES + w, fma(zj, load(h, j * LANES + w) - nj, nj))
             if states != 0:
@@ -123,10 +117,10 @@ def forward(first, last, x, w_ih, w_hh, b_ih, b_hh, states, packed, gates, final
 
 
 def backward(
-    first, last, x, w_ih, w_hh, b_ih, b_hh, wt_ih, wt_hh, states, packed, gates, grad, grad_last, dx, slots, scratch,
+    first, last, x, w_ih, w_hh, b_ih, b_hh, wt_ih, wt_hh, states, packed, grad, grad_last, dx, slots, scratch,
     T, F, D, B
 ):  # fmt: skip
-    """Items first..last-1. x, weights, states and gates as in `forward`; gates may be 0: then they are computed again.
+    """Items first..last-1. x, weights and states as in `forward`.
 
     grad (G, T, D, B), or with `grad_last` (G, D, B) of the last state only.
     wt_ih (G, F, 3D), gates r, z, n; wt_hh (G, D, 3D), gates n, r, z: transposed, so that rows are read in order.
@@ -179,11 +173,7 @@ def backward(
                 j = min(i + 1, D - 1)
                 for w in range(0, LANES, WIDTH):
                     p, q = i * LANES + w, j * LANES + w
-                    if gates != 0:
-                        ri, zi, ni, ai = kept(at(gates, (item * T + t) * 4 * gate + 4 * i * LANES + w))
-                        rj, zj, nj, aj = kept(at(gates, (item * T + t) * 4 * gate + 4 * j * LANES + w))
-                    else:
-                        ri, zi, ni, ai, rj, zj, nj, aj = gate_values(i, j, at(h, w), at(xs, w), wi, wh, bi, bh, D, F)
+                    ri, zi, ni, ai, rj, zj, nj, aj = gate_values(i, j, at(h, w), at(xs, w), wi, wh, bi, bh, D, F)
                     gi, gj = load(dh, p), load(dh, q)  # both before either is written: i may be j
                     cell(p, gi, load(h, p), ri, zi, ni, ai, dh, d, gate)
                     cell(q, gj, load(h, q), rj, zj, nj, aj, dh, d, gate)

@@ -117,18 +117,6 @@ def store(typing, address, index, value):
 
 
 @intrinsic
-def store_past_cache(typing, address, index, value):
-    """Store a vector that is not read soon, without fetching its line first; the place must be 64-byte aligned."""
-
-    def generate(context, builder, signature, args):
-        stored = builder.store(args[2], _pointer(builder, args[0], args[1], args[2].type), align=64)
-        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_INT, 1)]))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, value), generate
-
-
-@intrinsic
 def transpose_tile(typing, source, source_stride, target, target_stride):
     """Transpose COLUMNS x COLUMNS floats from address `source` to `target`; strides between rows, in floats."""
 

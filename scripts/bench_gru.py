@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dynonet.gru import gru, set_threads
+from dynonet.device import prepare_process, use_threads
+from dynonet.gru import gru
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -122,9 +123,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    set_threads(options.threads)
-    torch.set_flush_denormal(True)
+    use_threads(options.threads)
+    prepare_process()
     warnings.filterwarnings("ignore", message="DYNONET_KERNEL=torch")  # asked for, below
     print(f"{options.threads} thread(s), torch {torch.__version__}")
     print(f"{'case':<34} {'implementation':<26} {'min ms':>9} {'median':>9} {'/ kernel':>8}")
@@ -141,10 +141,6 @@ def main() -> None:
             rows = measure(calls, options.repeats)
             rows |= measure({"kernel, 8 models": stacked(eight, backward, "numba")}, 3)
             show(title, rows)
-    torch.set_flush_denormal(False)
-    for case in CASES:
-        rows = measure({"kernel": stacked(case, True, "numba"), "nn.GRU": modules(case, True)}, 1)
-        show(f"{case.name}, denormals not flushed", rows)
 
 
 if __name__ == "__main__":

@@ -1,62 +1,66 @@
-"""CPU time of one alternating step at the paper setting, beside the published structure in stock torch modules.
+"""CPU time and memory of one alternating step at the paper setting, beside stock torch modules.
 
-    python scripts/bench_step.py [--repeats 5] [--models 1,2,4] [--denormals]
+    python scripts/bench_step.py [--repeats 7] [--models 1,8]
 
-Process CPU time in seconds, one thread: median over repeats that take turns. A step is the workers' phase, the
-controller's phase and both optimisers, on 512 windows each. `stock` is seven nn.GRU workers in a loop, an nn.GRU
-controller and autograd throughout (the tests' oracle); `floor` is the time that the GRUs' multiplications and those of
-the linear layers take as large matrix products in the same process. `--denormals` also times stock without flushing.
+A step is the workers' phase, the controller's phase and both optimisers, on 512 windows of 512 steps each; seconds of
+process CPU time, one thread, medians over turns that all subjects take (each in a process of its own).
+
+stock      the published structure in torch's own modules and default settings (the tests' oracle): seven nn.GRU
+           workers in a loop, an nn.GRU controller, autograd throughout; and the same with denormals flushed
+floor      the time of all multiplications of the step (GRUs and linear layers, none left out) as large matrix products
 """
 
 import argparse
-import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from turns import take_turns
 
 from dynonet.config import Config
 from dynonet.data import Series
-from dynonet.draws import Draws
 from dynonet.trainer import StackTrainer
-from dynonet.training import STEPS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "dynonet"))
 from oracle import Oracle, OracleTrainer
 
 CHANNELS, ROWS = 7, 4000
+PAPER = {"training.protocol": "published"}  # over the preset h96: 512 windows of 512 steps, K=64, D=8, one layer
 
 
-def series() -> Series:
-    values = np.random.default_rng(0).standard_normal((ROWS, CHANNELS)).cumsum(axis=0)
+def series(rows: int = ROWS) -> Series:
+    values = np.random.default_rng(0).standard_normal((rows, CHANNELS)).cumsum(axis=0)
     names = tuple(f"c{i}" for i in range(CHANNELS))
-    return Series("random walk", values, names, (0, 2400), (2400, 3200), (3200, 4000), "bench", "bench")
+    bounds = (0, rows * 6 // 10), (rows * 6 // 10, rows * 8 // 10), (rows * 8 // 10, rows)
+    return Series("random walk", values, names, *bounds, "bench", "bench")
 
 
 def stacked(models: int) -> Callable[[], None]:
-    """One alternating step of a stack."""
-    configs = [Config.create({"training.seed": seed}, preset="h96") for seed in range(models)]
-    configs = [config.override({"training.protocol": "published"}) for config in configs]
-    trainer = StackTrainer(configs, series())
-    (place, group), *_ = trainer._groups
-    starts = torch.arange(512)[None].expand(models, -1)
-    factor, keys = torch.ones(models), trainer._keys
-    step = iter(range(10**9))
+    """One step of a stack at the paper setting."""
+    torch.set_num_threads(1)
+    configs = [Config.create({**PAPER, "training.seed": seed}, preset="h96") for seed in range(models)]
+    return steps_of(StackTrainer(configs, series()))
+
+
+def steps_of(trainer: StackTrainer) -> Callable[[], None]:
+    """Step after step of a trainer's first epochs."""
 
     def run() -> None:
-        draws = Draws((keys[0][place], keys[1][place]), 1, next(step))
-        batch = trainer._windows.gather(starts)
-        STEPS["alternating"](group, trainer._state, batch, lambda: trainer._windows.gather(starts), draws, factor)
+        if trainer.epoch == 0 or int(trainer._at) == trainer.steps:
+            trainer.epoch += 1
+            trainer._begin_epoch()
+        trainer._step(trainer.runs[0].config.training.batch_size)
 
     return run
 
 
-def stock() -> Callable[[], None]:
+def stock(flush: bool) -> Callable[[], None]:
     """The same step as published, with dropout drawn as torch draws it."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(flush)
     net = Oracle(CHANNELS, 64, 8, 1, 512, 96)
     trainer = OracleTrainer(net, 2e-3, 1e-4)
     scaled = torch.as_tensor(series().scaled.copy(), dtype=torch.float32)
@@ -85,6 +89,7 @@ def operations() -> int:
 
 
 def floor() -> Callable[[], None]:
+    torch.set_num_threads(1)
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     count = max(1, round(operations() / (2 * 1024**3)))
 
@@ -95,41 +100,32 @@ def floor() -> Callable[[], None]:
     return run
 
 
-def cpu(run: Callable[[], None]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    options.add_argument("--repeats", type=int, default=5)
-    options.add_argument("--models", default="1,2,4")
-    options.add_argument("--denormals", action="store_true")
+    options.add_argument("--repeats", type=int, default=7)
+    options.add_argument("--models", default="1,8", help="sizes of the stacks (default: 1,8)")
     args = options.parse_args()
-    torch.set_num_threads(1)
     counts = [int(count) for count in args.models.split(",")]
-    runs = {f"stack of {count}": stacked(count) for count in counts}
-    for run in runs.values():
-        run()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    runs |= {"floor": floor(), "stock": stock()}
-    torch.set_flush_denormal(True)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(args.repeats):
-        for name, run in runs.items():
-            times[name].append(cpu(run))
-    if args.denormals:
-        torch.set_flush_denormal(False)
-        times["stock, denormals kept"] = [cpu(runs["stock"])]
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"{'':24s}{'CPU s':>8s}{'per model':>11s}{'times less than stock':>23s}{'times the floor':>17s}")
+    subjects = {
+        "stock": (stock, [False]),
+        "stock, flushed": (stock, [True]),
+        "floor": (floor, []),
+        **{f"stack of {count}": (stacked, [count]) for count in counts},
+    }
+    taken = take_turns(subjects, args.repeats)
+    medians = {name: statistics.median(turns.cpu) for name, turns in taken.items()}
+    print("one alternating step, B=512 S=512 H=96 C=7 K=64 D=8, one thread; CPU seconds\n")
+    print(f"{'':16s}{'a model':>9s}{'stock /':>9s}{'flushed stock /':>17s}{'/ floor':>9s}{'peak MiB':>10s}")
     for name, median in medians.items():
-        models = int(name.split()[-1]) if name.startswith("stack") else 1
-        each = median / models
-        ratios = f"{medians['stock'] / each:>23.1f}{each / medians['floor']:>17.1f}"
-        print(f"{name:24s}{median:>8.2f}{each:>11.3f}{ratios}")
-    print(f"peak memory of the stacks, all in one process: {memory:.0f} MiB")
+        each = median / (int(name.split()[-1]) if name.startswith("stack") else 1)
+        ratios = [medians["stock"] / each, medians["stock, flushed"] / each, each / medians["floor"]]
+        print(
+            f"{name:16s}{each:>9.3f}{ratios[0]:>9.1f}{ratios[1]:>17.1f}{ratios[2]:>9.2f}{taken[name].peak_mib:>10.0f}"
+        )
+    if len(counts) > 1:
+        first, last = counts[0], counts[-1]
+        more = taken[f"stack of {last}"].peak_mib - taken[f"stack of {first}"].peak_mib
+        print(f"\nmemory of each further model: {more / (last - first):.0f} MiB")
 
 
 if __name__ == "__main__":
