@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from dynonet import gru
+from dynonet import kernels
 from dynonet.errors import ConfigError, unknown
 
 # Of glibc's malloc.h.
@@ -41,7 +41,7 @@ def use_threads(count: int) -> None:
     if count < 1:
         raise ConfigError(f"threads: got {count}, at least 1 is needed")
     torch.set_num_threads(count)
-    gru.set_threads(count)
+    kernels.set_threads(count)
 
 
 @functools.cache

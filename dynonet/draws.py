@@ -90,6 +90,8 @@ def uniform(keys: Key, shape: tuple[int, ...]) -> Tensor:
         out = torch.empty(len(keys[0]), math.prod(shape))
         kernel.uniform(*(word.contiguous().numpy().view("uint32") for word in keys), out.numpy())
         return out.view(-1, *shape)
+    if keys[0].device.type == "cuda" and (kernel := compiled("dynonet.draws_triton")) is not None:
+        return kernel.uniform(*keys, math.prod(shape)).view(-1, *shape)
     return ((random_bits(keys, shape) >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 

@@ -1,7 +1,7 @@
-"""Which compiled kernels run. DYNONET_KERNEL = auto | numba | torch chooses for all of them.
+"""Which compiled kernels run, and in how many threads. DYNONET_KERNEL = auto | compiled | torch chooses for all.
 
 `auto` takes a kernel where it can run, and says so once where it should but cannot; `torch` takes plain torch
-operations everywhere; `numba` fails where a kernel cannot be compiled.
+operations everywhere; `compiled` fails where a kernel cannot be compiled (by Numba for a CPU, by Triton for a GPU).
 """
 
 import functools
@@ -12,7 +12,9 @@ from types import ModuleType
 
 from dynonet.errors import nearest
 
-CHOICES = ("auto", "numba", "torch")
+CHOICES = ("auto", "compiled", "torch")
+
+_threads = 1
 
 
 def asked() -> str:
@@ -26,7 +28,7 @@ def asked() -> str:
 def compiled(module: str) -> ModuleType | None:
     """A kernel's module, compiled on first use, or None where plain torch operations take its place.
 
-    Raises ValueError for an unknown DYNONET_KERNEL; RuntimeError if it is `numba` and the kernel cannot be compiled.
+    Raises ValueError for an unknown DYNONET_KERNEL; RuntimeError if it is `compiled` and the kernel cannot be compiled.
     """
     choice = asked()
     if choice == "torch":
@@ -35,10 +37,23 @@ def compiled(module: str) -> ModuleType | None:
     kernel = load(module)
     if isinstance(kernel, ModuleType):
         return kernel
-    if choice == "numba":
-        raise RuntimeError(f"DYNONET_KERNEL=numba, but {module} cannot be compiled") from kernel
+    if choice == "compiled":
+        raise RuntimeError(f"DYNONET_KERNEL=compiled, but {module} cannot be compiled") from kernel
     say_once(f"{module} cannot be compiled ({kernel!r}); plain torch operations take its place, more slowly")
     return None
+
+
+def threads() -> int:
+    """Threads that one call of a CPU kernel may use."""
+    return _threads
+
+
+def set_threads(count: int) -> None:
+    """1 unless set: many trials run side by side, a thread each. Raises ValueError for less than 1."""
+    global _threads
+    if count < 1:
+        raise ValueError(f"set_threads: got {count}, expected at least 1")
+    _threads = count
 
 
 @functools.cache

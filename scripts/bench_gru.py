@@ -133,13 +133,13 @@ def main() -> None:
         for backward in (False, True):
             title = f"{case.name}, {'forward+backward' if backward else 'forward'}"
             calls = {
-                "kernel": stacked(case, backward, "numba"),
+                "kernel": stacked(case, backward, "compiled"),
                 "torch path": stacked(case, backward, "torch"),
                 f"nn.GRU x {case.groups}": modules(case, backward),
                 "floor": floor(case.products(backward)),
             }
             rows = measure(calls, options.repeats)
-            rows |= measure({"kernel, 8 models": stacked(eight, backward, "numba")}, 3)
+            rows |= measure({"kernel, 8 models": stacked(eight, backward, "compiled")}, 3)
             show(title, rows)
 
 
