@@ -21,25 +21,30 @@ class Replayed:
     See https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
     """
 
-    def __init__(self, function: Callable[..., None]):
-        self._function = function
+    def __init__(self, function: Callable[..., None], device: torch.device):
+        self._function, self._device = function, device
         self._calls: Counter[Hashable] = Counter()
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream(device)
         self._refused = False
 
     def __call__(self, *arguments: Hashable) -> None:
-        if arguments not in self._graphs and not self._refused and self._calls[arguments] >= WARM_UP:
-            self._capture(arguments)
-        if graph := self._graphs.get(arguments):
-            graph.replay()
-            return
-        # Warm-up calls are part of the work, on the stream that the capture will use.
+        with torch.cuda.device(self._device):
+            if arguments not in self._graphs and not self._refused and self._calls[arguments] >= WARM_UP:
+                self._capture(arguments)
+            if graph := self._graphs.get(arguments):
+                graph.replay()
+            else:
+                self._warm_up(arguments)
+
+    def _warm_up(self, arguments: tuple[Hashable, ...]) -> None:
+        """A call that is part of the work, on the stream that the capture will use."""
         self._calls[arguments] += 1
-        self._stream.wait_stream(torch.cuda.current_stream())
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             self._function(*arguments)
-        torch.cuda.current_stream().wait_stream(self._stream)
+        current.wait_stream(self._stream)
 
     def _capture(self, arguments: tuple[Hashable, ...]) -> None:
         """Records one call, which computes nothing."""

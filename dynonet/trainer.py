@@ -224,7 +224,7 @@ class StackTrainer:
             self._plan = plan.clone()
             self._losses = torch.zeros(2, len(self._active), dtype=torch.float64, device=self.device)
             self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
-            self._replayed = Replayed(self._step) if self.device.type == "cuda" else None
+            self._replayed = Replayed(self._step, self.device) if self.device.type == "cuda" else None
         self._plan.copy_(plan)
         self._losses.zero_()
         self._at.zero_()

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tune.schema import REQUIRED, SCHEMA_VERSION, VERSION_KEY, file_schema
+from tune.schema import REQUIRED, SCHEMA_VERSION, VERSION_KEY, memory_schema, repeated_texts
 from tune.storage import ObjectMissing, Storage, StorageError
 
 SOURCES_KEY = b"dynonet_sources"
 SEGMENT_BYTES = 32 << 20  # a segment this large is not rewritten
+THREADED_BYTES = 1 << 20  # a file this large is decoded by several threads
 _SEGMENT = re.compile(r"segment-(\d{6})-[0-9a-f]{16}\.parquet")
 _PLAIN = re.compile(r"(?:.*-)?([0-9a-f]{16})\.parquet")
 
@@ -68,6 +69,9 @@ def encode(rows: pa.Table, sources: list[tuple[str, int]] | None = None) -> byte
     footer = {VERSION_KEY: str(SCHEMA_VERSION).encode()}
     if sources is not None:
         footer[SOURCES_KEY] = json.dumps(sources, separators=(",", ":")).encode()
+    # Texts go in as such: a dictionary of the whole table would be written again for each of its row groups.
+    plain = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in rows.schema]
+    rows = rows.cast(pa.schema(plain))
     # A file of a few rows is mostly dictionaries and statistics, unless they are left out.
     large = rows.num_rows > 1000 or sources is not None
     buffer = pa.BufferOutputStream()
@@ -92,8 +96,13 @@ def decode(table: str, path: str, data: bytes) -> Part:
         Unreadable: not Parquet, damaged, not written by this program, or by a newer version of it.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False)
-        rows = file.read(use_threads=False)
+        file = pq.ParquetFile(
+            pa.BufferReader(data),
+            read_dictionary=list(repeated_texts(table)),
+            page_checksum_verification=True,
+            pre_buffer=False,
+        )
+        rows = file.read(use_threads=len(data) > THREADED_BYTES)
         footer = file.metadata.metadata or {}
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Unreadable(f"damaged or not Parquet ({str(error).splitlines()[0]})") from None
@@ -123,13 +132,17 @@ def _file_id(path: str) -> str:
 
 
 def _conform(table: str, rows: pa.Table) -> pa.Table:
-    schema = file_schema(table)
+    schema = pa.schema([field for field in memory_schema(table) if field.name != "study"])
     if rows.schema.equals(schema, check_metadata=False):
         return rows.replace_schema_metadata(None)
     columns, names = [], []
     for field in schema:
-        there = field.name in rows.column_names
-        columns.append(rows[field.name].cast(field.type) if there else pa.nulls(rows.num_rows, field.type))
+        if field.name not in rows.column_names:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+        elif pa.types.is_dictionary(field.type) and rows[field.name].type != field.type:
+            columns.append(rows[field.name].cast(pa.string()).dictionary_encode())
+        else:
+            columns.append(rows[field.name].cast(field.type))
         names.append(field.name)
     for name in rows.column_names:
         if name not in schema.names:  # kept, so that compaction by an older version loses nothing
@@ -196,18 +209,19 @@ def distinct(parts: Iterable[Part]) -> list[tuple[Part, pa.Table, list[tuple[str
     seen: set[str] = set()
     kept = []
     for part in sorted(parts, key=lambda p: p.order, reverse=True):
-        pieces, sources, start = [], [], 0
-        for name, count in part.sources:
-            if name not in seen:
-                pieces.append((start, count))
-                sources.append((name, count))
-            start += count
-        seen.update(name for name, _ in part.sources)
-        if len(sources) == len(part.sources):
-            rows = part.rows
+        names = {name for name, _ in part.sources}
+        if seen.isdisjoint(names):
+            kept.append((part, part.rows, part.sources))
         else:
+            pieces, sources, start = [], [], 0
+            for name, count in part.sources:
+                if name not in seen:
+                    pieces.append((start, count))
+                    sources.append((name, count))
+                start += count
             rows = pa.concat_tables([part.rows.slice(*piece) for piece in pieces] or [part.rows.slice(0, 0)])
-        kept.append((part, rows, sources))
+            kept.append((part, rows, sources))
+        seen |= names
     return kept[::-1]  # oldest kind first: plain files by name, then segments
 
 

@@ -113,6 +113,7 @@ class Search:
             window_starts(self.series, settings.base.data, role)
         self.gpus = 0.0
         self.concurrent = 1
+        self._series_ref: Any = None
 
     def start_ray(self) -> None:
         """Connects to Ray and settles what a trial takes. Raises ConfigError where the cluster cannot give it."""
@@ -126,7 +127,8 @@ class Search:
             _check_answers(address)
             options["address"] = address
         else:
-            options |= {"address": "local", "include_dashboard": False, "object_store_memory": 128 << 20}
+            memory = max(128 << 20, 8 * self.series.values.nbytes)  # the series is there raw and scaled
+            options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
         for attempt in range(START_TRIES):
             try:
                 ray.init(**options)
@@ -151,6 +153,12 @@ class Search:
         fits += [gpus / self.gpus] if self.gpus else []
         self.concurrent = self.args.max_concurrent or max(1, int(min(fits, default=cpus)))
         self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
+
+    def _data(self) -> Any:
+        """The series in the object store: put there once, read from there by every trial of a machine."""
+        if self._series_ref is None:
+            self._series_ref = ray.put(self.series)
+        return self._series_ref
 
     def proposals(self, results: Results, journal: Path | None) -> Proposals:
         budget = self.settings.budget
@@ -246,7 +254,8 @@ class Search:
     def _close(self, results: Results, proposal: Proposal, status: str, error: str | None = None) -> None:
         """Puts the runs of a trial that ended early on record, from its last checkpoint."""
         try:
-            StackRun(results, proposal.configs(self.settings.budget.replicates)).close(status, error)
+            configs = proposal.configs(self.settings.budget.replicates)
+            StackRun(results, configs, series=self.series).close(status, error)
         except UNUSABLE as problem:
             logger.warning("%s: its runs could not be recorded as %s: %s", proposal.trial, status, problem)
 
@@ -263,11 +272,12 @@ class Search:
         budget, base = self.settings.budget, self.settings.base
         trial_config = {
             "results": results.storage.url, "threads": max(1, int(self.args.cpus_per_trial)), "gpu": self.gpus > 0,
-            "provenance": code_provenance(),
+            "provenance": code_provenance(), "data_sha256": self.series.sha256,
         }  # fmt: skip
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
             try:
-                proposal.reports = StackRun(results, proposal.configs(budget.replicates)).report().reports
+                stack = StackRun(results, proposal.configs(budget.replicates), series=self.series)
+                proposal.reports = stack.report().reports
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
         searcher = ProposalSearcher(proposals, trial_config, lambda proposal: self._close(results, proposal, "stopped"))
@@ -279,7 +289,7 @@ class Search:
         failures = FailureRecorder(proposals, lambda proposal, error: self._close(results, proposal, "failed", error))
         resources = {"cpu": self.args.cpus_per_trial, "gpu": self.gpus}
         tuner = ray_tune.Tuner(
-            ray_tune.with_resources(StackTrainable, resources),
+            ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=[self._data()]), resources),
             tune_config=ray_tune.TuneConfig(
                 search_alg=searcher, scheduler=scheduler, num_samples=remaining, reuse_actors=True,
                 max_concurrent_trials=self.concurrent, trial_name_creator=lambda trial: trial.trial_id,
@@ -337,7 +347,8 @@ class Search:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
             task = train_final.options(num_cpus=self.args.cpus_per_trial, num_gpus=self.gpus, max_retries=3)
             threads = max(1, int(self.args.cpus_per_trial))
-            ray.get(task.remote(results, [c.to_json() for c in finals], self.gpus > 0, threads, code_provenance()))
+            texts = [config.to_json() for config in finals]
+            ray.get(task.remote(results, texts, self._data(), self.gpus > 0, threads, code_provenance()))
             scores.insert(0, scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         print("\n" + "\n".join(comparison_table(scores, settings.base)))
         validation = results.runs([baseline])[baseline]["val_mse"]

@@ -75,17 +75,17 @@ def record_baseline(results: Results, study: str, base: Config, series: Series) 
 
 @ray.remote
 def train_final(
-    results: Results, configs: Sequence[str], gpu: bool, threads: int, provenance: Mapping[str, Any]
+    results: Results, configs: Sequence[str], series: Series, gpu: bool, threads: int, provenance: Mapping[str, Any]
 ) -> str:
     """Trains the final replicates as one stack, to the end, and reads test. Returns the device's name."""
     use_threads(threads)
     device = pick_device("cuda" if gpu else "cpu")
-    stack = StackRun(results, [Config.from_json(text) for text in configs], device, provenance)
+    stack = StackRun(results, [Config.from_json(text) for text in configs], device, provenance, series)
     # A diverged replicate ends a trial, but not its neighbours here: every seed of the final is reported.
     while any(not trainer.finished for trainer in stack.trainers):
         stack.advance()
     stack.finish()
-    read_test(results, stack.ids, "final", device)
+    read_test(results, stack.ids, "final", device, series)
     return str(device)
 
 

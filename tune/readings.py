@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dynonet.config import Config
-from dynonet.data import load_series
+from dynonet.data import Series, load_series
 from dynonet.errors import DataError
 from dynonet.trainer import evaluate_weights
 from tune.results import Results
@@ -21,20 +21,29 @@ def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict
     return Config.from_json(blob["config"]), blob["weights"]
 
 
-def read_test(results: Results, ids: Sequence[str], purpose: str, device: str | torch.device = "cpu") -> None:
-    """Evaluates runs on test and records the readings. A run whose test was read before is not read again."""
+def read_test(
+    results: Results,
+    ids: Sequence[str],
+    purpose: str,
+    device: str | torch.device = "cpu",
+    series: Series | None = None,
+) -> None:
+    """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
+
+    `series`: the data of all of these runs, where the caller has it.
+    """
     known = {row["run"] for row in results.of_runs("evaluations", ids).to_pylist() if row["split"] == "test"}
     for run, row in results.done([i for i in ids if i not in known]).items():
         if not row["weights"]:
             continue
         config, weights = load_weights(results, row)
-        series = load_series(config.data)
-        found = evaluate_weights(config, weights, series, "test", device)
+        data = load_series(config.data) if series is None else series
+        found = evaluate_weights(config, weights, data, "test", device)
         key = {"run": run, "attempt": row["attempt"], "split": "test", "purpose": purpose}
         rows = []
         for metric in ("mse", "mae"):
             rows.append({**key, "metric": metric, "channel": None, "value": getattr(found, metric)[0].item()})
             channels = getattr(found, f"{metric}_channels")[0].tolist()
-            for channel, value in zip(series.channels, channels, strict=True):
+            for channel, value in zip(data.channels, channels, strict=True):
                 rows.append({**key, "metric": metric, "channel": channel, "value": value})
         results.add("evaluations", rows)

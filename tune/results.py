@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +30,7 @@ from tune.compaction import (
     read_parts,
     report,
 )
+from tune.results_keys import codes, firsts, row_keys, rows_among, take, without_repeats
 from tune.schema import (
     DONE,
     IDENTITY,
@@ -39,6 +41,7 @@ from tune.schema import (
     check_study,
     check_table,
     file_schema,
+    memory_schema,
     run_params,
     to_table,
 )
@@ -75,12 +78,19 @@ class Results:
 
         Raises:
             ResultsError: rows that don't fit the table; nothing is written.
-            StorageError: a full disk and the like; files before the failing one stay.
+            StorageError: a full disk and the like; some of the files may be there.
         """
+        self.storage.put_all(self.files(table, rows, key))
+
+    def files(self, table: str, rows: Iterable[Mapping[str, Any]], key: str = "") -> dict[str, bytes]:
+        """The files that `add` writes, by path, for a writer with more to write beside them."""
         if key and not _WORD.fullmatch(key):
             raise ResultsError(f"key '{key}': only letters, digits, '.', '_' and '-' are allowed")
         rows = list(rows)
         checked = to_table(table, rows)
+        if table == "history":  # a file holds each number once: readers rely on it
+            kept = np.sort(firsts(row_keys(checked, IDENTITY[table]))).tolist()
+            rows, checked = [rows[place] for place in kept], checked.take(kept)
         groups: dict[str, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             if table in PARTITIONED:
@@ -91,12 +101,14 @@ class Results:
                 name = f"{table}/{row['run']}-a{'' if row.get('attempt') is None else int(row['attempt'])}"
             groups[name].append(index)
         checked = checked.select([f.name for f in file_schema(table)])
+        found = {}
         for name, indices in groups.items():
             folder, _, stem = name.rpartition("/")
-            self.storage.put(f"{folder}/{new_name(stem)}", encode(checked.take(indices)))
+            found[f"{folder}/{new_name(stem)}"] = encode(checked.take(indices))
+        return found
 
     def table(self, name: str, study: str | None = None) -> pa.Table:
-        """Every record of a table, once, in its current columns; rows of one study only if asked.
+        """Every record of a table, once, in its current columns (`schema.memory_schema`); of one study if asked.
 
         Runs, histories and evaluations belong to the studies that `members` says. Files that cannot be read
         are named in a warning and in `skipped`.
@@ -108,15 +120,16 @@ class Results:
         folder = name if study is None else f"{name}/study={check_study(study)}"
         return self._read(name, folder)
 
-    def runs(self, ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Each run's latest attempt as a row (a done attempt comes before others); unknown ids are absent."""
+    def latest(self, ids: Iterable[str] | None = None) -> pa.Table:
+        """Each run's latest attempt (a done attempt comes before others); unknown ids are absent."""
         table = self.table("runs") if ids is None else self.of_runs("runs", ids)
-        latest: dict[str, dict[str, Any]] = {}
-        for row in table.to_pylist():
-            other = latest.get(row["run"])
-            if other is None or _rank(row) > _rank(other):
-                latest[row["run"]] = row
-        return latest
+        keys, _ = codes(table["run"])
+        backwards = np.lexsort((table["attempt"].to_numpy(), _done(table), keys))[::-1]
+        return take(table, np.sort(backwards[firsts(keys[backwards])]))
+
+    def runs(self, ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """`latest` as rows by run."""
+        return {row["run"]: row for row in self.latest(ids).to_pylist()}
 
     def done(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Those of the runs that need no more training, with their rows."""
@@ -140,11 +153,14 @@ class Results:
             there = f"studies in {self.storage.url}: {listed or 'none'}"
             raise ResultsError(f"unknown study '{study}'{nearest(study, names)}; {there}")
 
-    def put_blob(self, path: str, data: bytes) -> str:
-        """Stores bytes (`weights/<run>.pt`, `checkpoints/<key>/...`); returns the path, for the run's row."""
+    def put_blob(self, path: str, data: bytes, durable: bool = True) -> str:
+        """Stores bytes (`weights/<run>.pt`, `checkpoints/<key>/...`); returns the path, for the run's row.
+
+        `durable`: as of `Storage.put`.
+        """
         if path.split("/")[0] in TABLES:
             raise ResultsError(f"'{path}' lies in the folder of a table")
-        self.storage.put(path, data)
+        self.storage.put(path, data, durable)
         return path
 
     def get_blob(self, path: str) -> bytes:
@@ -186,8 +202,8 @@ class Results:
     ) -> pa.Table:
         cache = self._segments if name == "runs" else None
         parts, skipped = read_parts(self.storage, name, folder, wanted, cache)
-        tables = []
-        for part, rows, _ in distinct(parts):
+        tables, counts = [], [0]
+        for part, rows, sources in distinct(parts):
             if name in PARTITIONED:
                 study = _study_of(part.path)
                 if study is None:
@@ -195,19 +211,25 @@ class Results:
                     continue
                 if "study" not in rows.column_names:
                     rows = rows.append_column("study", pa.repeat(study, rows.num_rows))
-            if ids is not None:
-                rows = rows.filter(pc.is_in(rows["run"], pa.array(sorted(ids), pa.string())))
             tables.append(rows)
+            counts += [count for _, count in sources if count]
         report({path: reason for path, reason in skipped.items() if path not in self.skipped})
         self.skipped.update(skipped)
-        schema = SCHEMAS[name]
+        schema = memory_schema(name)
         if not tables:
             return schema.empty_table()
-        return _records(name, concat(tables).select(schema.names).cast(schema))
+        whole = concat(tables).select(schema.names)
+        if name == "history":
+            # A file holds each number once; what two files hold of one attempt may be there twice.
+            starts = np.cumsum(counts[:-1])
+            whole = without_repeats(whole, starts, ("run", "attempt"), IDENTITY[name])
+        if ids is not None:
+            whole = rows_among(whole, "run", pa.array(sorted(ids), pa.string()))
+        return (whole if name == "history" else _records(name, whole)).cast(schema)
 
 
-def _rank(row: Mapping[str, Any]) -> tuple[bool, int]:
-    return row["status"] in DONE, row["attempt"]
+def _done(runs: pa.Table) -> np.ndarray:
+    return pc.is_in(runs["status"], pa.array(DONE)).to_numpy()
 
 
 def _study_of(path: str) -> str | None:
@@ -216,26 +238,21 @@ def _study_of(path: str) -> str | None:
 
 
 def _records(name: str, table: pa.Table) -> pa.Table:
-    """The rows in order of time, each record once: of rows with one identity the first to end is kept.
+    """Each record once, in order of time.
 
-    A done run wins over one that is not, whichever ended first: its result stands.
+    Of rows with one identity the first to end is kept. A done run wins over one that is not, whichever ended
+    first: its result stands.
     """
-    table = table.combine_chunks()
-    if name == "runs":
-        undone = pc.invert(pc.is_in(table["status"], pa.array(DONE)))
-        order = table.select(["ended"]).append_column("undone", undone)
-        table = table.take(pc.sort_indices(order, [("undone", "ascending"), ("ended", "ascending")]))
-    elif "time" in table.column_names:
-        table = table.take(pc.sort_indices(table["time"]))
-    identity = list(IDENTITY.get(name, ()))
-    if identity:
-        numbered = table.select(identity).append_column("row", pa.array(range(table.num_rows), pa.int64()))
-        firsts = numbered.group_by(identity).aggregate([("row", "min")])["row_min"]
-        if len(firsts) < table.num_rows:
-            table = table.take(firsts.combine_chunks().sort())
-    if name == "runs":
-        table = table.take(pc.sort_indices(table["ended"]))
-    return table
+    order = pc.sort_indices(table["ended" if name == "runs" else "time"]).to_numpy()
+    if name in IDENTITY:
+        found = order
+        if name == "runs":
+            done = _done(table)[order]
+            found = np.concatenate([order[done], order[~done]])
+        wanted = np.zeros(table.num_rows, bool)
+        wanted[found[firsts(row_keys(table, IDENTITY[name])[found])]] = True
+        order = order[wanted[order]]
+    return take(table, order)
 
 
 def open_results(out: str | os.PathLike[str]) -> Results:
@@ -262,47 +279,66 @@ def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
 def joined(results: Results, study: str) -> pa.Table:
     """What `load` returns, as an Arrow table."""
     results.check_known(study)
-    members = results.table("members", study).to_pylist()
-    runs = results.runs(member["run"] for member in members)
-    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"trial": [], "arm": [], "role": []})
-    for member in members:
-        for column, values in groups[member["run"]].items():
-            if member[column] is not None and member[column] not in values:
-                values.append(member[column])
-    rows = {
-        run: {c: ",".join(values) or None for c, values in memberships.items()} | runs[run]
-        for run, memberships in groups.items()
-        if run in runs
-    }
-    readings: set[str] = set()
-    for reading in results.of_runs("evaluations", rows).to_pylist():  # in order of time
-        row = rows[reading["run"]]
-        if reading["attempt"] not in (None, row["attempt"]):
-            continue
+    members = results.table("members", study)
+    ids = pc.unique(members["run"])
+    runs = results.latest(ids.to_pylist())
+    places = pc.drop_null(pc.index_in(ids, runs["run"].combine_chunks()))
+    runs = take(runs, places.to_numpy())
+    columns = {"run": runs["run"]}
+    columns |= {name: _memberships(members, name, runs["run"]) for name in ("trial", "arm", "role")}
+    columns |= {name: runs[name] for name in SCHEMAS["runs"].names if name != "run"}
+    columns |= _readings(results.of_runs("evaluations", runs["run"].to_pylist()), runs)
+    return pa.table(columns)
+
+
+def _memberships(members: pa.Table, name: str, runs: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Each run's distinct values of a column of `members`, joined by commas in order of time; null if none."""
+    mine = members.select(["run", name]).filter(pc.is_valid(members[name]))
+    mine = take(mine, np.sort(firsts(row_keys(mine, ["run", name]))))
+    lists = mine.group_by("run", use_threads=False).aggregate([(name, "list")])
+    places = pc.index_in(runs, lists["run"].combine_chunks())
+    return pc.binary_join(lists[f"{name}_list"].combine_chunks(), ",").take(places)
+
+
+def _readings(readings: pa.Table, runs: pa.Table) -> dict[str, pa.Array]:
+    """A column per split, metric and channel: each run's latest reading of the attempt that `runs` shows."""
+    places = pc.index_in(readings["run"], runs["run"].combine_chunks())
+    attempts = runs["attempt"].take(places)
+    mine = pc.or_(pc.is_null(readings["attempt"]), pc.fill_null(pc.equal(readings["attempt"], attempts), False))
+    readings, rows = readings.filter(mine), places.filter(mine).to_numpy()
+    values = readings["value"].to_numpy()
+    keys = row_keys(readings, ["split", "metric", "channel"])
+    columns = {}
+    for place in firsts(keys):
+        reading = readings.slice(place, 1).to_pylist()[0]
         column = f"{reading['split']}_{reading['metric']}"
         if reading["channel"] is not None:
             column += f".{reading['channel']}"
         elif column in SCHEMAS["runs"].names:
             column += "_evaluated"  # val_mse is what the training saw
-        readings.add(column)
-        row[column] = reading["value"]
-    fields = [pa.field(name, pa.string()) for name in ("trial", "arm", "role")]
-    fields = [SCHEMAS["runs"].field("run"), *fields, *(f for f in SCHEMAS["runs"] if f.name != "run")]
-    fields += [pa.field(name, pa.float64()) for name in sorted(readings, key=lambda c: ("." in c, c))]
-    return pa.Table.from_pylist(list(rows.values()), schema=pa.schema(fields))
+        these = keys == keys[place]
+        found = np.full(runs.num_rows, np.nan)
+        found[rows[these]] = values[these]  # in order of time: the last stands
+        columns[column] = pa.array(found, from_pandas=True)
+    return {name: columns[name] for name in sorted(columns, key=lambda c: ("." in c, c))}
 
 
 def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
     """Every recorded number of the study's runs: run, attempt, step (epoch), metric, value.
+
+    The runs stand in any order, the numbers of one attempt in the order of its steps. `run` and `metric` are
+    categories, the numbers in Arrow types.
 
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
     results = open_results(out)
     results.check_known(study)
-    table = results.table("history", study)
-    keys = [(name, "ascending") for name in ("run", "attempt", "metric", "step")]
-    return table.sort_by(keys).to_pandas(types_mapper=pd.ArrowDtype)
+
+    def numbers(kind: pa.DataType) -> pd.ArrowDtype | None:
+        return None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)
+
+    return results.table("history", study).to_pandas(types_mapper=numbers)
 
 
 if __name__ == "__main__":

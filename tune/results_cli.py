@@ -79,9 +79,10 @@ def list_lines(results: Results) -> list[str]:
     names = results.studies()
     if not names:
         return [f"no studies in {results.storage.url}"]
-    runs = results.runs()
+    shown = results.latest().select(["run", "model", "status", "val_mse"])
+    runs = {row["run"]: row for row in shown.to_pylist()}
     members: dict[str, set[str]] = {name: set() for name in names}
-    for member in results.table("members").to_pylist():
+    for member in results.table("members").select(["study", "run"]).to_pylist():
         members.setdefault(member["study"], set()).add(member["run"])
     rows = []
     for name, ids in sorted(members.items()):

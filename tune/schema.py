@@ -136,6 +136,8 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "history": ("run", "attempt", "step", "metric"),
     "members": ("study", "trial", "arm", "role", "run"),
 }
+# Texts that repeat row by row in the millions: read as indices into distinct values.
+_REPEATED = {"history": ("run", "metric")}
 _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): (*DONE, "stopped", "failed"),
     ("runs", "model"): ("dynonet", "linear"),
@@ -151,6 +153,17 @@ _STUDY = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
 def file_schema(table: str) -> pa.Schema:
     """The columns that the table's files hold."""
     return pa.schema([f for f in SCHEMAS[table] if f.name != "study"])
+
+
+def repeated_texts(table: str) -> tuple[str, ...]:
+    """Columns that are read as dictionaries."""
+    return _REPEATED.get(table, ())
+
+
+def memory_schema(table: str) -> pa.Schema:
+    """The table's columns as they are read: repeated texts as dictionaries."""
+    texts = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([f.with_type(texts) if f.name in repeated_texts(table) else f for f in SCHEMAS[table]])
 
 
 def check_table(table: str) -> None:

@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 import torch
 from ray import tune as ray_tune
 
 from dynonet.checkpoint import join_states, split_state
 from dynonet.config import Config
-from dynonet.data import load_series
+from dynonet.data import Series, load_series
 from dynonet.device import peak_memory_bytes, pick_device, use_threads
+from dynonet.errors import DataError
 from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
 from tune.provenance import code_provenance, host_name
@@ -27,7 +29,10 @@ from tune.results import Results, StorageError, run_params
 
 logger = logging.getLogger(__name__)
 
-KEPT_CHECKPOINTS = 2  # the newest, and one more in case a kill tore the newest
+KEPT_CHECKPOINTS = 2  # the newest, and one more in case the newest is damaged
+# Epochs of milliseconds would spend most of their time waiting for the disk: on a local path a checkpoint is forced onto
+# it only so often, and the last such one is kept. A kill costs one epoch at most; a power cut this long or one epoch.
+DURABLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Report:
 class StackRun:
     """The runs of one stack on their way into the results.
 
+    Args:
+        series: the data of the configs, where the caller has it; it is read otherwise.
     Raises:
         ConfigError, DataError: as StackTrainer does.
         StorageError: the results cannot be read or written.
@@ -55,9 +62,10 @@ class StackRun:
         configs: Sequence[Config],
         device: str | torch.device = "cpu",
         provenance: Mapping[str, Any] | None = None,
+        series: Series | None = None,
     ):
         self.results, self.device = results, torch.device(device)
-        self.series = load_series(configs[0].data)
+        self.series = load_series(configs[0].data) if series is None else series
         self.ids = [config.run_id(self.series.sha256) for config in configs]
         self.folder = self.folder_of(self.ids)
         self._rows = results.runs(self.ids)  # what is on record, by run
@@ -66,6 +74,9 @@ class StackRun:
         here = {**(provenance or code_provenance()), "host": host_name(), "device": self._device_name()}
         self._here = here  # who trains from now on
         self._meta = {**here, "started": time.time(), "stack_size": len(wanted)}
+        self._checkpoints: list[str] = []  # those in the folder, the newest last
+        self._forced: str | None = None  # the newest that a power cut leaves whole
+        self._forced_at = time.monotonic()
         self.trainers = self._resume() or self._begin(wanted)
         self._seal_finished()
 
@@ -79,7 +90,8 @@ class StackRun:
 
     def _resume(self) -> list[StackTrainer]:
         """The stack as its newest readable checkpoint has it; [] if there is none."""
-        for path in sorted(self.results.storage.list(self.folder), reverse=True):
+        self._checkpoints = self.results.storage.list(self.folder)
+        for path in reversed(self._checkpoints):
             saved = self._load(path)
             if saved is None:
                 continue
@@ -89,6 +101,7 @@ class StackRun:
                 trainer = StackTrainer(configs, self.series, self.device)
                 trainer.load_state_dict(state)
                 trainers.append(trainer)
+            self._forced = path  # it has outlived what there was
             self._meta = saved["meta"]  # as long as nothing more is trained, it says who trained it
             return trainers
         return []
@@ -159,35 +172,48 @@ class StackRun:
         state = "pruned" if "diverged" in statuses else "running" if going else "complete"
         ends = [run.epochs for run in self.runs] + [row["epochs"] or 0 for row in done_before]
         epoch = min((trainer.epoch for trainer in going), default=max(ends, default=0))
-        reports = []
-        for number in range(1, epoch + 1):
-            value = self._value_at(number, done_before)
-            if value is not None:
-                reports.append((number, value))
+        reports = self._reports(epoch, [row["val_mse"] for row in done_before])
         parameters = sum(self.trainers[0].layout.count().values()) if self.trainers else done_before[0]["parameters"]
         return Report(epoch, reports[-1][1] if reports else None, state, reports, parameters)
 
-    def _value_at(self, epoch: int, done_before: Sequence[Mapping[str, Any]]) -> float | None:
-        values = [row["val_mse"] for row in done_before]
+    def _reports(self, epochs: int, done_before: Sequence[float | None]) -> list[tuple[int, float]]:
+        """Every epoch's mean over the runs, from the first epoch at which all have a value."""
+        columns: list[list[float | None]] = [[value] * epochs for value in done_before]
         for run in self.runs:
-            rows = [row["best_val_mse"] for row in run.history if row["epoch"] <= epoch and "best_val_mse" in row]
-            values.append(rows[-1] if rows else None)
-        return None if any(value is None for value in values) else sum(values) / len(values)
+            found = {row["epoch"]: row["best_val_mse"] for row in run.history if "best_val_mse" in row}
+            column: list[float | None] = []
+            for number in range(1, epochs + 1):
+                column.append(found.get(number, column[-1] if column else None))
+            columns.append(column)
+        reports = []
+        for number, values in enumerate(zip(*columns, strict=True), 1):
+            present = [value for value in values if value is not None]
+            if len(present) == len(values):
+                reports.append((number, sum(present) / len(present)))
+        return reports
 
     def _checkpoint(self) -> None:
         epoch = sum(trainer.epoch for trainer in self.trainers)
         self._meta["peak_memory_bytes"] = peak_memory_bytes(self.device)
         content = {"trainers": [trainer.state_dict() for trainer in self.trainers], "meta": self._meta}
-        self.results.put_blob(f"{self.folder}/{epoch:08d}.pt", _saved(content))
-        for path in sorted(self.results.storage.list(self.folder))[:-KEPT_CHECKPOINTS]:
-            self.results.storage.delete(path)
+        path = f"{self.folder}/{epoch:08d}.pt"
+        force = not self.results.storage.local or time.monotonic() - self._forced_at >= DURABLE_SECONDS
+        self.results.put_blob(path, _saved(content), durable=force)
+        if force:
+            self._forced, self._forced_at = path, time.monotonic()
+        self._checkpoints = sorted({*self._checkpoints, path})
+        kept = {*self._checkpoints[-KEPT_CHECKPOINTS:], self._forced}
+        for old in [old for old in self._checkpoints if old not in kept]:
+            self.results.storage.delete(old)
+            self._checkpoints.remove(old)
 
     def _seal_finished(self) -> None:
-        for run in self.runs:
-            if run.status != "running" and run.run not in self._sealed:
-                self._seal(run, run.status)
-                self._sealed.add(run.run)
-                self.results.storage.delete(_run_checkpoint(run.run))
+        finished = [run for run in self.runs if run.status != "running" and run.run not in self._sealed]
+        if finished:
+            self._seal(finished)
+        for run in finished:
+            self._sealed.add(run.run)
+            self.results.storage.delete(_run_checkpoint(run.run))
 
     def close(self, status: str, error: str | None = None) -> None:
         """Ends the stack before its time: the runs still training are recorded as `stopped` or `failed`.
@@ -200,41 +226,44 @@ class StackRun:
             if trainer.epoch:
                 for run, state in split_state(trainer.state_dict()).items():
                     self.results.put_blob(_run_checkpoint(run), _saved(state))
-            for member in trainer.running:
-                self._seal(member, status, error)
+            self._seal(trainer.running, status, error)
         self.finish()
 
-    def _seal(self, run: Run, status: str, error: str | None = None) -> None:
-        """Writes one run on record: weights and history first, the row that makes it count last."""
-        before = self._rows.get(run.run)
-        attempt = before["attempt"] + 1 if before else 1
-        layout = self.trainers[0].layout
-        weights = None
-        if run.weights is not None:
-            content = {
-                "run": run.run, "config": run.config.to_json(), "data_sha256": self.series.sha256,
-                "channels": list(self.series.channels), "weights": run.weights,
-            }  # fmt: skip
-            weights = self.results.put_blob(f"weights/{run.run}.pt", _saved(content))
-        key = {"run": run.run, "attempt": attempt}
-        history = [
-            {**key, "step": int(row["epoch"]), "metric": metric, "value": value}
-            for row in run.history
-            for metric, value in row.items()
-            if metric != "epoch"
-        ]
-        self.results.add("history", history)
-        row = {
-            **run_params(run.config), **self._meta, **key, "model": "dynonet", "status": status, "error": error,
-            "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
-            "val_mse_channels": run.best.get("mse_channels"), "val_mae_channels": run.best.get("mae_channels"),
-            "channels": list(self.series.channels), "best_epoch": run.best_epoch, "epochs": run.epochs,
-            "parameters": sum(layout.count().values()), "cpu_seconds": run.cpu_seconds,
-            "gpu_seconds": run.gpu_seconds if run.gpu_seconds else None, "wall_seconds": run.wall_seconds,
-            "data_sha256": self.series.sha256, "ended": time.time(), "weights": weights,
-        }  # fmt: skip
-        self.results.add("runs", [row])
-        self._rows[run.run] = row
+    def _seal(self, runs: Sequence[Run], status: str | None = None, error: str | None = None) -> None:
+        """Writes runs on record: weights and histories first, the rows that make them count last.
+
+        `status`: of all of them; by default each its own.
+        """
+        size = sum(self.trainers[0].layout.count().values())
+        blobs, history, rows = {}, [], []
+        for run in runs:
+            before = self._rows.get(run.run)
+            key = {"run": run.run, "attempt": before["attempt"] + 1 if before else 1}
+            weights = None
+            if run.weights is not None:
+                weights = f"weights/{run.run}.pt"
+                blobs[weights] = _saved({
+                    "run": run.run, "config": run.config.to_json(), "data_sha256": self.series.sha256,
+                    "channels": list(self.series.channels), "weights": run.weights,
+                })  # fmt: skip
+            history += [
+                {**key, "step": int(row["epoch"]), "metric": metric, "value": value}
+                for row in run.history
+                for metric, value in row.items()
+                if metric != "epoch"
+            ]
+            rows.append({
+                **run_params(run.config), **self._meta, **key, "model": "dynonet", "status": status or run.status,
+                "error": error, "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
+                "val_mse_channels": run.best.get("mse_channels"), "val_mae_channels": run.best.get("mae_channels"),
+                "channels": list(self.series.channels), "best_epoch": run.best_epoch, "epochs": run.epochs,
+                "parameters": size, "cpu_seconds": run.cpu_seconds, "wall_seconds": run.wall_seconds,
+                "gpu_seconds": run.gpu_seconds if run.gpu_seconds else None, "data_sha256": self.series.sha256,
+                "ended": time.time(), "weights": weights,
+            })  # fmt: skip
+        self.results.storage.put_all({**blobs, **self.results.files("history", history)})
+        self.results.add("runs", rows)
+        self._rows |= {row["run"]: row for row in rows}
 
 
 def _run_checkpoint(run: str) -> str:
@@ -254,11 +283,20 @@ class StackTrainable(ray_tune.Trainable):
     trial finds them whatever id Tune gives it, and Tune's checkpoints are not used.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    _series: Series | None = None  # of the study: fetched once for all trials of this actor
+
+    def setup(self, config: dict[str, Any], series: Sequence[Any] = ()) -> None:
+        """`series` holds a reference to the study's data in the object store; without one the data is read here."""
         use_threads(max(1, int(config["threads"])))
         configs = [Config.from_json(text) for text in config["configs"]]
         device = pick_device("cuda" if config["gpu"] else "cpu")
-        self._stack = StackRun(Results(config["results"]), configs, device, config["provenance"])
+        if self._series is None:
+            self._series = ray.get(series[0]) if series else load_series(configs[0].data)
+        # The study's records name runs by this checksum: other data, under whatever name, is not the study's.
+        if self._series.sha256 != config["data_sha256"]:
+            raise DataError(f"the data's sha256 is {self._series.sha256}; the study's is {config['data_sha256']}")
+        results = Results(config["results"])
+        self._stack = StackRun(results, configs, device, config["provenance"], self._series)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)

@@ -71,6 +71,9 @@ class FakeDevice:
                 device.recorded(*device.arguments)
 
         class Stream:
+            def __init__(self, device: torch.device | None = None):
+                pass
+
             def wait_stream(self, other: "Stream") -> None:
                 pass
 
@@ -85,7 +88,7 @@ class FakeDevice:
             device.captures += 1
 
         fake = {"CUDAGraph": Graph, "Stream": Stream, "graph": graph, "current_stream": Stream}
-        for name, value in (fake | {"stream": lambda stream: contextlib.nullcontext()}).items():
+        for name, value in (fake | dict.fromkeys(("stream", "device"), contextlib.nullcontext)).items():
             patch.setattr(torch.cuda, name, value)
 
     def function(self, *arguments: Any) -> None:
@@ -101,7 +104,7 @@ def test_replayed_calls_do_what_calls_do(refuse: bool, monkeypatch: pytest.Monke
     device.recorded = lambda place: count[place].add_(1)
     device.install(monkeypatch)
     dynonet.kernels.say_once.cache_clear()
-    replayed = Replayed(device.function)
+    replayed = Replayed(device.function, torch.device("cuda"))
     said = pytest.warns(RuntimeWarning, match="could not be captured") if refuse else contextlib.nullcontext()
     with said:
         for _ in range(6):
