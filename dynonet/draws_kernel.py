@@ -2,14 +2,12 @@
 
 # mypy: ignore-errors
 # (Numba types its own code.)
-import numpy as np
-from numba import njit
+import sys
 
-try:
-    _compile = njit(cache=True, nogil=True, boundscheck=False)
-    _compile(lambda: 0)
-except RuntimeError:  # no folder that a cache could be written to
-    _compile = njit(nogil=True, boundscheck=False)
+import numpy as np
+from numba import njit, types
+
+from dynonet.numba_cache import compiled_once
 
 _MASK = np.uint32(0xFFFFFF)
 _EIGHT = np.uint32(8)
@@ -60,7 +58,6 @@ def _threefry(a, b, counter):
     return _inject(x0, x1, c, a, 5)
 
 
-@_compile
 def uniform(key0, key1, out):
     """Fills (N, count) float32 with what `draws.uniform` gives for the uint32 keys (N,)."""
     count = out.shape[1]
@@ -74,3 +71,7 @@ def uniform(key0, key1, out):
         for place in range(count - half, half):  # an odd count leaves one second word unused
             x0, x1 = _threefry(a, b, np.uint32(place))
             row[place] = np.float32((x0 >> _EIGHT) & _MASK) * _STEP
+
+
+_WORDS, _NUMBERS = types.Array(types.uint32, 1, "C"), types.Array(types.float32, 2, "C")
+uniform = compiled_once(uniform, types.void(_WORDS, _WORDS, _NUMBERS), (sys.modules[__name__],))

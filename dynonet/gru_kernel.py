@@ -17,14 +17,8 @@ Sizes are run-time arguments: one compilation serves all shapes.
 # (Numba calls these functions otherwise than they are declared, and types its own code.)
 from __future__ import annotations
 
-import hashlib
-import inspect
 import sys
-import warnings
 
-import llvmlite
-import llvmlite.binding
-import numba
 import numpy as np
 from numba import njit, types
 
@@ -43,6 +37,7 @@ from dynonet.gru_blocks import (
     product,
     transpose,
 )
+from dynonet.numba_cache import compiled_once
 from dynonet.simd import (
     COLUMNS,
     LANES,
@@ -194,33 +189,13 @@ def backward(
     restore_denormals(mode)
 
 
+_SOURCES = (sys.modules[__name__], gru_blocks, simd)
+
+
 def _compiled(function):
-    """`function`, of integers only, from Numba's on-disk cache where one is writable.
-
-    Numba writes its index before the code, under names that do not depend on the source: another process may then
-    find a new index with old code. A name made of all that shapes the code (Numba itself watches one file) leaves
-    nothing to mix up; nor does the one signature.
-    """
-    parts = [inspect.getsource(module) for module in (sys.modules[__name__], gru_blocks, simd)]
-    parts += [numba.__version__, llvmlite.__version__, str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES)]
-    parts += [llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten()]
-    function.__qualname__ += "_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    signature = types.void(*[types.int64] * function.__code__.co_argcount)
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(signature, cache=True, **options)(function)
-    except Exception as error:  # no writable folder, a full disk, a damaged cache: Numba has no class for them
-        compiled = njit(signature, **options)(function)
-        warnings.warn(
-            f"the compiled GRU kernel cannot be cached ({error}): each process compiles it anew, some 10 s. "
-            "Set NUMBA_CACHE_DIR to a writable folder.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return compiled
+    """`function`, of integers only."""
+    return compiled_once(function, types.void(*[types.int64] * function.__code__.co_argcount), _SOURCES)
 
 
-if numba.config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set")
 forward = _compiled(forward)
 backward = _compiled(backward)
