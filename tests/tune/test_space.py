@@ -10,6 +10,7 @@ import pytest
 from dynonet.config import Config, read_yaml
 from dynonet.data import load_series
 from dynonet.errors import ConfigError
+from dynonet.presets import PRESETS as PUBLISHED
 from dynonet.trainer import StackTrainer
 from tune.settings import PRESETS, preset_names
 from tune.space import DEFAULT, Range, Space
@@ -196,6 +197,15 @@ def ends() -> list[Any]:
         for path, spec in specs.items()
         for end in Range.parse(path, spec).ends()
     ]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_default_ranges_hold_the_published_settings(name: str) -> None:
+    published = Config.create(preset=name).flat()
+    of = space(DEFAULT)
+    for item in of.ranges:
+        assert item.low <= published[item.path] <= item.high, item.path
+    assert "training.controller_lr_ratio" not in of.edges({path: published[path] for path in DEFAULT})
 
 
 TINY = {
