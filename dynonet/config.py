@@ -17,7 +17,8 @@ from dynonet.errors import ConfigError, nearest, unknown
 from dynonet.parts import SIGNALS
 
 # Part of every content id: raise it when a change to the code changes what a run computes.
-RESULTS_VERSION = 1
+# 2: initial weights are drawn per entry, so that models of unlike shape share those of the entries that agree.
+RESULTS_VERSION = 2
 
 
 class _Section(BaseModel):
@@ -67,6 +68,9 @@ class ModelConfig(_Section):
     worker_seq_len: int = Field(96, ge=1)  # W, last steps of the residual that each worker reads
     moving_average: int = Field(25, ge=1)  # kernel of the decomposition, odd
     dropout: float = Field(0.1, ge=0, lt=1)  # of the channel mixer; the workers' rate is a signal
+    worker_cell: Literal["gru", "lstm"] = "gru"  # published: gru; an lstm has no compiled kernel
+    # One worker per channel, or one for all, whose clip, decay and freezing take the mean over channels.
+    worker_scope: Literal["channel", "all"] = "channel"
     # Switches, one per part. What each `False` means stands in dynonet.parts.OFF.
     revin: bool = True
     film: bool = True

@@ -127,11 +127,11 @@ class DynoNetStack:
             residual = split.pick(residual - trend.view_as(residual), plain)
         else:
             residual = plain
-        weights, layers = self.layout.unpack("workers", params.workers), self.layout.model.num_layers
+        weights, model = self.layout.unpack("workers", params.workers), self.layout.model
         keys = None
         if draws is not None:
-            keys = [draws.stream(PURPOSES[phase][0], layer) for layer in range(layers)]
-        return self.parts["workers"].pick(workers(weights, residual, signals, layers, keys), 0.0)
+            keys = [draws.stream(PURPOSES[phase][0], layer) for layer in range(model.num_layers)]
+        return self.parts["workers"].pick(workers(weights, residual, signals, model, keys), 0.0)
 
     def _mixer(self, shared: dict[str, Tensor], forecast: Tensor, draws: AnyDraws | None, phase: str) -> Tensor:
         """Linear, GELU, dropout, linear over the channel axis, (N, C, H, B)."""

@@ -29,7 +29,7 @@ class Moments:
 
 
 def spread(per_group: Tensor, group_index: Tensor | None) -> Tensor:
-    """(N, G) numbers laid over a block's elements: by index, or (workers, G = channels) along the last axis."""
+    """(N, G) numbers laid over a block's elements: by index, or (workers, G of them) along the last axis."""
     return per_group[..., None] if group_index is None else per_group[:, group_index]
 
 
@@ -48,7 +48,7 @@ def adamw_(
         flat, grad: a block, (N, P) or (N, C, P), and its gradient.
         active: (N, G) bool; a group that is not active keeps parameters, moments and step count as they are.
         lr, weight_decay: (N, G).
-        group_index: (P,) the group of each element; None for the workers, whose groups are the channels.
+        group_index: (P,) the group of each element; None for the workers, each a group.
     """
     moments.steps += active
     steps = moments.steps.clamp_min(1).double()

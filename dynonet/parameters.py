@@ -2,13 +2,14 @@
 
     controller (N, P)        the GRU and the heads
     shared     (N, P)        trend layer, channel mixer, RevIN's affine pair
-    workers    (N, C, P)     one row per channel
+    workers    (N, C, P)     one row per channel, or one for all
 
 Flat blocks make an optimiser step, a clip or a checkpoint a handful of operations for any number of models.
 Inside a block the entries of one *group* are trained or skipped together.
 """
 
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dynonet.config import Config, ModelConfig
-from dynonet.draws import seed_keys, stream, uniform
+from dynonet.draws import seed_keys, stream, substream, uniform
 from dynonet.parts import SIGNALS
 
 BLOCKS = ("controller", "shared", "workers")
@@ -104,7 +105,7 @@ class Layout:
         ]
 
     def _worker(self) -> list[Entry]:
-        """One channel's worker; the block holds C of them."""
+        """One worker; the block holds as many as there are."""
         hidden, bound = self.model.worker_hidden, f"uniform {self.model.worker_hidden}"
         positions = max(POSITIONS, self.model.worker_seq_len)
         entries = [
@@ -112,12 +113,13 @@ class Layout:
             Entry("input.weight", (hidden, 1), "worker", "uniform 1"),
             Entry("input.bias", (hidden,), "worker", "uniform 1"),
         ]
+        cell, rows = self.model.worker_cell, {"gru": 3, "lstm": 4}[self.model.worker_cell] * hidden
         for layer in range(self.model.num_layers):
             entries += [
-                Entry(f"gru.{layer}.weight_ih", (3 * hidden, hidden), "worker", bound),
-                Entry(f"gru.{layer}.weight_hh", (3 * hidden, hidden), "worker", bound),
-                Entry(f"gru.{layer}.bias_ih", (3 * hidden,), "worker", bound),
-                Entry(f"gru.{layer}.bias_hh", (3 * hidden,), "worker", bound),
+                Entry(f"{cell}.{layer}.weight_ih", (rows, hidden), "worker", bound),
+                Entry(f"{cell}.{layer}.weight_hh", (rows, hidden), "worker", bound),
+                Entry(f"{cell}.{layer}.bias_ih", (rows,), "worker", bound),
+                Entry(f"{cell}.{layer}.bias_hh", (rows,), "worker", bound),
                 Entry(f"norm.{layer}.weight", (hidden,), "worker", 1.0),
                 Entry(f"norm.{layer}.bias", (hidden,), "worker", 0.0),
             ]
@@ -130,14 +132,19 @@ class Layout:
         ]
 
     def lead(self, block: str, models: int) -> tuple[int, ...]:
-        """The leading axes of a block: (N,), or (N, C) for the workers."""
-        return (models, self.channels) if block == "workers" else (models,)
+        """The leading axes of a block: (N,), or (N, workers) for the workers."""
+        return (models, self.workers) if block == "workers" else (models,)
+
+    @property
+    def workers(self) -> int:
+        """How many there are: one per channel, or one for all."""
+        return 1 if self.model.worker_scope == "all" else self.channels
 
     def size(self, block: str) -> int:
         return sum(entry.size for entry in self.entries[block])
 
     def groups(self, block: str) -> list[str]:
-        """Groups of the controller's and the shared block, in order. (The workers' groups are its channels.)"""
+        """Groups of the controller's and the shared block, in order. (The workers' groups are the workers.)"""
         return list(dict.fromkeys(entry.group for entry in self.entries[block]))
 
     def group_index(self, block: str) -> Tensor:
@@ -164,7 +171,7 @@ class Layout:
         counts = {"controller": self.size("controller")}
         for entry in self.entries["shared"]:
             counts[entry.group] = counts.get(entry.group, 0) + entry.size
-        return {**counts, "workers": self.channels * self.size("workers")}
+        return {**counts, "workers": self.workers * self.size("workers")}
 
 
 @dataclass
@@ -213,8 +220,9 @@ class Parameters:
 
     @classmethod
     def initial(cls, layout: Layout, seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> "Parameters":
-        """Initial weights of one model per seed, drawn on the CPU one model at a time.
+        """Initial weights of one model per seed, drawn on the CPU one model at a time, each entry from its name.
 
+        So models of unlike shape or switches start alike wherever their entries agree.
         Linear and GRU layers start as torch's own: uniform within 1/sqrt(inputs), for a GRU 1/sqrt(hidden).
         """
         blocks = []
@@ -223,9 +231,11 @@ class Parameters:
             models = []
             for seed in seeds:
                 keys = stream(seed_keys(torch.tensor([seed])), "initial", number)
-                draws = uniform(keys, (*lead[1:], layout.size(block))).double().view(*lead, -1)
-                parts = draws.split([e.size for e in layout.entries[block]], dim=-1)
-                values = [_initial_values(e, p) for e, p in zip(layout.entries[block], parts, strict=True)]
+                values = []
+                for entry in layout.entries[block]:
+                    name = zlib.crc32(entry.name.encode()) & 0x7FFFFFFF
+                    draws = uniform(substream(keys, name), (*lead[1:], entry.size)).double().view(*lead, -1)
+                    values.append(_initial_values(entry, draws))
                 models.append(torch.cat(values, dim=-1))
             blocks.append(torch.cat(models).to(dtype))
         return cls(layout, *blocks)

@@ -108,7 +108,13 @@ def load_published(source: str | Path | Mapping[str, Any], worker_seq_len: int =
 
 
 def published_state_dict(params: Parameters, model: int = 0) -> dict[str, Tensor]:
-    """One model's tensors under the published keys and shapes: the inverse of `load_published`."""
+    """One model's tensors under the published keys and shapes: the inverse of `load_published`.
+
+    Raises DataError for a network that the published code cannot hold: LSTM workers, or one worker for all channels.
+    """
+    settings = params.layout.model
+    if settings.worker_cell != "gru" or settings.worker_scope != "channel":
+        raise DataError("the published code has a GRU worker per channel: this network has no checkpoint of its kind")
     state: dict[str, Tensor] = {}
     named = params.named(model)
     for ours, theirs in _names(params.layout).items():

@@ -34,7 +34,8 @@ Status = Literal["running", "complete", "diverged"]
 def stack_key(config: Config) -> tuple[Any, ...]:
     """What the models of one stack must share: data, shapes, batches. Configs of equal keys train as one stack."""
     shared = ["model.control_hidden", "model.worker_hidden", "model.num_layers", "model.worker_seq_len"]
-    shared += ["model.moving_average", "training.batch_size", "training.controller_order"]
+    shared += ["model.moving_average", "model.worker_cell", "model.worker_scope"]
+    shared += ["training.batch_size", "training.controller_order"]
     flat = config.flat()
     data = [key for key in flat if key.startswith("data.") and key != "data.joint_rows"]
     return (*((key, flat[key]) for key in (*data, *shared)), ("windows of the workers", worker_role(config)))

@@ -31,7 +31,7 @@ class TrainState:
     @classmethod
     def initial(cls, params: Parameters) -> "TrainState":
         layout = params.layout
-        count = {b: layout.channels if b == "workers" else len(layout.groups(b)) for b in BLOCKS}
+        count = {b: layout.workers if b == "workers" else len(layout.groups(b)) for b in BLOCKS}
         return cls(params, {name: Moments.zeros(flat, count[name]) for name, flat in params.blocks()})
 
     def models(self, index: slice | Tensor) -> "TrainState":
@@ -59,7 +59,7 @@ class ModeGroup:
             block: torch.tensor([[g in t[block] for g in layout.groups(block)] for t in trained], device=device)
             for block in ("controller", "shared")
         }
-        self.trained["workers"] = torch.tensor([[bool(t["workers"])] * channels for t in trained], device=device)
+        self.trained["workers"] = torch.tensor([[bool(t["workers"])] * layout.workers for t in trained], device=device)
         self.group_index = {block: layout.group_index(block).to(device) for block in ("controller", "shared")}
         # RevIN's pair is not decayed: a weight drawn towards 0 is divided by when the forecast is denormalised.
         decayed = [0.0 if group == "revin" else 1.0 for group in layout.groups("shared")]
@@ -85,11 +85,13 @@ class ModeGroup:
             scale, clip, freeze = (
                 getattr(signals, name).detach().mean(-1) for name in ("wd_scale", "grad_clip", "freeze_prob")
             )  # (N, C) each
-            # The gradient of 0.5 * weight_decay * wd_scale * ||parameters of the channel's worker||^2.
+            if self.layout.workers == 1:  # one worker for all channels
+                scale, clip, freeze = (signal.mean(1, keepdim=True) for signal in (scale, clip, freeze))
+            # The gradient of 0.5 * weight_decay * wd_scale * ||parameters of the worker||^2.
             grad = grad_workers + (self.weight_decay[:, None] * scale)[..., None] * params.workers
             norm = grad.norm(dim=-1)
             grad = grad * (clip / (norm + CLIP_EPS)).clamp_max(1.0)[..., None]
-            frozen = uniform(draws.stream("freeze"), (self.layout.channels,)).to(freeze.dtype) < freeze
+            frozen = uniform(draws.stream("freeze"), (self.layout.workers,)).to(freeze.dtype) < freeze
             active = self.trained["workers"] & ~frozen
             decay = self.weight_decay[:, None].expand_as(active)
             adamw_(params.workers, grad, state.moments["workers"], active, lr.expand_as(active), decay, None)

@@ -1,4 +1,4 @@
-"""The workers: one tiny GRU per channel reads the last W steps of that channel's residual."""
+"""The workers: one tiny GRU (or LSTM) per channel reads the last W steps of that channel's residual."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,21 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from dynonet.config import ModelConfig
 from dynonet.controller import Signals
 from dynonet.draws import Key, uniform
 from dynonet.gru import gru
 from dynonet.layers import dropout, layer_norm, stacked_linear
+from dynonet.lstm import lstm
 
 DROPOUT_EPS = 1e-8  # published: kept values are divided by keep + 1e-8
 
 
 def workers(
-    weights: Mapping[str, Tensor], residual: Tensor, signals: Signals, layers: int, keys: Sequence[Key] | None
+    weights: Mapping[str, Tensor],
+    residual: Tensor,
+    signals: Signals,
+    model: ModelConfig,
+    keys: Sequence[Key] | None,
 ) -> Tensor:
     """Forecast of every worker.
 
     Args:
-        weights: the workers' entries by name, each (N, C, ...).
+        weights: the workers' entries by name, each (N, C, ...), or (N, 1, ...) where all channels share one worker.
         residual: (N, W, C, B), what each worker reads.
         keys: where each layer's dropout draws its masks; None outside training (no dropout).
     Returns:
@@ -28,16 +34,21 @@ def workers(
     """
     models, steps, channels, batch = residual.shape
     hidden = weights["input.bias"].shape[-1]
+    weights = {name: weight.expand(-1, channels, *weight.shape[2:]) for name, weight in weights.items()}
     lanes = residual.permute(0, 2, 1, 3).unsqueeze(3)  # (N, C, W, 1, B)
     offset = weights["input.bias"][:, :, None, :] + weights["position"][:, :, :steps]  # (N, C, W, D)
     x = weights["input.weight"][:, :, None] * lanes + offset[..., None]
     x = x * signals.gate_masks[:, :, None]  # (N, C, W, D, B)
 
     rate = signals.dropout_rate[:, :, None, None]  # (N, C, 1, 1, B)
-    for layer in range(layers):
-        last = layer == layers - 1  # of the last layer only the last step is read
-        flat = [weights[f"gru.{layer}.{n}"].flatten(0, 1) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        out = gru(x.reshape(models * channels, steps, hidden, batch), *flat, last_only=last)
+    cell = {"gru": gru, "lstm": lstm}[model.worker_cell]
+    for layer in range(model.num_layers):
+        last = layer == model.num_layers - 1  # of the last layer only the last step is read
+        flat = [
+            weights[f"{model.worker_cell}.{layer}.{n}"].flatten(0, 1)
+            for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        out = cell(x.reshape(models * channels, steps, hidden, batch), *flat, last_only=last)
         out = out.view(models, channels, 1 if last else steps, hidden, batch)
         out = signals.film_gamma[layer][:, :, None] * out + signals.film_beta[layer][:, :, None]
         norm_weight, norm_bias = (weights[f"norm.{layer}.{n}"][:, :, None, :, None] for n in ("weight", "bias"))

@@ -178,6 +178,7 @@ def other_value(key: str, value: Any) -> Any:
         "data.dataset": "ETTh2", "data.split": (0.5, 0.3, 0.2), "data.path": "other.csv", "data.date_column": "when",
         "data.controller_rows": "validation", "data.worker_rows": "train", "data.joint_rows": "worker_and_meta",
         "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint",
+        "model.worker_cell": "lstm", "model.worker_scope": "all",
         "training.stopping": "published", "training.schedule": "constant", "training.controller_order": "in_order",
     }  # fmt: skip
     if key in special:

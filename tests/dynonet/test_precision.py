@@ -235,24 +235,27 @@ def test_the_random_networks_meet_what_they_should() -> None:
 
 
 @pytest.mark.usefixtures("coarse_draws")
-@pytest.mark.parametrize("seed", range(6))
-def test_two_hidden_units_are_as_precise_as_float32_allows(seed: int) -> None:
+def test_two_hidden_units_are_as_precise_as_float32_allows() -> None:
     """Layer norm makes about -1 and +1 of any two units: what reaches the GRUs below is a difference of near equals.
 
-    Plain torch in float32 is off by 1e-3 of such an entry, so that is the measure; all above holds as for any network.
+    Plain torch in float32 is off by up to 1e-3 of such an entry, so its worst is the measure; all above holds as for
+    any network.
     """
-    case = make_case(100 + seed, {"model.worker_hidden": 2})
-    for phase in PHASES:
-        step, truth = without_close_calls(lambda step, phase=phase: phase_gradients(case, phase, step))
-        with kernel("torch"):
-            plain = errors(phase_gradients(case, phase, step, torch.float32), truth)
-        with kernel("compiled"):
-            found = errors(phase_gradients(case, phase, step, torch.float32), truth)
-        assert found.pop("loss") <= FORWARD
-        allowed = max(GRADIENTS, 10 * max(plain.values()))
-        assert all(error <= allowed for error in found.values()), (phase, allowed, found)
-        above = ("shared.trend", "workers.output", "controller.context")
-        assert all(error <= GRADIENTS for name, error in found.items() if name.startswith(above)), (phase, found)
+    plain, found = [], []
+    for seed in range(6):
+        case = make_case(100 + seed, {"model.worker_hidden": 2})
+        for phase in PHASES:
+            step, truth = without_close_calls(lambda step, case=case, phase=phase: phase_gradients(case, phase, step))
+            with kernel("torch"):
+                plain.append(errors(phase_gradients(case, phase, step, torch.float32), truth))
+            with kernel("compiled"):
+                found.append(errors(phase_gradients(case, phase, step, torch.float32), truth))
+    allowed = max(GRADIENTS, 10 * max(error for each in plain for error in each.values()))
+    above = ("shared.trend", "workers.output", "controller.context")
+    for each in found:
+        assert each.pop("loss") <= FORWARD
+        assert all(error <= allowed for error in each.values()), (allowed, each)
+        assert all(error <= GRADIENTS for name, error in each.items() if name.startswith(above)), each
 
 
 # -- three steps of training ---------------------------------------------------------------------------------
