@@ -1,6 +1,7 @@
 """One driver on a study: it holds the lease, starts Ray, runs the trials, and concludes."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ from tune.provenance import code_provenance
 from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
-from tune.trial import StackRun, StackTrainable
+from tune.trainable import StackTrainable
+from tune.trial import StackRun
 
 logger = logging.getLogger(__name__)
 
@@ -118,20 +120,22 @@ class Search:
     def start_ray(self) -> None:
         """Connects to Ray and settles what a trial takes. Raises ConfigError where the cluster cannot give it."""
         address = self.args.address or os.environ.get("RAY_ADDRESS")
-        variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
-        variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
-        variables |= ALLOCATOR
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        options["runtime_env"] = {"env_vars": variables}
+        variables = dict(ALLOCATOR)
         if address:
             _check_answers(address)
-            options["address"] = address
+            variables |= {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
+            variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
+            options |= {"address": address, "runtime_env": {"env_vars": variables}}
         else:
             memory = max(128 << 20, 8 * self.series.values.nbytes)  # the series is there raw and scaled
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
         for attempt in range(START_TRIES):
             try:
-                ray.init(**options)
+                # On this machine Ray's workers inherit the environment. With a runtime_env Ray would not use those that
+                # it starts ahead of the first trials.
+                with _environment({} if address else variables):
+                    ray.init(**options)
                 break
             except Exception as error:
                 if address:
@@ -361,6 +365,21 @@ class Search:
         print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
         print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")
         return 0
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The environment of processes started within."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _check_answers(address: str) -> None:

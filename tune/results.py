@@ -89,8 +89,8 @@ class Results:
         rows = list(rows)
         checked = to_table(table, rows)
         if table == "history":  # a file holds each number once: readers rely on it
-            kept = np.sort(firsts(row_keys(checked, IDENTITY[table]))).tolist()
-            rows, checked = [rows[place] for place in kept], checked.take(kept)
+            kept = np.sort(firsts(row_keys(checked, IDENTITY[table])))
+            rows, checked = [rows[place] for place in kept], take(checked, kept)
         groups: dict[str, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             if table in PARTITIONED:

@@ -13,15 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import torch
-from ray import tune as ray_tune
 
 from dynonet.checkpoint import join_states, split_state
 from dynonet.config import Config
 from dynonet.data import Series, load_series
-from dynonet.device import peak_memory_bytes, pick_device, use_threads
-from dynonet.errors import DataError
+from dynonet.device import peak_memory_bytes
 from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
 from tune.provenance import code_provenance, host_name
@@ -30,8 +27,8 @@ from tune.results import Results, StorageError, run_params
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2  # the newest, and one more in case the newest is damaged
-# Epochs of milliseconds would spend most of their time waiting for the disk: on a local path a checkpoint is forced onto
-# it only so often, and the last such one is kept. A kill costs one epoch at most; a power cut this long or one epoch.
+# Epochs of milliseconds would mostly wait for the disk: on a local path a checkpoint is forced onto it only so often,
+# and the last such one is kept. A kill costs one epoch at most; a power cut this long or one epoch.
 DURABLE_SECONDS = 1.0
 
 
@@ -274,49 +271,3 @@ def _saved(content: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
-
-
-class StackTrainable(ray_tune.Trainable):
-    """A StackRun as a Ray Tune trial; one `step` is one epoch.
-
-    Its own checkpoints are in the results, under a name that follows from the runs, so that a retried or resumed
-    trial finds them whatever id Tune gives it, and Tune's checkpoints are not used.
-    """
-
-    _series: Series | None = None  # of the study: fetched once for all trials of this actor
-
-    def setup(self, config: dict[str, Any], series: Sequence[Any] = ()) -> None:
-        """`series` holds a reference to the study's data in the object store; without one the data is read here."""
-        use_threads(max(1, int(config["threads"])))
-        configs = [Config.from_json(text) for text in config["configs"]]
-        device = pick_device("cuda" if config["gpu"] else "cpu")
-        if self._series is None:
-            self._series = ray.get(series[0]) if series else load_series(configs[0].data)
-        # The study's records name runs by this checksum: other data, under whatever name, is not the study's.
-        if self._series.sha256 != config["data_sha256"]:
-            raise DataError(f"the data's sha256 is {self._series.sha256}; the study's is {config['data_sha256']}")
-        results = Results(config["results"])
-        self._stack = StackRun(results, configs, device, config["provenance"], self._series)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        report = self._stack.step()
-        result = {
-            "epoch": report.epoch, "state": report.state, "done": report.state != "running",
-            "reports": report.reports, "parameters": report.parameters,
-        }  # fmt: skip
-        if report.value is not None:
-            result["value"] = report.value
-        return result
-
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        return {}  # Tune asks for one when it pauses a trial; ours are in the results
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: `setup` went on from the checkpoint in the results."""
-
-    def cleanup(self) -> None:
-        self._stack = None  # type: ignore[assignment]

@@ -155,6 +155,27 @@ def test_drivers_that_race_write_a_run_twice(store: Results) -> None:
         store.compact()
 
 
+def test_a_history_in_pieces_is_whole_and_each_number_once(store: Results) -> None:
+    def lines(*steps: int, run: str = "a") -> list[dict[str, Any]]:
+        key = {"run": run, "attempt": 1}
+        return [{**key, "step": n, "metric": m, "value": n} for n in steps for m in ("val_mse", "lr")]
+
+    store.add("history", lines(1, 2, 2))
+    store.add("history", lines(2, 3) + lines(1, run="b"))
+    store.compact()
+    store.add("history", lines(3, 4))
+    for _ in range(2):
+        rows = store.table("history").to_pylist()
+        found = sorted((row["run"], row["step"], row["metric"]) for row in rows)
+        steps = [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("b", 1)]
+        assert found == [(*step, metric) for step in steps for metric in ("lr", "val_mse")]
+        assert all(row["value"] == row["step"] for row in rows)
+        assert store.of_runs("history", ["b"]).num_rows == 2 and store.of_runs("history", ["c"]).num_rows == 0
+        store.compact()
+    schema = pq.read_schema(next((root(store) / "history").iterdir()))
+    assert schema.field("run").type == pa.string(), "texts for other programs"
+
+
 # Files of other times and other people
 
 
@@ -545,6 +566,8 @@ def test_load_joins_runs_with_members_and_evaluations(store: Results) -> None:
     lines = history("study", root(store))
     assert list(lines.columns) == ["run", "attempt", "step", "metric", "value"] and len(lines) == 8
     assert list(lines["step"][:2]) == [1, 2]
+    assert [str(lines[name].dtype) for name in ("run", "metric")] == ["category"] * 2
+    assert lines.groupby("metric")["value"].mean()["val_mse"] == 0.75
     store.compact("study")
     pd.testing.assert_frame_equal(load("study", root(store)).set_index("run").loc[frame.index], frame)
     assert store.table("studies", "study")["settings"].to_pylist() == ['{"trials": 3}']
@@ -557,6 +580,20 @@ def test_a_run_in_two_roles_is_one_row(store: Results) -> None:
     store.add("evaluations", [{"run": "r", "split": "val", "metric": "mse", "value": 2.0}])
     frame = load("study", root(store))
     assert frame[["trial", "role", "val_mse", "val_mse_evaluated"]].to_numpy().tolist() == [["t", "search,final", 1, 2]]
+
+
+def test_the_latest_reading_of_the_shown_attempt_counts(store: Results) -> None:
+    store.add("runs", [a_run("r", 1, "stopped"), a_run("r", 2), a_run("s")])
+    store.add("members", [{"study": "study", "run": run, "role": "search"} for run in ("s", "r")])
+    reading = {"run": "r", "split": "test", "metric": "mse"}
+    for number, attempt in enumerate((2, None, 1)):
+        store.add("evaluations", [reading | {"attempt": attempt, "value": number, "time": 1000 + number}])
+    store.add("evaluations", [reading | {"run": "s", "attempt": 1, "metric": "mae", "channel": "OT", "value": 0.5}])
+    frame = load("study", root(store))
+    assert list(frame["run"]) == ["s", "r"], "in order of membership"
+    assert list(frame.columns[-2:]) == ["test_mse", "test_mae.OT"]
+    assert frame["test_mse"].fillna(-1).tolist() == [-1, 1] and frame["test_mae.OT"].fillna(-1).tolist() == [0.5, -1]
+    assert load("study", root(store))["trial"].isna().all()
 
 
 def test_unknown_study_or_folder(store: Results) -> None:

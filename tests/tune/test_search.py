@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ import pytest
 import torch
 
 from dynonet.config import Config
+from tune import driver
 from tune.driver import Search
 from tune.progress import params_text
 from tune.results import Results, load
@@ -208,6 +210,23 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
     assert [f"  {params_text(again.propose().params)}" for _ in range(3)] == first  # type: ignore[union-attr]
 
 
+def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(*settings_of())
+    put: list[Any] = []
+    monkeypatch.setattr(driver.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
+    assert [search._data(), search._data()] == ["reference 1"] * 2 and put == [search.series]
+    assert "scaled" in vars(pickle.loads(pickle.dumps(search.series))), "scaled once, too"
+
+
+def test_what_rays_processes_inherit_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "mine")
+    monkeypatch.delenv("TWO", raising=False)
+    with pytest.raises(KeyError), driver._environment({"ONE": "1", "TWO": "2"}):
+        assert (os.environ["ONE"], os.environ["TWO"]) == ("1", "2")
+        raise KeyError
+    assert os.environ["ONE"] == "mine" and "TWO" not in os.environ
+
+
 @pytest.mark.slow
 def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
     arguments = ("--out", "out", "--final-replicates", "2")
@@ -319,6 +338,7 @@ def test_a_killed_trial_goes_on_and_a_broken_one_is_recorded(begin: Callable[...
         "--seed", "2", "--max-failures", "1", "--final-replicates", "0", "--grace-epochs", "15",
     )  # fmt: skip
     pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
+    assert b"MALLOC_MMAP_MAX_=0" in Path(f"/proc/{pid}/environ").read_bytes(), "the allocator settings of trials"
     os.kill(pid, signal.SIGKILL)
     killed_at = time.time()
     assert driver.wait() == 0, driver.said()

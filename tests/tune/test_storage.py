@@ -39,6 +39,34 @@ def test_missing_object(storage: Storage) -> None:
     assert issubclass(ObjectMissing, FileNotFoundError) and issubclass(ObjectMissing, StorageError)
 
 
+def test_many_objects_at_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = {f"folder{n % 3}/{n}.bin": bytes([n]) * n for n in range(20)}
+    storage.put_all(objects)
+    storage.put_all({})
+    assert {path: storage.get(path) for path in storage.list()} == objects
+    put = Storage.put
+
+    def failing(self: Storage, path: str, data: bytes) -> None:
+        if path == "b":
+            raise StorageError(28, "cannot write b: no space left")
+        put(self, path, data)
+
+    monkeypatch.setattr(Storage, "put", failing)
+    for objects in ({"b": b"1"}, {"a": b"1", "b": b"2", "c": b"3"}):
+        with pytest.raises(StorageError, match="cannot write b"):
+            storage.put_all(objects)
+
+
+def test_only_a_durable_object_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path / "store")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    storage.put("a/x.bin", b"1", durable=False)
+    assert storage.get("a/x.bin") == b"1" and not synced
+    storage.put("a/x.bin", b"2")
+    assert storage.get("a/x.bin") == b"2" and len(synced) == 2, "the file and its name"
+
+
 def test_pickles_and_names(storage: Storage) -> None:
     other = pickle.loads(pickle.dumps(storage))
     other.put("x", b"1")

@@ -19,6 +19,7 @@ from dynonet.trainer import StackTrainer, evaluate_weights
 from tune import readings, trial
 from tune.readings import load_weights, read_test
 from tune.results import Results, StorageError
+from tune.trainable import StackTrainable
 from tune.trial import KEPT_CHECKPOINTS, Report, StackRun
 
 EARLY = {"training.lr": 0.3, "training.patience": 1, "training.schedule": "constant", "training.max_epochs": 8}
@@ -156,7 +157,7 @@ def test_a_death_in_the_middle_of_writing(
     class Killed(BaseException):
         pass
 
-    add, put, delete = Results.add, Results.put_blob, type(store.storage).delete
+    add, files, put, delete = Results.add, Results.files, Results.put_blob, type(store.storage).delete
 
     def before(kind: str, do: Any) -> Any:
         def wrapped(self: Any, name: str, *rest: Any, **more: Any) -> Any:
@@ -170,7 +171,8 @@ def test_a_death_in_the_middle_of_writing(
         left = iter(range(count, -1000, -1))
         with monkeypatch.context() as patch:
             patch.setattr(Results, "put_blob", before("checkpoint", put))
-            patch.setattr(Results, "add", before(moment if moment in ("history", "runs") else "none", add))
+            patch.setattr(Results, "add", before("runs", add))
+            patch.setattr(Results, "files", before("history", files))
             patch.setattr(type(store.storage), "delete", before("delete", delete))
             try:
                 train(store, configs)
@@ -318,6 +320,58 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert len(epochs) == 6 and numbers(other) == numbers(calm)
 
 
+def test_a_power_cut_costs_no_more_than_a_second_or_an_epoch(
+    store: Results, tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One checkpoint that is surely on the disk is kept beside the newest ones, which may not be."""
+    clock = [100.0]
+    monkeypatch.setattr(trial.time, "monotonic", lambda: clock[0])
+    forced: list[str] = []
+    put = Results.put_blob
+
+    def watched(self: Results, path: str, data: bytes, durable: bool = True) -> str:
+        if durable and path.startswith("checkpoints/"):
+            forced.append(Path(path).stem)
+        return put(self, path, data, durable)
+
+    monkeypatch.setattr(Results, "put_blob", watched)
+
+    def steps(stack: StackRun, *seconds: float) -> list[str]:
+        for second in seconds:
+            clock[0] += second
+            assert stack.step().state == "running"
+        return [str(int(Path(path).stem)) for path in checkpoints(store)]
+
+    stack = StackRun(store, seeds(tiny, 1, **{"training.max_epochs": 20, "training.patience": 20}))
+    assert steps(stack, 0.4, 0.4) == ["1", "2"] and not forced
+    assert steps(stack, 0.4, 0.4, 0.4) == ["3", "4", "5"] and forced == ["00000003"]
+    again = StackRun(store, seeds(tiny, 1, **{"training.max_epochs": 20, "training.patience": 20}))
+    assert steps(again, 0.4, 0.4) == ["5", "6", "7"], "what a resume began from is kept until the next"
+    assert steps(again, 5.0, 5.0) == ["8", "9"] and forced[1:] == ["00000008", "00000009"]
+
+
+def test_the_series_can_be_handed_in_and_must_be_the_study_s(
+    store: Results, tiny: Config, sha: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = load_series(tiny.data)
+    monkeypatch.setattr(trial, "load_series", lambda data: pytest.fail("read again"))
+    stack = StackRun(store, seeds(tiny, 1), series=series)
+    assert stack.series is series and stack.ids == [seeds(tiny, 1)[0].run_id(sha)]
+    settings = {
+        "results": store.storage.url, "threads": 1, "gpu": False, "trial": "t0", "configs": [tiny.to_json()],
+        "provenance": {"versions": "{}"}, "data_sha256": "0" * 64,
+    }  # fmt: skip
+    with pytest.raises(DataError, match=f"the data's sha256 is {sha}; the study's is 000"):
+        StackTrainable(settings).step()
+    assert store.runs() == {}
+
+
+def test_an_actor_is_up_before_torch_is_imported() -> None:
+    """Tune kills an actor that is still starting as soon as another falls free."""
+    code = "import sys, tune.trainable; assert 'torch' not in sys.modules and 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
 def test_a_store_out_of_reach_is_not_taken_for_a_missing_checkpoint(
     store: Results, tiny: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,13 +446,13 @@ def test_only_done_runs_are_read_on_test(store: Results, tiny: Config, sha: str)
     assert store.table("evaluations").num_rows == 0
 
 
-def test_a_trial_as_tune_runs_it(store: Results, tiny: Config) -> None:
+def test_a_trial_as_tune_runs_it(store: Results, tiny: Config, sha: str) -> None:
     texts = [config.to_json() for config in seeds(tiny, 1, 2)]
     settings = {
         "results": store.storage.url, "threads": 1, "gpu": False, "trial": "t0", "configs": texts,
-        "provenance": {"git_commit": "abc", "git_dirty": True, "versions": "{}"},
+        "provenance": {"git_commit": "abc", "git_dirty": True, "versions": "{}"}, "data_sha256": sha,
     }  # fmt: skip
-    actor = trial.StackTrainable(settings)
+    actor = StackTrainable(settings)
     first = actor.step()
     assert (first["epoch"], first["state"], first["done"], len(first["reports"])) == (1, "running", False, 1)
     # The actor is used again for another trial, then for this one: it goes on.

@@ -1,0 +1,75 @@
+"""A StackRun as a Ray Tune trial; one `step` is one epoch.
+
+Torch is imported in the first step, not with this module: while a trial's actor starts, Tune gives the trial any other
+actor that falls free and kills the one that was starting, so trials shorter than a slow start would run one at a time
+and kill one starting actor after the other. An actor of this class is up at once.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune as ray_tune
+
+if TYPE_CHECKING:
+    from dynonet.data import Series
+    from tune.trial import StackRun
+
+
+class StackTrainable(ray_tune.Trainable):
+    """One trial: its config holds `configs` (JSON), `results`, `data_sha256`, `provenance`, `threads` and `gpu`.
+
+    Its checkpoints are in the results, under a name that follows from the runs, so that a retried or resumed trial
+    finds them whatever id Tune gives it, and Tune's checkpoints are not used.
+    """
+
+    _series: "Series | None" = None  # of the study: fetched once for all trials of this actor
+    _stack: "StackRun | None" = None
+
+    def setup(self, config: dict[str, Any], series: Sequence[Any] = ()) -> None:
+        """`series` holds a reference to the study's data in the object store; without one the data is read here."""
+        self._trial, self._shared, self._stack = config, series, None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)  # Tune adds the series
+        return True
+
+    def _begin(self) -> "StackRun":
+        from dynonet.config import Config
+        from dynonet.data import load_series
+        from dynonet.device import pick_device, use_threads
+        from dynonet.errors import DataError
+        from tune.results import Results
+        from tune.trial import StackRun
+
+        trial = self._trial
+        use_threads(max(1, int(trial["threads"])))
+        configs = [Config.from_json(text) for text in trial["configs"]]
+        device = pick_device("cuda" if trial["gpu"] else "cpu")
+        if self._series is None:
+            self._series = ray.get(self._shared[0]) if self._shared else load_series(configs[0].data)
+        # The study's records name runs by this checksum: other data, under whatever name, is not the study's.
+        if self._series.sha256 != trial["data_sha256"]:
+            raise DataError(f"the data's sha256 is {self._series.sha256}; the study's is {trial['data_sha256']}")
+        return StackRun(Results(trial["results"]), configs, device, trial["provenance"], self._series)
+
+    def step(self) -> dict[str, Any]:
+        if self._stack is None:
+            self._stack = self._begin()
+        report = self._stack.step()
+        result = {
+            "epoch": report.epoch, "state": report.state, "done": report.state != "running",
+            "reports": report.reports, "parameters": report.parameters,
+        }  # fmt: skip
+        if report.value is not None:
+            result["value"] = report.value
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        return {}  # Tune asks for one when it pauses a trial; ours are in the results
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: the stack goes on from the checkpoint in the results."""
+
+    def cleanup(self) -> None:
+        self._stack = None
