@@ -1,9 +1,10 @@
-# search: a search with the embedded defaults, end to end. test: the tests. Both install what they need first.
+# search: a search with the embedded defaults, end to end. test: the tests. bench: the benchmarks, some 15 minutes.
+# Each installs what it needs first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test test-fast lint clean
+.PHONY: search test test-fast bench lint clean
 
 search: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset quickstart $(ARGS)
@@ -13,6 +14,14 @@ test: $(VENV)/.installed-test
 
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+# What the README says of speed, measured on this machine's CPUs (scripts/bench_gpu.py is for a GPU).
+bench: $(VENV)/.installed
+	$(BIN)/python scripts/bench_gru.py
+	$(BIN)/python scripts/bench_step.py
+	$(BIN)/python scripts/bench_stack.py
+	$(BIN)/python scripts/bench_orchestration.py
+	$(BIN)/python scripts/bench_search.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

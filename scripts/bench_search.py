@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -41,7 +40,6 @@ from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.device import use_threads
 from dynonet.trainer import StackTrainer
-from tune.driver import ALLOCATOR
 from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance
 from tune.results import Results
@@ -269,7 +267,6 @@ def main() -> None:
         f"{budget:g} CPU s a search; {chosen.replicates} replicates, at most {epochs} epochs; ASHA from epoch "
         f"{chosen.grace_epochs}, one in {chosen.reduction_factor:g}; trials: random / default (stopped early)"
     )
-    os.environ.update(ALLOCATOR)  # as trials get them; a process reads them when it starts
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(args.jobs, mp_context=spawn) as pool:
         pairs = list(pool.map(partial(pair, overrides, budget), range(args.seeds)))

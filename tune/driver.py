@@ -1,7 +1,6 @@
 """One driver on a study: it holds the lease, starts Ray, runs the trials, and concludes."""
 
 import argparse
-import contextlib
 import json
 import logging
 import os
@@ -12,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,6 @@ COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
-# Training frees and takes the same large buffers at every step; glibc is told to keep them, not to fault them in anew.
-ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "67108864", "MALLOC_MMAP_MAX_": "0"}
 PASSED_ON = ("DYNONET_DATA_DIR", "DYNONET_CACHE_DIR", "DYNONET_KERNEL")  # environment that trials need
 
 
@@ -121,21 +118,19 @@ class Search:
         """Connects to Ray and settles what a trial takes. Raises ConfigError where the cluster cannot give it."""
         address = self.args.address or os.environ.get("RAY_ADDRESS")
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        variables = dict(ALLOCATOR)
         if address:
             _check_answers(address)
-            variables |= {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
+            variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
             variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
             options |= {"address": address, "runtime_env": {"env_vars": variables}}
         else:
+            # Here Ray's workers inherit the environment. With a runtime_env Ray would not use those that it starts
+            # ahead of the first trials.
             memory = max(128 << 20, 8 * self.series.values.nbytes)  # the series is there raw and scaled
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
         for attempt in range(START_TRIES):
             try:
-                # On this machine Ray's workers inherit the environment. With a runtime_env Ray would not use those that
-                # it starts ahead of the first trials.
-                with _environment({} if address else variables):
-                    ray.init(**options)
+                ray.init(**options)
                 break
             except Exception as error:
                 if address:
@@ -365,21 +360,6 @@ class Search:
         print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
         print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")
         return 0
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The environment of processes started within."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _check_answers(address: str) -> None:
