@@ -218,15 +218,6 @@ def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPa
     assert "scaled" in vars(pickle.loads(pickle.dumps(search.series))), "scaled once, too"
 
 
-def test_what_rays_processes_inherit_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONE", "mine")
-    monkeypatch.delenv("TWO", raising=False)
-    with pytest.raises(KeyError), driver._environment({"ONE": "1", "TWO": "2"}):
-        assert (os.environ["ONE"], os.environ["TWO"]) == ("1", "2")
-        raise KeyError
-    assert os.environ["ONE"] == "mine" and "TWO" not in os.environ
-
-
 @pytest.mark.slow
 def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
     arguments = ("--out", "out", "--final-replicates", "2")
