@@ -329,7 +329,6 @@ def test_a_killed_trial_goes_on_and_a_broken_one_is_recorded(begin: Callable[...
         "--seed", "2", "--max-failures", "1", "--final-replicates", "0", "--grace-epochs", "15",
     )  # fmt: skip
     pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
-    assert b"MALLOC_MMAP_MAX_=0" in Path(f"/proc/{pid}/environ").read_bytes(), "the allocator settings of trials"
     os.kill(pid, signal.SIGKILL)
     killed_at = time.time()
     assert driver.wait() == 0, driver.said()
@@ -373,10 +372,10 @@ def test_a_search_whose_trials_all_fail(
 def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(
     begin: Callable[..., Driver], tmp_path: Path
 ) -> None:
-    arguments = ("--out", "out", "--trials", "4", "--max-epochs", "12", "--final-replicates", "1")
+    arguments = ("--out", "out", "--trials", "12", "--max-epochs", "12", "--final-replicates", "1")
     arguments += ("--objectives", "val_mse,parameters")
     results = Results(tmp_path / "out")
-    driver = begin(*arguments, "--time-budget", "4")
+    driver = begin(*arguments, "--time-budget", "2")
     assert driver.wait() == 0, driver.said()
     assert "the time budget is spent after 0:00:" in driver.said() and "Go on with the same command:" in driver.said()
     waiting = [
@@ -385,17 +384,17 @@ def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(
     assert waiting and not (tmp_path / "out/artifacts").exists()
 
     driver = begin(*arguments)
-    driver.until(lambda: results.storage.list("checkpoints") and outcomes(results))
+    driver.until(lambda: "going on" in driver.said() and driver.trials() and outcomes(results))
     os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does, to the whole group
     assert driver.wait() == 130, driver.said()
     assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
-    assert "python -m tune.search --preset smoke --out out --trials 4" in driver.said()
+    assert "python -m tune.search --preset smoke --out out --trials 12" in driver.said()
     first = dict(outcomes(results))
-    assert 0 < len(first) < 4 and gone(driver.mark, 20)
+    assert 0 < len(first) < 12 and gone(driver.mark, 20)
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
-    check_complete(results, 4, 2, 12, 1)
+    check_complete(results, 12, 2, 12, 1)
     assert first.items() <= outcomes(results).items() and {row["attempt"] for row in rows(results, "runs")} == {1}
     front = json.loads((tmp_path / "out/artifacts/smoke/front.json").read_text())
     assert "Pareto front" in driver.said() and front
