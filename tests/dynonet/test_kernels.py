@@ -13,6 +13,9 @@ import pytest
 import torch
 from small import CPU, draws_of, make_batch, make_group, small_config
 
+from dynonet import kernels
+from dynonet.device import use_threads
+from dynonet.errors import ConfigError
 from dynonet.training import ModeGroup, TrainState, alternating_step
 
 KERNELS = ("dynonet.gru_cpu", "dynonet.draws_kernel")
@@ -148,3 +151,13 @@ def test_the_generator_does_without_a_cache_that_fails(harm: str, tmp_path: Path
     (code,) = tmp_path.rglob("*.nbc")
     code.write_bytes(code.read_bytes()[:500])
     end(start(DRAWS, **environment))
+
+
+def test_the_threads_of_a_process_are_those_of_its_kernels() -> None:
+    try:
+        use_threads(2)
+        assert (kernels.threads(), torch.get_num_threads()) == (2, 2)
+        with pytest.raises(ConfigError, match="threads: got 0, at least 1"):
+            use_threads(0)
+    finally:
+        use_threads(1)
