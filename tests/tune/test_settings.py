@@ -31,7 +31,7 @@ def test_every_preset_is_a_search(name: str) -> None:
 def test_the_default_preset_and_its_budget() -> None:
     found = read_settings(parser().parse_args([]))
     assert found.study == "quickstart" and found.base.data.dataset == "synthetic"
-    assert (found.budget.trials, found.budget.replicates, found.budget.final_replicates) == (40, 2, 5)
+    assert (found.budget.trials, found.budget.replicates, found.budget.final_replicates) == (30, 2, 5)
 
 
 def test_who_wins(tmp_path: Path) -> None:
