@@ -1,0 +1,231 @@
+"""From a study to the runs that it takes and the stacks that they train in. Pure: what is on record, the checksum of
+the data and the time of an epoch are arguments."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from ablations.arms import FULL, difference
+from ablations.study import Study
+from ablations.verdicts import smallest_p
+from dynonet.config import Config, DataConfig
+from dynonet.errors import ConfigError
+from dynonet.trainer import stack_key
+
+STACK = 16  # models of a stack where nothing says how many fit
+Hypothesis = tuple[str, str]  # (comparison, cell)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One arm with one seed in one cell. Arms that come to the same config have the same run."""
+
+    arm: str
+    cell: str
+    seed: int
+    config: Config
+    run: str  # content id
+
+
+@dataclass(frozen=True)
+class PlannedStack:
+    runs: tuple[PlannedRun, ...]  # of one shape, each content once
+    seconds: float | None  # device time if every run goes to its last epoch
+
+
+@dataclass(frozen=True)
+class Plan:
+    study: Study
+    seeds: tuple[int, ...]
+    looks: tuple[int, ...]  # numbers of seeds at which the study is looked at
+    family: int  # m, fixed for the whole study
+    inert: tuple[Hypothesis, ...]
+    runs: tuple[PlannedRun, ...]  # every member of the study at this number of seeds
+    recorded: frozenset[str]  # those of its runs that are on record
+    stacks: tuple[PlannedStack, ...]  # what is left to train
+
+    @property
+    def distinct(self) -> int:
+        """Trained models that the study is made of: arms that coincide share theirs."""
+        return len({run.run for run in self.runs})
+
+    @property
+    def to_train(self) -> int:
+        return sum(len(stack.runs) for stack in self.stacks)
+
+    @property
+    def seconds(self) -> float | None:
+        """Expected device time in all, at most: early stopping saves some of it. None if no step was measured."""
+        times = [stack.seconds for stack in self.stacks]
+        return None if None in times else math.fsum(time for time in times if time is not None)
+
+    def text(self, devices: int = 1) -> str:
+        """What `--dry-run` prints."""
+        study, arms, cells = self.study, len({r.arm for r in self.runs}), len({r.cell for r in self.runs})
+        level = study.alpha / (len(self.looks) * self.family)
+        looks = "" if len(self.looks) == 1 else f", looks at {', '.join(map(str, self.looks))} seeds"
+        reach = smallest_p(self.looks[-1])
+        lines = [
+            f"study {study.name}: {study.question}",
+            f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
+            f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
+            f"{self.to_train} to train",
+            f"{self.family} comparisons of {study.metric} at alpha {study.alpha:g} (Holm{looks}): "
+            f"{self.looks[-1]} seeds reach p {reach:.2g}, {level:.2g} is needed",
+        ]
+        groups: dict[str, list[PlannedStack]] = defaultdict(list)
+        for stack in self.stacks:
+            groups[_shape(stack.runs[0].config)].append(stack)
+        for shape, stacks in groups.items():
+            sizes = [len(stack.runs) for stack in stacks]
+            most, least = max(sizes), min(sizes)
+            models = f"{most}" if most == least else f"{least} to {most}"
+            lines.append(f"  {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'} of {models} models: {shape}")
+        lines += [f"  inert, not trained: {name} (cell {cell})" for name, cell in self.inert]
+        if not self.stacks:
+            lines.append("nothing is left to train")
+        elif self.seconds is None:
+            lines.append("expected device time: unknown, no step was measured")
+        else:
+            share = f", {_duration(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
+            lines.append(f"expected device time: at most {_duration(self.seconds)}{share} (early stopping saves some)")
+        return "\n".join(lines)
+
+
+def make_plan(
+    study: Study,
+    data_sha256: Callable[[DataConfig], str],
+    recorded: Collection[str] = (),
+    *,
+    inert: Collection[Hypothesis] = (),
+    wanted: Collection[Hypothesis] | None = None,
+    seeds: int | None = None,
+    epoch_seconds: Callable[[Config], float] | None = None,
+    stack_size: int | None = None,
+    fits: int = STACK,
+    devices: int = 1,
+) -> Plan:
+    """What a study has to train.
+
+    Args:
+        data_sha256: the checksum of the series that a config reads; part of every content id.
+        recorded: runs that are done, whichever study asked for them.
+        inert: comparisons that change nothing (see `liveness`). Their arms are not trained, unless another comparison
+            needs them, and they are no members of the family.
+        wanted: only what these comparisons need, such as those that an earlier look left undecided. The contrasts of a
+            factorial share all their runs, and are trained if any of them is wanted.
+        seeds: how many; by default those of the first look.
+        epoch_seconds: device seconds of one epoch of one model, by config; for the expected time.
+        stack_size: models of a stack; by default the smaller of `fits`, what memory allows, and the runs divided
+            over the devices.
+    Raises:
+        ConfigError: too few seeds to reach significance (says how many would do), or arguments that do not fit.
+    """
+    if (stack_size is not None and stack_size < 1) or fits < 1 or devices < 1:
+        raise ConfigError(f"stack size, fits and devices must be at least 1: got {stack_size}, {fits}, {devices}")
+    looks = study.schedule(inert)
+    chosen = study.seed_list(looks[0] if seeds is None else seeds)
+    hypotheses = live_hypotheses(study, inert)
+    known = {(c.name, cell): c for c in study.comparisons for cell in study.cell_names}
+    if wanted is not None:
+        hypotheses = [h for h in hypotheses if h in set(wanted)]
+    members: dict[tuple[str, str], None] = {}
+    for name, cell in hypotheses:
+        if (name, cell) in known:
+            comparison = known[name, cell]
+            members |= dict.fromkeys([(cell, comparison.with_part), (cell, comparison.without)])
+        else:
+            members |= dict.fromkeys((cell, arm) for arm in study.combinations.values())
+    runs = []
+    for (cell, arm), seed in product(members, chosen):
+        config = study.config(cell, arm, seed)
+        runs.append(PlannedRun(arm, cell, seed, config, config.run_id(data_sha256(config.data))))
+    distinct: dict[str, PlannedRun] = {}
+    for run in runs:
+        distinct.setdefault(run.run, run)  # the first of those that coincide stands for them
+    left = [run for run in distinct.values() if run.run not in set(recorded)]
+    left.sort(key=lambda run: (study.cell_names.index(run.cell), chosen.index(run.seed)))  # pairs are done together
+    size = stack_size or min(fits, math.ceil(max(len(left), 1) / devices))
+    return Plan(
+        study=study,
+        seeds=chosen,
+        looks=looks,
+        family=study.family(inert),
+        inert=tuple(h for h in known if h in set(inert)),
+        runs=tuple(runs),
+        recorded=frozenset(distinct) & frozenset(recorded),
+        stacks=tuple(_stacks(left, size, epoch_seconds)),
+    )
+
+
+def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hypothesis]:
+    """The family of the primary metric: comparisons that are not inert, then contrasts ("a x b"), cell by cell.
+
+    A study with re-tuning asks each of them twice (see `Study.family`).
+    """
+    names = [comparison.name for comparison in study.comparisons]
+    live = [(name, cell) for cell in study.cell_names for name in names if (name, cell) not in set(inert)]
+    return live + [(contrast_name(c), cell) for cell in study.cell_names for c in study.contrasts]
+
+
+def contrast_name(factors: Sequence[str]) -> str:
+    """A main effect or an interaction of a factorial: `no_film`, `no_film x no_bilevel`."""
+    return " x ".join(factors)
+
+
+def _stacks(runs: list[PlannedRun], size: int, epoch_seconds: Callable[[Config], float] | None) -> list[PlannedStack]:
+    """Runs of one shape in stacks of nearly equal size, none larger than `size`; the order is kept."""
+    shapes: dict[tuple[Any, ...], list[PlannedRun]] = defaultdict(list)
+    for run in runs:
+        shapes[stack_key(run.config)].append(run)
+    stacks = []
+    for members in shapes.values():
+        count = math.ceil(len(members) / size)
+        bounds = [len(members) * part // count for part in range(count + 1)]
+        for start, stop in pairwise(bounds):
+            part = tuple(members[start:stop])
+            times = [epoch_seconds(r.config) * r.config.training.max_epochs for r in part] if epoch_seconds else None
+            stacks.append(PlannedStack(part, None if times is None else math.fsum(times)))
+    return stacks
+
+
+def write_configs(study: Study, folder: str | Path) -> list[Path]:
+    """The resolved config of every arm of every cell as CELL/ARM.yaml, with what differs from `full` in its head.
+
+    Each can be trained by itself: `python -m dynonet.train --config FILE --seeds ...`.
+    """
+    seeds = study.seed_list()
+    paths = []
+    for cell in study.cell_names:
+        base = study.baseline_of(cell)
+        for name, arm in study.table.items():
+            config = study.config(cell, name, seeds[0])
+            changes = [f"#   {key}: {a!r} -> {b!r}" for key, (a, b) in difference(base, config).items()]
+            about = arm.removes or (f"adds {arm.adds}" if arm.adds else arm.claim)
+            head = [f"# Study {study.name}, cell {cell}, arm {name}: {about}", f"# Seeds: {', '.join(map(str, seeds))}"]
+            head += [f"# Against {FULL}:", *changes] if changes else []
+            path = Path(folder) / cell / f"{name}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join([*head, config.to_yaml()]))
+            paths.append(path)
+    return paths
+
+
+def _shape(config: Config) -> str:
+    data, model = config.data, config.model
+    text = f"{data.dataset} S={data.seq_len} H={data.pred_len}, K={model.control_hidden} D={model.worker_hidden} "
+    text += f"L={model.num_layers}, batches of {config.training.batch_size}"
+    if model.worker_cell != "gru" or model.worker_scope != "channel":
+        text += f", {model.worker_cell} workers" + (" shared by the channels" if model.worker_scope == "all" else "")
+    return text
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
