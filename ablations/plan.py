@@ -85,7 +85,9 @@ class Plan:
             most, least = max(sizes), min(sizes)
             models = f"{most}" if most == least else f"{least} to {most}"
             lines.append(f"  {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'} of {models} models: {shape}")
-        lines += [f"  inert, not trained: {name} (cell {cell})" for name, cell in self.inert]
+        for name, cell in self.inert:
+            trained = any((run.arm, run.cell) == (name, cell) for run in self.runs)
+            lines.append(f"  inert, {'but' if trained else 'not'} trained: {name} (cell {cell})")
         if not self.stacks:
             lines.append("nothing is left to train")
         elif self.seconds is None:
@@ -102,6 +104,7 @@ def make_plan(
     recorded: Collection[str] = (),
     *,
     inert: Collection[Hypothesis] = (),
+    train_inert: bool = False,
     wanted: Collection[Hypothesis] | None = None,
     seeds: int | None = None,
     epoch_seconds: Callable[[Config], float] | None = None,
@@ -114,8 +117,8 @@ def make_plan(
     Args:
         data_sha256: the checksum of the series that a config reads; part of every content id.
         recorded: runs that are done, whichever study asked for them.
-        inert: comparisons that change nothing (see `liveness`). Their arms are not trained, unless another comparison
-            needs them, and they are no members of the family.
+        inert: comparisons that change nothing (see `liveness`). They are no members of the family, and their arms are
+            not trained, unless another comparison needs them or `train_inert` asks for it.
         wanted: only what these comparisons need, such as those that an earlier look left undecided. The contrasts of a
             factorial share all their runs, and are trained if any of them is wanted.
         seeds: how many; by default those of the first look.
@@ -129,7 +132,7 @@ def make_plan(
         raise ConfigError(f"stack size, fits and devices must be at least 1: got {stack_size}, {fits}, {devices}")
     looks = study.schedule(inert)
     chosen = study.seed_list(looks[0] if seeds is None else seeds)
-    hypotheses = live_hypotheses(study, inert)
+    hypotheses = live_hypotheses(study, () if train_inert else inert)
     known = {(c.name, cell): c for c in study.comparisons for cell in study.cell_names}
     if wanted is not None:
         hypotheses = [h for h in hypotheses if h in set(wanted)]

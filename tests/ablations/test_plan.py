@@ -91,6 +91,10 @@ def test_inert_arms_are_not_trained_unless_another_needs_them() -> None:
     assert {run.arm for run in plan.runs} == {"full", "no_film"}
     assert plan.family == 1
     assert "inert, not trained: no_lr_scale (cell main)" in plan.text()
+    asked = planned(arms, inert=[("no_lr_scale", "main")], train_inert=True)
+    assert {run.arm for run in asked.runs} == {"full", "no_film", "no_lr_scale"}
+    assert asked.family == 1
+    assert "inert, but trained: no_lr_scale (cell main)" in asked.text()
     needed = study(arms=["no_film", "no_lr_scale"], pairs=[{"arm": "no_film", "against": "no_lr_scale"}])
     plan = planned(needed, inert=[("no_lr_scale", "main")])
     assert {run.arm for run in plan.runs} == {"no_lr_scale", "no_film"}
