@@ -59,6 +59,14 @@ class Signals:
         """The mean over windows and channels of each signal, (N,) each, for the record."""
         return {f.name: getattr(self, f.name).flatten(1).mean(1) for f in fields(self) if f.name in SIGNALS}
 
+    def bounds(self) -> dict[str, Tensor]:
+        """The smallest and the largest value over windows and channels of each signal, (2, N) each."""
+        return {
+            f.name: torch.stack(torch.aminmax(getattr(self, f.name).flatten(1), dim=1))
+            for f in fields(self)
+            if f.name in SIGNALS
+        }
+
 
 def controller(
     layout: Layout, flat: Tensor, window: Tensor, parts: Mapping[str, Switch], held: Mapping[str, Tensor]

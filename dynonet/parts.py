@@ -25,18 +25,19 @@ class Signal:
     low: float  # adaptive range: low + (high - low) * sigmoid(linear)
     high: float
     held: tuple[float, float]  # numbers it may be held at
+    starts_neutral: bool  # at its neutral number for every window, before it has learned anything
     acts_on: str  # "forward": enters the prediction; "loss" and "update": weigh the workers' training alone
 
 
 # freeze_prob's neutral 0 is its bound, so its head's bias is minus infinity; input_noise is 0.5 * tanh(linear);
 # gate_masks has no neutral start (a default linear layer under a sigmoid).
 SIGNALS: dict[str, Signal] = {
-    "lr_scale": Signal(1.0, 0.01, 5.0, (0.0, 100.0), "loss"),
-    "wd_scale": Signal(1.0, 0.1, 10.0, (0.0, 1000.0), "update"),
-    "dropout_rate": Signal(0.1, 0.0, 0.7, (0.0, 0.99), "forward"),
-    "grad_clip": Signal(1.0, 0.1, 2.0, (1e-6, 1e6), "update"),
-    "loss_weight": Signal(1.0, 0.5, 1.5, (0.0, 100.0), "loss"),
-    "freeze_prob": Signal(0.0, 0.0, 1.0, (0.0, 1.0), "update"),
-    "input_noise": Signal(0.0, -0.5, 0.5, (-10.0, 10.0), "forward"),
-    "gate_masks": Signal(1.0, 0.0, 1.0, (0.0, 100.0), "forward"),
+    "lr_scale": Signal(1.0, 0.01, 5.0, (0.0, 100.0), True, "loss"),
+    "wd_scale": Signal(1.0, 0.1, 10.0, (0.0, 1000.0), True, "update"),
+    "dropout_rate": Signal(0.1, 0.0, 0.7, (0.0, 0.99), True, "forward"),
+    "grad_clip": Signal(1.0, 0.1, 2.0, (1e-6, 1e6), True, "update"),
+    "loss_weight": Signal(1.0, 0.5, 1.5, (0.0, 100.0), True, "loss"),
+    "freeze_prob": Signal(0.0, 0.0, 1.0, (0.0, 1.0), True, "update"),
+    "input_noise": Signal(0.0, -0.5, 0.5, (-10.0, 10.0), True, "forward"),
+    "gate_masks": Signal(1.0, 0.0, 1.0, (0.0, 100.0), False, "forward"),
 }

@@ -23,11 +23,13 @@ from dynonet.epoch_plan import EpochPlan, schedule
 from dynonet.errors import ConfigError, DataError
 from dynonet.model import DynoNetStack
 from dynonet.parameters import BLOCKS, Layout, Parameters
+from dynonet.parts import SIGNALS
 from dynonet.training import STEPS, Batch, Moments, TrainState, mode_groups
 from dynonet.windows import Evaluation, Windows, evaluate
 
 PUBLISHED_PATIENCE = 5  # the published code's hidden second rule
 CHECKPOINT_VERSION = 1
+ROUNDING = 1e-6  # relative: nearer than this, two values of a signal are one
 Status = Literal["running", "complete", "diverged"]
 
 
@@ -59,6 +61,8 @@ class Run:
     best: dict[str, Any] = field(default_factory=dict)  # mse, mae, mse_channels, mae_channels of the best epoch
     best_criterion: float = math.inf  # what early stopping compares
     weights: dict[str, Tensor] | None = None  # of the best epoch, by name
+    # Signal -> smallest and largest value over channels, validation windows, epochs and the start where it is known.
+    signal_bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch
     cpu_seconds: float = 0.0  # this model's share of the stack's
     gpu_seconds: float = 0.0
@@ -70,6 +74,7 @@ class Run:
             self.diverge(epoch)
             return False
         self.epochs = epoch
+        self._widen_bounds(evaluation, place)
         self.history.append({"epoch": epoch, **{k: v for k, v in row.items() if math.isfinite(v)}})
         published = self.config.training.stopping == "published"
         criterion = float((evaluation.batch_mean_mse if published else evaluation.mse)[place])
@@ -86,6 +91,25 @@ class Run:
         if epoch - (self.best_epoch or 0) >= patience or epoch >= self.config.training.max_epochs:
             self.status = "complete"
         return better
+
+    def _widen_bounds(self, evaluation: Evaluation, place: int) -> None:
+        for name, bounds in evaluation.signal_bounds.items():
+            low, high = bounds[:, place].tolist()
+            held = getattr(self.config.signals, name)
+            start = SIGNALS[name].neutral if held == "adaptive" else float(held)
+            known = SIGNALS[name].starts_neutral or held != "adaptive"
+            before = self.signal_bounds.get(name, (start, start) if known else (low, high))
+            self.signal_bounds[name] = min(before[0], low), max(before[1], high)
+
+    def signal_range(self, name: str) -> float | None:
+        """How far a signal ever was from itself; 0 for one that never moved. None before the first epoch.
+
+        What float32 rounds is no movement: a sigmoid of its own logit is neutral to some 1e-7 only.
+        """
+        if name not in self.signal_bounds:
+            return None
+        low, high = self.signal_bounds[name]
+        return 0.0 if high - low <= ROUNDING * max(abs(low), abs(high)) else high - low
 
     def diverge(self, epoch: int) -> None:
         """Ends the run in an epoch in which a loss was not finite. Nothing else that it measured is kept of it."""

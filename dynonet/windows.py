@@ -43,32 +43,42 @@ class Evaluation:
     mae_channels: Tensor  # (N, C)
     batch_mean_mse: Tensor  # (N,) mean over batches, a short last one weighing as much: the published criterion
     signals: dict[str, Tensor]  # mean over windows and channels of each signal, (N,)
+    signal_bounds: dict[str, Tensor]  # smallest and largest value over windows and channels, (2, N)
+    mse_windows: Tensor  # (N, windows) float32, in the order of the series
 
     def cpu(self) -> "Evaluation":
         """The same in the host's memory."""
         return Evaluation(
             self.mse.cpu(), self.mae.cpu(), self.mse_channels.cpu(), self.mae_channels.cpu(),
             self.batch_mean_mse.cpu(), {name: mean.cpu() for name, mean in self.signals.items()},
+            {name: bounds.cpu() for name, bounds in self.signal_bounds.items()}, self.mse_windows.cpu(),
         )  # fmt: skip
 
 
 @torch.no_grad()
 def evaluate(net: DynoNetStack, params: Parameters, windows: Windows, starts: Tensor, batch: int) -> Evaluation:
     """Evaluates N models on the windows at `starts` (M,), none dropped, `batch` at a time."""
-    squared, absolute, batch_means = [], [], []
+    squared, absolute, batch_means, by_window = [], [], [], []
     sums: dict[str, Tensor] = {}
+    bounds: dict[str, Tensor] = {}
     for part in starts.split(batch):
         window, target = windows.gather(part[None])
         forecast, signals = net.forward(params, window)
         error = (forecast - target).double()
-        squared.append(error.square().mean(2).sum(-1))  # (N, C)
+        window_errors = error.square().mean(2)  # (N, C, B)
+        by_window.append(window_errors.mean(1).float())
+        squared.append(window_errors.sum(-1))  # (N, C)
         absolute.append(error.abs().mean(2).sum(-1))
         batch_means.append(squared[-1].mean(1) / len(part))
         for name, mean in signals.means().items():
             sums[name] = sums.get(name, 0) + mean.double() * len(part)
+        for name, (low, high) in signals.bounds().items():
+            so_far = bounds.get(name, torch.stack([low, high]))
+            bounds[name] = torch.stack([so_far[0].minimum(low), so_far[1].maximum(high)])
     total = len(starts)
     mse_channels, mae_channels = torch.stack(squared).sum(0) / total, torch.stack(absolute).sum(0) / total
     return Evaluation(
         mse_channels.mean(1), mae_channels.mean(1), mse_channels, mae_channels,
         torch.stack(batch_means).mean(0), {name: value / total for name, value in sums.items()},
+        bounds, torch.cat(by_window, dim=1),
     )  # fmt: skip

@@ -1,29 +1,14 @@
-"""One driver on a study: it holds the lease, starts Ray, runs the trials, and concludes."""
+"""One driver on a search: it holds the lease, starts Ray, runs the trials, and concludes."""
 
 import argparse
 import json
 import logging
-import os
-import shlex
-import signal
-import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-# Before ray is imported: it reads these once. Our own records replace Tune's loggers and snapshots.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints at verbose=0 too
 
 import ray
 from ray import tune as ray_tune
@@ -43,49 +28,16 @@ from tune.lease import Lease
 from tune.progress import Progress, duration, params_text, trial_error
 from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance
+from tune.ray_session import EXIT_CODES, STOPPED, RaySession, Stop, command_line
 from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
-from tune.trainable import StackTrainable
 from tune.trial import StackRun
 
 logger = logging.getLogger(__name__)
 
-STOPPED = {
-    "interrupt": "interrupted",
-    "time": "the time budget is spent",
-    "lease": "another driver has taken the study over (this one was silent too long)",
-}
 COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
-CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
-START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
-PASSED_ON = ("DYNONET_DATA_DIR", "DYNONET_CACHE_DIR", "DYNONET_KERNEL")  # environment that trials need
-
-
-class Stop(DriverOnly, ray_tune.Stopper):
-    """Ends the search between two of Tune's steps: after Ctrl-C, or when the time is up."""
-
-    def __init__(self, budget: float | None, lease: Lease):
-        self._lease = lease
-        self.reason: str | None = None
-        self._deadline = time.monotonic() + budget if budget is not None else None
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
-            self.reason = "time"
-        if self._lease.lost:
-            self.reason = "lease"
-        return self.reason is not None
-
-    def interrupt(self, signum: int, frame: Any) -> None:
-        if self.reason == "interrupt":
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
-        self.reason = "interrupt"
-        print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
 
 
 class FailureRecorder(DriverOnly, ray_tune.Callback):
@@ -103,61 +55,27 @@ class FailureRecorder(DriverOnly, ray_tune.Callback):
 
 
 class Search:
-    """One call of the command: a driver on a study."""
+    """One call of the command: a driver on a study.
 
-    def __init__(self, settings: SearchSettings, args: argparse.Namespace):
+    Args:
+        session: Ray, where the caller has started it; `start_ray` starts it otherwise.
+    """
+
+    def __init__(self, settings: SearchSettings, args: argparse.Namespace, session: RaySession | None = None):
         self.settings, self.args = settings, args
         self.series: Series = load_series(settings.base.data)
         for role in (worker_role(settings.base), "controller", "validation", "test"):
             window_starts(self.series, settings.base.data, role)
-        self.gpus = 0.0
-        self.concurrent = 1
-        self._series_ref: Any = None
+        self._session = session
 
     def start_ray(self) -> None:
-        """Connects to Ray and settles what a trial takes. Raises ConfigError where the cluster cannot give it."""
-        address = self.args.address or os.environ.get("RAY_ADDRESS")
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address:
-            _check_answers(address)
-            variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
-            variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
-            options |= {"address": address, "runtime_env": {"env_vars": variables}}
-        else:
-            # Here Ray's workers inherit the environment. With a runtime_env Ray would not use those that it starts
-            # ahead of the first trials.
-            memory = max(128 << 20, 8 * self.series.values.nbytes)  # the series is there raw and scaled
-            options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
-        for attempt in range(START_TRIES):
-            try:
-                ray.init(**options)
-                break
-            except Exception as error:
-                if address:
-                    raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
-                if attempt == START_TRIES - 1:
-                    raise
-                ray.shutdown()
-                time.sleep(2)
-        resources = ray.cluster_resources()
-        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        asked = self.args.gpus_per_trial
-        self.gpus = (1.0 if gpus >= 1 else 0.0) if asked is None else asked
-        # A cluster that scales from zero shows nothing yet, so only a local machine is held to what it has.
-        if not address:
-            for name, need, have in (("CPUs", self.args.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
-                if need > have:
-                    raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
-        fits = [cpus / self.args.cpus_per_trial] if self.args.cpus_per_trial else []
-        fits += [gpus / self.gpus] if self.gpus else []
-        self.concurrent = self.args.max_concurrent or max(1, int(min(fits, default=cpus)))
-        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
+        """Connects to Ray. Raises ConfigError where the cluster cannot give what a trial takes."""
+        self._session = RaySession(self.args, [self.series])
 
-    def _data(self) -> Any:
-        """The series in the object store: put there once, read from there by every trial of a machine."""
-        if self._series_ref is None:
-            self._series_ref = ray.put(self.series)
-        return self._series_ref
+    @property
+    def session(self) -> RaySession:
+        assert self._session is not None, "start_ray comes first"
+        return self._session
 
     def proposals(self, results: Results, journal: Path | None) -> Proposals:
         budget = self.settings.budget
@@ -202,8 +120,8 @@ class Search:
                 f"of at most {settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
             lines.append(
-                f"resources: {self.resources}; a trial takes {self.args.cpus_per_trial:g} CPUs, {self.gpus:g} GPUs; "
-                f"{self.concurrent} at once"
+                f"resources: {self.session.resources}; a trial takes {self.args.cpus_per_trial:g} CPUs, "
+                f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
             )
             lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
             lines.append("space:")
@@ -217,38 +135,49 @@ class Search:
     def run(self) -> int:
         """The whole search. Returns the exit code."""
         results = Results(self.args.out)
-        study, budget = self.settings.study, self.settings.budget
-        with Lease(results.storage, study) as lease, tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
+        study = self.settings.study
+        with Lease(results.storage, study) as lease:
             self.check_settings(results, record=False)
             print("starting Ray ...", flush=True)
             self.start_ray()
             self.check_settings(results, record=True)  # a command that is refused leaves no study behind
-            optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else Path(scratch)
-            proposals = self.proposals(results, optuna_folder / f"{study}.journal")
-            self._close_left_over(results, proposals)
-            print(f"study {study} in {results.storage.url}; data: {self.series.source}", flush=True)
-            if proposals.outcomes or proposals.pending:
-                on_record, resumed = len(proposals.outcomes), len(proposals.pending)
-                print(f"going on: {on_record} trials on record, {resumed} resumed", flush=True)
-            baseline = record_baseline(results, study, self.settings.base, self.series)
             stop = Stop(self.args.time_budget, lease)
             started = time.monotonic()
-            remaining = budget.trials - len(proposals.outcomes)
-            if remaining <= 0 and proposals.outcomes:
-                print(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
-            if remaining > 0:
-                self._tune(results, proposals, remaining, stop, Path(scratch))
+            with tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
+                proposals, baseline = self.search(results, stop, Path(scratch))
             if stop.reason is not None:
-                left = budget.trials - len(proposals.outcomes)
-                why = STOPPED[stop.reason]
+                left = self.settings.budget.trials - len(proposals.outcomes)
                 elapsed = duration(time.monotonic() - started)
-                print(f"{why} after {elapsed}: {len(proposals.outcomes)} trials on record, {left} to come")
-                print(f"Go on with the same command:\n  {command_line()}")
-                return {"interrupt": 130, "time": 0, "lease": 1}[stop.reason]
+                print(
+                    f"{STOPPED[stop.reason]} after {elapsed}: {len(proposals.outcomes)} trials on record, {left} to come"
+                )
+                print(f"Go on with the same command:\n  {command_line('tune.search')}")
+                return EXIT_CODES[stop.reason]
             code = self._conclude(results, proposals, baseline)
             if len(results.storage.list("runs")) > COMPACT_ABOVE:
                 results.compact()
             return code
+
+    def search(self, results: Results, stop: Stop, scratch: Path) -> tuple[Proposals, str]:
+        """Trains trials until there are as many as asked for, or `stop` says why not.
+
+        Returns all proposals of the study, and the run of the linear baseline.
+        """
+        study, budget = self.settings.study, self.settings.budget
+        optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
+        proposals = self.proposals(results, optuna_folder / f"{study}.journal")
+        self._close_left_over(results, proposals)
+        print(f"study {study} in {results.storage.url}; data: {self.series.source}", flush=True)
+        if proposals.outcomes or proposals.pending:
+            on_record, resumed = len(proposals.outcomes), len(proposals.pending)
+            print(f"going on: {on_record} trials on record, {resumed} resumed", flush=True)
+        baseline = record_baseline(results, study, self.settings.base, self.series)
+        remaining = budget.trials - len(proposals.outcomes)
+        if remaining <= 0 and proposals.outcomes:
+            print(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
+        if remaining > 0:
+            self._tune(results, proposals, remaining, stop, scratch)
+        return proposals, baseline
 
     def _close(self, results: Results, proposal: Proposal, status: str, error: str | None = None) -> None:
         """Puts the runs of a trial that ended early on record, from its last checkpoint."""
@@ -269,10 +198,7 @@ class Search:
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        trial_config = {
-            "results": results.storage.url, "threads": max(1, int(self.args.cpus_per_trial)), "gpu": self.gpus > 0,
-            "provenance": code_provenance(), "data_sha256": self.series.sha256,
-        }  # fmt: skip
+        trial_config = {**self.session.trial_config(results), "data_sha256": self.series.sha256}
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
             try:
                 stack = StackRun(results, proposal.configs(budget.replicates), series=self.series)
@@ -286,28 +212,12 @@ class Search:
         )  # fmt: skip
         progress = Progress(proposals, budget.trials)
         failures = FailureRecorder(proposals, lambda proposal, error: self._close(results, proposal, "failed", error))
-        resources = {"cpu": self.args.cpus_per_trial, "gpu": self.gpus}
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=[self._data()]), resources),
-            tune_config=ray_tune.TuneConfig(
-                search_alg=searcher, scheduler=scheduler, num_samples=remaining, reuse_actors=True,
-                max_concurrent_trials=self.concurrent, trial_name_creator=lambda trial: trial.trial_id,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=ray_tune.RunConfig(
-                name=self.settings.study, storage_path=str(scratch / "ray"), verbose=0, stop=stop,
-                failure_config=ray_tune.FailureConfig(max_failures=budget.max_failures),
-                checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[failures, progress],
-            ),
-        )  # fmt: skip
-        in_main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, stop.interrupt) if in_main else None
         try:
-            tuner.fit()
+            self.session.run_trials(
+                self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
+                callbacks=[failures, progress], max_failures=budget.max_failures,
+            )  # fmt: skip
         finally:
-            if in_main:
-                signal.signal(signal.SIGINT, before)
             progress.close()
 
     def _conclude(self, results: Results, proposals: Proposals, baseline: str) -> int:
@@ -344,10 +254,10 @@ class Search:
                 print(f"retraining it with {fresh} fresh seeds, then reading test once", flush=True)
             else:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
-            task = train_final.options(num_cpus=self.args.cpus_per_trial, num_gpus=self.gpus, max_retries=3)
-            threads = max(1, int(self.args.cpus_per_trial))
+            task, session = self.session.task(train_final), self.session
             texts = [config.to_json() for config in finals]
-            ray.get(task.remote(results, texts, self._data(), self.gpus > 0, threads, code_provenance()))
+            data = session.data(self.series.sha256)
+            ray.get(task.remote(results, texts, data, session.gpus > 0, session.threads, code_provenance()))
             scores.insert(0, scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         print("\n" + "\n".join(comparison_table(scores, settings.base)))
         validation = results.runs([baseline])[baseline]["val_mse"]
@@ -360,17 +270,3 @@ class Search:
         print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
         print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")
         return 0
-
-
-def _check_answers(address: str) -> None:
-    """Raises ConfigError if nobody listens at `[scheme://]host:port`: Ray itself would try for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if port.isdigit():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
-
-
-def command_line() -> str:
-    return shlex.join(["python", "-m", "tune.search", *sys.argv[1:]])

@@ -27,13 +27,16 @@ from tune.trial import StackRun
 METRICS = ("mse", "mae")
 
 
-def record_baseline(results: Results, study: str, base: Config, series: Series) -> str:
-    """Records the linear baseline on this data as a run of its own, with its reading of test. Returns its id."""
+def record_baseline(results: Results, study: str, base: Config, series: Series, cell: str | None = None) -> str:
+    """Records the linear baseline on this data as a run of its own, with its reading of test. Returns its id.
+
+    `cell`: of an ablation, where the baseline stands beside the arms.
+    """
     keys = ("data.seq_len", "data.pred_len", "data.split")
     data = {key: value for key, value in base.canonical().items() if key in keys}
     content = {"model": "linear", "data": data, "data_sha256": series.sha256, "results_version": RESULTS_VERSION}
     run = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
-    results.add("members", [{"study": study, "role": "baseline", "run": run}], key="baseline")
+    results.add("members", [{"study": study, "role": "baseline", "cell": cell, "run": run}], key="baseline")
     if results.done([run]):
         return run
     started, cpu = time.time(), time.process_time()
@@ -45,6 +48,7 @@ def record_baseline(results: Results, study: str, base: Config, series: Series) 
     readings = {"split": "test", "purpose": "baseline", **key}
     rows = []
     for metric in METRICS:
+        readings["windows"] = test.windows
         rows.append({**readings, "metric": metric, "channel": None, "value": getattr(test, metric)})
         per_channel = getattr(test, f"{metric}_channels")
         rows += [
@@ -80,11 +84,11 @@ def train_final(
     """Trains the final replicates as one stack, to the end, and reads test. Returns the device's name."""
     use_threads(threads)
     device = pick_device("cuda" if gpu else "cpu")
-    stack = StackRun(results, [Config.from_json(text) for text in configs], device, provenance, series)
-    # A diverged replicate ends a trial, but not its neighbours here: every seed of the final is reported.
-    while any(not trainer.finished for trainer in stack.trainers):
-        stack.advance()
-    stack.finish()
+    finals = [Config.from_json(text) for text in configs]
+    # Every seed of the final is reported.
+    stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True)
+    while stack.step().state == "running":
+        pass
     read_test(results, stack.ids, "final", device, series)
     return str(device)
 

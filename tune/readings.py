@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from dynonet.config import Config
@@ -21,6 +22,25 @@ def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict
     return Config.from_json(blob["config"]), blob["weights"]
 
 
+def unread(results: Results, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Those of the runs that are done and whose test was not read, or read without counting its windows, by id."""
+    readings = results.of_runs("evaluations", ids).to_pylist()
+    known = {row["run"] for row in readings if row["split"] == "test" and row["windows"] is not None}
+    return {run: row for run, row in results.done([i for i in ids if i not in known]).items() if row["weights"]}
+
+
+def windows_path(run: str) -> str:
+    return f"test_windows/{run}.npy"
+
+
+def window_errors(results: Results, run: str) -> np.ndarray | None:
+    """What `read_test` kept of every test window of a run, (windows,); None where there is nothing."""
+    try:
+        return np.load(io.BytesIO(results.get_blob(windows_path(run))))
+    except FileNotFoundError:
+        return None
+
+
 def read_test(
     results: Results,
     ids: Sequence[str],
@@ -30,16 +50,20 @@ def read_test(
 ) -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
 
+    Beside the records it keeps the error of every window, `test_windows/RUN.npy`: float32, (windows,), the mean over
+    channels and steps, in the order of the series.
+
     `series`: the data of all of these runs, where the caller has it.
     """
-    known = {row["run"] for row in results.of_runs("evaluations", ids).to_pylist() if row["split"] == "test"}
-    for run, row in results.done([i for i in ids if i not in known]).items():
-        if not row["weights"]:
-            continue
+    for run, row in unread(results, ids).items():
         config, weights = load_weights(results, row)
         data = load_series(config.data) if series is None else series
         found = evaluate_weights(config, weights, data, "test", device)
         key = {"run": run, "attempt": row["attempt"], "split": "test", "purpose": purpose}
+        key["windows"] = found.mse_windows.shape[1]
+        buffer = io.BytesIO()
+        np.save(buffer, found.mse_windows[0].cpu().numpy())
+        results.put_blob(windows_path(run), buffer.getvalue())
         rows = []
         for metric in ("mse", "mae"):
             rows.append({**key, "metric": metric, "channel": None, "value": getattr(found, metric)[0].item()})

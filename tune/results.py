@@ -266,7 +266,7 @@ def open_results(out: str | os.PathLike[str]) -> Results:
 def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
     """One row per recorded run of the study: its latest attempt, membership and evaluations, in Arrow types.
 
-    Beside the columns of table `runs`: `trial`, `arm`, `role` (if a run has several, joined by commas), and
+    Beside the columns of table `runs`: `trial`, `arm`, `cell`, `role` (if a run has several, joined by commas), and
     a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
     counts, and a reading that no run has makes no column.
 
@@ -285,7 +285,7 @@ def joined(results: Results, study: str) -> pa.Table:
     places = pc.drop_null(pc.index_in(ids, runs["run"].combine_chunks()))
     runs = take(runs, places.to_numpy())
     columns = {"run": runs["run"]}
-    columns |= {name: _memberships(members, name, runs["run"]) for name in ("trial", "arm", "role")}
+    columns |= {name: _memberships(members, name, runs["run"]) for name in ("trial", "arm", "cell", "role")}
     columns |= {name: runs[name] for name in SCHEMAS["runs"].names if name != "run"}
     columns |= _readings(results.of_runs("evaluations", runs["run"].to_pylist()), runs)
     return pa.table(columns)

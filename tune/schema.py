@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dynonet.config import KEYS, Config, setting_type
 from dynonet.errors import nearest, unknown
+from dynonet.parts import SIGNALS
 from tune.storage import utc_now
 
 # Raise it when a reader of today could misread the files of tomorrow; new columns alone don't need it.
@@ -57,6 +58,9 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("wall_seconds", _REAL),
         ("peak_memory_bytes", _INT),
         ("stack_size", _INT),  # models trained in the same stack
+        # Largest less smallest value of a signal over channels, validation windows, epochs and its start: 0 means that
+        # it never moved.
+        *((f"signal_range.{name}", _REAL) for name in SIGNALS),
         ("error", _TEXT),
         ("started", _TIME),
         ("ended", _TIME),
@@ -66,6 +70,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("data_sha256", _TEXT),
         ("host", _TEXT),
         ("device", _TEXT),
+        ("kernel", _TEXT),  # what computed the GRUs: numba, triton or torch
         ("weights", _TEXT),  # path in the store of the best epoch's weights
         ("config", _TEXT),  # JSON, every setting
         *((f"params.{key}", _TYPES[setting_type(key)]) for key in KEYS),
@@ -81,6 +86,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("study", _TEXT),
         ("trial", _TEXT),  # null for a final or a baseline
         ("arm", _TEXT),
+        ("cell", _TEXT),  # of an ablation: the conditions under which its arms are compared
         ("role", _TEXT),
         ("run", _TEXT),
         ("time", _TIME),
@@ -108,6 +114,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("metric", _TEXT),
         ("channel", _TEXT),  # null: over all channels
         ("value", _REAL),
+        ("windows", _INT),  # that the value is a mean over
         ("purpose", _TEXT),
         ("time", _TIME),
     ],
@@ -134,7 +141,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 IDENTITY: dict[str, tuple[str, ...]] = {
     "runs": ("run", "attempt"),
     "history": ("run", "attempt", "step", "metric"),
-    "members": ("study", "trial", "arm", "role", "run"),
+    "members": ("study", "trial", "arm", "cell", "role", "run"),
 }
 # Texts that repeat row by row in the millions: read as indices into distinct values.
 _REPEATED = {"history": ("run", "metric")}

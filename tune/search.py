@@ -12,10 +12,11 @@ import optuna
 import ray
 
 from dynonet.errors import ConfigError, DataError
-from tune.driver import Search, command_line
+from tune.driver import Search
 from tune.lease import LeaseHeld
+from tune.ray_session import command_line
 from tune.results import ResultsError, StorageError
-from tune.settings import preset_names, read_settings
+from tune.settings import add_resource_arguments, preset_names, read_settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,13 +37,8 @@ def parser() -> argparse.ArgumentParser:
     add("--grace-epochs", type=int, help="epochs before a trial may be stopped early")
     add("--reduction-factor", type=float, help="one trial in so many goes on at each rung")
     add("--final-replicates", type=int, help="fresh seeds of the best config (0: none, and test is not read)")
-    add("--max-failures", type=int, help="times a trial that raised goes on from its checkpoint")
-    add("--cpus-per-trial", type=float, default=1)
-    add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
-    add("--max-concurrent", type=int, help="trials at once (default: what the resources hold)")
-    add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
-    add("--time-budget", type=float, help="seconds after which this call stops; the study can go on later")
     add("--dry-run", action="store_true", help="show the plan; train nothing, record nothing")
+    add_resource_arguments(result)
     return result
 
 
@@ -63,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\ninterrupted. Go on with the same command:\n  {command_line()}", file=sys.stderr)
+        print(f"\ninterrupted. Go on with the same command:\n  {command_line('tune.search')}", file=sys.stderr)
         return 130
     finally:
         ray.shutdown()

@@ -89,11 +89,30 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _leaves(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted key, a range of the space as one value."""
     rest = {key: value for key, value in identity.items() if key != "space"}
-    return {**dotted(rest), **{f"space.{key}": spec for key, spec in identity["space"].items()}}
+    return {**dotted(rest), **{f"space.{key}": spec for key, spec in identity.get("space", {}).items()}}
 
 
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def add_resource_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that RaySession and Stop of `ray_session` read, the same for every command that trains."""
+    add = parser.add_argument
+    add("--max-failures", type=int, help="times a trial that raised goes on from its checkpoint")
+    add("--cpus-per-trial", type=float, default=1)
+    add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
+    add("--max-concurrent", type=int, help="trials at once (default: what the resources hold)")
+    add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
+    add("--time-budget", type=float, help="seconds after which this call stops; the study can go on later")
+
+
+def check_resource_arguments(args: argparse.Namespace) -> None:
+    """Raises ConfigError for a number that cannot be."""
+    for name, least in (("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0)):
+        value = getattr(args, name, None)
+        if value is not None and not least <= value < math.inf:
+            raise ConfigError(f"{name.replace('_', '-')}: got {value:g}, at least {least} is needed")
 
 
 def read_settings(args: argparse.Namespace) -> SearchSettings:
@@ -102,10 +121,7 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
     Raises:
         ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
     """
-    for name, least in (("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0)):
-        value = getattr(args, name, None)
-        if value is not None and not least <= value < math.inf:
-            raise ConfigError(f"{name.replace('_', '-')}: got {value:g}, at least {least} is needed")
+    check_resource_arguments(args)
     if args.preset not in preset_names():
         raise unknown("preset", args.preset, preset_names())
     preset = read_yaml(PRESETS / f"{args.preset}.yaml")

@@ -5,7 +5,7 @@ actor that falls free and kills the one that was starting, so trials shorter tha
 and kill one starting actor after the other. An actor of this class is up at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 class StackTrainable(ray_tune.Trainable):
     """One trial: its config holds `configs` (JSON), `results`, `data_sha256`, `provenance`, `threads` and `gpu`.
 
+    Where it holds `test_purpose` too, every run is trained to its own end, diverged neighbours or not, and test is read
+    for that purpose once all have come to theirs.
+
     Its checkpoints are in the results, under a name that follows from the runs, so that a retried or resumed trial
     finds them whatever id Tune gives it, and Tune's checkpoints are not used.
     """
 
-    _series: "Series | None" = None  # of the study: fetched once for all trials of this actor
+    _known: "dict[str, Series]"  # by checksum: fetched once for all trials of this actor
     _stack: "StackRun | None" = None
 
-    def setup(self, config: dict[str, Any], series: Sequence[Any] = ()) -> None:
-        """`series` holds a reference to the study's data in the object store; without one the data is read here."""
-        self._trial, self._shared, self._stack = config, series, None
+    def setup(self, config: dict[str, Any], series: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """`series`: checksum to a reference to the data in the object store; other data is read here."""
+        self._trial, self._shared, self._stack = config, series or {}, None
+        if "_known" not in vars(self):
+            self._known = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)  # Tune adds the series
@@ -46,12 +51,19 @@ class StackTrainable(ray_tune.Trainable):
         use_threads(max(1, int(trial["threads"])))
         configs = [Config.from_json(text) for text in trial["configs"]]
         device = pick_device("cuda" if trial["gpu"] else "cpu")
-        if self._series is None:
-            self._series = ray.get(self._shared[0]) if self._shared else load_series(configs[0].data)
+        sha256 = trial["data_sha256"]
+        if sha256 not in self._known:
+            shared = self._shared.get(sha256)
+            self._known[sha256] = ray.get(shared[0]) if shared else load_series(configs[0].data)
+        series = self._known[sha256]
         # The study's records name runs by this checksum: other data, under whatever name, is not the study's.
-        if self._series.sha256 != trial["data_sha256"]:
-            raise DataError(f"the data's sha256 is {self._series.sha256}; the study's is {trial['data_sha256']}")
-        return StackRun(Results(trial["results"]), configs, device, trial["provenance"], self._series)
+        if series.sha256 != sha256:
+            del self._known[sha256]
+            raise DataError(f"the data's sha256 is {series.sha256}; the study's is {sha256}")
+        return StackRun(
+            Results(trial["results"]), configs, device, trial["provenance"], series,
+            outlive_divergence="test_purpose" in trial,
+        )  # fmt: skip
 
     def step(self) -> dict[str, Any]:
         if self._stack is None:
@@ -59,10 +71,15 @@ class StackTrainable(ray_tune.Trainable):
         report = self._stack.step()
         result = {
             "epoch": report.epoch, "state": report.state, "done": report.state != "running",
-            "reports": report.reports, "parameters": report.parameters,
+            "reports": report.reports, "parameters": report.parameters, "ended": report.ended,
         }  # fmt: skip
         if report.value is not None:
             result["value"] = report.value
+        if result["done"] and (purpose := self._trial.get("test_purpose")):
+            from tune.readings import read_test
+
+            stack = self._stack
+            read_test(stack.results, stack.ids, purpose, stack.device, stack.series)
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:

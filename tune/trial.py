@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 
+from dynonet import kernels
 from dynonet.checkpoint import join_states, split_state
 from dynonet.config import Config
 from dynonet.data import Series, load_series
 from dynonet.device import peak_memory_bytes
+from dynonet.parts import SIGNALS
 from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
 from tune.provenance import code_provenance, host_name
@@ -41,6 +43,7 @@ class Report:
     state: str  # running, complete, or pruned (a run diverged)
     reports: list[tuple[int, float]]  # every epoch's value, from the first
     parameters: int  # of one model
+    ended: int  # runs that are done
 
 
 class StackRun:
@@ -48,6 +51,8 @@ class StackRun:
 
     Args:
         series: the data of the configs, where the caller has it; it is read otherwise.
+        outlive_divergence: a diverged run ends a search's trial, whose value is a mean over its runs; with this the
+            others are trained to their own end.
     Raises:
         ConfigError, DataError: as StackTrainer does.
         StorageError: the results cannot be read or written.
@@ -60,8 +65,10 @@ class StackRun:
         device: str | torch.device = "cpu",
         provenance: Mapping[str, Any] | None = None,
         series: Series | None = None,
+        outlive_divergence: bool = False,
     ):
         self.results, self.device = results, torch.device(device)
+        self._outlive_divergence = outlive_divergence
         self.series = load_series(configs[0].data) if series is None else series
         self.ids = [config.run_id(self.series.sha256) for config in configs]
         self.folder = self.folder_of(self.ids)
@@ -69,6 +76,7 @@ class StackRun:
         self._sealed = {run for run, row in self._rows.items() if row["status"] in ("complete", "diverged")}
         wanted = [c for run, c in zip(self.ids, configs, strict=True) if run not in self._sealed]
         here = {**(provenance or code_provenance()), "host": host_name(), "device": self._device_name()}
+        here["kernel"] = kernels.in_use(self.device.type)
         self._here = here  # who trains from now on
         self._meta = {**here, "started": time.time(), "stack_size": len(wanted)}
         self._checkpoints: list[str] = []  # those in the folder, the newest last
@@ -147,7 +155,8 @@ class StackRun:
             self._seal_finished()
 
     def step(self) -> Report:
-        """One epoch of a trial. A diverged run ends the trial: the others are recorded as stopped."""
+        """One epoch of a trial. A diverged run ends the trial (see `outlive_divergence`): the others are recorded as
+        stopped."""
         self.advance()
         report = self.report()
         if report.state == "pruned":
@@ -166,12 +175,15 @@ class StackRun:
         trained_here = {run.run for run in self.runs}
         done_before = [row for run, row in self._rows.items() if run in self._sealed - trained_here]
         statuses = [run.status for run in self.runs] + [row["status"] for row in done_before]
-        state = "pruned" if "diverged" in statuses else "running" if going else "complete"
+        state = "running" if going else "complete"
+        if "diverged" in statuses and not self._outlive_divergence:
+            state = "pruned"
         ends = [run.epochs for run in self.runs] + [row["epochs"] or 0 for row in done_before]
         epoch = min((trainer.epoch for trainer in going), default=max(ends, default=0))
         reports = self._reports(epoch, [row["val_mse"] for row in done_before])
         parameters = sum(self.trainers[0].layout.count().values()) if self.trainers else done_before[0]["parameters"]
-        return Report(epoch, reports[-1][1] if reports else None, state, reports, parameters)
+        ended = len(statuses) - statuses.count("running")
+        return Report(epoch, reports[-1][1] if reports else None, state, reports, parameters, ended)
 
     def _reports(self, epochs: int, done_before: Sequence[float | None]) -> list[tuple[int, float]]:
         """Every epoch's mean over the runs, from the first epoch at which all have a value."""
@@ -257,6 +269,7 @@ class StackRun:
                 "parameters": size, "cpu_seconds": run.cpu_seconds, "wall_seconds": run.wall_seconds,
                 "gpu_seconds": run.gpu_seconds if run.gpu_seconds else None, "data_sha256": self.series.sha256,
                 "ended": time.time(), "weights": weights,
+                **{f"signal_range.{name}": run.signal_range(name) for name in SIGNALS},
             })  # fmt: skip
         self.results.storage.put_all({**blobs, **self.results.files("history", history)})
         self.results.add("runs", rows)

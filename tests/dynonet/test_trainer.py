@@ -161,7 +161,8 @@ def test_other_checkpoints_are_refused() -> None:
 
 def evaluation(mse: float, batch_mean: float) -> Evaluation:
     one, two = torch.tensor([mse], dtype=torch.float64), torch.full((1, 2), mse, dtype=torch.float64)
-    return Evaluation(one, one, two, two, torch.tensor([batch_mean], dtype=torch.float64), {})
+    windows = torch.full((1, 3), mse)
+    return Evaluation(one, one, two, two, torch.tensor([batch_mean], dtype=torch.float64), {}, {}, windows)
 
 
 def stops_after(config: Config, mse: list[float], batch_mean: list[float] | None = None) -> Run:

@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from dynonet.config import Config
-from tune import driver
+from tune import ray_session
 from tune.driver import Search
 from tune.progress import params_text
 from tune.results import Results, load
@@ -193,7 +194,7 @@ def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver],
 
 def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
     search = Search(*settings_of("--out", str(tmp_path / "out"), "--trials", "5"))
-    search.resources = "2 CPUs, 0 GPUs"
+    search._session = SimpleNamespace(resources="2 CPUs, 0 GPUs", gpus=0.0, concurrent=2)  # type: ignore[assignment]
     results = Results(tmp_path / "out")
     proposals = search.proposals(results, None)
     done, waiting = proposals.propose(), proposals.propose()
@@ -213,8 +214,12 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
 def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Search(*settings_of())
     put: list[Any] = []
-    monkeypatch.setattr(driver.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
-    assert [search._data(), search._data()] == ["reference 1"] * 2 and put == [search.series]
+    monkeypatch.setattr(ray_session.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
+    monkeypatch.setattr(ray_session.RaySession, "_connect", lambda self, address: None)
+    monkeypatch.setattr(ray_session.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    search.start_ray()
+    series = search.series
+    assert [search.session.data(series.sha256) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
     assert "scaled" in vars(pickle.loads(pickle.dumps(search.series))), "scaled once, too"
 
 

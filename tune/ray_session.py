@@ -1,0 +1,187 @@
+"""Ray for one driver: started or joined, what a trial takes of it, and stacks of runs as Tune's trials on it."""
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune as ray_tune
+
+from dynonet.data import Series
+from dynonet.errors import ConfigError
+from tune.lease import Lease
+from tune.provenance import code_provenance
+from tune.results import Results
+from tune.searcher import DriverOnly
+from tune.trainable import StackTrainable
+
+STOPPED = {
+    "interrupt": "interrupted",
+    "time": "the time budget is spent",
+    "lease": "another driver has taken the study over (this one was silent too long)",
+}
+EXIT_CODES = {"interrupt": 130, "time": 0, "lease": 1}
+CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
+START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
+PASSED_ON = ("DYNONET_DATA_DIR", "DYNONET_CACHE_DIR", "DYNONET_KERNEL")  # environment that trials need
+
+
+class Stop(DriverOnly, ray_tune.Stopper):
+    """Ends the trials between two of Tune's steps: after Ctrl-C, or when the time is up."""
+
+    def __init__(self, budget: float | None, lease: Lease):
+        self._lease = lease
+        self.reason: str | None = None
+        self._deadline = time.monotonic() + budget if budget is not None else None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+            self.reason = "time"
+        if self._lease.lost:
+            self.reason = "lease"
+        return self.reason is not None
+
+    def interrupt(self, signum: int, frame: Any) -> None:
+        if self.reason == "interrupt":
+            raise KeyboardInterrupt  # the second Ctrl-C does not wait
+        self.reason = "interrupt"
+        print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
+
+
+class RaySession:
+    """Ray as one call of a command uses it.
+
+    Args:
+        args: what `settings.add_resource_arguments` reads.
+        series: the data that trials may ask for, one of each checksum.
+    Raises:
+        ConfigError: no cluster answers, or this machine cannot give what a trial takes.
+    """
+
+    def __init__(self, args: argparse.Namespace, series: Iterable[Series]):
+        self.series = {each.sha256: each for each in series}
+        self.cpus_per_trial: float = args.cpus_per_trial
+        self.threads = max(1, int(args.cpus_per_trial))
+        self._references: dict[str, Any] = {}
+        address = args.address or os.environ.get("RAY_ADDRESS")
+        self._connect(address)
+        resources = ray.cluster_resources()
+        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        self.gpus: float = (1.0 if gpus >= 1 else 0.0) if args.gpus_per_trial is None else args.gpus_per_trial
+        # A cluster that scales from zero shows nothing yet, so only a local machine is held to what it has.
+        if not address:
+            for name, need, have in (("CPUs", args.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
+                if need > have:
+                    raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
+        fits = [cpus / args.cpus_per_trial] if args.cpus_per_trial else []
+        fits += [gpus / self.gpus] if self.gpus else []
+        self.concurrent: int = args.max_concurrent or max(1, int(min(fits, default=cpus)))
+        # Ray counts what a machine can give to its workers, a container's limit included.
+        self.memory_per_trial = resources.get("memory", 0.0) / self.concurrent
+        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
+
+    def _connect(self, address: str | None) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address:
+            _check_answers(address)
+            variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
+            variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
+            options |= {"address": address, "runtime_env": {"env_vars": variables}}
+        else:
+            # Here Ray's workers inherit the environment. With a runtime_env Ray would not use those that it starts
+            # ahead of the first trials.
+            size = sum(series.values.nbytes for series in self.series.values())
+            memory = max(128 << 20, 8 * size)  # a series is there raw and scaled
+            options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
+        for attempt in range(START_TRIES):
+            try:
+                ray.init(**options)
+                break
+            except Exception as error:
+                if address:
+                    raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
+                if attempt == START_TRIES - 1:
+                    raise
+                ray.shutdown()
+                time.sleep(2)
+
+    def data(self, sha256: str) -> Any:
+        """A series in the object store: put there once, read from there by every trial of a machine."""
+        if sha256 not in self._references:
+            self._references[sha256] = ray.put(self.series[sha256])
+        return self._references[sha256]
+
+    def task(self, function: Any) -> Any:
+        """A remote function that takes what a trial takes; a lost one is tried again."""
+        return function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=3)
+
+    def trial_config(self, results: Results) -> dict[str, Any]:
+        """What every trial is told, beside its `configs` and its `data_sha256`."""
+        return {
+            "results": results.storage.url, "threads": self.threads, "gpu": self.gpus > 0,
+            "provenance": code_provenance(),
+        }  # fmt: skip
+
+    def run_trials(
+        self,
+        name: str,
+        scratch: Path,
+        *,
+        searcher: Any,
+        samples: int,
+        stop: Stop,
+        callbacks: Sequence[Any],
+        max_failures: int,
+        scheduler: Any = None,
+    ) -> None:
+        """Trains what the searcher suggests, as StackTrainables. Ctrl-C ends it between two steps, by `stop`."""
+        resources = {"cpu": self.cpus_per_trial, "gpu": self.gpus}
+        series = {sha256: [self.data(sha256)] for sha256 in self.series}
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=series), resources),
+            tune_config=ray_tune.TuneConfig(
+                search_alg=searcher, scheduler=scheduler, num_samples=samples, reuse_actors=True,
+                max_concurrent_trials=self.concurrent, trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=ray_tune.RunConfig(
+                name=name, storage_path=str(scratch / "ray"), verbose=0, stop=stop,
+                failure_config=ray_tune.FailureConfig(max_failures=max_failures),
+                checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=list(callbacks),
+            ),
+        )  # fmt: skip
+        in_main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, stop.interrupt) if in_main else None
+        try:
+            tuner.fit()
+        finally:
+            if in_main:
+                signal.signal(signal.SIGINT, before)
+
+
+def command_line(module: str) -> str:
+    """This call, as it can be typed again."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def _check_answers(address: str) -> None:
+    """Raises ConfigError if nobody listens at `[scheme://]host:port`: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
