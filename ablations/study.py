@@ -26,6 +26,7 @@ from ablations.arms import FULL, Arm, arm_named
 from ablations.study_checks import check, explain
 from ablations.study_parts import (
     MATCHED,
+    TUNED,
     Comparison,
     InlineArm,
     PairSpec,
@@ -34,6 +35,7 @@ from ablations.study_parts import (
     combined,
     layered,
     no_repeats,
+    retuned,
     widened,
 )
 from ablations.verdicts import look_schedule, seeds_needed
@@ -66,6 +68,8 @@ class Study(Section):
     retune: Retune | None = None
     # Arm -> cell -> worker_hidden: beside each of these arms, one of that width (see capacity.match_arms).
     matched: dict[str, dict[str, int]] = Field(default_factory=dict)
+    # Arm -> cell -> dotted nuisance settings, what the searches of `retune` came to; empty until all are through.
+    tuned: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -132,7 +136,7 @@ class Study(Section):
 
     @cached_property
     def listed(self) -> tuple[Arm, ...]:
-        """The arms as listed, each with its baseline arm, then those of matched capacity.
+        """The arms as listed, each with its baseline arm, then those of matched capacity, then the re-tuned ones.
 
         Raises ConfigError for unknown or repeated names.
         """
@@ -146,7 +150,12 @@ class Study(Section):
         for name in self.matched:
             if name not in {arm.name for arm in arms}:
                 raise unknown("arm in matched", name, [arm.name for arm in arms])
-        return (*arms, *(widened(arm) for arm in arms if arm.name in self.matched))
+        arms += [widened(arm) for arm in arms if arm.name in self.matched]
+        known = {arm.name: arm for arm in arms}
+        for name in self.tuned:
+            if name not in known:
+                known[name] = arm_named(name)
+        return (*arms, *(retuned(known[name]) for name in self.tuned))
 
     @cached_property
     def factors(self) -> tuple[Arm, ...]:
@@ -204,6 +213,12 @@ class Study(Section):
         if arm not in self.table and arm != FULL:
             raise unknown("arm", arm, self.table)
         base = self.baseline_of(cell)
+        if arm.endswith(TUNED):
+            plain = arm.removesuffix(TUNED)
+            if cell not in self.tuned[plain]:
+                raise ConfigError(f"arm '{arm}': no search has chosen its settings in cell '{cell}'")
+            config = self.config(cell, plain).override(self.tuned[plain][cell])
+            return config if seed is None else config.override({"training.seed": seed})
         config = base if arm == FULL else self.table[arm].apply(base)
         width = self.matched.get(arm.removesuffix(MATCHED), {}).get(cell) if arm.endswith(MATCHED) else None
         if width is not None:
@@ -222,7 +237,8 @@ class Study(Section):
 
         `inert` holds (comparison, cell) pairs that were found inert, so that nothing is asked of them.
         """
-        live = sum((c.name, cell) not in set(inert) for c in self.comparisons for cell in self.cell_names)
+        frozen = [c.name for c in self.comparisons if not c.name.endswith(TUNED)]
+        live = sum((name, cell) not in set(inert) for name in frozen for cell in self.cell_names)
         tested = live + len(self.contrasts) * len(self.cell_names)
         return tested * (1 if self.retune is None else 2)  # with frozen settings, and with re-tuned ones
 

@@ -12,6 +12,7 @@ from dynonet.errors import ConfigError, unknown
 from dynonet.presets import PRESETS
 
 MATCHED = "@matched"  # ends the name of an arm of matched capacity
+TUNED = "@tuned"  # ends the name of an arm whose nuisance settings a search of its own chose
 
 
 class Section(BaseModel):
@@ -79,6 +80,14 @@ def widened(arm: Arm) -> Arm:
     width = "with workers of another width, for about as many parameters"
     removes, adds = (f"{text}, {width}" if text else "" for text in (arm.removes, arm.adds))
     return replace(arm, name=f"{arm.name}{MATCHED}", removes=removes, adds=adds, attributable=False)
+
+
+def retuned(arm: Arm) -> Arm:
+    """The arm, and its baseline arm, each with the nuisance settings that a search of its own chose."""
+    settings = "each side with the nuisance settings that a search of its own chose"
+    removes, adds = (f"{text}, {settings}" if text else "" for text in (arm.removes, arm.adds))
+    against = f"{arm.against}{TUNED}" if arm.compared else arm.against
+    return replace(arm, name=f"{arm.name}{TUNED}", removes=removes, adds=adds, against=against)
 
 
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:

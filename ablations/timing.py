@@ -1,15 +1,15 @@
-"""What a step and an epoch of a model cost here, measured on a few steps; for the expected time of a plan."""
+"""What a step and an epoch of a model cost here, in time and memory, measured on a few steps; for a plan."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from dynonet.config import Config
 from dynonet.data import Series
-from dynonet.trainer import StackTrainer, stack_key
+from dynonet.device import peak_memory_bytes
+from dynonet.trainer import StackTrainer
 from dynonet.windows import evaluate
 
 
@@ -53,17 +53,27 @@ def measure_step(
     return Cost(step / models, (step * trainer.steps + validation) / models)
 
 
-def epoch_costs(series_of: Callable[[Config], Series], device: str | torch.device = "cpu") -> Callable[[Config], float]:
-    """Seconds of a model-epoch by config, each shape measured when it is first asked for."""
-    known: dict[Any, float] = {}
+@dataclass(frozen=True)
+class Memory:
+    """What training takes of a device's memory (of the process, on a CPU), in bytes."""
 
-    def seconds(config: Config) -> float:
-        key = (stack_key(config), config.training.mode)
-        if key not in known:
-            known[key] = measure_step(config, series_of(config), device=device).epoch
-        return known[key]
+    base: int  # without any model
+    model: int  # each further model of a stack
 
-    return seconds
+
+def measure(config: Config, series: Series, device: str | torch.device = "cpu") -> tuple[Cost, Memory]:
+    """Time and memory of models like this one, from a stack of one and then one of four.
+
+    In a process of its own: a peak of memory never falls again, and what another shape took would be counted. Of a
+    CPU's memory, what fits into what the compiler has left free is not seen: some tens of MiB a model.
+    Raises ConfigError or DataError as StackTrainer does.
+    """
+    device = torch.device(device)
+    measure_step(config, series, models=1, steps=1, device=device)
+    one = peak_memory_bytes(device)
+    cost = measure_step(config, series, models=4, device=device)
+    model = max(0, peak_memory_bytes(device) - one) // 3
+    return cost, Memory(max(0, one - model), model)
 
 
 def _seconds(work: Callable[[], None], device: torch.device) -> float:

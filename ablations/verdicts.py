@@ -16,6 +16,7 @@ from ablations.statistics import EXACT_SEEDS, Array, equivalence_p, fraction, pa
 
 HELPS, HURTS, NO_EFFECT = "helps", "hurts", "no practical effect"  # what is decided
 UNDECIDED, INVALID = "undecided", "invalid"
+INCOMPLETE = "incomplete"  # runs are missing
 INERT = "inert"  # found before training (`liveness.py`); no arm of a family
 
 

@@ -1,4 +1,4 @@
-"""Many trainings: search, trials, results. Ray reads these switches once, so they are set before anything imports it."""
+"""Many trainings. Ray reads these switches once, so they are set before anything imports it."""
 
 import os
 

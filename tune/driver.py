@@ -148,9 +148,8 @@ class Search:
             if stop.reason is not None:
                 left = self.settings.budget.trials - len(proposals.outcomes)
                 elapsed = duration(time.monotonic() - started)
-                print(
-                    f"{STOPPED[stop.reason]} after {elapsed}: {len(proposals.outcomes)} trials on record, {left} to come"
-                )
+                on_record = f"{len(proposals.outcomes)} trials on record, {left} to come"
+                print(f"{STOPPED[stop.reason]} after {elapsed}: {on_record}")
                 print(f"Go on with the same command:\n  {command_line('tune.search')}")
                 return EXIT_CODES[stop.reason]
             code = self._conclude(results, proposals, baseline)

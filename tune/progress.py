@@ -36,21 +36,77 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-class Progress(DriverOnly, ray_tune.Callback):
-    """The live table. `close` must be called at the end."""
+class LiveLines(DriverOnly, ray_tune.Callback):
+    """Lines that stand for the state of things, drawn again and again. `close` must be called at the end."""
 
-    def __init__(self, proposals: Proposals, target: int, stream: TextIO | None = None):
-        self.proposals, self.target = proposals, target
+    def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stdout
         self._started = time.monotonic()
-        self._at_start = len(proposals.outcomes)
         self._drawn = 0.0
-        self._said: set[str] = {p.trial for p in proposals.outcomes}
-        self._now: dict[str, dict[str, Any]] = {}  # last result of each running trial
         self._live: Live | None = None
         if self._stream.isatty():
             self._live = Live(Text(""), console=Console(file=self._stream), auto_refresh=False, transient=True)
             self._live.start()
+
+    def lines(self) -> list[str]:
+        """The state, a bounded number of lines, without escape codes; a log shows the first `log_lines`."""
+        raise NotImplementedError
+
+    @property
+    def log_lines(self) -> int:
+        return 1
+
+    def news(self) -> list[str]:
+        """What has happened since the last call, a line each, to stay above the state."""
+        return []
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def draw(self, force: bool = False) -> None:
+        now = time.monotonic()
+        new = self.news()
+        for line in new:
+            self.say(line)
+        if self._live is not None:
+            if force or new or now - self._drawn >= DRAW_SECONDS:
+                self._drawn = now
+                self._live.update(Text("\n".join(line[:WIDTH] for line in self.lines())), refresh=True)
+        elif force or now - self._drawn >= LOG_SECONDS:
+            self._drawn = now
+            for line in self.lines()[: self.log_lines]:
+                self.say(line)
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        line = line[:WIDTH]
+        if self._live is not None:
+            self._live.console.print(Text(line))
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        self.draw(force=True)
+        if self._live is not None:
+            lines = self.lines()
+            self._live.stop()
+            self._live = None
+            for line in lines:
+                print(line[:WIDTH], file=self._stream)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.draw()
+
+
+class Progress(LiveLines):
+    """The table of a search."""
+
+    def __init__(self, proposals: Proposals, target: int, stream: TextIO | None = None):
+        self.proposals, self.target = proposals, target
+        self._at_start = len(proposals.outcomes)
+        self._said: set[str] = {p.trial for p in proposals.outcomes}
+        self._now: dict[str, dict[str, Any]] = {}  # last result of each running trial
+        super().__init__(stream)
 
     def counts(self) -> dict[str, int]:
         counts = dict.fromkeys(("complete", "pruned", "failed"), 0)
@@ -61,9 +117,9 @@ class Progress(DriverOnly, ray_tune.Callback):
         return counts
 
     def lines(self) -> list[str]:
-        """The table, a bounded number of lines of bounded width, without escape codes."""
+        """The table, its lines of bounded width too."""
         counts = self.counts()
-        elapsed = time.monotonic() - self._started
+        elapsed = self.elapsed()
         done = len(self.proposals.outcomes) - self._at_start
         left = counts["running"] + counts["to come"]
         remaining = f", about {duration(elapsed / done * left)} left" if done >= SETTLED else ""
@@ -87,37 +143,20 @@ class Progress(DriverOnly, ray_tune.Callback):
             found = proposal.error.strip().splitlines()[-1]
         return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params)}"[:WIDTH]
 
-    def _draw(self, force: bool = False) -> None:
-        now = time.monotonic()
+    @property
+    def log_lines(self) -> int:
+        return 1 if self.proposals.best() is None else 2
+
+    def news(self) -> list[str]:
         new = [p for p in self.proposals.outcomes if p.trial not in self._said]
         for proposal in new:
             self._said.add(proposal.trial)
             self._now.pop(proposal.trial, None)
-            self._print(self._outcome(proposal))
-        if self._live is not None:
-            if force or new or now - self._drawn >= DRAW_SECONDS:
-                self._drawn = now
-                self._live.update(Text("\n".join(self.lines())), refresh=True)
-        elif force or now - self._drawn >= LOG_SECONDS:
-            self._drawn = now
-            for line in self.lines()[: 1 if self.proposals.best() is None else 2]:
-                self._print(line)
-
-    def _print(self, line: str) -> None:
-        if self._live is not None:
-            self._live.console.print(Text(line))
-        else:
-            print(line, file=self._stream, flush=True)
+        return [self._outcome(proposal) for proposal in new]
 
     def close(self) -> None:
         self._now.clear()
-        self._draw(force=True)
-        if self._live is not None:
-            lines = self.lines()
-            self._live.stop()
-            self._live = None
-            for line in lines:
-                print(line, file=self._stream)
+        super().close()
 
     # Ray Tune's hooks.
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -129,13 +168,11 @@ class Progress(DriverOnly, ray_tune.Callback):
         self._now[trial.config["trial"]] = result
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._print(f"{trial.config['trial']}  raised and goes on from its checkpoint: {_last_line(trial)}"[:WIDTH])
+        last = trial_error(trial).splitlines()[-1]
+        self.say(f"{trial.config['trial']}  raised and goes on from its checkpoint: {last}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._now.pop(trial.config["trial"], None)
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._draw()
 
 
 def trial_error(trial: Any) -> str:
@@ -146,7 +183,3 @@ def trial_error(trial: Any) -> str:
     except OSError:
         text = ""
     return re.sub(r"\x1b\[[0-9;]*m", "", text).strip() or "no message"
-
-
-def _last_line(trial: Any) -> str:
-    return trial_error(trial).splitlines()[-1]

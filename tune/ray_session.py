@@ -172,6 +172,11 @@ class RaySession:
                 signal.signal(signal.SIGINT, before)
 
 
+def end_ray() -> None:
+    """Leaves Ray, or ends it where this process has started it."""
+    ray.shutdown()
+
+
 def command_line(module: str) -> str:
     """This call, as it can be typed again."""
     return shlex.join(["python", "-m", module, *sys.argv[1:]])

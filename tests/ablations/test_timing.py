@@ -1,15 +1,19 @@
-"""The measured cost of a step scales to an epoch, and each shape is measured once."""
+"""What a model is measured to cost: a step scales to an epoch, and memory is counted by the model."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ablations import timing
-from ablations.timing import Cost, epoch_costs, measure_step
+from ablations.timing import measure_step
 from dynonet.config import Config
-from dynonet.data import Series, load_series
+from dynonet.data import load_series
 from dynonet.trainer import StackTrainer
 
+ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "data.seq_len": 24, "data.pred_len": 6, "data.synthetic.rows": 600, "model.control_hidden": 5,
     "model.worker_hidden": 3, "model.worker_seq_len": 12, "model.moving_average": 5, "training.batch_size": 16,
@@ -24,15 +28,17 @@ def test_an_epoch_costs_its_steps_and_its_validation(batch: int) -> None:
     assert 0 < cost.step * StackTrainer([config], series).steps < cost.epoch < 60
 
 
-def test_each_shape_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    def measure(config: Config, series: Series, device: str) -> Cost:
-        asked.append(config.data.pred_len)
-        return Cost(0.1, float(config.data.pred_len))
-
-    monkeypatch.setattr(timing, "measure_step", measure)
-    seconds = epoch_costs(lambda config: load_series(config.data))
-    configs = [Config.create({**SMALL, "data.pred_len": h, "training.seed": s}) for h in (4, 6) for s in (1, 2)]
-    assert [seconds(config) for config in configs] == [4.0, 4.0, 6.0, 6.0]
-    assert asked == [4, 6]
+def test_memory_is_that_of_a_process_of_its_own() -> None:
+    """The base is Python's with torch and the compiler; of a model, at least its hidden states through time."""
+    code = (
+        "import sys, json; from ablations.timing import measure; from dynonet.config import Config;"
+        "from dynonet.data import load_series; config = Config.create(json.loads(sys.argv[1]));"
+        "cost, memory = measure(config, load_series(config.data)); print(cost.step, memory.base, memory.model)"
+    )
+    settings = {**SMALL, "data.seq_len": 96, "data.synthetic.rows": 4000, "model.control_hidden": 128,
+                "training.batch_size": 512}  # fmt: skip
+    command = [sys.executable, "-c", code, json.dumps(settings)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()
+    step, base, model = map(float, said)
+    states = 4 * 96 * 128 * 512
+    assert step > 0 and 100 << 20 < base < 2 << 30 and states < model < 40 * states

@@ -4,22 +4,19 @@ import json
 import os
 import pickle
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from processes import ROOT, Driver, drivers, gone
 
 from dynonet.config import Config
 from tune import ray_session
@@ -29,92 +26,12 @@ from tune.results import Results, load
 from tune.search import main, parser
 from tune.settings import SearchSettings, read_settings
 
-ROOT = Path(__file__).parents[2]
-IDLE = (b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
-WAIT = 150.0  # seconds at most for anything, on a loaded machine
-
-
-class Driver:
-    """A search as a process of its own, in a session of its own, all of whose processes bear a mark."""
-
-    def __init__(self, folder: Path, arguments: tuple[str, ...], mark: str, tmp: str, **environment: str):
-        self.log = folder / f"{uuid.uuid4().hex[:6]}.log"
-        self.mark = mark
-        env = {**os.environ, "SEARCH_TEST": mark, "RAY_TMPDIR": tmp, "PYTHONPATH": str(ROOT), **environment}
-        env.pop("RAY_ADDRESS", None)
-        command = [sys.executable, "-m", "tune.search", "--preset", "smoke", *arguments]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def wait(self) -> int:
-        return self.process.wait(WAIT)
-
-    def until(self, condition: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + WAIT
-        while not (found := condition()):
-            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
-            time.sleep(0.02)
-        return found
-
-    def kill(self) -> None:
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def trials(self) -> list[int]:
-        """Processes that train, by their title."""
-        return [pid for pid in marked(self.mark) if re.match(rb"ray::\w+Trainable", command_of(pid))]
-
-
-def command_of(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def marked(mark: str) -> list[int]:
-    """The living processes that inherited a mark."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"SEARCH_TEST={mark}".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-    return [pid for pid in found if pid != os.getpid()]
-
-
-def gone(mark: str, seconds: float) -> bool:
-    """Whether nothing that trains or writes is left. After a kill two idle agents of Ray's may stay for minutes."""
-    deadline = time.monotonic() + seconds
-    while [pid for pid in marked(mark) if not command_of(pid).startswith(IDLE)]:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     """Starts searches in `tmp_path`; none of their processes outlives the test."""
-    mark = uuid.uuid4().hex
-    tmp = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path must be short
-
-    def start(*arguments: str, **environment: str) -> Driver:
-        return Driver(tmp_path, arguments, mark, tmp, **environment)
-
-    yield start
-    for _ in range(50):
-        if not (left := marked(mark)):
-            break
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
-    shutil.rmtree(tmp, ignore_errors=True)
-    assert not marked(mark)
+    with drivers("tune.search", tmp_path, "--preset", "smoke") as start:
+        yield start
 
 
 def settings_of(*arguments: str) -> tuple[SearchSettings, Any]:

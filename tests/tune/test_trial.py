@@ -1,6 +1,7 @@
 """A stack of runs on its way into the results: nothing trained twice, nothing lost, the same numbers to the bit."""
 
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -15,9 +16,10 @@ import torch
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.errors import DataError
+from dynonet.parts import SIGNALS
 from dynonet.trainer import StackTrainer, evaluate_weights
 from tune import readings, trial
-from tune.readings import load_weights, read_test
+from tune.readings import load_weights, read_test, unread, window_errors
 from tune.results import Results, StorageError
 from tune.trainable import StackTrainable
 from tune.trial import KEPT_CHECKPOINTS, Report, StackRun
@@ -401,6 +403,37 @@ def test_a_failed_trial_keeps_its_error_and_its_checkpoint(store: Results, tiny:
         load_weights(store, row)
 
 
+def test_where_divergence_is_outlived_every_run_comes_to_its_own_end(store: Results, tiny: Config, sha: str) -> None:
+    bad, good = seeds(tiny, 1, **{"training.lr": HUGE})[0], seeds(tiny, 2)[0]
+    stack = StackRun(store, [bad, good], outlive_divergence=True)
+    reports = [stack.step()]
+    while reports[-1].state == "running":
+        reports.append(stack.step())
+    rows = store.runs()
+    assert rows[bad.run_id(sha)]["status"] == "diverged" and rows[good.run_id(sha)]["status"] == "complete"
+    assert [report.ended for report in reports] == [1] * (len(reports) - 1) + [2] and len(reports) == 6
+    assert reports[-1].state == "complete" and not checkpoints(store)
+    alone = Results(store.storage.root + "-alone")
+    train(alone, [good])
+    for name, tensor in load_weights(alone, alone.runs()[good.run_id(sha)])[1].items():
+        torch.testing.assert_close(tensor, load_weights(store, rows[good.run_id(sha)])[1][name])
+    # Asked for again: both are done.
+    assert StackRun(store, [bad, good], outlive_divergence=True).step().state == "complete"
+
+
+def test_what_a_signal_did_and_what_computed_it_are_on_record(store: Results, tiny: Config, sha: str) -> None:
+    """Signals that get no gradient never moved, whether they were killed and resumed on the way or not."""
+    config = seeds(tiny, 1, **{"signals.dropout_rate": 0.2, "training.lr": 0.02})[0]
+    StackRun(store, [config]).advance()
+    train(store, [config])
+    row = store.runs()[config.run_id(sha)]
+    ranges = {name.split(".")[1]: value for name, value in row.items() if name.startswith("signal_range.")}
+    assert set(ranges) == set(SIGNALS)
+    assert {name for name, value in ranges.items() if value > 0} == {"gate_masks", "input_noise"}
+    assert all(value == 0 for name, value in ranges.items() if name not in ("gate_masks", "input_noise"))
+    assert row["kernel"] == ("torch" if os.environ.get("DYNONET_KERNEL") == "torch" else "numba")
+
+
 def test_best_weights_give_the_recorded_validation_error_again(store: Results, tiny: Config) -> None:
     train(store, seeds(tiny, 1, 2, **EARLY))
     series = load_series(tiny.data)
@@ -430,6 +463,13 @@ def test_test_is_read_once(store: Results, tiny: Config, sha: str, monkeypatch: 
     expected = {(run, 1, "test", m, c, "final") for run in ids for m in ("mse", "mae") for c in (None, *channels)}
     found = [(r["run"], r["attempt"], r["split"], r["metric"], r["channel"], r["purpose"]) for r in rows]
     assert set(found) == expected and len(found) == len(expected)
+    # Beside the records: every window's error, whose mean is the reading.
+    mean = {r["run"]: r["value"] for r in rows if r["metric"] == "mse" and r["channel"] is None}
+    for run in ids:
+        kept = window_errors(store, run)
+        assert kept is not None and kept.shape == (rows[0]["windows"],) == (300 // 5 - 4 + 1,)
+        assert float(kept.mean(dtype=float)) == pytest.approx(mean[run], rel=1e-6)
+    assert window_errors(store, "unknown") is None and unread(store, ids) == {}
     series = load_series(tiny.data)
     again = evaluate_weights(*load_weights(store, store.runs()[ids[0]]), series, "test").mse[0].item()
     assert (
@@ -461,5 +501,8 @@ def test_a_trial_as_tune_runs_it(store: Results, tiny: Config, sha: str) -> None
     while not (last := actor.step())["done"]:
         pass
     assert (last["epoch"], last["state"], last["value"]) == (6, "complete", last["reports"][-1][1])
+    assert last["ended"] == 2 and store.table("evaluations").num_rows == 0, "a search does not see test"
+    assert actor.reset_config({**settings, "test_purpose": "an arm"}) and actor.step()["done"]
+    assert {row["purpose"] for row in store.table("evaluations").to_pylist()} == {"an arm"}
     assert {row["git_commit"] for row in store.runs().values()} == {"abc"} and torch.get_num_threads() == 1
     actor.cleanup()

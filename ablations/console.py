@@ -1,0 +1,80 @@
+"""Findings as lines of a terminal: the verdicts, and the ledger of test readings."""
+
+import statistics
+
+from ablations.arms import FULL
+from ablations.findings import PRIMARY, Finding, Findings
+from ablations.formats import decimal, known, mean_deviation, p_value, percent, signed
+from ablations.wording import against_linear, label
+
+
+def verdict_lines(findings: Findings) -> list[str]:
+    """A table for each cell, the linear baseline beside it, and what a reader must know."""
+    lines = [f"study {findings.name}: {findings.study.question}"]
+    if findings.exploratory:
+        lines.append(f"EXPLORATORY: {findings.exploratory}")
+    for cell in findings.cells:
+        about = f"{cell.dataset}, S={cell.seq_len}, H={cell.pred_len}, protocol {cell.protocol}"
+        lines += ["", f"cell {cell.name}: {about}"]
+        if cell.invalid:
+            lines.append(f"INVALID: {cell.invalid}")
+        rows = [_HEADER, *_baselines(findings, cell.name)]
+        rows += [_row(findings, finding) for finding in findings.of_cell(cell.name)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+        lines += [
+            "  ".join(
+                text.ljust(width) if i in _LEFT else text.rjust(width)
+                for i, (text, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        lines.append(against_linear(findings, cell.name))
+    level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
+    looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
+    lines.append("")
+    lines.append(f"effect: test MSE without the part less with it, paired by seed; p: sign-flip, Holm ({level}{looks})")
+    lines += [f"note: {note}" for note in findings.notes]
+    return lines
+
+
+_HEADER = ("", "test MSE", "effect", "95% interval", "percent", "p, adjusted", "seeds", "parameters", "verdict")
+_LEFT = (0, 8)
+
+
+def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for runs in findings.arms:
+        if (runs.cell, runs.arm) == (cell, FULL):
+            values = [value for value in runs.errors[PRIMARY] if known(value)]
+            mean = statistics.fmean(values) if values else None
+            deviation = statistics.stdev(values) if len(values) > 1 else None
+            shown = mean_deviation(mean, deviation)
+            rows.append((FULL, shown, "", "", "", "", str(len(values)), f"{runs.parameters:,}", ""))
+    data = findings.cell(cell)
+    linear = decimal(data.linear.get(PRIMARY))
+    return [*rows, ("linear baseline", linear, "", "", "", "", "", f"{data.linear_parameters:,}", "")]
+
+
+def _row(findings: Findings, finding: Finding) -> tuple[str, ...]:
+    effect, decision = finding.effects.get(PRIMARY), finding.decision
+    size = f"{finding.parameters[0]:,}" if finding.parameters[0] else ""
+    if effect is None:
+        return (finding.name, "", "", "", "", "", "", size, label(finding))
+    low, high = effect.interval
+    return (
+        finding.name, mean_deviation(effect.without_mean, effect.without_deviation), signed(effect.mean),
+        f"{signed(low)} to {signed(high)}", percent(effect.percent), p_value(decision.p_adjusted) if decision else "",
+        str(effect.n), size, label(finding),
+    )  # fmt: skip
+
+
+def ledger_lines(findings: Findings) -> list[str]:
+    """Every reading of test that runs of the study had, whoever asked for it."""
+    lines = [f"{'time':<26s}{'arm':<26s}{'cell':<14s}{'seed':>6s}  {'run':<21s}{'test MSE':>9s}  purpose"]
+    for reading in findings.ledger:
+        seed = "" if reading.seed is None else str(reading.seed)
+        lines.append(
+            f"{reading.time:<26s}{reading.arm:<26s}{reading.cell:<14s}{seed:>6s}  {reading.run:<21s}"
+            f"{decimal(reading.test_mse):>9s}  {reading.purpose}"
+        )
+    return [*lines, f"{len(findings.ledger)} readings of test"]

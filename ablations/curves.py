@@ -1,0 +1,102 @@
+"""What went on by epoch, in small panels: validation curves of every arm, signals of the whole network."""
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ablations.arms import FULL
+from ablations.findings import ArmRuns, CellData, Curve, Findings
+from ablations.formats import known
+from ablations.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
+
+STILL = "never moved"
+
+
+def validation(findings: Findings, cell: str, prefix: str) -> str:
+    """Validation MSE by epoch, a small panel per arm with `full` behind it and the linear baseline as a line."""
+    arms = [runs for runs in findings.arms if runs.cell == cell and runs.validation.epochs]
+    if not arms:
+        return ""
+    full = next((runs for runs in arms if runs.arm == FULL), None)
+    bar = findings.cell(cell).linear.get("val_mse", math.nan)
+    values = [value for runs in arms for value in runs.validation.mean if math.isfinite(value)]
+    ends = [runs.validation.mean[-1] for runs in arms if math.isfinite(runs.validation.mean[-1])]
+    if not values:
+        return ""
+    # First epochs can be many times worse: the panels are for where training ends.
+    high = max(float(np.quantile(values, 0.9)), *ends, bar if known(bar) else -math.inf)
+    low = min(*values, bar if known(bar) else math.inf)
+    with style():
+        figure, panels = _panels(len(arms), 1.55)
+        for axes, runs in zip(panels, arms, strict=True):
+            if full is not None and runs is not full:
+                axes.plot(full.validation.epochs, full.validation.mean, color=GREY, linewidth=1)
+            _band(axes, runs.validation, BLUE if runs is full else VERMILION)
+            if known(bar):
+                axes.axhline(bar, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.set_title(_short(runs.arm), loc="left")
+            axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+        figure.supylabel("validation MSE", fontsize=9, x=0.02)
+        return inline(figure, prefix, f"Validation MSE by epoch, cell {cell}")
+
+
+def signals(findings: Findings, cell: str, prefix: str) -> str:
+    """What the controller of `full` sets, by epoch: a panel per signal, with those that never moved named."""
+    full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell)), None)
+    drawn = {name: curve for name, curve in full.signals.items() if curve.epochs} if full else {}
+    if full is None or not drawn:
+        return ""
+    with style():
+        figure, panels = _panels(len(drawn), 1.45)
+        for axes, (name, curve) in zip(panels, drawn.items(), strict=True):
+            note = signal_note(findings.cell(cell), full, name)
+            _band(axes, curve, GREY if note == STILL or note.startswith("held") else PURPLE)
+            axes.set_title(f"{name}\n{note}" if note else name, loc="left")
+            if len({*curve.mean}) == 1:  # an axis of its own would show rounding
+                axes.set_ylim(curve.mean[0] - 0.5, curve.mean[0] + 0.5)
+        return inline(figure, prefix, f"Signals of the whole network by epoch, cell {cell}")
+
+
+def signal_note(cell: CellData, full: ArmRuns, name: str) -> str:
+    """`held at 1`, `never moved`, `moved in 3 of 9 runs`, or nothing for a signal that moved in every run."""
+    setting = cell.settings.get(f"signals.{name}", "adaptive")
+    if setting != "adaptive":
+        return "held at neutral" if setting in ("off", False) else f"held at {setting}"
+    still = full.still.get(name, 0)
+    if not still:
+        return ""
+    return STILL if still >= full.complete else f"moved in {full.complete - still} of {full.complete} runs"
+
+
+def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """As many small panels as asked for, four to a row; placed in inches, for solving for a layout takes long."""
+    columns = min(4, count)
+    rows = math.ceil(count / columns)
+    size = (2.1 * columns + 0.3, height * rows + 0.45)
+    figure = Figure(figsize=size)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure.subplots_adjust(
+        left=0.75 / size[0], right=1 - 0.1 / size[0], bottom=0.5 / size[1], top=1 - 0.42 / size[1], wspace=0.42,
+        hspace=0.55 / (height - 0.4),
+    )  # fmt: skip
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    for axes in grid[:count]:
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.grid()
+    figure.supxlabel("epoch", fontsize=9, y=0.06 / size[1], va="bottom")
+    return figure, list(grid[:count])
+
+
+def _band(axes: Axes, curve: Curve, colour: str) -> None:
+    mean, deviation = np.array(curve.mean), np.array(curve.deviation)
+    axes.fill_between(curve.epochs, mean - deviation, mean + deviation, color=colour, alpha=0.25, linewidth=0)
+    axes.plot(curve.epochs, mean, color=colour, linewidth=1.6)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:22]}…"

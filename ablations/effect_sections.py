@@ -1,0 +1,178 @@
+"""The tables of effects: comparisons, arms of matched capacity, contrasts, frozen settings beside re-tuned ones."""
+
+from collections.abc import Iterator
+
+from ablations import figures
+from ablations.blocks import Block, Item, Text, drawing, items, table
+from ablations.findings import TUNED, Finding, Findings
+from ablations.formats import (
+    METRIC_NAMES,
+    MISSING,
+    decimal,
+    interval,
+    known,
+    mean_deviation,
+    p_value,
+    percent,
+    signed,
+    whole,
+)
+from ablations.phrases import LOSS, place, title
+from ablations.study_parts import MATCHED
+from ablations.svg import slug
+from ablations.tables import Row
+from ablations.wording import label
+
+_BY_NOISE = (
+    "The seed interval and the p-values measure the noise of training alone: what would vary if these arms were "
+    "trained again and read on the same test rows. How the mean effect of these trained models varies over stretches "
+    "of the test rows is another question; the interval over test windows (moving-block bootstrap) answers it, beside "
+    "the other. Neither speaks for other series."
+)
+
+
+def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
+    yield Text(
+        f"An effect is the {LOSS} without a part less the {LOSS} with it, paired by seed: positive where the part "
+        "helps. Verdicts rest on the exact paired sign-flip test and on two one-sided tests of equivalence, both "
+        "adjusted for all comparisons (Holm) and looks."
+    )
+    for cell in findings.cells:
+        mine = [(f, row) for f, row in _primary(findings, rows) if f.cell == cell.name and not f.factors]
+        yield table(
+            ("arm", "verdict", "without", "with", "effect", "%", "95% over seeds", "95% over windows", "adjusted p",
+             "equivalence p"),
+            [_effect(finding, row) for finding, row in mine],
+            f"Effects on the {LOSS}: {place(findings, cell.name)}",
+            words=2,
+        )  # fmt: skip
+        figure = figures.forest(findings, cell.name, slug("forest", cell.name))
+        yield drawing(
+            figure,
+            f"{place(findings, cell.name)}. Thick: 95% interval of one arm over seeds; thin: the interval at which the "
+            "whole family was judged; shaded: the margin within which an effect is none in practice.",
+        )
+    yield Text(_BY_NOISE, "note")
+    notes = {f.windows_note: None for f in findings.findings if f.windows is None and f.windows_note}
+    yield items(Item(f"No interval over test windows: {note}") for note in notes)
+    for cell in findings.cells:
+        mine = [(f, row) for f, row in _primary(findings, rows) if f.cell == cell.name and known(row["effect"])]
+        yield table(
+            ("arm", "n", "p", "family's interval", "its level", "bootstrap-t, 95%", "Hedges' g", "margin", "seeds",
+             "look", "diverged", "failed"),
+            [_details(finding, row) for finding, row in mine],
+            f"Details of the tests: {place(findings, cell.name)}; diverged and failed runs without / with the part",
+        )  # fmt: skip
+    yield table(
+        ("arm", "cell", "metric", "n", "effect", "%", "95% over seeds", "p, unadjusted"),
+        [
+            (
+                f"{row['finding']} (main effect)" if row["kind"] == "main effect" else row["finding"],
+                row["cell"],
+                METRIC_NAMES.get(row["metric"], row["metric"]),
+                whole(row["n"]),
+                signed(row["effect"]),
+                percent(row["percent"]),
+                _bounds(row, "interval"),
+                p_value(row["p"]),
+            )
+            for row in rows
+            if not row["primary"] and known(row["effect"])
+        ],
+        "Other metrics: descriptive, no verdict rests on them",
+        words=3,
+    )
+
+
+def _effect(finding: Finding, row: Row) -> tuple[str, ...]:
+    return (
+        finding.name,
+        label(finding),
+        mean_deviation(row["without_mean"], row["without_deviation"]),
+        mean_deviation(row["with_mean"], row["with_deviation"]),
+        signed(row["effect"]),
+        percent(row["percent"]),
+        _bounds(row, "interval"),
+        _bounds(row, "window"),
+        p_value(row["p_adjusted"]),
+        p_value(row["equivalence_p_adjusted"]),
+    )
+
+
+def _details(finding: Finding, row: Row) -> tuple[str, ...]:
+    level = MISSING if not known(row["adjusted_alpha"]) else f"{100 * (1 - row['adjusted_alpha']):.4g}%"
+    both = [f"{row[f'{name}_without']} / {row[f'{name}_with']}" for name in ("diverged", "failed")]
+    numbers = (_bounds(row, "bootstrap"), decimal(row["standardised"], 2), decimal(row["margin"]))
+    judged = (whole(row["seeds"]), whole(row["look"]))
+    return (
+        title(finding),
+        whole(row["n"]),
+        p_value(row["p"]),
+        _bounds(row, "adjusted"),
+        level,
+        *numbers,
+        *judged,
+        *both,
+    )
+
+
+def matched(findings: Findings, rows: list[Row]) -> Block | None:
+    pairs = {(f.cell, f.name): (f, row) for f, row in _primary(findings, rows) if not f.factors}
+    body = []
+    for (cell, name), (finding, row) in pairs.items():
+        if MATCHED in name:
+            plain = pairs.get((cell, name.replace(MATCHED, "")))
+            effective = f"{whole(row['effective_without'])} / {whole(row['effective_with'])}"
+            before = (signed(plain[1]["effect"]), label(plain[0])) if plain else (MISSING, MISSING)
+            now = (signed(row["effect"]), label(finding))
+            body.append((name, cell, finding.mismatch or MISSING, effective, *before, *now))
+    header = ("arm", "cell", "what is left", "effective without / with", "effect, unmatched", "unmatched verdict")
+    return table((*header, "effect, matched", "matched verdict"), body, words=3)
+
+
+def contrasts(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
+    found = [(f, row) for f, row in _primary(findings, rows) if f.factors]
+    if not found:
+        return
+    yield Text(
+        "Every combination of the factors was trained. A main effect is that of doing without a part, averaged over "
+        "the others on and off. An interaction of two is half the difference of one's effect where the other is off "
+        "and where it is on: positive where they stand in for each other, negative where they need each other."
+    )
+    yield table(
+        ("contrast", "verdict", "cell", "kind", "effect", "%", "95% over seeds", "adjusted p",
+         "equivalence p"),
+        [
+            (title(f), label(f), f.cell, "main effect" if len(f.factors) == 1 else "interaction", signed(row["effect"]),
+             percent(row["percent"]), _bounds(row, "interval"), p_value(row["p_adjusted"]),
+             p_value(row["equivalence_p_adjusted"]))
+            for f, row in found
+        ],
+        words=4,
+    )  # fmt: skip
+
+
+def retuned(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
+    pairs = {(f.cell, f.name): (f, row) for f, row in _primary(findings, rows) if not f.factors}
+    body = []
+    for (cell, name), (finding, row) in pairs.items():
+        if finding.tuned:
+            frozen = pairs.get((cell, name.removesuffix(TUNED)))
+            both = [*([frozen] if frozen else []), (finding, row)]
+            cells = [(signed(r["effect"]), _bounds(r, "interval"), label(f)) for f, r in both]
+            body.append((name.removesuffix(TUNED), cell, *sum(cells if frozen else [(MISSING,) * 3, *cells], ())))
+    if body:
+        yield Text(
+            "With frozen settings an arm runs with what suits the whole network; re-tuned, each arm and the whole "
+            "network had a search of their own. Re-tuned intervals are conditional on that one search."
+        )
+        header = ("effect, frozen", "95% over seeds", "frozen verdict")
+        yield table(("arm", "cell", *header, "effect, re-tuned", "95% over seeds", "re-tuned verdict"), body, words=2)
+
+
+def _primary(findings: Findings, rows: list[Row]) -> list[tuple[Finding, Row]]:
+    return list(zip(findings.findings, (row for row in rows if row["primary"]), strict=True))
+
+
+def _bounds(row: Row, name: str) -> str:
+    return interval((row[f"{name}_low"], row[f"{name}_high"]))

@@ -1,0 +1,202 @@
+"""The figures of a study, one of each kind per cell: SVG elements for inline use, the same bytes every time.
+
+Each returns "" where there is nothing to draw. `prefix` starts every id in it, for several stand on one page.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ablations.arms import FULL
+from ablations.findings import PRIMARY, Finding, Findings
+from ablations.formats import known, signed
+from ablations.phrases import LOSS, interacts, title
+from ablations.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
+from ablations.tables import LINEAR, Row, arm_rows
+from ablations.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
+from ablations.wording import label
+
+MOST_CHANNELS = 24  # of a heatmap
+_INTERACTION = ("^", PURPLE)
+_MARKS = {HELPS: ("o", BLUE), HURTS: ("s", VERMILION), NO_EFFECT: ("D", GREEN), UNDECIDED: ("o", GREY)}
+_FEW_MARGINS = 10  # effects beyond so many margins are drawn on a logarithmic scale
+
+
+def forest(findings: Findings, cell: str, prefix: str) -> str:
+    """Primary effects with their 95% interval and, thinner, the one adjusted for the family; the margin as a band."""
+    shown = findings.of_cell(cell)
+    if not any(_drawn(finding) for finding in shown):
+        return ""
+    with style():
+        figure = Figure(figsize=(8, 0.9 + 0.28 * len(shown)), layout="constrained")
+        axes = figure.subplots()
+        margin = _scale(axes, [f for f in shown if _drawn(f)])
+        for row, finding in enumerate(shown):
+            own = finding.decision.margin if finding.decision else math.nan
+            _forest_row(axes, row, finding, own if known(own) else margin)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(range(len(shown)), [title(finding) for finding in shown])
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        return inline(figure, prefix, f"Effects on the {LOSS} with intervals, cell {cell}")
+
+
+def _drawn(finding: Finding) -> bool:
+    return PRIMARY in finding.effects and known(finding.effects[PRIMARY].mean)
+
+
+def _scale(axes: Axes, drawn: Sequence[Finding]) -> float:
+    """Linear, unless a few large effects would leave no room to see the small ones in. Returns the largest margin."""
+    reach = [abs(bound) for f in drawn for bound in f.effects[PRIMARY].interval if math.isfinite(bound)]
+    reach += [abs(f.effects[PRIMARY].mean) for f in drawn]
+    margins = [f.decision.margin for f in drawn if f.decision and known(f.decision.margin)]
+    text = f"effect on the {LOSS}: loss without the part − loss with it (positive: the part helps)"
+    limit = 1.15 * max([*reach, *(1.3 * margin for margin in margins)])
+    if margins and max(reach) > _FEW_MARGINS * max(margins):
+        axes.set_xscale("symlog", linthresh=max(margins), linscale=1.0)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+        decades = [10.0**power for power in range(-9, 9) if 1.5 * max(margins) < 10.0**power]
+        axes.set_xticks([*(-decade for decade in decades[::-1]), 0.0, *decades])  # those within would overlap
+        axes.set_xticks([], minor=True)
+        text += "\nlinear within the margin, logarithmic beyond"
+        limit *= 1.5
+    axes.set_xlim(-limit if any(_low(f) < -limit / 40 for f in drawn) else -limit / 3, limit)
+    axes.set_xlabel(text)
+    return max(margins, default=0.0)
+
+
+def _low(finding: Finding) -> float:
+    low = finding.effects[PRIMARY].interval[0]
+    return low if math.isfinite(low) else finding.effects[PRIMARY].mean
+
+
+def _forest_row(axes: Axes, row: int, finding: Finding, margin: float) -> None:
+    left, right = axes.get_xlim()
+    axes.fill_between([-margin, margin], row - 0.5, row + 0.5, color=GREEN, alpha=0.13, linewidth=0)
+    text, colour = label(finding), INK
+    if _drawn(finding):
+        effect, decision = finding.effects[PRIMARY], finding.decision
+        marker, colour = _MARKS.get(finding.verdict, ("x", GREY))
+        if interacts(finding) and finding.verdict in (HELPS, HURTS):
+            marker, colour = _INTERACTION
+        for bounds, width in ((decision.interval if decision else None, 0.8), (effect.interval, 2.6)):
+            if bounds is not None and all(map(known, bounds)):
+                axes.plot(
+                    np.clip(bounds, left, right), [row, row], color=colour, linewidth=width, solid_capstyle="butt"
+                )
+        hollow = finding.verdict == UNDECIDED
+        face = "none" if hollow else colour
+        axes.plot(
+            [effect.mean], [row], marker=marker, markersize=6, color=colour, markerfacecolor=face, markeredgewidth=1.4
+        )
+        text = f"{signed(effect.mean)}  {text}"
+    axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+
+
+def accuracy(findings: Findings, cell: str, prefix: str) -> str:
+    """Test MSE against effective parameters, each arm named at the right; the linear baseline as a point and a line."""
+    rows = [row for row in arm_rows(findings) if row["cell"] == cell and known(row.get(PRIMARY)) and row["effective"]]
+    if not rows:
+        return ""
+    rows.sort(key=lambda row: (-row[PRIMARY], row["arm"]))
+    bar = next((row for row in rows if row["arm"] == LINEAR), None)
+    networks = [row for row in rows if row is not bar]
+    # Many times smaller, it would push the networks into a corner: it has a panel of its own then.
+    apart = bar is not None and bool(networks) and 2 * bar["effective"] < min(row["effective"] for row in networks)
+    with style():
+        figure = Figure(figsize=(8, max(3.2, 0.6 + 0.24 * len(rows))), layout="constrained")
+        panels = figure.subplots(1, 1 + apart, sharey=True, squeeze=False, width_ratios=[1, 7][1 - apart :]).ravel()
+        for row in rows:
+            _point(panels[0] if row is bar else panels[-1], row)
+        for axes in panels:
+            if bar is not None:
+                axes.axhline(bar[PRIMARY], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.margins(x=0.1, y=0.08)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.grid()
+        if apart and bar is not None:
+            panels[0].set_xticks([bar["effective"]])
+        _name_at_the_right(panels[-1], networks, bar)
+        panels[-1].set_xlabel("effective parameters")
+        panels[0].set_ylabel(LOSS)
+        return inline(figure, prefix, f"{LOSS} against effective parameters, cell {cell}")
+
+
+def _point(axes: Axes, row: Row) -> None:
+    linear, whole, deviation = row["arm"] == LINEAR, row["arm"] == FULL, row[f"{PRIMARY}_deviation"]
+    axes.errorbar(
+        [row["effective"]], [row[PRIMARY]], [deviation] if known(deviation) else None, elinewidth=1.2,
+        color=INK if linear else BLUE if whole else VERMILION, marker="D" if linear else "o",
+        markersize=6 if linear or whole else 4.5, zorder=4 if whole else 3,
+    )  # fmt: skip
+
+
+def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None) -> None:
+    """Names in a column, evenly apart where their points are too close, each with a thin line to its point."""
+    axes.autoscale_view()
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set_xlim(left, right)
+    axes.set_ylim(low, high)
+    rows = sorted([*networks, *([bar] if bar else [])], key=lambda row: (-row[PRIMARY], row["arm"]))
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    gap = min(1 / max(len(rows) - 1, 1), 0.22 / (figure.get_figheight() - 0.6))
+    height = 1.0 + gap
+    for place, row in enumerate(rows):
+        wanted = (row[PRIMARY] - low) / (high - low)
+        height = max(min(wanted, height - gap), gap * (len(rows) - 1 - place))
+        at = right if row is bar else row["effective"]  # the baseline's line ends there
+        axes.annotate(
+            row["arm"], (at, row[PRIMARY]), (1.05, height), textcoords="axes fraction", va="center", fontsize=8.5,
+            fontweight="bold" if row["arm"] in (FULL, LINEAR) else "normal", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": INK, "alpha": 0.35, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2,
+                        "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def heatmap(findings: Findings, cell: str, prefix: str) -> str:
+    """The primary effect by channel: arms by channels, blue where the part helps, the number in each field."""
+    shown = [f for f in findings.of_cell(cell) if _drawn(f) and f.effects[PRIMARY].channels]
+    if not shown:
+        return ""
+    channels = heatmap_channels(findings, cell)
+    values = np.array([[f.effects[PRIMARY].channels.get(name, math.nan) for name in channels] for f in shown])
+    sizes = np.abs(values[np.isfinite(values)])
+    limit = max(float(np.quantile(sizes, 0.9)), 1e-12)  # one large effect must not bleach the others
+    colours = LinearSegmentedColormap.from_list("effects", ["#b5430f", "#ee9d74", "#f4f4f2", "#7fb6e6", "#12599b"])
+    with style():
+        size = (max(5.0, 1.9 + 0.62 * len(channels)), 0.6 + 0.3 * len(shown))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.pcolormesh(values, cmap=colours, vmin=-limit, vmax=limit, edgecolors="face", linewidth=0.4)
+        for row, column in np.ndindex(values.shape):
+            value = float(values[row, column])
+            red, green, blue, _ = colours((value / limit + 1) / 2)
+            colour = "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.52 else "#1a1a1a"
+            text = signed(value) if known(value) else ""
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=colour)
+        axes.set_xticks(np.arange(len(channels)) + 0.5, channels, rotation=0 if len(channels) < 10 else 60)
+        axes.set_yticks(np.arange(len(shown)) + 0.5, [title(finding) for finding in shown])
+        axes.invert_yaxis()
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        return inline(figure, prefix, f"Effects on the {LOSS} by channel, cell {cell}")
+
+
+def heatmap_channels(findings: Findings, cell: str) -> list[str]:
+    """All channels of the cell, or the few with the largest effects, in the order of the series."""
+    channels = findings.cell(cell).channels
+    largest = dict.fromkeys(channels, 0.0)
+    for finding in findings.of_cell(cell):
+        for name, value in finding.effects[PRIMARY].channels.items() if _drawn(finding) else ():
+            largest[name] = max(largest.get(name, 0.0), abs(value) if known(value) else 0.0)
+    chosen = sorted(channels, key=lambda name: -largest[name])[:MOST_CHANNELS]
+    return [name for name in channels if name in chosen]

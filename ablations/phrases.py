@@ -1,0 +1,172 @@
+"""The parts of speech that `wording` makes sentences of: what was done, in which cell, and what qualifies it."""
+
+from collections.abc import Sequence
+
+from ablations.arms import FULL
+from ablations.findings import PRIMARY, TUNED, Effect, Finding, Findings
+from ablations.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
+from ablations.study_parts import MATCHED
+from dynonet.parts import OFF
+
+LOSS = METRIC_NAMES[PRIMARY]
+PARTS = {
+    "revin": "RevIN",
+    "film": "FiLM",
+    "decomposition": "the decomposition",
+    "trend": "the trend layer",
+    "workers": "the recurrent workers",
+    "mixer": "the channel mixer",
+    "context": "the context vector",
+}
+SINGULAR = {name for name in PARTS.values() if not name.endswith("s")}
+# Where what is removed ends and what stands in its place begins, in the texts of the arms.
+_BREAKS = (": ", "; ", ", which ")
+_SAID_APART = (", with workers of another width", ", each side with the nuisance settings")  # by `qualifications`
+
+
+def place(findings: Findings, cell: str, *more: str) -> str:
+    """The data, horizon and protocol of a cell: `ETTh2 (cell far, H=336)`."""
+    data = findings.cell(cell)
+    name = f"cell {cell}" if len(findings.cells) > 1 and cell != data.dataset else ""
+    protocol = "" if data.protocol == "clean" else f"{data.protocol} protocol"
+    return f"{data.dataset} ({', '.join(filter(None, (name, f'H={data.pred_len}', protocol, *more)))})"
+
+
+def seeds_of(findings: Findings, finding: Finding) -> int:
+    """With how many it was judged."""
+    judged = finding.decision.seeds if finding.decision else 0
+    return judged or len(findings.seeds)
+
+
+def adds(finding: Finding) -> bool:
+    """Whether the arm adds the part; its own runs are then those with it."""
+    return not finding.factors and finding.with_part == finding.name
+
+
+def title(finding: Finding) -> str:
+    """The finding's name, where a factor's main effect is told from the arm of the same name."""
+    return f"{finding.name} (main effect)" if len(finding.factors) == 1 else finding.name
+
+
+def interacts(finding: Finding) -> bool:
+    return len(finding.factors) > 1
+
+
+def part(findings: Findings, finding: Finding) -> str:
+    """What was removed or added, as a noun."""
+    return factors(findings, finding)[0] if finding.factors else _named(finding.about)
+
+
+def deed(findings: Findings, finding: Finding) -> str:
+    """What was done, as the subject or object of a sentence."""
+    if interacts(finding):
+        return f"the interaction of {listed(factors(findings, finding))}"
+    what = part(findings, finding)
+    if finding.factors:
+        return f"removing {what}, averaged over the other factors on and off,"
+    if adds(finding):
+        return f"adding {what} to {finding.without}"
+    against = finding.with_part.removesuffix(TUNED)
+    return f"removing {what}" + (f" from {against}" if against not in ("", FULL) else "")
+
+
+def factors(findings: Findings, finding: Finding) -> list[str]:
+    removed = {arm.name: arm.removes for arm in findings.study.factors}
+    return [_named(removed.get(name, name), brief=interacts(finding)) for name in finding.factors]
+
+
+def listed(names: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def interaction_meaning(finding: Finding, positive: bool) -> str:
+    """See `statistics.factorial_contrasts` for the signs."""
+    if len(finding.factors) == 2:
+        how = "the two stand in for each other (each is worth more where the other is off)"
+        return how if positive else "the two need each other (each is worth more where the other is on)"
+    if len(finding.factors) == 3:
+        return f"any two of them stand in for each other {'more' if positive else 'less'} where the third is off"
+    return f"a {'positive' if positive else 'negative'} interaction of {len(finding.factors)} parts"
+
+
+def observed(finding: Finding, effect: Effect) -> str:
+    """The mean effect in plain words, whichever way round the arm is."""
+    if interacts(finding):
+        return f"it is {signed(effect.mean)}"
+    if effect.mean == 0:
+        return f"without it the {LOSS} was the same"
+    return f"without it the {LOSS} was {decimal(abs(effect.mean))} {'higher' if effect.mean > 0 else 'lower'}"
+
+
+def numbers(finding: Finding, *more: str) -> str:
+    """Percent, interval and what else there is of the primary effect, as in a bracket."""
+    effect = finding.effects[PRIMARY]
+    bounds = f"95% interval {interval(effect.interval)}" if known(effect.interval[0]) else ""
+    return "; ".join(filter(None, (percent(effect.percent), bounds, *more, pairs(finding))))
+
+
+def adjusted(finding: Finding) -> str:
+    assert finding.decision is not None
+    return p_clause("adjusted p", finding.decision.p_adjusted)
+
+
+def pairs(finding: Finding) -> str:
+    """How many pairs the effect is a mean of, where that is not every seed."""
+    effect, decision = finding.effects[PRIMARY], finding.decision
+    if decision is None or effect.n == decision.seeds:
+        return ""
+    return f"over the {counted(effect.n, 'pair')} whose runs are both complete"
+
+
+def allowed(findings: Findings, effect: Effect) -> str:
+    """What the interval leaves open, in percent, beside what would count as nothing."""
+    low, high = effect.interval
+    if known(effect.with_mean) and effect.with_mean > 0:
+        span = f"{percent(100 * low / effect.with_mean)} to {percent(100 * high / effect.with_mean)}"
+    else:
+        span = f"{signed(low)} to {signed(high)}"
+    return f"{span}, where less than {findings.study.margin_percent:g}% either way would count as none"
+
+
+def either(finding: Finding, runs: tuple[int, int]) -> str:
+    """How many runs without and with the part; a contrast has neither side."""
+    if finding.factors:
+        return f"{counted(sum(runs), 'run')} of the design"
+    return f"{counted(runs[0], 'run')} without the part and {runs[1]} with it"
+
+
+def exploratory(findings: Findings) -> str:
+    return " (exploratory)" if findings.exploratory else ""
+
+
+def qualifications(finding: Finding) -> list[str]:
+    """Sentences on what a reader must not overlook."""
+    said = []
+    if finding.verdict in ("helps", "hurts") and any(finding.diverged):
+        worst = "in the test a diverged run counts as the worst outcome"
+        said.append(f"Note that {either(finding, finding.diverged)} diverged; {worst}.")
+    if not finding.attributable and MATCHED not in finding.name:
+        said.append("Several things change together here, so that this cannot be put down to one part.")
+    if MATCHED in finding.name:
+        left = f"; what is left: {finding.mismatch.rstrip('.')}" if finding.mismatch else ""
+        said.append(f"The workers' width was changed too, to match the number of parameters{left}.")
+    if finding.tuned and finding.decision is not None:
+        said.append(
+            "The settings were tuned anew for each arm: the interval is conditional on what one search chose, and does "
+            "not hold the noise of searching."
+        )
+    return [*said, *(f"Beware: {flag.rstrip('.')}." for flag in finding.flags)]
+
+
+def _named(about: str, brief: bool = False) -> str:
+    """The noun of an arm's text; unless brief, with what stands in its place in brackets where it is no part's name."""
+    for ending in _SAID_APART:
+        about = about.partition(ending)[0]
+    at, mark = min(((about.find(mark), mark) for mark in _BREAKS if mark in about), default=(len(about), ""))
+    head, rest = about[:at], about[at:].removeprefix(mark)
+    if head in OFF:
+        return PARTS.get(head, head)
+    if brief or not rest:
+        return head
+    return f"{head} ({mark.strip(': ;,')} {rest})".replace("( ", "(")

@@ -1,0 +1,158 @@
+"""What was found, section by section, in the order in which a reader asks. How it was found is in `appendix`."""
+
+from collections.abc import Iterator
+
+from ablations import curves, figures
+from ablations.arms import FULL
+from ablations.blocks import Block, Item, Section, Text, drawing, items, section, table
+from ablations.effect_sections import contrasts, effects, matched, retuned
+from ablations.findings import METRICS, Findings
+from ablations.formats import (
+    METRIC_NAMES,
+    counted,
+    decimal,
+    duration,
+    mean_deviation,
+    whole,
+)
+from ablations.phrases import LOSS, place, title
+from ablations.svg import slug
+from ablations.tables import arm_rows, effect_rows
+from ablations.verdicts import INERT
+from ablations.wording import against_linear, counts, label, ordered, sentence
+from dynonet.parts import SIGNALS
+
+
+def evidence(findings: Findings) -> list[Section | None]:
+    rows = effect_rows(findings)
+    return [
+        section("The answer at a glance", "glance", _glance(findings)),
+        section(
+            "Against the linear baseline", "linear", [Text(against_linear(findings, c.name)) for c in findings.cells]
+        ),
+        section("Before you read on", "first", _first(findings)),
+        section("Effects", "effects", effects(findings, rows)),
+        section("Errors of each arm", "arms", _arms(findings)),
+        section("Validation curves", "curves", _drawings(findings, "curves")),
+        section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),
+        section("Effects by channel", "channels", _drawings(findings, "heatmap")),
+        section("What the controller sets", "signals", _signals(findings)),
+        section("Inert arms", "inert", _inert(findings)),
+        section("Arms of matched capacity", "matched", [matched(findings, rows)]),
+        section("Contrasts of the factorial", "contrasts", contrasts(findings, rows)),
+        section("Frozen and re-tuned settings", "retuned", retuned(findings, rows)),
+    ]
+
+
+def _glance(findings: Findings) -> Iterator[Block | None]:
+    tally = ", ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
+    asked = counted(len(findings.findings), "question")
+    yield Text(f"Of {asked} ({findings.family} of them tested, over {counted(len(findings.cells), 'cell')}): {tally}.")
+    yield items(Item(sentence(findings, f), title(f), label(f)) for f in ordered(findings.findings))
+
+
+def _first(findings: Findings) -> Iterator[Block | None]:
+    if findings.exploratory:
+        yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
+    for cell in findings.cells:
+        if cell.invalid:
+            yield Text(f"Nothing in {place(findings, cell.name)} may be compared: {cell.invalid}", "banner")
+    yield items(Item(note) for note in findings.notes)
+
+
+def _arms(findings: Findings) -> Iterator[Block | None]:
+    rows, names = arm_rows(findings), [METRIC_NAMES[metric] for metric in METRICS]
+    yield Text("Mean ± standard deviation over the complete runs of each arm, on z-scored data.")
+    for cell in findings.cells:
+        yield table(
+            ("arm", *names, "runs", "diverged", "missing", "parameters", "effective", "device time"),
+            [
+                (
+                    row["arm"],
+                    *(mean_deviation(row.get(m), row.get(f"{m}_deviation")) for m in METRICS),
+                    whole(row["n"]),
+                    whole(row["diverged"]),
+                    whole(row["failed"]),
+                    whole(row["parameters"]),
+                    whole(row["effective"]),
+                    duration(row["device_seconds"]),
+                )
+                for row in rows
+                if row["cell"] == cell.name
+            ],
+            place(findings, cell.name),
+        )
+        bad = [row for row in rows if row["cell"] == cell.name and row["channels"]]
+        few = cell.channels if len(cell.channels) <= figures.MOST_CHANNELS else ()
+        yield table(
+            ("arm", *few),
+            [(row["arm"], *(decimal(row["channels"].get(name)) for name in few)) for row in bad if few],
+            f"{LOSS[0].upper()}{LOSS[1:]} by channel, mean over runs: {place(findings, cell.name)}",
+        )
+
+
+_DRAWN = {
+    "curves": (
+        curves.validation,
+        "Mean over seeds, the band one standard deviation; grey: the whole network (full), which is blue in its own "
+        "panel; dashed: the linear baseline. Runs that ended keep their last value; bad first epochs are cut off.",
+    ),
+    "accuracy": (
+        figures.accuracy,
+        "Bars: one standard deviation over seeds; blue: the whole network (full); diamond and dashed line: the linear "
+        "baseline. Effective parameters are those that are trained and that the forecast reads.",
+    ),
+    "heatmap": (
+        figures.heatmap,
+        f"Effect on the {LOSS} by channel: blue, positive: the part helps there; red, negative: it hurts. Descriptive.",
+    ),
+    "signals": (
+        curves.signals,
+        "Mean over validation windows, channels and seeds by epoch, the band one standard deviation over seeds.",
+    ),
+}
+
+
+def _drawings(findings: Findings, kind: str) -> Iterator[Block | None]:
+    draw, caption = _DRAWN[kind]
+    for cell in findings.cells:
+        about = caption
+        if kind == "heatmap" and len(cell.channels) > figures.MOST_CHANNELS:
+            about += f" Of {len(cell.channels)} channels the {figures.MOST_CHANNELS} with the largest effects."
+        yield drawing(draw(findings, cell.name, slug(kind, cell.name)), f"{place(findings, cell.name)}. {about}")
+
+
+def _signals(findings: Findings) -> Iterator[Block | None]:
+    yield from _drawings(findings, "signals")
+    for cell in findings.cells:
+        full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell.name)), None)
+        if full is None:
+            continue
+        notes = {name: curves.signal_note(cell, full, name) for name in full.signals}
+        yield items(
+            Item(f"{place(findings, cell.name)}: {note}. {_why_still(findings, cell.name, name, note)}".rstrip(), name)
+            for name, note in notes.items()
+            if note
+        )
+
+
+def _why_still(findings: Findings, cell: str, name: str, note: str) -> str:
+    if note != curves.STILL:
+        return ""
+    data = findings.cell(cell)
+    inert = next((f.inert for f in findings.of_cell(cell) if f.name == f"no_{name}" and f.inert), "")
+    if inert:
+        return f"{inert.rstrip('.')}."
+    acts_on = SIGNALS[name].acts_on if name in SIGNALS else "forward"
+    if acts_on != "forward" and data.settings.get("training.mode") != "unrolled":
+        return f"It weighs only the workers' {acts_on}, through which no gradient reaches the controller."
+    return ""
+
+
+def _inert(findings: Findings) -> Iterator[Block | None]:
+    found = [finding for finding in findings.findings if finding.verdict == INERT]
+    if found:
+        yield Text(
+            "These arms train the baseline again under another name: they are no members of the family of tests."
+        )
+        yield items(Item(sentence(findings, finding), finding.name, INERT) for finding in found)

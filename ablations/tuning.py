@@ -1,0 +1,57 @@
+"""The search that each arm of a study with re-tuning gets before its replicates: the same budget over the same ranges,
+on seeds that no replicate has, through the same driver as `python -m tune.search`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ablations.study import Study
+from ablations.study_checks import matching
+from tune.driver import Search
+from tune.lease import Lease
+from tune.progress import params_text
+from tune.ray_session import RaySession, Stop
+from tune.results import Results
+from tune.settings import Budget, SearchSettings
+from tune.space import DEFAULT, Space
+
+
+def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSettings:
+    """The search for one arm. Test is never read in it.
+
+    Raises ConfigError for a range that does not fit the arm.
+    """
+    retune = study.retune
+    assert retune is not None, "a study without re-tuning has no searches"
+    base = study.config(cell, arm, retune.seed_offset)
+    specs = {**DEFAULT, **retune.space}
+    space = Space({key: specs[key] for key in matching(study.nuisance)}, base, dict(study.overrides))
+    grace = min(Budget.grace_epochs, base.training.max_epochs)
+    budget = Budget(replicates=retune.replicates, trials=retune.trials, final_replicates=0, grace_epochs=grace)
+    return SearchSettings(name, base, space, budget)
+
+
+def tune_arm(
+    study: Study,
+    arm: str,
+    cell: str,
+    name: str,
+    results: Results,
+    session: RaySession,
+    args: argparse.Namespace,
+    stop: Stop,
+    scratch: Path,
+) -> dict[str, Any] | None:
+    """Searches, or goes on with it, and returns the best trial's nuisance settings by dotted key.
+
+    None if it was stopped (see `stop`), or no trial was complete.
+    """
+    search = Search(search_settings(study, arm, cell, name), args, session)
+    with Lease(results.storage, name):
+        search.check_settings(results, record=True)
+        proposals, _ = search.search(results, stop, scratch / name)
+    best = proposals.best()
+    if stop.reason is not None or best is None:
+        return None
+    print(f"best for {arm}: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params)}", flush=True)
+    return dict(best.params)

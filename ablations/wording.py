@@ -1,0 +1,197 @@
+"""What a finding says, in one sentence that a reviewer would accept. Pure text of a `Findings` object.
+
+A sentence names the data, the horizon, the split and the seeds, and claims no more than was shown: an undecided finding
+is not "no effect", and a small effect is none only where it was shown to be small.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable
+
+from ablations.arms import FULL
+from ablations.findings import PRIMARY, Finding, Findings
+from ablations.formats import counted, decimal, interval, known, mean_deviation, p_clause, percent, signed
+from ablations.phrases import (
+    LOSS,
+    SINGULAR,
+    adds,
+    adjusted,
+    allowed,
+    deed,
+    either,
+    exploratory,
+    interaction_meaning,
+    interacts,
+    numbers,
+    observed,
+    pairs,
+    part,
+    place,
+    qualifications,
+    seeds_of,
+)
+from ablations.study_parts import MATCHED
+from ablations.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, UNDECIDED
+
+UNTRAINED = "not trained"
+ORDER = (HELPS, HURTS, NO_EFFECT, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, INERT)  # what is decided comes first
+
+
+def sentence(findings: Findings, finding: Finding) -> str:
+    """What was found, and after it what qualifies that: several changes at once, one search, divergence, flags."""
+    seeds = "" if finding.verdict in (INERT, UNTRAINED) else counted(seeds_of(findings, finding), "seed")
+    said = _SAY.get(finding.verdict, _untrained)(findings, finding)
+    where = place(findings, finding.cell, seeds)
+    return " ".join([f"On the test split of {where}, {said}.", *qualifications(finding)])
+
+
+def label(finding: Finding) -> str:
+    """The verdict; an interaction neither helps nor hurts, so that its sign is put in other words."""
+    if not interacts(finding) or finding.verdict not in (HELPS, HURTS):
+        return finding.verdict
+    if len(finding.factors) == 2:
+        return "replace each other" if finding.verdict == HELPS else "need each other"
+    return "positive interaction" if finding.verdict == HELPS else "negative interaction"
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that are decided first; otherwise in the order given."""
+    return sorted(findings, key=lambda finding: ORDER.index(finding.verdict))
+
+
+def counts(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many findings there are of each label, those that are decided first."""
+    labels = [label(finding) for finding in ordered(findings)]
+    return {name: labels.count(name) for name in dict.fromkeys(labels)}
+
+
+def against_linear(findings: Findings, cell: str) -> str:
+    """Whether the whole network beats the closed-form linear baseline, on average and seed by seed."""
+    where, bar = f"On the test split of {place(findings, cell)}", findings.cell(cell).linear.get(PRIMARY)
+    if bar is None or not known(bar):
+        return f"{where}, no linear baseline is on record to compare the whole network with."
+    full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell)), None)
+    losses = [loss for loss in full.errors.get(PRIMARY, ()) if known(loss)] if full else []
+    if not losses:
+        return f"{where}, no run of the whole network is complete; the linear baseline has a {LOSS} of {decimal(bar)}."
+    mean, better = statistics.fmean(losses), sum(loss < bar for loss in losses)
+    deviation = statistics.stdev(losses) if len(losses) > 1 else None
+    beats = "beats the baseline" if mean < bar else "does not beat the baseline"
+    if len(losses) == 1:
+        end = f"the network {beats}, as far as one seed can say"
+    else:
+        share = {0: "none", len(losses): "all"}.get(better, f"{better}")
+        end = f"on average the network {beats}; {share} of its {len(losses)} seeds did"
+    return (
+        f"{where}, the whole network has a {LOSS} of {mean_deviation(mean, deviation)} (mean ± deviation over "
+        f"{counted(len(losses), 'seed')}) and the closed-form linear baseline one of {decimal(bar)}: {end}."
+    )
+
+
+# By verdict ----------------------------------------------------------------------------------------------------------
+
+
+def _decided(findings: Findings, finding: Finding) -> str:
+    """Helps or hurts."""
+    effect, what = finding.effects[PRIMARY], deed(findings, finding)
+    if not known(effect.mean):  # so many runs diverged that no pairs are left, which decides by itself
+        return f"{what} is decided by divergence alone, for {_lost(findings, finding)}: {_verdict(findings, finding)}"
+    if interacts(finding):
+        meaning = interaction_meaning(finding, effect.mean > 0) + exploratory(findings)
+        size = f"{signed(effect.mean)} in {LOSS} ({numbers(finding, adjusted(finding))})"
+        return f"{what} is {size}: {meaning}"
+    moved = "raised" if (effect.mean > 0) != adds(finding) else "lowered"
+    turned = "doing without it: " if adds(finding) else ""
+    bracket = f"{turned}{numbers(finding, adjusted(finding))}"
+    return f"{what} {moved} the {LOSS} by {decimal(abs(effect.mean))} ({bracket}): {_verdict(findings, finding)}"
+
+
+def _verdict(findings: Findings, finding: Finding) -> str:
+    what = part(findings, finding)
+    subject = what if what in SINGULAR else "the part"
+    if adds(finding):
+        subject = "what was added"
+    if not finding.attributable and MATCHED not in finding.name:
+        subject = f"what was {'added' if adds(finding) else 'removed'}, taken together,"
+    return f"{subject} {finding.verdict}{exploratory(findings)}"
+
+
+def _equivalent(findings: Findings, finding: Finding) -> str:
+    effect, decision = finding.effects[PRIMARY], finding.decision
+    assert decision is not None
+    within = f"within ±{findings.study.margin_percent:g}% (±{decimal(decision.margin)})"
+    said = f"{deed(findings, finding)} left the {LOSS} {within} of what it was"
+    if interacts(finding):
+        said = f"{deed(findings, finding)} is {within} of the {LOSS}"
+    equivalence = p_clause("adjusted p of equivalence", decision.equivalence_p_adjusted)
+    also = ""
+    if decision.p_adjusted <= findings.study.alpha:
+        also = f"; that it differs from 0 was shown too ({adjusted(finding)}), but it is less than matters"
+    return (
+        f"{said}: {observed(finding, effect)} ({numbers(finding, equivalence)}): no practical effect"
+        f"{exploratory(findings)}{also}"
+    )
+
+
+def _undecided(findings: Findings, finding: Finding) -> str:
+    effect, decision = finding.effects.get(PRIMARY), finding.decision
+    assert decision is not None
+    what = deed(findings, finding)
+    said = f"neither {what if interacts(finding) else f'an effect of {what}'} nor its absence was shown"
+    if effect is None or not known(effect.mean):
+        return said
+    equivalence = p_clause("of equivalence", decision.equivalence_p_adjusted)
+    bracket = "; ".join(filter(None, (percent(effect.percent), f"{adjusted(finding)}, {equivalence}", pairs(finding))))
+    return (
+        f"{said}: {observed(finding, effect)} ({bracket}), and the 95% interval, {interval(effect.interval)}, still "
+        f"allows {allowed(findings, effect)}"
+    )
+
+
+def _invalid(findings: Findings, finding: Finding) -> str:
+    said = f"{deed(findings, finding)} cannot be judged"
+    if reason := findings.cell(finding.cell).invalid:
+        return f"{said}, for nothing in this cell may be compared: {reason.rstrip('.')}"
+    return (
+        f"{said}: {_lost(findings, finding)}, and the pairs that are left show no direction that would hold however "
+        "those had ended"
+    )
+
+
+def _incomplete(findings: Findings, finding: Finding) -> str:
+    if not sum(finding.failed):
+        return f"{deed(findings, finding)} is not judged: arms that it compares have no run on record"
+    are = "run is" if sum(finding.failed) == 1 else "runs are"
+    missing = f"{sum(finding.failed)} {are} missing or failed ({either(finding, finding.failed)})"
+    return f"{deed(findings, finding)} is not judged: {missing}"
+
+
+def _inert(findings: Findings, finding: Finding) -> str:
+    said = f"{deed(findings, finding)} changes nothing: {finding.inert.rstrip('.')}"
+    effect = finding.effects.get(PRIMARY)
+    if effect is None or not effect.by_seed:
+        return f"{said}; it was not trained"
+    largest, seeds = max(map(abs, effect.by_seed.values())), counted(len(effect.by_seed), "seed")
+    if largest == 0:
+        return f"{said}; trained all the same, it came to the same {LOSS} with each of {seeds}"
+    return (
+        f"{said}; yet trained all the same, its {LOSS} differs by up to {decimal(largest)} over {seeds}: look into it"
+    )
+
+
+def _untrained(findings: Findings, finding: Finding) -> str:
+    return f"{deed(findings, finding)} has not been trained yet, so that nothing is known of it"
+
+
+def _lost(findings: Findings, finding: Finding) -> str:
+    return f"{either(finding, finding.diverged)} diverged"
+
+
+_SAY: dict[str, Callable[[Findings, Finding], str]] = {
+    HELPS: _decided,
+    HURTS: _decided,
+    NO_EFFECT: _equivalent,
+    UNDECIDED: _undecided,
+    INVALID: _invalid,
+    INCOMPLETE: _incomplete,
+    INERT: _inert,
+}

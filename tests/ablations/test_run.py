@@ -1,0 +1,272 @@
+"""The command, end to end through real Ray: whole studies, killed ones, broken stacks, and what it refuses."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from processes import Driver, drivers, gone
+
+from ablations.collect import findings_of
+from ablations.record import StudyRecord
+from ablations.run import main
+from ablations.study import Study
+from dynonet.config import Config
+from dynonet.data import load_series
+from dynonet.trainer import StackTrainer, evaluate_weights
+from tune.readings import window_errors
+from tune.results import Results, load
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "question": "Does the command run from the beginning to its end?",
+    "baseline": {
+        "data.seq_len": 24, "data.pred_len": 6, "data.synthetic.rows": 600, "model.control_hidden": 5,
+        "model.worker_hidden": 3, "model.worker_seq_len": 12, "model.moving_average": 5, "training.batch_size": 64,
+        "training.max_epochs": 3, "training.lr": 0.01,
+    },
+    "arms": ["no_film", "no_trend", "no_lr_scale"],
+    "seeds": 7,
+}  # fmt: skip
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Starts studies in `tmp_path`; none of their processes outlives the test."""
+    with drivers("ablations.run", tmp_path) as start:
+        yield start
+
+
+def write(folder: Path, **fields: Any) -> str:
+    content = {**TINY, **fields}
+    path = folder / f"{content['name']}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path.name
+
+
+def check_complete(results: Results, name: str, runs: int) -> None:
+    """Every run of the study is done once, from its first attempt, and its test was read once."""
+    record = StudyRecord.load(results, name)
+    members = [row for row in results.table("members", name).to_pylist() if row["role"] == "arm"]
+    rows = results.table("runs", name).to_pylist()
+    trained = [row for row in rows if row["model"] == "dynonet"]
+    assert len(trained) == runs == len({row["run"] for row in members})
+    assert {(row["status"], row["attempt"]) for row in trained} == {("complete", 1)}
+    history = results.table("history", name).to_pylist()
+    for row in trained:
+        steps = [h["step"] for h in history if h["run"] == row["run"] and h["metric"] == "val_mse"]
+        assert steps == list(range(1, row["epochs"] + 1)), "every epoch is on record once"
+    readings = results.table("evaluations", name).to_pylist()
+    read = Counter((row["run"], row["metric"], row["channel"]) for row in readings)
+    assert set(read.values()) == {1} and {row["run"] for row in readings} >= {row["run"] for row in trained}
+    assert not results.storage.list("checkpoints")
+    findings = findings_of(results, name)
+    assert {f.verdict for f in findings.findings} <= {"helps", "hurts", "no practical effect", "undecided", "inert"}
+    assert record.judged
+
+
+@pytest.mark.slow
+def test_a_whole_study_and_what_is_not_trained_again(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    driver = begin(write(tmp_path), "--stack-size", "4")
+    assert driver.wait() == 0, driver.said()
+    said = driver.said()
+    assert "Traceback" not in said and "\x1b" not in said
+    assert "2 of 3 comparisons are alive" in said and "no_lr_scale (cell main): inert against full" in said
+    assert "21 runs, 21 different ones, 0 on record, 21 to train" in said and "6 stacks of 3 to 4 models" in said
+    for part in ("linear baseline", "no_trend", "python -m ablations.report tiny"):
+        assert part in said
+    check_complete(results, "tiny", 21)
+    frame = load("tiny", tmp_path / "results")
+    assert set(frame.loc[frame["role"] == "arm", "arm"]) == {"full", "no_film", "no_trend"}
+    assert frame.loc[frame["role"] == "arm", "stack_size"].isin([3, 4]).all() and (frame["cell"] == "main").all()
+
+    # The runs are those that the written configs give, alone.
+    study = Study.create(TINY)
+    for arm, seed in (("full", 1), ("no_trend", 6)):
+        config = Config.from_yaml(tmp_path / f"results/artifacts/tiny/configs/main/{arm}.yaml")
+        config = config.override({"training.seed": seed})
+        assert config == study.config("main", arm, seed)
+        series = load_series(config.data)
+        (run,) = StackTrainer([config], series).train()
+        row = results.runs([run.run])[run.run]
+        assert row["val_mse"] == pytest.approx(run.best["mse"], rel=1e-6) and row["best_epoch"] == run.best_epoch
+        assert run.weights is not None
+        test = evaluate_weights(config, run.weights, series, "test")
+        kept = window_errors(results, run.run)
+        assert kept is not None and kept == pytest.approx(test.mse_windows[0].numpy(), rel=1e-4)
+        assert float(np.mean(kept)) == pytest.approx(test.mse[0].item(), rel=1e-5)
+        moved = {name.split(".")[1]: row[name] for name in row if name.startswith("signal_range.")}
+        still = {"lr_scale", "wd_scale", "grad_clip", "loss_weight", "freeze_prob"}
+        still |= {"input_noise"} if arm == "no_trend" else set()  # nothing of it is left in what workers read
+        assert {name for name, value in moved.items() if value == 0} == still
+
+    # The same command again trains nothing; nor does another study that asks for the same runs.
+    before = {f.name: f.effects for f in findings_of(results, "tiny").findings}
+    files = set(results.storage.list("runs"))
+    again = begin("tiny.yaml")
+    assert again.wait() == 0 and "nothing is left to train" in again.said() and "starting Ray" not in again.said()
+    other = begin(write(tmp_path, name="other", arms=["no_trend"], seeds=6))
+    assert other.wait() == 0 and "12 different ones, 12 on record, 0 to train" in other.said(), other.said()
+    assert set(results.storage.list("runs")) == files
+    assert {f.name: f.effects for f in findings_of(results, "tiny").findings} == before
+    assert {reading.purpose for reading in findings_of(results, "other").ledger} == {"ablation tiny", "baseline"}
+
+    # Seeds by hand, after the verdicts: only they are trained, and the study says what it has become.
+    more = begin("tiny.yaml", "--seeds", "8")
+    assert more.wait() == 0 and "24 runs, 24 different ones, 21 on record, 3 to train" in more.said(), more.said()
+    assert "EXPLORATORY: seeds were added by hand, from 7 to 8, after verdicts had been read" in more.said()
+    check_complete(results, "tiny", 24)
+
+
+@pytest.mark.slow
+def test_a_study_killed_twice_and_a_trial_killed(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
+    results = Results(tmp_path / "results")
+    baseline = {**TINY["baseline"], "training.max_epochs": 14, "training.patience": 14}
+    name = write(tmp_path, baseline=baseline, arms=["no_film", "no_trend"])
+    driver = begin(name, "--stack-size", "6")
+    driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
+    assert main([str(tmp_path / name), "--out", str(tmp_path / "results")]) == 2
+    assert f"study 'tiny' is held by process {driver.process.pid} on " in capsys.readouterr().err
+    driver.kill()
+    killed_at = time.time()
+    assert gone(driver.mark, 30), "Ray's processes outlive the driver"
+    on_record = len(results.runs())
+
+    driver = begin(name, "--stack-size", "6")
+    pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
+    os.kill(pid, signal.SIGKILL)  # a trial dies, and goes on
+    driver.until(lambda: len(results.runs()) > on_record)
+    driver.kill()
+    assert gone(driver.mark, 30)
+
+    driver = begin(name, "--stack-size", "6")
+    assert driver.wait() == 0, driver.said()
+    check_complete(results, "tiny", 21)
+    trained = [row for row in results.runs().values() if row["model"] == "dynonet"]
+    assert any(row["started"].timestamp() < killed_at < row["ended"].timestamp() for row in trained)
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_a_time_budget_end_it_and_it_goes_on(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    name = write(tmp_path, baseline={**TINY["baseline"], "training.max_epochs": 30, "training.patience": 30})
+    driver = begin(name, "--time-budget", "0.1")
+    assert driver.wait() == 0 and "the time budget is spent after 0:00:" in driver.said(), driver.said()
+    driver = begin(name)
+    driver.until(driver.trials)
+    os.killpg(driver.process.pid, signal.SIGINT)
+    assert driver.wait() == 130, driver.said()
+    assert f"Go on with the same command:\n  python -m ablations.run {name}" in driver.said()
+    assert "Traceback" not in driver.said() and gone(driver.mark, 20)
+    driver = begin(name)
+    assert driver.wait() == 0, driver.said()
+    check_complete(results, "tiny", 21)
+
+
+@pytest.mark.slow
+def test_more_seeds_only_where_nothing_is_decided(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    mild = {"name": "other_order", "claim": "an arm that hardly matters", "overrides": {"data.meta_fraction": 0.21}}
+    name = write(tmp_path, arms=["no_revin", mild], seeds="auto", max_seeds=9, looks=2, margin_percent=0.0001)
+    driver = begin(name)
+    assert driver.wait() == 0, driver.said()
+    findings = findings_of(results, "tiny")
+    assert findings.looks == (8, 9)
+    seeds = {runs.arm: len(runs.seeds) for runs in findings.arms}
+    decided = {f.name for f in findings.findings if f.decision and f.decision.look == 1 and f.verdict != "undecided"}
+    assert "other_order" not in decided and f"after 8 seeds {2 - len(decided)} of 2" in driver.said()
+    assert seeds == {"full": 9, "other_order": 9, "no_revin": 8 if "no_revin" in decided else 9}
+    # What the budget does not allow is not begun.
+    name = write(tmp_path, name="short", arms=["no_revin", mild], seeds="auto", max_seeds=10, looks=2,
+                 margin_percent=0.0001)  # fmt: skip
+    driver = begin(name, "--device-hours", "0.000001")
+    assert driver.wait() == 0 and "a further look could take" in driver.said(), driver.said()
+    assert findings_of(results, "short").look == 1
+
+
+@pytest.mark.slow
+def test_a_stack_that_fails_is_recorded_and_tried_again(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    baseline = {**TINY["baseline"], "training.max_epochs": 20, "training.patience": 20}
+    name = write(tmp_path, baseline=baseline, arms=["no_trend"])
+    driver = begin(name, "--stack-size", "5", "--max-failures", "0")
+    pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
+    os.kill(pid, signal.SIGKILL)
+    assert driver.wait() == 1, driver.said()
+    said = driver.said()
+    assert "failed: " in said and "the same command tries the rest again" in said and "Traceback" not in said
+    findings = findings_of(results, "tiny")
+    assert findings.findings[0].verdict == "incomplete" and "runs failed" in " ".join(findings.notes)
+    statuses = Counter(row["status"] for row in results.runs().values() if row["model"] == "dynonet")
+    assert 0 < statuses["failed"] <= 5 and statuses["failed"] + statuses["complete"] == 14
+    errors = [row["error"] for row in results.runs().values() if row["status"] == "failed"]
+    assert all(error and "died" in error for error in errors), errors
+
+    again = begin(name)
+    assert again.wait() == 0, again.said()
+    assert f"{14 - statuses['failed']} on record, {statuses['failed']} to train" in again.said()
+    assert findings_of(results, "tiny").findings[0].verdict != "incomplete"
+
+
+@pytest.mark.slow
+def test_each_arm_is_tuned_before_its_replicates(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    name = write(
+        tmp_path, arms=["no_film"], nuisance=["training.lr", "model.dropout"], seeds=7,
+        retune={"trials": 2, "replicates": 1, "seed_offset": 500},
+    )  # fmt: skip
+    driver = begin(name)
+    assert driver.wait() == 0, driver.said()
+    said = driver.said()
+    assert "re-tuning full (cell main)" in said and "re-tuning no_film (cell main)" in said
+    findings = findings_of(results, "tiny")
+    assert [f.name for f in findings.findings] == ["no_film", "no_film@tuned"] and findings.family == 2
+    assert {runs.arm: runs.complete for runs in findings.arms} == dict.fromkeys(
+        ("full", "no_film", "full@tuned", "no_film@tuned"), 7
+    )
+    tuned = next(runs for runs in findings.arms if runs.arm == "no_film@tuned")
+    assert set(tuned.difference) <= {"model.film", "training.lr", "model.dropout"} and len(tuned.difference) > 1
+    searched = [row for row in results.runs().values() if row["seed"] == 500]
+    assert len(searched) == 4 and not {row["run"] for row in searched} & {r.run for r in findings.ledger}
+    again = begin(name)
+    assert again.wait() == 0 and "re-tuning" not in again.said() and "nothing is left to train" in again.said()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["quickstrat"], "unknown study 'quickstrat'; did you mean 'quickstart'?"),
+    (["quickstart", "--arms", "no_filmm"], "unknown arm 'no_filmm'; did you mean 'no_film'?"),
+    (["quickstart", "model.film=false"], "arm 'no_film' changes model.film, which an override fixes"),
+    (["quickstart", "training.lrr=1"], "unknown key 'training.lrr'; did you mean 'training.lr'?"),
+    (["quickstart", "--seeds", "few"], "--seeds: got 'few'; a number, a list such as 1,2,3, or auto is needed"),
+    (["quickstart", "--seeds", "1,1,2"], "2 to 60 different ones"),
+    (["quickstart", "--looks", "2"], "--looks goes with --seeds auto"),
+    (["quickstart", "--device-hours", "2"], "--device-hours goes with --seeds auto"),
+    (["quickstart", "--config", "absent.yaml"], "cannot read absent.yaml"),
+    (["quickstart", "--cpus-per-trial", "-1"], "cpus-per-trial: got -1"),
+    (["quickstart", "--name", "7up"], "study name '7up': a letter first"),
+    (["quickstart", "data.pred_len=4000"], "take a smaller data.seq_len or data.pred_len"),
+    (["quickstart", "--ledger"], "no results at"),
+])  # fmt: skip
+def test_what_is_refused_before_anything_is_computed(
+    arguments: list[str], said: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.startswith("error: "), captured.err
+    assert not captured.out and not list(tmp_path.iterdir())
+
+
+def test_too_few_seeds_are_refused_and_leave_nothing(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    assert main([str(path), "--seeds", "5", "--out", str(tmp_path / "out")]) == 2
+    assert "5 seeds cannot reach significance" in capsys.readouterr().err
+    assert not Results(tmp_path / "out").studies()
