@@ -59,7 +59,8 @@ class Collector:
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
             family=self.record.family, looks=self.record.looks, look=self.record.looks_taken, seeds=self.seeds,
-            exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)), ledger=tuple(self._ledger()),
+            exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
+            device_seconds=self.gathered.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
         )  # fmt: skip
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ablations.collect import findings_of
-from ablations.console import verdict_lines
 from ablations.gathered import Gathered
 from ablations.plan import Hypothesis, Plan, PlannedStack, write_configs
 from ablations.preparation import Preparation
 from ablations.progress import StudyProgress
 from ablations.record import StudyRecord
+from ablations.reporting.console import verdict_lines
 from ablations.stacks import StackFailures, StackSearcher
 from ablations.study import Study
 from ablations.tuning import tune_arm

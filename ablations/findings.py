@@ -1,10 +1,11 @@
 """What a study found: the one structure that every report renders. `collect.findings_of` builds it from the records.
 
 An effect is that of doing without a part: loss(without it) - loss(with it), paired by seed, on the z-scored scale, so
-that it is positive where the part helps. Nothing here computes a statistic; a number that two reports show is one
-field.
+that it is positive where the part helps. A number that two reports show is one field, or one method here.
 """
 
+import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,19 @@ class ArmRuns:
     signals: Mapping[str, Curve]  # signal -> mean over validation windows and channels, by epoch
     still: Mapping[str, int]  # adaptive signal -> complete runs in which it never moved from its start
     difference: Mapping[str, tuple[Any, Any]]  # setting -> value in `full` and here; {} for `full`
+
+    def mean(self, metric: str) -> float | None:
+        """Over complete runs; None where there is none."""
+        known = self._known(metric)
+        return statistics.fmean(known) if known else None
+
+    def deviation(self, metric: str) -> float | None:
+        """Standard deviation over complete runs; None with fewer than two."""
+        known = self._known(metric)
+        return statistics.stdev(known) if len(known) > 1 else None
+
+    def _known(self, metric: str) -> list[float]:
+        return [value for value in self.errors[metric] if not math.isnan(value)]
 
     @property
     def complete(self) -> int:
@@ -176,6 +190,7 @@ class Findings:
     seeds: tuple[int, ...]
     exploratory: str  # why the verdicts are exploratory, or ""
     notes: tuple[str, ...]  # what a reader must know: failures, flags, conditions on one search
+    device_seconds: float  # of every run, each once
     ledger: tuple[Reading, ...]
     events: tuple[str, ...]  # of the study's record: begun, seeds added, searches
     provenance: Mapping[str, str]  # code version, packages, devices, hosts, first start and last end

@@ -176,8 +176,8 @@ def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hy
 
 
 def contrast_name(factors: Sequence[str]) -> str:
-    """A main effect or an interaction of a factorial: `no_film`, `no_film x no_bilevel`."""
-    return " x ".join(factors)
+    """A main effect of a factorial, told from the arm, or an interaction: `a (main effect)`, `a x b`."""
+    return " x ".join(factors) if len(factors) > 1 else f"{factors[0]} (main effect)"
 
 
 def _stacks(runs: list[PlannedRun], size: int, epoch_seconds: Callable[[Config], float] | None) -> list[PlannedStack]:

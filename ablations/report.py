@@ -14,11 +14,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ablations.appendix import record
-from ablations.console import verdict_lines
 from ablations.findings import Findings
-from ablations.sections import evidence
-from ablations.tables import effects_csv, effects_tex
+from ablations.reporting.appendix import record
+from ablations.reporting.console import verdict_lines
+from ablations.reporting.sections import evidence
+from ablations.reporting.tables import effects_csv, effects_tex
 from dynonet.errors import ConfigError, DataError
 from tune.results import ResultsError, StorageError, open_results
 
@@ -26,7 +26,7 @@ from tune.results import ResultsError, StorageError, open_results
 def render(findings: Findings) -> dict[str, str]:
     """File name -> text of report.html, report.md, effects.csv and effects.tex. Pure."""
     environment = Environment(
-        loader=PackageLoader("ablations"),
+        loader=PackageLoader("ablations.reporting"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,

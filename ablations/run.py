@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ablations.collect import findings_of
-from ablations.console import ledger_lines
 from ablations.driver import Ablation
+from ablations.reporting.console import ledger_lines
 from ablations.study import Study, study_names
 from dynonet.errors import ConfigError, DataError
 from tune.lease import LeaseHeld

@@ -68,5 +68,11 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Largest memory so far: of the GPU's allocator, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "linux":
+        # getrusage starts with the peak of the process that started this one; the kernel's own mark does not.
+        with open("/proc/self/status") as status:
+            marks = [line.split()[1] for line in status if line.startswith("VmHWM:")]
+        if marks:
+            return int(marks[0]) << 10
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -15,10 +15,11 @@ from typing import Any
 import example
 import pytest
 
-from ablations import figures, report
+from ablations import report
 from ablations.findings import Findings
-from ablations.formats import interval, mean_deviation, p_value, percent, signed
 from ablations.report import render
+from ablations.reporting import figures
+from ablations.reporting.formats import interval, mean_deviation, p_value, percent, signed
 from dynonet.errors import ConfigError
 
 NAN = math.nan

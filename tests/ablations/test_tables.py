@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ablations.findings import METRICS, PRIMARY, Findings
-from ablations.tables import LINEAR, arm_rows, effect_rows, effects_csv, effects_tex, tex
+from ablations.reporting.tables import LINEAR, arm_rows, effect_rows, effects_csv, effects_tex, tex
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from ablations import figures
-from ablations.blocks import Block, Item, Text, drawing, items, table
 from ablations.findings import TUNED, Finding, Findings
-from ablations.formats import (
+from ablations.reporting import figures
+from ablations.reporting.blocks import Block, Item, Text, drawing, items, table
+from ablations.reporting.formats import (
     METRIC_NAMES,
     MISSING,
     decimal,
@@ -17,11 +17,11 @@ from ablations.formats import (
     signed,
     whole,
 )
-from ablations.phrases import LOSS, place, title
+from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.svg import slug
+from ablations.reporting.tables import Row
+from ablations.reporting.wording import label
 from ablations.study_parts import MATCHED
-from ablations.svg import slug
-from ablations.tables import Row
-from ablations.wording import label
 
 _BY_NOISE = (
     "The seed interval and the p-values measure the noise of training alone: what would vary if these arms were "
@@ -67,7 +67,7 @@ def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
         ("arm", "cell", "metric", "n", "effect", "%", "95% over seeds", "p, unadjusted"),
         [
             (
-                f"{row['finding']} (main effect)" if row["kind"] == "main effect" else row["finding"],
+                row["finding"],
                 row["cell"],
                 METRIC_NAMES.get(row["metric"], row["metric"]),
                 whole(row["n"]),
@@ -105,7 +105,7 @@ def _details(finding: Finding, row: Row) -> tuple[str, ...]:
     numbers = (_bounds(row, "bootstrap"), decimal(row["standardised"], 2), decimal(row["margin"]))
     judged = (whole(row["seeds"]), whole(row["look"]))
     return (
-        title(finding),
+        finding.name,
         whole(row["n"]),
         p_value(row["p"]),
         _bounds(row, "adjusted"),
@@ -143,7 +143,7 @@ def contrasts(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
         ("contrast", "verdict", "cell", "kind", "effect", "%", "95% over seeds", "adjusted p",
          "equivalence p"),
         [
-            (title(f), label(f), f.cell, "main effect" if len(f.factors) == 1 else "interaction", signed(row["effect"]),
+            (f.name, label(f), f.cell, "main effect" if len(f.factors) == 1 else "interaction", signed(row["effect"]),
              percent(row["percent"]), _bounds(row, "interval"), p_value(row["p_adjusted"]),
              p_value(row["equivalence_p_adjusted"]))
             for f, row in found

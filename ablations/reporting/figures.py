@@ -14,12 +14,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
-from ablations.formats import known, signed
-from ablations.phrases import LOSS, interacts, title
-from ablations.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
-from ablations.tables import LINEAR, Row, arm_rows
+from ablations.reporting.formats import known, signed
+from ablations.reporting.phrases import LOSS, interacts
+from ablations.reporting.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
+from ablations.reporting.tables import LINEAR, Row, arm_rows
+from ablations.reporting.wording import label
 from ablations.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
-from ablations.wording import label
 
 MOST_CHANNELS = 24  # of a heatmap
 _INTERACTION = ("^", PURPLE)
@@ -40,7 +40,7 @@ def forest(findings: Findings, cell: str, prefix: str) -> str:
             own = finding.decision.margin if finding.decision else math.nan
             _forest_row(axes, row, finding, own if known(own) else margin)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(shown)), [title(finding) for finding in shown])
+        axes.set_yticks(range(len(shown)), [finding.name for finding in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -184,7 +184,7 @@ def heatmap(findings: Findings, cell: str, prefix: str) -> str:
             text = signed(value) if known(value) else ""
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=colour)
         axes.set_xticks(np.arange(len(channels)) + 0.5, channels, rotation=0 if len(channels) < 10 else 60)
-        axes.set_yticks(np.arange(len(shown)) + 0.5, [title(finding) for finding in shown])
+        axes.set_yticks(np.arange(len(shown)) + 0.5, [finding.name for finding in shown])
         axes.invert_yaxis()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

@@ -4,13 +4,12 @@ A sentence names the data, the horizon, the split and the seeds, and claims no m
 is not "no effect", and a small effect is none only where it was shown to be small.
 """
 
-import statistics
 from collections.abc import Callable, Iterable
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
-from ablations.formats import counted, decimal, interval, known, mean_deviation, p_clause, percent, signed
-from ablations.phrases import (
+from ablations.reporting.formats import counted, decimal, interval, known, mean_deviation, p_clause, percent, signed
+from ablations.reporting.phrases import (
     LOSS,
     SINGULAR,
     adds,
@@ -73,16 +72,17 @@ def against_linear(findings: Findings, cell: str) -> str:
     losses = [loss for loss in full.errors.get(PRIMARY, ()) if known(loss)] if full else []
     if not losses:
         return f"{where}, no run of the whole network is complete; the linear baseline has a {LOSS} of {decimal(bar)}."
-    mean, better = statistics.fmean(losses), sum(loss < bar for loss in losses)
-    deviation = statistics.stdev(losses) if len(losses) > 1 else None
+    assert full is not None
+    mean, better = full.mean(PRIMARY) or 0.0, sum(loss < bar for loss in losses)
     beats = "beats the baseline" if mean < bar else "does not beat the baseline"
     if len(losses) == 1:
         end = f"the network {beats}, as far as one seed can say"
     else:
         share = {0: "none", len(losses): "all"}.get(better, f"{better}")
         end = f"on average the network {beats}; {share} of its {len(losses)} seeds did"
+    spread = mean_deviation(mean, full.deviation(PRIMARY))
     return (
-        f"{where}, the whole network has a {LOSS} of {mean_deviation(mean, deviation)} (mean ± deviation over "
+        f"{where}, the whole network has a {LOSS} of {spread} (mean ± deviation over "
         f"{counted(len(losses), 'seed')}) and the closed-form linear baseline one of {decimal(bar)}: {end}."
     )
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from ablations import curves, figures
 from ablations.arms import FULL
-from ablations.blocks import Block, Item, Section, Text, drawing, items, section, table
-from ablations.effect_sections import contrasts, effects, matched, retuned
 from ablations.findings import METRICS, Findings
-from ablations.formats import (
+from ablations.reporting import curves, figures
+from ablations.reporting.blocks import Block, Item, Section, Text, drawing, items, section, table
+from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
+from ablations.reporting.formats import (
     METRIC_NAMES,
     counted,
     decimal,
@@ -15,11 +15,11 @@ from ablations.formats import (
     mean_deviation,
     whole,
 )
-from ablations.phrases import LOSS, place, title
-from ablations.svg import slug
-from ablations.tables import arm_rows, effect_rows
+from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.svg import slug
+from ablations.reporting.tables import arm_rows, effect_rows
+from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from ablations.verdicts import INERT
-from ablations.wording import against_linear, counts, label, ordered, sentence
 from dynonet.parts import SIGNALS
 
 
@@ -48,7 +48,7 @@ def _glance(findings: Findings) -> Iterator[Block | None]:
     tally = ", ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
     asked = counted(len(findings.findings), "question")
     yield Text(f"Of {asked} ({findings.family} of them tested, over {counted(len(findings.cells), 'cell')}): {tally}.")
-    yield items(Item(sentence(findings, f), title(f), label(f)) for f in ordered(findings.findings))
+    yield items(Item(sentence(findings, f), f.name, label(f)) for f in ordered(findings.findings))
 
 
 def _first(findings: Findings) -> Iterator[Block | None]:

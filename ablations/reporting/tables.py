@@ -3,13 +3,12 @@
 import csv
 import io
 import math
-import statistics
 from typing import Any
 
 from ablations.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
-from ablations.formats import interval, known, mean_deviation, p_value, signed
-from ablations.phrases import LOSS, adds, place, title
-from ablations.wording import label
+from ablations.reporting.formats import interval, known, mean_deviation, p_value, signed
+from ablations.reporting.phrases import LOSS, adds, place
+from ablations.reporting.wording import label
 
 Row = dict[str, Any]
 
@@ -115,10 +114,10 @@ def _device_seconds(findings: Findings, arm: str, cell: str) -> float:
 
 def _arm_row(runs: ArmRuns) -> Row:
     row: Row = {"cell": runs.cell, "arm": runs.arm, "about": runs.about, "n": runs.complete}
-    for metric, errors in runs.errors.items():
-        values = [error for error in errors if known(error)]
-        row[metric] = statistics.fmean(values) if values else math.nan
-        row[f"{metric}_deviation"] = statistics.stdev(values) if len(values) > 1 else math.nan
+    for metric in runs.errors:
+        mean, deviation = runs.mean(metric), runs.deviation(metric)
+        row[metric] = math.nan if mean is None else mean
+        row[f"{metric}_deviation"] = math.nan if deviation is None else deviation
     return row | {
         "diverged": runs.diverged,
         "failed": runs.failed,
@@ -196,7 +195,7 @@ def effects_tex(findings: Findings) -> str:
         losses = {row["arm"]: mean_deviation(row.get(PRIMARY), row.get(f"{PRIMARY}_deviation")) for row in mine}
         compared = {f.name for f, _ in found if not f.factors}
         lines += [_tex_row(name, losses[name]) for name in losses if name not in compared and name != LINEAR]
-        lines += [_tex_row(title(f), "" if f.factors else losses.get(f.name, ""), f, row) for f, row in found]
+        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row) for f, row in found]
         if LINEAR in losses:
             lines.append(_tex_row(LINEAR, losses[LINEAR]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ablations.blocks import Block, Item, Section, Text, items, section, table
 from ablations.findings import Findings
-from ablations.formats import counted, duration, known, setting, whole
-from ablations.phrases import place, title
+from ablations.reporting.blocks import Block, Item, Section, Text, items, section, table
+from ablations.reporting.formats import counted, duration, setting, whole
+from ablations.reporting.phrases import place
 
 
 def record(findings: Findings) -> list[Section | None]:
@@ -23,7 +23,7 @@ def record(findings: Findings) -> list[Section | None]:
 
 
 def _changes(findings: Findings) -> Iterator[Block | None]:
-    claims = {title(f): (f.about, f.claim) for f in findings.findings if f.about or f.claim}
+    claims = {f.name: (f.about, f.claim) for f in findings.findings if f.about or f.claim}
     yield table(
         ("arm", "without, or added", "claim"), [(name, *texts) for name, texts in claims.items()], "Claims", words=3
     )
@@ -93,14 +93,14 @@ def _failures(findings: Findings) -> Iterator[Block | None]:
     yield table(("arm", "cell", "seed", "status", "run"), rows, words=5)
     if not rows:
         yield Text("Every run is complete; none failed or diverged.")
-    yield items(Item(flag, f"{title(f)}, {f.cell}") for f in findings.findings for flag in f.flags)
+    yield items(Item(flag, f"{f.name}, {f.cell}") for f in findings.findings for flag in f.flags)
 
 
 def _time(findings: Findings) -> Iterator[Block | None]:
-    """Arms that come to the same configs share their runs, which are counted once."""
-    once = {runs.runs: runs.device_seconds for runs in findings.arms if runs.runs and known(runs.device_seconds)}
-    if once:
-        yield Text(f"{duration(sum(once.values()))} of device time in all; by arm it stands with the errors above.")
+    if findings.device_seconds:
+        yield Text(
+            f"{duration(findings.device_seconds)} of device time in all; by arm it stands with the errors above."
+        )
 
 
 def _ledger(findings: Findings) -> Iterator[Block | None]:

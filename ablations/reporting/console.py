@@ -1,11 +1,9 @@
 """Findings as lines of a terminal: the verdicts, and the ledger of test readings."""
 
-import statistics
-
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
-from ablations.formats import decimal, known, mean_deviation, p_value, percent, signed
-from ablations.wording import against_linear, label
+from ablations.reporting.formats import decimal, mean_deviation, p_value, percent, signed
+from ablations.reporting.wording import against_linear, label
 
 
 def verdict_lines(findings: Findings) -> list[str]:
@@ -45,11 +43,8 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for runs in findings.arms:
         if (runs.cell, runs.arm) == (cell, FULL):
-            values = [value for value in runs.errors[PRIMARY] if known(value)]
-            mean = statistics.fmean(values) if values else None
-            deviation = statistics.stdev(values) if len(values) > 1 else None
-            shown = mean_deviation(mean, deviation)
-            rows.append((FULL, shown, "", "", "", "", str(len(values)), f"{runs.parameters:,}", ""))
+            shown = mean_deviation(runs.mean(PRIMARY), runs.deviation(PRIMARY))
+            rows.append((FULL, shown, "", "", "", "", str(runs.complete), f"{runs.parameters:,}", ""))
     data = findings.cell(cell)
     linear = decimal(data.linear.get(PRIMARY))
     return [*rows, ("linear baseline", linear, "", "", "", "", "", f"{data.linear_parameters:,}", "")]

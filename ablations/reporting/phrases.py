@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, TUNED, Effect, Finding, Findings
-from ablations.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
+from ablations.reporting.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 from ablations.study_parts import MATCHED
 from dynonet.parts import OFF
 
@@ -41,11 +41,6 @@ def seeds_of(findings: Findings, finding: Finding) -> int:
 def adds(finding: Finding) -> bool:
     """Whether the arm adds the part; its own runs are then those with it."""
     return not finding.factors and finding.with_part == finding.name
-
-
-def title(finding: Finding) -> str:
-    """The finding's name, where a factor's main effect is told from the arm of the same name."""
-    return f"{finding.name} (main effect)" if len(finding.factors) == 1 else finding.name
 
 
 def interacts(finding: Finding) -> bool:

@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ablations.arms import FULL
 from ablations.findings import ArmRuns, CellData, Curve, Findings
-from ablations.formats import known
-from ablations.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
+from ablations.reporting.formats import known
+from ablations.reporting.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
 
 STILL = "never moved"
 
