@@ -196,9 +196,9 @@ class Collector:
             notes.append("the first look is not complete: what is shown so far decides nothing")
         failed = sum(runs.statuses.count("failed") for runs in arms)
         if failed:
-            notes.append(f"{failed} runs failed; the same command tries them again")
+            notes.append(f"{_runs(failed)} failed; the same command tries them again")
         if diverged := sum(runs.diverged for runs in arms):
-            notes.append(f"{diverged} runs diverged; each counts as the worst outcome of its pair")
+            notes.append(f"{_runs(diverged)} diverged; each counts as the worst outcome of its pair")
         flagged = sum(bool(finding.flags) for finding in found)
         if flagged:
             notes.append(f"{flagged} comparisons hold pairs whose runs were not trained alike (see the flags)")
@@ -240,3 +240,7 @@ class Collector:
             "ended": max(row["ended"] for row in rows).isoformat(timespec="seconds"),
             "data": ", ".join(f"{cell}: sha256 {sha256}" for cell, sha256 in self.record.data.items()),
         }  # fmt: skip
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

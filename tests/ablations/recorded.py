@@ -88,7 +88,7 @@ def add_runs(
                         for shift, channel in ((-0.1, "A"), (0.1, "B")):
                             readings.append({**reading, "metric": metric, "channel": channel, "value": number + shift})
                     buffer = io.BytesIO()
-                    noise = np.random.default_rng(seed).normal(0, 0.1, kept)
+                    noise = np.random.default_rng([seed, len(arm)]).normal(0, 0.1, kept)
                     np.save(buffer, (value + noise - noise.mean()).astype(np.float32))
                     results.put_blob(windows_path(planned.run), buffer.getvalue())
     for table, content in (("history", histories), ("evaluations", readings), ("runs", rows)):
