@@ -161,10 +161,11 @@ class Collector:
         channels = len(self.gathered.channels(cell))
         sizes = [capacity(config, channels) for config in (without, with_part)]
         mismatch = ""
-        if name.endswith(MATCHED):
+        if self.study.matched and not name.endswith(TUNED):
             target = capacity(self._config(arm.against, cell), channels).effective
-            plain = self._config(name.removesuffix(MATCHED), cell)
-            mismatch = match_capacity(plain, target, channels).text()
+            match = match_capacity(self._config(name.removesuffix(MATCHED), cell), target, channels)
+            # Said of the arm of matched width, and of one that no width brings close.
+            mismatch = match.text() if name.endswith(MATCHED) or not match.close else ""
         return Finding(
             name=name, cell=cell, claim=arm.claim, about=arm.removes or arm.adds, without=comparison.without,
             with_part=comparison.with_part, attributable=arm.attributable, inert=self._inert(hypothesis),

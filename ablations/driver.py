@@ -82,6 +82,8 @@ class Ablation:
         with tempfile.TemporaryDirectory() as scratch:
             for path in write_configs(study, scratch):
                 results.put_blob(f"{folder}/{path.relative_to(scratch)}", path.read_bytes())
+        for (arm, cell), match in self.prepared.matches.items():
+            print(f"capacity: {arm} (cell {cell}): {match.text()}")
         print(f"the config of every arm is in {results.storage.url_of(folder)}", flush=True)
         return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.args.train_inert)
 
@@ -104,6 +106,7 @@ class Ablation:
                 print(f"{STOPPED[stop.reason]} after {duration(time.monotonic() - started)}")
                 print(f"Go on with the same command:\n  {command_line('ablations.run')}")
                 return EXIT_CODES[stop.reason]
+            results.compact_many()
             print("\n" + "\n".join(verdict_lines(findings_of(results, self.name))))
             print(f"\nthe report: python -m ablations.report {self.name} --results {results.storage.url}")
             return 0 if done else 1

@@ -36,7 +36,6 @@ from tune.trial import StackRun
 
 logger = logging.getLogger(__name__)
 
-COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
 
 
@@ -90,6 +89,8 @@ class Search:
         rows = results.table("studies", self.settings.study).to_pylist()
         if rows:
             before = json.loads(min(rows, key=lambda row: row["time"])["settings"])
+            if "search" not in before:
+                raise ConfigError(f"'{self.settings.study}' is no search; take another name (--study OTHER)")
             if changed := differences(before, identity):
                 shown = "\n  ".join(changed[:12])
                 raise ConfigError(
@@ -153,8 +154,7 @@ class Search:
                 print(f"Go on with the same command:\n  {command_line('tune.search')}")
                 return EXIT_CODES[stop.reason]
             code = self._conclude(results, proposals, baseline)
-            if len(results.storage.list("runs")) > COMPACT_ABOVE:
-                results.compact()
+            results.compact_many()
             return code
 
     def search(self, results: Results, stop: Stop, scratch: Path) -> tuple[Proposals, str]:

@@ -49,6 +49,7 @@ from tune.storage import Storage, StorageError, open_storage
 
 __all__ = ["Results", "ResultsError", "StorageError", "history", "joined", "load", "open_results", "run_params"]
 
+COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
 _RUN_FILE = re.compile(r"(.+)-a\d*-[0-9a-f]{16}\.parquet")
 _WORD = re.compile(r"[A-Za-z0-9._-]+")
@@ -182,6 +183,11 @@ class Results:
                 folders = [f"{table}/study={name}" for name in names]
             count += sum(compact_folder(self.storage, table, folder) for folder in folders)
         return count
+
+    def compact_many(self) -> None:
+        """Compacts where reading would take seconds."""
+        if len(self.storage.list("runs")) > COMPACT_ABOVE:
+            self.compact()
 
     def of_runs(self, name: str, ids: Iterable[str]) -> pa.Table:
         """The records of some runs in `runs`, `history` or `evaluations`; opens only the files that may hold one."""

@@ -109,7 +109,7 @@ def show_lines(results: Results, study: str) -> list[str]:
     ][:8]
     lines += _trial_lines(searched, varied)
     tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]
-    groups = _grouped(runs, lambda run: " ".join(filter(None, (run["role"], run["arm"]))))
+    groups = _grouped(runs, lambda run: " ".join(filter(None, (run["role"], run["arm"], _cell_of(run)))))
     for name, group in list(groups.items())[:_ROWS]:
         figures = [f"{test} {_spread(_present(group, test))}" for test in tests if _present(group, test)]
         if figures:
@@ -122,6 +122,10 @@ def show_lines(results: Results, study: str) -> list[str]:
             lines.append("  ".join(["", run["run"], run["status"], *(text[:80] for text in reason)]))
         lines += [f"  ... and {len(bad) - _ROWS} more"] if len(bad) > _ROWS else []
     return lines
+
+
+def _cell_of(run: Row) -> str:
+    return f"in {run['cell']}" if run["cell"] not in (None, "main") else ""
 
 
 def _trial_lines(runs: list[Row], varied: list[str]) -> list[str]:

@@ -146,6 +146,8 @@ def qualifications(finding: Finding) -> list[str]:
     if MATCHED in finding.name:
         left = f"; what is left: {finding.mismatch.rstrip('.')}" if finding.mismatch else ""
         said.append(f"The workers' width was changed too, to match the number of parameters{left}.")
+    elif finding.mismatch:
+        said.append(f"The number of parameters could not be matched: {finding.mismatch.rstrip('.')}.")
     if finding.tuned and finding.decision is not None:
         said.append(
             "The settings were tuned anew for each arm: the interval is conditional on what one search chose, and does "
