@@ -161,7 +161,7 @@ def make_plan(
         inert=tuple(h for h in known if h in set(inert)),
         runs=tuple(runs),
         recorded=frozenset(distinct) & frozenset(recorded),
-        stacks=tuple(_stacks(left, size, epoch_seconds)),
+        stacks=tuple(_stacks(left, size, devices if stack_size is None else 1, epoch_seconds)),
     )
 
 
@@ -180,14 +180,22 @@ def contrast_name(factors: Sequence[str]) -> str:
     return " x ".join(factors) if len(factors) > 1 else f"{factors[0]} (main effect)"
 
 
-def _stacks(runs: list[PlannedRun], size: int, epoch_seconds: Callable[[Config], float] | None) -> list[PlannedStack]:
-    """Runs of one shape in stacks of nearly equal size, none larger than `size`; the order is kept."""
+def _stacks(
+    runs: list[PlannedRun], size: int, devices: int, epoch_seconds: Callable[[Config], float] | None
+) -> list[PlannedStack]:
+    """Runs of one shape in stacks of nearly equal size, none larger than `size`; the order is kept.
+
+    More stacks than devices are made a multiple of them: three stacks would leave one of two devices idle while the
+    last is trained.
+    """
     shapes: dict[tuple[Any, ...], list[PlannedRun]] = defaultdict(list)
     for run in runs:
         shapes[stack_key(run.config)].append(run)
     stacks = []
     for members in shapes.values():
         count = math.ceil(len(members) / size)
+        if count > devices:
+            count = min(len(members), math.ceil(count / devices) * devices)
         bounds = [len(members) * part // count for part in range(count + 1)]
         for start, stop in pairwise(bounds):
             part = tuple(members[start:stop])

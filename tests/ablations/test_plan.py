@@ -65,6 +65,13 @@ def test_the_size_of_stacks_follows_memory_and_devices(devices: int, fits: int, 
     assert max(len(stack.runs) for stack in plan.stacks) == largest
 
 
+def test_no_device_waits_while_another_trains_the_last_stack() -> None:
+    runs = study(arms=["no_film", "no_mixer", "no_revin", "no_context"], seeds=8)  # 40 runs of one shape
+    assert [len(stack.runs) for stack in planned(runs, devices=2, fits=16).stacks] == [10, 10, 10, 10]
+    assert [len(stack.runs) for stack in planned(runs, devices=3, fits=16).stacks] == [13, 13, 14]
+    assert [len(stack.runs) for stack in planned(runs, devices=2, stack_size=16).stacks] == [13, 13, 14], "as asked"
+
+
 def test_what_is_on_record_is_not_trained_again() -> None:
     everything = planned(study())
     done = {run.run for run in everything.runs if run.arm != "no_mixer"}
