@@ -5,14 +5,9 @@ The same findings give the same bytes: nothing here reads a clock, draws a numbe
 
 import argparse
 import os
-import re
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ablations.findings import Findings
 from ablations.reporting.appendix import record
@@ -20,47 +15,22 @@ from ablations.reporting.console import verdict_lines
 from ablations.reporting.sections import evidence
 from ablations.reporting.tables import effects_csv, effects_tex
 from dynonet.errors import ConfigError, DataError
+from tune.pages.page import Page, write
 from tune.results import ResultsError, StorageError, open_results
 
 
 def render(findings: Findings) -> dict[str, str]:
     """File name -> text of report.html, report.md, effects.csv and effects.tex. Pure."""
-    environment = Environment(
-        loader=PackageLoader("ablations.reporting"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"md": _markdown, "badge": _badge}
-    page = {
-        "title": f"Ablation study {findings.name}",
-        "question": findings.study.question,
-        "sections": [section for section in (*evidence(findings), *record(findings)) if section is not None],
-    }
+    page = Page.of(
+        f"Ablation study {findings.name}", findings.study.question, (*evidence(findings), *record(findings)),
+        "Figures are in report.html, every number in full precision in effects.csv.",
+    )  # fmt: skip
     return {
-        "report.html": environment.get_template("report.html.j2").render(page),
-        "report.md": re.sub(r"\n{3,}", "\n\n", environment.get_template("report.md.j2").render(page)),
+        "report.html": page.html(_badge),
+        "report.md": page.markdown(),
         "effects.csv": effects_csv(findings),
         "effects.tex": effects_tex(findings),
     }
-
-
-def write(files: Mapping[str, str], folder: Path) -> list[Path]:
-    """Each file whole or not at all, a reader of an earlier one undisturbed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, text in files.items():
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-        try:
-            with open(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, folder / name)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        paths.append(folder / name)
-    return paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,12 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _text(error: Exception) -> str:
     return error.strerror if isinstance(error, StorageError) and error.strerror else str(error)
-
-
-def _markdown(text: Any) -> str:
-    """Text that stays text: underscores inside words mean nothing in Markdown and are left alone."""
-    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*|\[\]~]|(?<!\w)_|_(?!\w))", r"\\\1", line)
 
 
 def _badge(text: str) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ablations.findings import Findings
-from ablations.reporting.blocks import Block, Item, Section, Text, items, section, table
-from ablations.reporting.formats import counted, duration, setting, whole
 from ablations.reporting.phrases import place
+from tune.pages.blocks import Block, Item, Section, Text, items, section, table
+from tune.pages.formats import counted, duration, setting, whole
 
 
 def record(findings: Findings) -> list[Section | None]:

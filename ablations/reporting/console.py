@@ -2,8 +2,8 @@
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
-from ablations.reporting.formats import decimal, mean_deviation, p_value, percent, signed
 from ablations.reporting.wording import against_linear, label
+from tune.pages.formats import decimal, mean_deviation, p_value, percent, signed
 
 
 def verdict_lines(findings: Findings) -> list[str]:

@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ablations.arms import FULL
 from ablations.findings import ArmRuns, CellData, Curve, Findings
-from ablations.reporting.formats import known
-from ablations.reporting.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
+from tune.pages.formats import known
+from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
 
 STILL = "never moved"
 

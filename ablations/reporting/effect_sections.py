@@ -4,8 +4,12 @@ from collections.abc import Iterator
 
 from ablations.findings import TUNED, Finding, Findings
 from ablations.reporting import figures
-from ablations.reporting.blocks import Block, Item, Text, drawing, items, table
-from ablations.reporting.formats import (
+from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.tables import Row
+from ablations.reporting.wording import label
+from ablations.study_parts import MATCHED
+from tune.pages.blocks import Block, Item, Text, drawing, items, table
+from tune.pages.formats import (
     METRIC_NAMES,
     MISSING,
     decimal,
@@ -17,11 +21,7 @@ from ablations.reporting.formats import (
     signed,
     whole,
 )
-from ablations.reporting.phrases import LOSS, place
-from ablations.reporting.svg import slug
-from ablations.reporting.tables import Row
-from ablations.reporting.wording import label
-from ablations.study_parts import MATCHED
+from tune.pages.svg import slug
 
 _BY_NOISE = (
     "The seed interval and the p-values measure the noise of training alone: what would vary if these arms were "

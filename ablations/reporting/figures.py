@@ -14,12 +14,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
-from ablations.reporting.formats import known, signed
 from ablations.reporting.phrases import LOSS, interacts
-from ablations.reporting.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
 from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import label
 from ablations.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
+from tune.pages.formats import known, signed
+from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
 
 MOST_CHANNELS = 24  # of a heatmap
 _INTERACTION = ("^", PURPLE)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, TUNED, Effect, Finding, Findings
-from ablations.reporting.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 from ablations.study_parts import MATCHED
 from dynonet.parts import OFF
+from tune.pages.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 
 LOSS = METRIC_NAMES[PRIMARY]
 PARTS = {

@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from ablations.arms import FULL
 from ablations.findings import METRICS, Findings
 from ablations.reporting import curves, figures
-from ablations.reporting.blocks import Block, Item, Section, Text, drawing, items, section, table
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
-from ablations.reporting.formats import (
+from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.tables import arm_rows, effect_rows
+from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
+from ablations.verdicts import INERT
+from dynonet.parts import SIGNALS
+from tune.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
+from tune.pages.formats import (
     METRIC_NAMES,
     counted,
     decimal,
@@ -15,12 +20,7 @@ from ablations.reporting.formats import (
     mean_deviation,
     whole,
 )
-from ablations.reporting.phrases import LOSS, place
-from ablations.reporting.svg import slug
-from ablations.reporting.tables import arm_rows, effect_rows
-from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
-from ablations.verdicts import INERT
-from dynonet.parts import SIGNALS
+from tune.pages.svg import slug
 
 
 def evidence(findings: Findings) -> list[Section | None]:

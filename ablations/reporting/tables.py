@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from ablations.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
-from ablations.reporting.formats import interval, known, mean_deviation, p_value, signed
 from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
+from tune.pages.formats import interval, known, mean_deviation, p_value, signed
 
 Row = dict[str, Any]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
-from ablations.reporting.formats import counted, decimal, interval, known, mean_deviation, p_clause, percent, signed
 from ablations.reporting.phrases import (
     LOSS,
     SINGULAR,
@@ -30,6 +29,7 @@ from ablations.reporting.phrases import (
 )
 from ablations.study_parts import MATCHED
 from ablations.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, UNDECIDED
+from tune.pages.formats import counted, decimal, interval, known, mean_deviation, p_clause, percent, signed
 
 UNTRAINED = "not trained"
 ORDER = (HELPS, HURTS, NO_EFFECT, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, INERT)  # what is decided comes first

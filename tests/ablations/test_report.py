@@ -19,8 +19,8 @@ from ablations import report
 from ablations.findings import Findings
 from ablations.report import render
 from ablations.reporting import figures
-from ablations.reporting.formats import interval, mean_deviation, p_value, percent, signed
 from dynonet.errors import ConfigError
+from tune.pages.formats import interval, mean_deviation, p_value, percent, signed
 
 NAN = math.nan
 VOID = {"meta", "br", "hr", "img", "link", "input"}

@@ -8,9 +8,9 @@ import example
 import pytest
 
 from ablations.findings import PRIMARY, Decision, Finding, Findings
-from ablations.reporting.formats import decimal, duration, interval, p_clause, p_value, percent, signed
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from ablations.verdicts import INVALID
+from tune.pages.formats import decimal, duration, interval, p_clause, p_value, percent, signed
 
 NAN = math.nan
 

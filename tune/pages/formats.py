@@ -7,8 +7,6 @@ turns them into LaTeX's.
 import math
 from collections.abc import Mapping
 
-from ablations.findings import Interval
-
 MISSING = "–"
 METRIC_NAMES: Mapping[str, str] = {
     "test_mse": "test MSE",
@@ -50,7 +48,7 @@ def mean_deviation(mean: float | None, deviation: float | None) -> str:
     return f"{decimal(mean)} ± {decimal(deviation)}" if known(mean) and known(deviation) else decimal(mean)
 
 
-def interval(bounds: Interval | None) -> str:
+def interval(bounds: tuple[float, float] | None) -> str:
     if bounds is None or not all(map(known, bounds)):
         return MISSING
     return f"{decimal(bounds[0])} to {decimal(bounds[1])}"

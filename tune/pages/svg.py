@@ -20,7 +20,7 @@ BLUE, VERMILION, GREEN, PURPLE, GREY = "#2f86d1", "#d9622b", "#1d9a76", "#a56cc1
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "ablations",
+    "svg.hashsalt": "dynonet",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # wider than the page's own fonts, so that what fits here fits there
     "font.size": 9,
