@@ -1,0 +1,27 @@
+"""A study finds what is there: a small part of `planted`, from the command to the verdict."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from processes import drivers
+
+from ablations.collect import findings_of
+from ablations.study import Study
+from tune.results import Results
+
+
+@pytest.mark.slow
+def test_a_part_helps_where_what_it_answers_is_planted_and_not_without(tmp_path: Path) -> None:
+    content = Study.load("planted").model_dump(mode="json", exclude_defaults=True)
+    content |= {"name": "small", "arms": ["no_revin"], "seeds": 7, "scientific": ["model.revin"]}
+    content["cells"] = {cell: content["cells"][cell] for cell in ("none", "level_shifts")}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content))
+    with drivers("ablations.run", tmp_path) as begin:
+        driver = begin("small.yaml")
+        assert driver.process.wait(500) == 0, driver.said()
+    findings = findings_of(Results(tmp_path / "results"), "small")
+    verdicts = {finding.cell: finding.verdict for finding in findings.findings}
+    assert verdicts["level_shifts"] == "helps" and verdicts["none"] in ("no practical effect", "undecided"), verdicts
+    planted, none = (finding.effects["test_mse"] for finding in (findings.findings[1], findings.findings[0]))
+    assert planted.percent > 5 > 1 > abs(none.percent)
