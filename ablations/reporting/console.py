@@ -1,9 +1,13 @@
 """Findings as lines of a terminal: the verdicts, and the ledger of test readings."""
 
+import textwrap
+
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
 from ablations.reporting.wording import against_linear, label
 from tune.pages.formats import decimal, mean_deviation, p_value, percent, signed
+
+WIDTH = 118  # columns of a sentence
 
 
 def verdict_lines(findings: Findings) -> list[str]:
@@ -26,16 +30,17 @@ def verdict_lines(findings: Findings) -> list[str]:
             ).rstrip()
             for row in rows
         ]
-        lines.append(against_linear(findings, cell.name))
+        lines += textwrap.wrap(against_linear(findings, cell.name), WIDTH)
     level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     lines.append("")
-    lines.append(f"effect: test MSE without the part less with it, paired by seed; p: sign-flip, Holm ({level}{looks})")
+    lines.append("effect: test MSE without the part less test MSE with it, paired by seed, over n seeds;")
+    lines.append(f"adj. p: exact sign-flip test, adjusted by Holm's method ({level}{looks})")
     lines += [f"note: {note}" for note in findings.notes]
     return lines
 
 
-_HEADER = ("", "test MSE", "effect", "95% interval", "percent", "p, adjusted", "seeds", "parameters", "verdict")
+_HEADER = ("", "test MSE", "effect", "95% interval", "percent", "adj. p", "n", "parameters", "verdict")
 _LEFT = (0, 8)
 
 
