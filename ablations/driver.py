@@ -1,6 +1,7 @@
 """One driver on an ablation study: it holds the lease, trains stacks of arms and seeds, and judges at each look."""
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from tune.progress import duration
 from tune.ray_session import EXIT_CODES, STOPPED, Stop, command_line
 from tune.results import Results
 from tune.schema import DONE
+from tune.trial import StackRun
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 
@@ -137,8 +139,9 @@ class Ablation:
             if record.looks_taken and seeds in record.looks:
                 wanted = _undecided(Gathered.of(results, record))
             plan = self.prepared.plan(
-                results, record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted
-            )
+                results, record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
+                begun=self._begun(results),
+            )  # fmt: skip
             print(plan.text(self.prepared.session.concurrent if plan.stacks else 1), flush=True)
             if self._too_long(results, record, plan):
                 return True
@@ -187,6 +190,8 @@ class Ablation:
             }
             for number, stack in enumerate(_longest_first(plan.stacks), 1)
         }
+        stacks = [[run.run for run in stack.runs] for stack in plan.stacks]
+        results.put_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
         failures = StackFailures(results, session.series)
         tries = MAX_FAILURES if self.args.max_failures is None else self.args.max_failures
@@ -199,7 +204,24 @@ class Ablation:
             progress.close()
         for message in failures.messages:
             print(message, file=sys.stderr)
+        if not failures.runs and stop.reason is None:
+            results.storage.delete(self._stacks_path)
         return failures.runs
+
+    @property
+    def _stacks_path(self) -> str:
+        return f"checkpoints/studies/{self.name}.json"
+
+    def _begun(self, results: Results) -> list[list[str]]:
+        """The stacks of an earlier call that have a checkpoint to go on from.
+
+        Runs that have ended since would be planned out of their stack, and its checkpoint be of no use to the others.
+        """
+        try:
+            stacks: list[list[str]] = json.loads(results.get_blob(self._stacks_path))
+        except FileNotFoundError:
+            return []
+        return [stack for stack in stacks if results.storage.list(StackRun.folder_of(stack))]
 
 
 def _searched(study: Study, inert: Collection[Hypothesis]) -> list[str]:

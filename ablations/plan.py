@@ -33,8 +33,8 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PlannedStack:
-    runs: tuple[PlannedRun, ...]  # of one shape, each content once
-    seconds: float | None  # device time if every run goes to its last epoch
+    runs: tuple[PlannedRun, ...]  # of one shape, each content once; of a stack that was begun, those that are done too
+    seconds: float | None  # device time if every run that is left goes to its last epoch
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def to_train(self) -> int:
-        return sum(len(stack.runs) for stack in self.stacks)
+        return sum(run.run not in self.recorded for stack in self.stacks for run in stack.runs)
 
     @property
     def seconds(self) -> float | None:
@@ -111,6 +111,7 @@ def make_plan(
     stack_size: int | None = None,
     fits: int = STACK,
     devices: int = 1,
+    begun: Sequence[Sequence[str]] = (),
 ) -> Plan:
     """What a study has to train.
 
@@ -125,6 +126,7 @@ def make_plan(
         epoch_seconds: device seconds of one epoch of one model, by config; for the expected time.
         stack_size: models of a stack; by default the smaller of `fits`, what memory allows, and the runs divided
             over the devices.
+        begun: the runs of stacks that have a checkpoint. They stay together, for a checkpoint is one of its stack.
     Raises:
         ConfigError: too few seeds to reach significance (says how many would do), or arguments that do not fit.
     """
@@ -150,7 +152,14 @@ def make_plan(
     distinct: dict[str, PlannedRun] = {}
     for run in runs:
         distinct.setdefault(run.run, run)  # the first of those that coincide stands for them
-    left = [run for run in distinct.values() if run.run not in set(recorded)]
+    done = set(recorded)
+    going_on = [
+        tuple(distinct[run] for run in stack)
+        for stack in begun
+        if distinct.keys() >= set(stack) and not done >= set(stack)
+    ]
+    placed = {run.run for stack in going_on for run in stack}
+    left = [run for run in distinct.values() if run.run not in done | placed]
     left.sort(key=lambda run: (study.cell_names.index(run.cell), chosen.index(run.seed)))  # pairs are done together
     size = stack_size or min(fits, math.ceil(max(len(left), 1) / devices))
     return Plan(
@@ -161,7 +170,13 @@ def make_plan(
         inert=tuple(h for h in known if h in set(inert)),
         runs=tuple(runs),
         recorded=frozenset(distinct) & frozenset(recorded),
-        stacks=tuple(_stacks(left, size, devices if stack_size is None else 1, epoch_seconds)),
+        stacks=(
+            *(PlannedStack(stack, _seconds(stack, done, epoch_seconds)) for stack in going_on),
+            *(
+                PlannedStack(stack, _seconds(stack, done, epoch_seconds))
+                for stack in _stacks(left, size, devices if stack_size is None else 1)
+            ),
+        ),
     )
 
 
@@ -180,9 +195,15 @@ def contrast_name(factors: Sequence[str]) -> str:
     return " x ".join(factors) if len(factors) > 1 else f"{factors[0]} (main effect)"
 
 
-def _stacks(
-    runs: list[PlannedRun], size: int, devices: int, epoch_seconds: Callable[[Config], float] | None
-) -> list[PlannedStack]:
+def _seconds(
+    stack: Sequence[PlannedRun], done: Collection[str], epoch_seconds: Callable[[Config], float] | None
+) -> float | None:
+    if epoch_seconds is None:
+        return None
+    return math.fsum(epoch_seconds(r.config) * r.config.training.max_epochs for r in stack if r.run not in done)
+
+
+def _stacks(runs: list[PlannedRun], size: int, devices: int) -> list[tuple[PlannedRun, ...]]:
     """Runs of one shape in stacks of nearly equal size, none larger than `size`; the order is kept.
 
     More stacks than devices are made a multiple of them: three stacks would leave one of two devices idle while the
@@ -191,16 +212,13 @@ def _stacks(
     shapes: dict[tuple[Any, ...], list[PlannedRun]] = defaultdict(list)
     for run in runs:
         shapes[stack_key(run.config)].append(run)
-    stacks = []
+    stacks: list[tuple[PlannedRun, ...]] = []
     for members in shapes.values():
         count = math.ceil(len(members) / size)
         if count > devices:
             count = min(len(members), math.ceil(count / devices) * devices)
         bounds = [len(members) * part // count for part in range(count + 1)]
-        for start, stop in pairwise(bounds):
-            part = tuple(members[start:stop])
-            times = [epoch_seconds(r.config) * r.config.training.max_epochs for r in part] if epoch_seconds else None
-            stacks.append(PlannedStack(part, None if times is None else math.fsum(times)))
+        stacks += [tuple(members[start:stop]) for start, stop in pairwise(bounds)]
     return stacks
 
 

@@ -86,8 +86,9 @@ class Preparation:
         train_inert: bool = False,
         seeds: int | None = None,
         wanted: Sequence[Hypothesis] | None = None,
+        begun: Sequence[Sequence[str]] = (),
     ) -> Plan:
-        """What is left to train at this number of seeds, by default those of the first look.
+        """What is left to train at this number of seeds, by default those of the first look (see `make_plan`).
 
         Raises ConfigError where so few seeds can decide nothing.
         """
@@ -95,7 +96,7 @@ class Preparation:
         def planned(recorded: Collection[str] = (), **sizes: Any) -> Plan:
             return make_plan(
                 study, self.checksum, recorded, inert=inert, train_inert=train_inert, wanted=wanted, seeds=seeds,
-                stack_size=self.args.stack_size, **sizes,
+                stack_size=self.args.stack_size, begun=begun, **sizes,
             )  # fmt: skip
 
         ids = [run.run for run in planned().runs]

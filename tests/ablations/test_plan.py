@@ -72,6 +72,18 @@ def test_no_device_waits_while_another_trains_the_last_stack() -> None:
     assert [len(stack.runs) for stack in planned(runs, devices=2, stack_size=16).stacks] == [13, 13, 14], "as asked"
 
 
+def test_a_stack_that_was_begun_stays_together_with_those_of_it_that_are_done() -> None:
+    first = planned(study(), stack_size=6)
+    stack = [run.run for run in first.stacks[0].runs]
+    done = {stack[1], first.stacks[1].runs[0].run}
+    plan = planned(study(), done, stack_size=6, begun=[stack, ["a run of another study"]])
+    assert [run.run for run in plan.stacks[0].runs] == stack
+    rest = [run.run for each in plan.stacks[1:] for run in each.runs]
+    assert sorted([*rest, *stack]) == sorted({run.run for run in plan.runs} - {first.stacks[1].runs[0].run})
+    assert plan.to_train == 28 - 2
+    assert planned(study(), set(stack), stack_size=6, begun=[stack]).to_train == 28 - len(stack)
+
+
 def test_what_is_on_record_is_not_trained_again() -> None:
     everything = planned(study())
     done = {run.run for run in everything.runs if run.arm != "no_mixer"}

@@ -63,11 +63,11 @@ def _environment(badge: Callable[[str], str]) -> Environment:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"md": _markdown, "badge": badge}
+    environment.filters |= {"md": markdown, "badge": badge}
     return environment
 
 
-def _markdown(text: Any) -> str:
+def markdown(text: Any) -> str:
     """Text that stays text: underscores inside words mean nothing in Markdown and are left alone."""
     line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*|\[\]~]|(?<!\w)_|_(?!\w))", r"\\\1", line)
