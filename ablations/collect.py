@@ -37,18 +37,17 @@ class Collector:
         self.gathered = Gathered.of(results, record)
         if not self.gathered.members:
             raise DataError(f"study '{record.name}' has no run on record yet")
-        self.seeds = self.study.seed_list(record.seeds if record.looks_taken else record.looks[0])
+        self.seeds = self.study.seed_list(record.judged_seeds or _first(record))
         self.histories = self._histories()
         self._configs: dict[tuple[str, str], Config] = {}
 
     def findings(self) -> Findings:
         cells = tuple(self._cell(cell) for cell in self.study.cell_names)
         invalid = {cell.name: cell.invalid for cell in cells if cell.invalid}
-        standing = self.gathered.standing(self.record.looks_taken) if self.gathered.hypotheses else None
-        effects = Effects(self.results, self.gathered, standing, self.seeds, invalid)
+        effects = Effects(self.results, self.gathered, self.gathered.standing(), self.seeds, invalid)
         found = []
         for cell in self.study.cell_names:
-            found += [self._comparison(comparison, cell, effects) for comparison in self.study.comparisons]
+            found += [self._comparison(comparison, cell, effects) for comparison in self.study.comparisons_in(cell)]
             found += [self._contrast(factors, cell, effects) for factors in self.study.contrasts]
         arms = tuple(
             self._arm(arm, cell)
@@ -58,7 +57,8 @@ class Collector:
         )
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
-            family=self.record.family, looks=self.record.looks, look=self.record.looks_taken, seeds=self.seeds,
+            family=self.record.family, looks=self.record.judged_looks[0], look=self.record.judged_looks[1],
+            seeds=self.seeds,
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
             device_seconds=self.gathered.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
@@ -94,13 +94,14 @@ class Collector:
     def _seeds_of(self, arm: str, cell: str) -> tuple[int, ...]:
         """The seeds at which it was to be trained: an arm that is decided gets no more."""
         known = self.gathered.members.get((arm, cell), {})
-        first = self.study.seed_list(self.record.looks[0])
+        first = self.study.seed_list(_first(self.record))
         return tuple(seed for seed in self.study.seed_list(self.record.seeds) if seed in known or seed in first)
 
     def _arm(self, arm: str, cell: str) -> ArmRuns:
         config, seeds = self._config(arm, cell), self._seeds_of(arm, cell)
         rows = [self.gathered.row(arm, cell, seed) for seed in seeds]
-        complete = [row for row in rows if row.get("status") == "complete"]
+        statuses = tuple(self.gathered.status(arm, cell, seed) for seed in seeds)
+        complete = [row for row, status in zip(rows, statuses, strict=True) if status == "complete"]
         channels = self.gathered.channels(cell)
         size = capacity(config, len(channels))
         known = self.study.table.get(arm)
@@ -111,12 +112,12 @@ class Collector:
                 still[name] = sum(row.get(f"signal_range.{name}") == 0 for row in complete)
         return ArmRuns(
             cell=cell, arm=arm, about=about, seeds=seeds, runs=tuple(row.get("run", "") for row in rows),
-            statuses=tuple(self.gathered.status(arm, cell, seed) for seed in seeds),
+            statuses=statuses,
             errors={m: tuple(self.gathered.losses(arm, cell, seeds, m).tolist()) for m in METRICS},
             channels={
                 channel: float(np.mean([row["test_mse_channels"][channel] for row in complete]))
                 for channel in channels
-                if all(channel in row.get("test_mse_channels", {}) for row in complete)
+                if complete and all(channel in row.get("test_mse_channels", {}) for row in complete)
             },
             best_epochs=tuple(row.get("best_epoch") for row in rows),
             parameters=size.parameters, effective=size.effective,
@@ -168,7 +169,8 @@ class Collector:
             mismatch = match.text() if name.endswith(MATCHED) or not match.close else ""
         return Finding(
             name=name, cell=cell, claim=arm.claim, about=arm.removes or arm.adds, without=comparison.without,
-            with_part=comparison.with_part, attributable=arm.attributable, inert=self._inert(hypothesis),
+            with_part=comparison.with_part, instead=comparison.instead, attributable=arm.attributable,
+            inert=self._inert(hypothesis),
             parameters=(sizes[0].parameters, sizes[1].parameters), effective=(sizes[0].effective, sizes[1].effective),
             mismatch=mismatch, **effects.of(hypothesis),
         )  # fmt: skip
@@ -193,8 +195,10 @@ class Collector:
 
     def _notes(self, arms: Sequence[ArmRuns], found: Sequence[Finding]) -> list[str]:
         notes = []
-        if not self.record.looks_taken:
-            notes.append("the first look is not complete: what is shown so far decides nothing")
+        if not self.record.judged:
+            notes.append("the first look is not complete: nothing is judged before it is")
+        elif self.record.seeds > self.record.looks[-1] and self.record.seeds not in self.record.judged:
+            notes.append(f"seeds were added and are being trained; verdicts are those of {len(self.seeds)} seeds")
         failed = sum(runs.statuses.count("failed") for runs in arms)
         if failed:
             notes.append(f"{_runs(failed)} failed; the same command tries them again")
@@ -241,6 +245,11 @@ class Collector:
             "ended": max(row["ended"] for row in rows).isoformat(timespec="seconds"),
             "data": ", ".join(f"{cell}: sha256 {sha256}" for cell, sha256 in self.record.data.items()),
         }  # fmt: skip
+
+
+def _first(record: StudyRecord) -> int:
+    """The number of seeds of the first look: that of all of them, if some were added before any was taken."""
+    return record.looks[0] if record.judged or record.seeds == record.looks[-1] else record.seeds
 
 
 def _runs(count: int) -> str:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ablations.record import StudyRecord
 from ablations.reporting.console import verdict_lines
 from ablations.stacks import StackFailures, StackSearcher
 from ablations.study import Study
-from ablations.tuning import tune_arm
+from ablations.tuning import search_name, tune_arm
 from ablations.verdicts import UNDECIDED
 from tune.final import record_baseline
 from tune.lease import Lease
@@ -34,15 +35,16 @@ MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 class Ablation:
     """One call of the command.
 
-    Args:
-        seeds: how many were asked for beside the study's own: a number or a list, None if none were.
     Raises:
-        ConfigError, DataError: a study that cannot be run, before anything is computed.
+        ConfigError, DataError, ResultsError: a study that cannot be run, before anything is computed.
     """
 
-    def __init__(self, study: Study, name: str, args: argparse.Namespace, seeds: int | tuple[int, ...] | None = None):
-        self.name, self.args, self.seeds = name, args, seeds
+    def __init__(self, study: Study, name: str, args: argparse.Namespace):
+        self.name, self.args = name, args
         self.prepared = Preparation(study, args)
+        if study.retune is not None:
+            for arm, cell in product(_searched(self.prepared.study, ()), study.cell_names):
+                search_name(name, arm, cell)
 
     def dry_run(self) -> list[str]:
         """What --dry-run prints. Nothing is trained but a few steps, and nothing recorded."""
@@ -52,10 +54,18 @@ class Ablation:
             results = Results(self.args.out, create=False) if exists else Results(scratch)
             record = self._record(results)
             if record is None:
-                study, inert, seeds = prepared.study, dict(prepared.liveness()), None
+                study, inert = prepared.study, dict(prepared.liveness())
+                plan = prepared.plan(results, study, inert, train_inert=self.args.train_inert)
             else:
-                study, inert, seeds = record.study, dict(record.inert), _next_look(record)
-            plan = prepared.plan(results, study, inert, train_inert=self.args.train_inert, seeds=seeds)
+                study, inert = record.study, dict(record.inert)
+                asked = len(prepared.study.seed_list()) if prepared.study.seeds != "auto" else 0
+                seeds, wanted = self._next(results, record) or (record.judged_seeds, [])
+                if asked > record.seeds:
+                    study, seeds, wanted = study.model_copy(update={"seeds": prepared.study.seeds}), asked, None
+                plan = prepared.plan(
+                    results, study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
+                    begun=self._begun(results),
+                )  # fmt: skip
         session = prepared.session
         lines = [plan.text(session.concurrent)]
         if study.retune is not None and not study.tuned:
@@ -65,37 +75,49 @@ class Ablation:
                 f"after it {searches * len(plan.seeds)} runs with what they chose"
             )
         lines.append(f"resources: {session.resources}; {session.concurrent} stacks at once")
-        lines += [f"capacity: {arm} (cell {cell}): {match.text()}" for (arm, cell), match in prepared.matches.items()]
-        return lines
+        return [*lines, *self._capacity_lines()]
+
+    def _capacity_lines(self) -> list[str]:
+        return [f"capacity: {arm} (cell {cell}): {m.text()}" for (arm, cell), m in self.prepared.matches.items()]
 
     def _record(self, results: Results) -> StudyRecord | None:
         """The study on record. Raises ConfigError if it was begun with other settings."""
         record = StudyRecord.find(results, self.name)
         if record is not None:
-            record.check_same(self.prepared.study, self.prepared.data)
+            record.check_same(self.prepared.study, self.prepared.data, self.args.train_inert)
         return record
 
-    def _begin(self, results: Results) -> StudyRecord:
-        """A new study on record: its arms are checked to be alive, its configs are written out."""
+    def _begin(self, results: Results) -> StudyRecord | None:
+        """A new study on record: its arms are checked to be alive, its configs are written out.
+
+        None, and nothing on record, where all of its comparisons are inert.
+        """
         study = self.prepared.study
         inert = self.prepared.liveness()
+        if not study.family(inert):
+            return None
         study.schedule(inert)  # what can decide nothing is refused before it is on record
+        self._write_configs(results, study)
+        print("\n".join(self._capacity_lines()), end="\n" if self.prepared.matches else "", flush=True)
+        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.args.train_inert)
+
+    def _write_configs(self, results: Results, study: Study) -> None:
         folder = f"artifacts/{self.name}/configs"
         with tempfile.TemporaryDirectory() as scratch:
             for path in write_configs(study, scratch):
                 results.put_blob(f"{folder}/{path.relative_to(scratch)}", path.read_bytes())
-        for (arm, cell), match in self.prepared.matches.items():
-            print(f"capacity: {arm} (cell {cell}): {match.text()}")
         print(f"the config of every arm is in {results.storage.url_of(folder)}", flush=True)
-        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.args.train_inert)
 
     def run(self) -> int:
         """The whole study. Returns the exit code: 0 with its verdicts printed, 1 if runs failed, 130 after Ctrl-C."""
         results = Results(self.args.out)
         with Lease(results.storage, self.name) as lease:
             record = self._record(results) or self._begin(results)
-            if self.seeds is not None:
-                record.add_seeds(results, self.seeds)
+            if record is None:
+                print("every comparison is inert: there is nothing to train, and nothing to judge")
+                return 0
+            if (seeds := self.prepared.study.seeds) != "auto":
+                record.add_seeds(results, seeds)
             for cell in record.study.cell_names:
                 series = self.prepared.series[cell]
                 record_baseline(results, self.name, record.study.baseline_of(cell), series, cell)
@@ -122,7 +144,7 @@ class Ablation:
         for arm in _searched(study, record.inert):
             for cell in study.cell_names:
                 print(f"\nre-tuning {arm} (cell {cell})", flush=True)
-                name = f"{self.name}.retune.{arm}.{cell}"
+                name = search_name(self.name, arm, cell)
                 found = tune_arm(study, arm, cell, name, results, self.prepared.session, self.args, stop, scratch)
                 if found is None:
                     if stop.reason is None:
@@ -130,14 +152,15 @@ class Ablation:
                     return False
                 tuned.setdefault(arm, {})[cell] = found
         record.add_tuned(results, tuned)
+        self._write_configs(results, record.study)
         return True
 
     def _looks(self, results: Results, record: StudyRecord, stop: Stop, scratch: Path) -> bool:
         """Trains and judges until all is decided or all looks are taken. Returns False where runs failed."""
-        while True:
-            seeds, wanted = _next_look(record), None
-            if record.looks_taken and seeds in record.looks:
-                wanted = _undecided(Gathered.of(results, record))
+        if self._next(results, record) is None:
+            print(f"nothing is left to train: verdicts were read at {record.judged_seeds} seeds")
+        while (look := self._next(results, record)) is not None:
+            seeds, wanted = look
             plan = self.prepared.plan(
                 results, record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
                 begun=self._begun(results),
@@ -159,12 +182,22 @@ class Ablation:
                 )
                 return False
             record.add_judgement(results, seeds)
-            if seeds >= record.looks[-1]:
-                return True
             undecided = _undecided(gathered)
-            if not undecided:
-                return True
             print(f"after {seeds} seeds {len(undecided)} of {len(gathered.hypotheses)} comparisons are undecided")
+        return True
+
+    def _next(self, results: Results, record: StudyRecord) -> tuple[int, list[Hypothesis] | None] | None:
+        """The number of seeds that is looked at next and what more seeds are for (None: everything); None at the end.
+
+        Seeds that were added by hand are for every arm.
+        """
+        if record.seeds > record.looks[-1]:
+            return None if record.seeds in record.judged else (record.seeds, None)
+        if not record.looks_taken:
+            return record.looks[0], None
+        undecided = _undecided(Gathered.of(results, record))
+        left = [seeds for seeds in record.looks if seeds not in record.judged]
+        return (left[0], undecided) if left and undecided else None
 
     def _too_long(self, results: Results, record: StudyRecord, plan: Plan) -> bool:
         """Whether --device-hours forbid a further look. The first one is what was asked for."""
@@ -230,18 +263,11 @@ def _searched(study: Study, inert: Collection[Hypothesis]) -> list[str]:
     return list(dict.fromkeys(arm for c in live for arm in (c.arm.against, c.arm.name)))
 
 
-def _next_look(record: StudyRecord) -> int:
-    """The number of seeds that is looked at next; the last one again once all looks are taken."""
-    if record.seeds > record.looks[-1]:
-        return record.seeds
-    return next((seeds for seeds in record.looks if seeds not in record.judged), record.looks[-1])
-
-
 def _undecided(gathered: Gathered) -> list[Hypothesis]:
-    if not gathered.hypotheses:
+    standing = gathered.standing()
+    if standing is None:
         return []
-    verdicts = gathered.standing(gathered.record.looks_taken).verdict
-    return [h for h, verdict in zip(gathered.hypotheses, verdicts, strict=True) if verdict == UNDECIDED]
+    return [h for h, verdict in zip(gathered.hypotheses, standing.verdict, strict=True) if verdict == UNDECIDED]
 
 
 def _longest_first(stacks: Sequence[PlannedStack]) -> list[PlannedStack]:

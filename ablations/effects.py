@@ -47,12 +47,19 @@ class Effects:
         """The fields of a Finding that come from the runs."""
         sides, cell = self.gathered.sides(hypothesis), hypothesis[1]
         place = self._places.get(hypothesis)  # None: inert, no member of the family
-        if not all((arm, cell) in self.gathered.members for arm in (*sides.without, *sides.with_part)):
-            undone = Decision(INCOMPLETE, 0, 0, 1.0, NO_NUMBERS, NOTHING, NOTHING, 1.0, 1.0)
-            return {} if place is None else {"decision": undone}
-        seeds = self.seeds
-        if place is not None and self.standing is not None:
-            seeds = self.study.seed_list(int(self.standing.seeds[place]))
+        arms = (*sides.without, *sides.with_part)
+        if place is None:
+            seeds = [seed for seed in self.seeds if all(self.gathered.row(arm, cell, seed) for arm in arms)]
+            if not seeds:
+                return {}
+        elif self.standing is None:
+            undone = Decision(INCOMPLETE, 0, 0, NOTHING, NO_NUMBERS, NOTHING, NOTHING, NOTHING, NOTHING)
+            return {
+                "decision": undone, "diverged": self._count(sides, cell, self.seeds, "diverged"),
+                "failed": self._count(sides, cell, self.seeds, "failed", "missing"),
+            }  # fmt: skip
+        else:
+            seeds = list(self.study.seed_list(int(self.standing.seeds[place])))
         losses = {metric: self._losses(sides, cell, seeds, metric) for metric in METRICS}
         shown = [PRIMARY, *(metric for metric in METRICS if metric in self.study.descriptive)]
         effects = {metric: self._effect(metric, seeds, losses[metric], sides, cell) for metric in shown}
@@ -62,18 +69,20 @@ class Effects:
             if self.standing.evidence.diverged[place]:
                 effects[PRIMARY] = replace(effects[PRIMARY], p=float(self.standing.evidence.p[place]))
         windows, why_not = self._windows(sides, cell, seeds)
-
-        def count(*statuses: str) -> tuple[int, ...]:
-            return tuple(
-                sum(self.gathered.status(arm, cell, seed) in statuses for arm in side for seed in seeds)
-                for side in (sides.without, sides.with_part)
-            )
-
         return {
             "effects": effects, "decision": decision, "windows": windows, "windows_note": why_not,
-            "diverged": count("diverged"), "failed": count("failed", "missing"),
+            "diverged": self._count(sides, cell, seeds, "diverged"),
+            "failed": self._count(sides, cell, seeds, "failed", "missing"),
             "flags": self._flags(sides, cell, seeds),
         }  # fmt: skip
+
+    def _count(self, sides: Sides, cell: str, seeds: Sequence[int], *statuses: str) -> tuple[int, int]:
+        """Runs of these statuses, without and with the part."""
+        without, with_part = (
+            sum(self.gathered.status(arm, cell, seed) in statuses for arm in side for seed in seeds)
+            for side in (sides.without, sides.with_part)
+        )
+        return without, with_part
 
     def _losses(self, sides: Sides, cell: str, seeds: Sequence[int], metric: str) -> tuple[Array, Array]:
         without, with_part = (
@@ -144,7 +153,7 @@ class Effects:
         losses: list[list[Array]] = [[], []]
         for seed in seeds:
             rows = [[self.gathered.row(arm, cell, seed) for arm in arms] for arms in (sides.without, sides.with_part)]
-            if any(row.get("status") != "complete" for side in rows for row in side):
+            if any(self.gathered.status(arm, cell, seed) != "complete" for arm in (*sides.without, *sides.with_part)):
                 continue
             errors = [[window_errors(self.results, row["run"]) for row in side] for side in rows]
             if any(found is None for side in errors for found in side):

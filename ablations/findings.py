@@ -124,6 +124,7 @@ class Finding:
     with_part: str  # the arm with it; "" for a contrast
     factors: tuple[str, ...] = ()  # of a contrast
     attributable: bool = True  # to one part; else several things change together
+    instead: bool = False  # an arm beside another one, neither of which is the other without a part
     inert: str = ""  # why it changes nothing, where it does
     effects: Mapping[str, Effect] = field(default_factory=dict)  # by metric; empty where nothing was trained
     decision: Decision | None = None  # None for what is inert

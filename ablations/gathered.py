@@ -71,15 +71,17 @@ class Gathered:
         """`complete`, `diverged`, `failed`, or `missing`: not trained, or not read on test."""
         row = self.row(arm, cell, seed)
         if row.get("status") == "complete":
-            return "complete" if row.get(PRIMARY) is not None else "missing"
+            if row.get("test_windows") is None:
+                return "missing"
+            # Weights that are fine on validation can forecast without bounds on test.
+            return "complete" if row.get(PRIMARY) is not None and np.isfinite(row[PRIMARY]) else "diverged"
         return row["status"] if row.get("status") in ("diverged", "failed") else "missing"
 
     def losses(self, arm: str, cell: str, seeds: Sequence[int], metric: str = PRIMARY) -> Array:
         """(seeds,), NaN unless the run is complete: a diverged run's best epoch is no result."""
         found = []
         for seed in seeds:
-            row = self.row(arm, cell, seed)
-            value = row.get(metric) if row.get("status") == "complete" else None
+            value = self.row(arm, cell, seed).get(metric) if self.status(arm, cell, seed) == "complete" else None
             found.append(np.nan if value is None else value)
         return np.array(found, float)
 
@@ -122,19 +124,17 @@ class Gathered:
         """The family, but for re-tuned arms whose searches are not through."""
         return live_hypotheses(self.study, self.record.inert)
 
-    def standing(self, looks: int) -> Standing:
-        """After so many looks, each at the seeds that were fixed beforehand; with seeds that were added by hand, after
-        a single one at all of them (see `StudyRecord.exploratory`)."""
-        record, study = self.record, self.study
-        schedule = record.looks
-        if record.seeds > schedule[-1]:
-            schedule, looks = (record.seeds,), 1
+    def standing(self) -> Standing | None:
+        """After the looks that were taken (`StudyRecord.judged_looks`); None before the first.
+
+        What is on record for a look that is not complete yet is not read: to look is to spend alpha.
+        """
+        schedule, taken = self.record.judged_looks
         standing: Standing | None = None
-        for count in schedule[: max(looks, 1)]:
-            seeds = study.seed_list(count)
+        for count in schedule[:taken] if self.hypotheses else ():
+            seeds = self.study.seed_list(count)
             now = Evidence.of([self.evidence(hypothesis, seeds) for hypothesis in self.hypotheses])
-            standing = judge(now, count, study.alpha, record.family, len(schedule), standing)
-        assert standing is not None
+            standing = judge(now, count, self.study.alpha, self.record.family, len(schedule), standing)
         return standing
 
     def device_seconds(self) -> float:

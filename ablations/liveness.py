@@ -126,14 +126,33 @@ def check_liveness(
     seed = study.seed_list(1)[0] if seed is None else seed
     found = []
     for cell in study.cell_names if cells is None else cells:
-        names = list(dict.fromkeys(arm for c in study.comparisons for arm in (c.with_part, c.without)))
+        comparisons = study.comparisons_in(cell)
+        names = list(dict.fromkeys(arm for c in comparisons for arm in (c.with_part, c.without)))
         configs = {name: study.config(cell, name, seed) for name in names}
         probes = dict(zip(names, probe(list(configs.values()), series[cell]), strict=True))
-        for comparison in study.comparisons:
+        for comparison in comparisons:
             arm, against = comparison.name, comparison.arm.against
             pair = configs[arm], configs[against]
             found.append(compare(arm, against, cell, pair, (probes[arm], probes[against])))
     return found
+
+
+def dead_factors(study: Study, series: Mapping[str, Series]) -> list[Liveness]:
+    """Factors of a factorial that change nothing in some cell, whatever the others are; each with a pair to show it."""
+    seed, dead = study.seed_list(1)[0], []
+    for cell in study.cell_names if study.factors else ():
+        configs = {arm: study.config(cell, arm, seed) for arm in study.combinations.values()}
+        probes = dict(zip(configs, probe(list(configs.values()), series[cell]), strict=True))
+        for factor in study.factors:
+            found = []
+            for off, arm in study.combinations.items():
+                if factor.name in off:
+                    on = study.combinations[tuple(name for name in off if name != factor.name)]
+                    pair = configs[arm], configs[on]
+                    found.append(compare(arm, on, cell, pair, (probes[arm], probes[on])))
+            if all(liveness.inert for liveness in found):
+                dead.append(found[0])
+    return dead
 
 
 def compare(arm: str, against: str, cell: str, configs: tuple[Config, Config], probes: tuple[Probe, Probe]) -> Liveness:

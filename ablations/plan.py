@@ -11,6 +11,7 @@ from typing import Any
 
 from ablations.arms import FULL, difference
 from ablations.study import Study
+from ablations.study_parts import TUNED
 from ablations.verdicts import smallest_p
 from dynonet.config import Config, DataConfig
 from dynonet.errors import ConfigError
@@ -66,7 +67,7 @@ class Plan:
     def text(self, devices: int = 1) -> str:
         """What `--dry-run` prints."""
         study, arms, cells = self.study, len({r.arm for r in self.runs}), len({r.cell for r in self.runs})
-        level = study.alpha / (len(self.looks) * self.family)
+        level = study.alpha / (len(self.looks) * max(self.family, 1))
         looks = "" if len(self.looks) == 1 else f", looks at {', '.join(map(str, self.looks))} seeds"
         reach = smallest_p(self.looks[-1])
         lines = [
@@ -135,7 +136,7 @@ def make_plan(
     looks = study.schedule(inert)
     chosen = study.seed_list(looks[0] if seeds is None else seeds)
     hypotheses = live_hypotheses(study, () if train_inert else inert)
-    known = {(c.name, cell): c for c in study.comparisons for cell in study.cell_names}
+    known = {(c.name, cell): c for cell in study.cell_names for c in study.comparisons_in(cell)}
     if wanted is not None:
         hypotheses = [h for h in hypotheses if h in set(wanted)]
     members: dict[tuple[str, str], None] = {}
@@ -185,8 +186,12 @@ def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hy
 
     A study with re-tuning asks each of them twice (see `Study.family`).
     """
-    names = [comparison.name for comparison in study.comparisons]
-    live = [(name, cell) for cell in study.cell_names for name in names if (name, cell) not in set(inert)]
+    live = [
+        (comparison.name, cell)
+        for cell in study.cell_names
+        for comparison in study.comparisons_in(cell)
+        if (comparison.name.removesuffix(TUNED), cell) not in set(inert)
+    ]
     return live + [(contrast_name(c), cell) for cell in study.cell_names for c in study.contrasts]
 
 

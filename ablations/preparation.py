@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ablations.capacity import Match, match_arms
-from ablations.liveness import check_liveness
+from ablations.liveness import check_liveness, dead_factors
 from ablations.plan import STACK, Hypothesis, Plan, make_plan
 from ablations.stacks import measure_shapes
 from ablations.study import Study
@@ -53,8 +53,16 @@ class Preparation:
         """Raises DataError for a split without windows, ConfigError for an arm that reads another series."""
         if _source(config.data) not in self._checksums:
             raise ConfigError(f"arm '{arm}' (cell '{cell}') reads another series than its cell; make it a cell")
+        baseline = self.study.baseline_of(cell)
         for role in {worker_role(config), "controller", "validation", "test"}:
-            window_starts(self.series[cell], config.data, role)
+            windows = len(window_starts(self.series[cell], config.data, role))
+            if role in ("validation", "test"):
+                wanted = len(window_starts(self.series[cell], baseline.data, role))
+                if windows != wanted:
+                    raise ConfigError(
+                        f"arm '{arm}' (cell '{cell}') would be evaluated on {windows} {role} windows and the others on "
+                        f"{wanted}: their errors do not compare; make it a cell"
+                    )
 
     def checksum(self, data: DataConfig) -> str:
         return self._checksums[_source(data)]
@@ -70,6 +78,11 @@ class Preparation:
     def liveness(self) -> dict[Hypothesis, str]:
         """Comparisons that a few steps show to change nothing, with the reason; each is printed."""
         print("checking that every arm changes what it should ...", flush=True)
+        for dead in dead_factors(self.study, self.series):
+            raise ConfigError(
+                f"factorial: {dead.arm} changes nothing against {dead.against} (cell '{dead.cell}'): "
+                f"{dead.note or 'the reason is not known'}; leave that factor out"
+            )
         found = check_liveness(self.study, self.series)
         inert = [liveness for liveness in found if liveness.inert]
         for liveness in inert:

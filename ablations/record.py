@@ -45,6 +45,21 @@ class StudyRecord:
     def looks_taken(self) -> int:
         return sum(seeds in self.judged for seeds in self.looks)
 
+    @property
+    def judged_looks(self) -> tuple[tuple[int, ...], int]:
+        """The numbers of seeds that alpha is shared among, and how many of them were looked at.
+
+        With seeds that were added by hand, once they were judged: one look, at all of them.
+        """
+        most = max(self.judged, default=0)
+        return ((most,), 1) if most > self.looks[-1] else (self.looks, self.looks_taken)
+
+    @property
+    def judged_seeds(self) -> int:
+        """Seeds of the last verdicts; 0 before the first."""
+        schedule, taken = self.judged_looks
+        return schedule[taken - 1] if taken else 0
+
     @classmethod
     def load(cls, results: Results, name: str) -> "StudyRecord":
         """Raises ConfigError: no such study, or one that is no ablation."""
@@ -88,16 +103,22 @@ class StudyRecord:
         content = {
             "kind": KIND, "study": study.model_dump(mode="json", exclude_defaults=True), "data": dict(data),
             "inert": [[arm, cell, why] for (arm, cell), why in inert.items()], "train_inert": train_inert,
-            "looks": list(looks), "family": family, "identity": identity(study, data),
+            "looks": list(looks), "family": family, "identity": identity(study, data, train_inert),
         }  # fmt: skip
         results.add("studies", [{"study": name, "settings": json.dumps(content)}], key="begun")
         record = cls.find(results, name)
         assert record is not None
         return record
 
-    def check_same(self, study: Study, data: Mapping[str, str]) -> None:
-        """Raises ConfigError, with the differences and the ways out, if the study was begun with other settings."""
-        if changed := differences(self.identity, identity(study, data)):
+    def check_same(self, study: Study, data: Mapping[str, str], train_inert: bool = False) -> None:
+        """Raises ConfigError, with the differences and the ways out, if the study was begun with other settings.
+
+        Seeds are another matter (`add_seeds`): numbers of them on the command line say nothing of looks.
+        """
+        now = identity(study, data, train_inert)
+        if study.seeds != "auto":
+            now["rule"]["looks"] = self.identity["rule"]["looks"]
+        if changed := differences(self.identity, now):
             shown = "\n  ".join(changed[:12])
             raise ConfigError(
                 f"study '{self.name}' was begun with other settings, and results of both do not mix:\n  {shown}\n"
@@ -109,10 +130,13 @@ class StudyRecord:
     def add_seeds(self, results: Results, seeds: int | tuple[int, ...]) -> None:
         """More seeds than planned, by hand. After verdicts were read that makes the study exploratory.
 
-        Raises ConfigError for seeds that do not go on from those on record.
+        The seeds that it was begun with say nothing new. Raises ConfigError for others that do not go on from those on
+        record.
         """
         before = self.study.seed_list(self.seeds)
         after = self.study.model_copy(update={"seeds": seeds}).seed_list()
+        if after == before[: self.looks[-1]]:
+            return
         if after[: len(before)] != before:
             raise ConfigError(
                 f"seeds: {list(after)} do not go on from those on record, {list(before)}; seeds can only be added"
@@ -173,7 +197,7 @@ class StudyRecord:
         return Study.create({**self.study.model_dump(exclude_defaults=True), **changes})
 
 
-def identity(study: Study, data: Mapping[str, str]) -> dict[str, Any]:
+def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -> dict[str, Any]:
     """What must stay the same for results to belong to one study, seeds apart."""
     arms: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -189,6 +213,7 @@ def identity(study: Study, data: Mapping[str, str]) -> dict[str, Any]:
         "contrasts": [list(contrast) for contrast in study.contrasts],
         "rule": {
             "metric": study.metric, "alpha": study.alpha, "margin_percent": study.margin_percent,
+            "descriptive": list(study.descriptive), "train_inert": train_inert,
             "looks": [study.max_seeds, study.looks] if study.seeds == "auto" else "fixed",
         },
         "retune": None if study.retune is None else study.retune.model_dump(mode="json"),

@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def read_study(args: argparse.Namespace) -> tuple[Study, str, int | tuple[int, ...] | None]:
-    """The study that the command line asks for, the name that it goes by, and the number or list of seeds asked for.
+def read_study(args: argparse.Namespace) -> tuple[Study, str]:
+    """The study that the command line asks for, and the name that it goes by.
 
     Raises ConfigError for an unknown study, arm or setting, or values that cannot be.
     """
@@ -78,7 +78,7 @@ def read_study(args: argparse.Namespace) -> tuple[Study, str, int | tuple[int, .
     }
     arms = [name.strip() for name in args.arms.split(",")] if args.arms else None
     study = study.with_settings(args.config, overrides, arms, changes)
-    return study, check_study(args.name or study.name), None if seeds == "auto" else seeds
+    return study, check_study(args.name or study.name)
 
 
 def _seeds(text: str) -> Any:
@@ -98,10 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if args.ledger:
-            name = args.name or (Study.load(args.study).name if Path(args.study).suffix else args.study)
+            name = args.name or (
+                Study.load(args.study).name if Path(args.study).suffix in (".yaml", ".yml") else args.study
+            )
             print("\n".join(ledger_lines(findings_of(open_results(args.out), name))))
             return 0
-        ablation = Ablation(*_named(args))
+        ablation = Ablation(*read_study(args), args)
         if args.dry_run:
             print("\n".join(ablation.dry_run()))
             return 0
@@ -114,11 +116,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     finally:
         end_ray()
-
-
-def _named(args: argparse.Namespace) -> tuple[Study, str, argparse.Namespace, Any]:
-    study, name, seeds = read_study(args)
-    return study, name, args, seeds
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ Pure: nothing here reads data or trains.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -32,7 +31,9 @@ from ablations.study_parts import (
     PairSpec,
     Retune,
     Section,
+    beside,
     combined,
+    data_of_preset,
     layered,
     no_repeats,
     retuned,
@@ -106,7 +107,8 @@ class Study(Section):
         """The study over the baseline of another file, with `section.key=value` overrides, or other arms.
 
         Args:
-            config: settings such as a search's best.yaml; they replace preset and baseline. Cells still apply.
+            config: settings such as a search's best.yaml; they replace preset and baseline. Cells still apply, but of
+                their presets only what says which data is read and how far ahead.
             arms: names of registered arms, or of the study's own.
             changes: other fields of the study, such as seeds, max_seeds, looks, alpha.
         Raises:
@@ -115,12 +117,14 @@ class Study(Section):
         content = {**self.model_dump(exclude_defaults=True), **(changes or {})}
         if config is not None:
             content |= {"baseline": dotted(read_yaml(config)), "preset": None}
+            content["cells"] = {cell: data_of_preset(settings) for cell, settings in self.cells.items()}
         content["overrides"] = {**self.overrides, **parse_overrides(overrides)}
         if arms is not None:
             own = {arm.name: arm for arm in self.arms if isinstance(arm, InlineArm)}
             content["arms"] = tuple(own[name].model_dump() if name in own else name for name in arms)
             content["matched"] = {name: widths for name, widths in self.matched.items() if name in arms}
             content["pairs"] = tuple(pair.model_dump() for pair in self.pairs if pair.arm in arms)
+            content["factorial"] = ()
         return Study.create(content)
 
     @property
@@ -146,7 +150,7 @@ class Study(Section):
         for name in against:
             if name not in {arm.name for arm in arms}:
                 raise unknown("arm in pairs", name, [arm.name for arm in arms])
-        arms = [replace(arm, against=against.get(arm.name, arm.against)) for arm in arms]
+        arms = [beside(arm, against[arm.name]) if arm.name in against else arm for arm in arms]
         for name in self.matched:
             if name not in {arm.name for arm in arms}:
                 raise unknown("arm in matched", name, [arm.name for arm in arms])
@@ -167,9 +171,21 @@ class Study(Section):
     def comparisons(self) -> tuple[Comparison, ...]:
         """What is compared with what, in the order of the arms. Contrasts of a factorial are not among them."""
         compared = [arm for arm in self.listed if arm.compared]
+        paired = {pair.arm for pair in self.pairs}
         return tuple(
-            Comparison(arm, arm.against, arm.name) if arm.adds else Comparison(arm, arm.name, arm.against)
+            Comparison(arm, arm.against, arm.name)
+            if arm.adds
+            else Comparison(arm, arm.name, arm.against, arm.name.removesuffix(TUNED) in paired)
             for arm in compared
+        )
+
+    def comparisons_in(self, cell: str) -> tuple[Comparison, ...]:
+        """Those of a cell: an arm of matched width is none where no other width came closer."""
+        return tuple(
+            comparison
+            for comparison in self.comparisons
+            if not (plain := comparison.name.removesuffix(TUNED)).endswith(MATCHED)
+            or cell in self.matched[plain.removesuffix(MATCHED)]
         )
 
     @cached_property
@@ -237,10 +253,14 @@ class Study(Section):
 
         `inert` holds (comparison, cell) pairs that were found inert, so that nothing is asked of them.
         """
-        frozen = [c.name for c in self.comparisons if not c.name.endswith(TUNED)]
-        live = sum((name, cell) not in set(inert) for name in frozen for cell in self.cell_names)
-        tested = live + len(self.contrasts) * len(self.cell_names)
-        return tested * (1 if self.retune is None else 2)  # with frozen settings, and with re-tuned ones
+        live = sum(
+            (comparison.name, cell) not in set(inert)
+            for cell in self.cell_names
+            for comparison in self.comparisons_in(cell)
+            if not comparison.name.endswith(TUNED)
+        )
+        live *= 1 if self.retune is None else 2  # with frozen settings, and with re-tuned ones
+        return live + len(self.contrasts) * len(self.cell_names)
 
     def schedule(self, inert: Collection[tuple[str, str]] = ()) -> tuple[int, ...]:
         """The numbers of seeds at which the study is looked at: one unless seeds are `auto`.

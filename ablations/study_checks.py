@@ -125,6 +125,8 @@ def _check_retune(study: "Study") -> None:
             f"retune: tuning seeds {sorted(both)} are replicate seeds too, so that a search would see what its result "
             "is judged by; take another seed_offset"
         )
+    if not study.comparisons:
+        raise ConfigError("retune: the combinations of a factorial are not re-tuned, and no arms are listed")
     searched = matching(study.nuisance)
     if not searched:
         raise ConfigError("retune: no nuisance settings are named, so there is nothing to search")

@@ -32,6 +32,8 @@ class InlineArm(Section):
 
     def arm(self) -> Arm:
         """Raises ConfigError for a bad name, one that a registered arm has, or an unknown setting."""
+        if self.name.endswith((MATCHED, TUNED)):
+            raise ConfigError(f"arm '{self.name}': names that end in {MATCHED} or {TUNED} are given by the study")
         if self.name in ARMS:
             raise ConfigError(f"arm '{self.name}' is defined here, but a registered arm has that name; take another")
         removes = self.removes or ("" if self.adds else f"what {', '.join(dotted(self.overrides))} had been")
@@ -69,6 +71,7 @@ class Comparison:
     arm: Arm  # whose claim it tests; the name of the comparison
     without: str
     with_part: str
+    instead: bool = False  # of `pairs`: one arm in place of another
 
     @property
     def name(self) -> str:
@@ -80,6 +83,22 @@ def widened(arm: Arm) -> Arm:
     width = "with workers of another width, for about as many parameters"
     removes, adds = (f"{text}, {width}" if text else "" for text in (arm.removes, arm.adds))
     return replace(arm, name=f"{arm.name}{MATCHED}", removes=removes, adds=adds, attributable=False)
+
+
+def beside(arm: Arm, against: str) -> Arm:
+    """The arm compared with another one than by itself: what its text says of a part is no longer what is tested."""
+    claim = f"{against} has a lower test error than {arm.name}"
+    return replace(
+        arm, against=against, claim=claim, removes=f"{against}: {arm.name} stands in its place", adds="",
+        attributable=False,
+    )  # fmt: skip
+
+
+def data_of_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a cell with those of its preset alone that say which data is read and how far ahead."""
+    flat = dotted(settings)
+    preset = PRESETS.get(flat.pop("preset", None) or "", {})
+    return {**{key: value for key, value in preset.items() if key.startswith("data.")}, **flat}
 
 
 def retuned(arm: Arm) -> Arm:

@@ -2,6 +2,7 @@
 on seeds that no replicate has, through the same driver as `python -m tune.search`."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,14 @@ from tune.lease import Lease
 from tune.progress import params_text
 from tune.ray_session import RaySession, Stop
 from tune.results import Results
+from tune.schema import check_study
 from tune.settings import Budget, SearchSettings
 from tune.space import DEFAULT, Space
+
+
+def search_name(study: str, arm: str, cell: str) -> str:
+    """Under which the search for an arm goes on record. Raises ResultsError where that is no name of a study."""
+    return check_study(f"{study}.retune.{re.sub(r'[^A-Za-z0-9._-]', '-', arm)}.{cell}")
 
 
 def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSettings:

@@ -36,7 +36,9 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
     data = {key: value for key, value in base.canonical().items() if key in keys}
     content = {"model": "linear", "data": data, "data_sha256": series.sha256, "results_version": RESULTS_VERSION}
     run = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
-    results.add("members", [{"study": study, "role": "baseline", "cell": cell, "run": run}], key="baseline")
+    member = {"study": study, "role": "baseline", "cell": cell, "run": run}
+    if not any(member.items() <= row.items() for row in results.table("members", study).to_pylist()):
+        results.add("members", [member], key="baseline")
     if results.done([run]):
         return run
     started, cpu = time.time(), time.process_time()
@@ -55,7 +57,8 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
             {**readings, "metric": metric, "channel": channel, "value": float(value)}
             for channel, value in zip(series.channels, per_channel, strict=True)
         ]
-    results.add("evaluations", rows)
+    if not results.of_runs("evaluations", [run]).num_rows:  # an earlier call may have been killed after it
+        results.add("evaluations", rows)
     validation = linear.validation
     # Of the settings the map reads the data's alone: the network's stay empty, so that no query takes it for one.
     params = {

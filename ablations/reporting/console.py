@@ -4,6 +4,7 @@ import textwrap
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
+from ablations.reporting.phrases import adds
 from ablations.reporting.wording import against_linear, label
 from tune.pages.formats import decimal, mean_deviation, p_value, percent, signed
 
@@ -21,7 +22,7 @@ def verdict_lines(findings: Findings) -> list[str]:
         if cell.invalid:
             lines.append(f"INVALID: {cell.invalid}")
         rows = [_HEADER, *_baselines(findings, cell.name)]
-        rows += [_row(findings, finding) for finding in findings.of_cell(cell.name)]
+        rows += [_row(finding) for finding in findings.of_cell(cell.name)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
         lines += [
             "  ".join(
@@ -35,7 +36,8 @@ def verdict_lines(findings: Findings) -> list[str]:
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     lines.append("")
     lines.append("effect: test MSE without the part less test MSE with it, paired by seed, over n seeds;")
-    lines.append(f"adj. p: exact sign-flip test, adjusted by Holm's method ({level}{looks})")
+    lines.append(f"adj. p: exact sign-flip test, adjusted by Holm's method ({level}{looks});")
+    lines.append("parameters: those that a gradient reaches and that the forecast reads")
     lines += [f"note: {note}" for note in findings.notes]
     return lines
 
@@ -49,20 +51,23 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
     for runs in findings.arms:
         if (runs.cell, runs.arm) == (cell, FULL):
             shown = mean_deviation(runs.mean(PRIMARY), runs.deviation(PRIMARY))
-            rows.append((FULL, shown, "", "", "", "", str(runs.complete), f"{runs.parameters:,}", ""))
+            rows.append((FULL, shown, "", "", "", "", str(runs.complete), f"{runs.effective:,}", ""))
     data = findings.cell(cell)
     linear = decimal(data.linear.get(PRIMARY))
     return [*rows, ("linear baseline", linear, "", "", "", "", "", f"{data.linear_parameters:,}", "")]
 
 
-def _row(findings: Findings, finding: Finding) -> tuple[str, ...]:
+def _row(finding: Finding) -> tuple[str, ...]:
     effect, decision = finding.effects.get(PRIMARY), finding.decision
-    size = f"{finding.parameters[0]:,}" if finding.parameters[0] else ""
+    own = int(adds(finding))  # which side the arm itself is
+    size = f"{finding.effective[own]:,}" if finding.effective[own] else ""
     if effect is None:
         return (finding.name, "", "", "", "", "", "", size, label(finding))
+    without = effect.without_mean, effect.without_deviation
     low, high = effect.interval
     return (
-        finding.name, mean_deviation(effect.without_mean, effect.without_deviation), signed(effect.mean),
+        finding.name, mean_deviation(*((effect.with_mean, effect.with_deviation) if own else without)),
+        signed(effect.mean),
         f"{signed(low)} to {signed(high)}", percent(effect.percent), p_value(decision.p_adjusted) if decision else "",
         str(effect.n), size, label(finding),
     )  # fmt: skip

@@ -56,6 +56,8 @@ def deed(findings: Findings, finding: Finding) -> str:
     """What was done, as the subject or object of a sentence."""
     if interacts(finding):
         return f"the interaction of {listed(factors(findings, finding))}"
+    if finding.instead:
+        return f"taking {finding.without} in place of {finding.with_part}"
     what = part(findings, finding)
     if finding.factors:
         return f"removing {what}, averaged over the other factors on and off,"
@@ -89,9 +91,10 @@ def observed(finding: Finding, effect: Effect) -> str:
     """The mean effect in plain words, whichever way round the arm is."""
     if interacts(finding):
         return f"it is {signed(effect.mean)}"
+    side = f"with {finding.without}" if finding.instead else "without it"
     if effect.mean == 0:
-        return f"without it the {LOSS} was the same"
-    return f"without it the {LOSS} was {decimal(abs(effect.mean))} {'higher' if effect.mean > 0 else 'lower'}"
+        return f"{side} the {LOSS} was the same"
+    return f"{side} the {LOSS} was {decimal(abs(effect.mean))} {'higher' if effect.mean > 0 else 'lower'}"
 
 
 def numbers(finding: Finding, *more: str) -> str:
@@ -138,10 +141,11 @@ def exploratory(findings: Findings) -> str:
 def qualifications(finding: Finding) -> list[str]:
     """Sentences on what a reader must not overlook."""
     said = []
-    if finding.verdict in ("helps", "hurts") and any(finding.diverged):
+    judged = PRIMARY in finding.effects and known(finding.effects[PRIMARY].mean)  # else the verdict says so itself
+    if finding.verdict in ("helps", "hurts") and any(finding.diverged) and judged:
         worst = "in the test a diverged run counts as the worst outcome"
         said.append(f"Note that {either(finding, finding.diverged)} diverged; {worst}.")
-    if not finding.attributable and MATCHED not in finding.name:
+    if not finding.attributable and not finding.instead and MATCHED not in finding.name:
         said.append("Several things change together here, so that this cannot be put down to one part.")
     if MATCHED in finding.name:
         left = f"; what is left: {finding.mismatch.rstrip('.')}" if finding.mismatch else ""

@@ -70,9 +70,10 @@ def against_linear(findings: Findings, cell: str) -> str:
         return f"{where}, no linear baseline is on record to compare the whole network with."
     full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell)), None)
     losses = [loss for loss in full.errors.get(PRIMARY, ()) if known(loss)] if full else []
+    if full is None:
+        return _arms_against_linear(findings, cell, where, bar)
     if not losses:
         return f"{where}, no run of the whole network is complete; the linear baseline has a {LOSS} of {decimal(bar)}."
-    assert full is not None
     mean, better = full.mean(PRIMARY) or 0.0, sum(loss < bar for loss in losses)
     beats = "beats the baseline" if mean < bar else "does not beat the baseline"
     if len(losses) == 1:
@@ -84,6 +85,19 @@ def against_linear(findings: Findings, cell: str) -> str:
     return (
         f"{where}, the whole network has a {LOSS} of {spread} (mean ± deviation over "
         f"{counted(len(losses), 'seed')}) and the closed-form linear baseline one of {decimal(bar)}: {end}."
+    )
+
+
+def _arms_against_linear(findings: Findings, cell: str, where: str, bar: float) -> str:
+    """Of a study that does not train the whole network."""
+    means = {runs.arm: mean for runs in findings.arms if runs.cell == cell and (mean := runs.mean(PRIMARY)) is not None}
+    if not means:
+        return f"{where}, no run is complete; the linear baseline has a {LOSS} of {decimal(bar)}."
+    best = min(means, key=lambda arm: means[arm])
+    beats = "beats" if means[best] < bar else "does not beat"
+    return (
+        f"{where}, the whole network is no arm of this study; of its arms {best} has the lowest mean {LOSS}, "
+        f"{decimal(means[best])}, which {beats} the closed-form linear baseline's {decimal(bar)}."
     )
 
 
@@ -106,6 +120,9 @@ def _decided(findings: Findings, finding: Finding) -> str:
 
 
 def _verdict(findings: Findings, finding: Finding) -> str:
+    if finding.instead:
+        better = finding.with_part if finding.verdict == HELPS else finding.without
+        return f"{better} is the better of the two{exploratory(findings)}"
     what = part(findings, finding)
     subject = what if what in SINGULAR else "the part"
     if adds(finding):

@@ -55,7 +55,8 @@ def add_runs(
         columns: of table `runs`, for all of them.
     """
     study = record.study
-    plan = make_plan(study, lambda data: SHA, train_inert=True, seeds=len(study.seed_list(record.seeds)))
+    count = len(study.seed_list(record.seeds))
+    plan = make_plan(study, lambda data: SHA, inert=record.inert, train_inert=True, seeds=count)
     rows, histories, readings = [], [], []
     count = 0
     for cell, by_arm in errors.items():

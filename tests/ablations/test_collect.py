@@ -1,5 +1,6 @@
 """From records to findings: the numbers are those of the runs, paired by seed, and nothing is dropped in silence."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ablations import statistics
 from ablations.collect import findings_of
 from ablations.findings import PRIMARY, Findings
 from ablations.gathered import Gathered
+from ablations.reporting.wording import against_linear, sentence
 from dynonet.errors import ConfigError, DataError
 from tune.results import Results
 
@@ -121,6 +123,7 @@ def test_pairs_that_were_not_trained_alike_are_flagged(results: Results, column:
     record = begin(results, small_study())
     add_runs(results, record, {"main": {"full": FULL, "no_mixer": SAME, "no_film": WORSE[:5]}})
     add_runs(results, record, {"main": {"no_film": WORSE[5:]}}, seeds=(6, 7, 8), **{column: value})
+    record.add_judgement(results, 8)
     film, mixer = findings_of(results, "mine").findings
     assert (film.flags, mixer.flags) == ((f"3 of 8 pairs differ in {what}",), ())
 
@@ -191,10 +194,100 @@ def test_seeds_that_were_added_by_hand_are_exploratory(results: Results) -> None
     record.add_seeds(results, 10)
     assert "after verdicts had been read" in record.exploratory
     more = {arm: [value[0], value[1]] for arm, value in MAIN["main"].items()}
+    half = findings_of(results, "mine")
+    assert half.findings[0].verdict == "helps" and half.seeds == tuple(range(1, 9)), "the verdicts that were read stay"
+    assert "verdicts are those of 8 seeds" in " ".join(half.notes)
     add_runs(results, record, {"main": more}, seeds=(9, 10))
+    record.add_judgement(results, 10)
     study = findings_of(results, "mine")
     assert study.exploratory and study.seeds == tuple(range(1, 11))
     assert study.findings[0].decision is not None and study.findings[0].decision.seeds == 10
+
+
+def test_nothing_is_judged_before_its_look(results: Results) -> None:
+    """A report in the middle of a study must not be a look at it."""
+    record = begin(results, small_study())
+    add_runs(results, record, {"main": {"full": FULL, "no_film": WORSE, "no_mixer": SAME[:3]}})
+    study = findings_of(results, "mine")
+    assert {f.verdict for f in study.findings} == {"incomplete"} and study.look == 0
+    assert all(f.effects == {} and f.decision is not None and math.isnan(f.decision.p_adjusted) for f in study.findings)
+    assert study.findings[1].failed == (5, 0) and "nothing is judged before" in study.notes[0]
+    assert study.arms[0].mean(PRIMARY) == pytest.approx(np.mean(FULL))
+
+
+def test_seeds_that_were_added_before_the_first_look_are_those_of_the_study(results: Results) -> None:
+    record = begin(results, small_study())
+    record.add_seeds(results, 10)
+    errors = {arm: [*values, values[0], values[1]] for arm, values in MAIN["main"].items()}
+    add_runs(results, record, {"main": errors})
+    record.add_judgement(results, 10)
+    study = findings_of(results, "mine")
+    assert not study.exploratory and study.seeds == tuple(range(1, 11)) and (study.looks, study.look) == ((10,), 1)
+    assert study.findings[0].effects[PRIMARY].n == 10 and not [n for n in study.notes if "judged" in n]
+
+
+def test_an_error_without_bounds_on_test_counts_as_divergence(results: Results) -> None:
+    for lost in (math.inf, math.nan):
+        store = Results(results.storage.root + str(lost))
+        record = begin(store, small_study())
+        add_runs(store, record, {"main": {**MAIN["main"], "no_film": [*WORSE[:7], lost]}})
+        record.add_judgement(store, 8)
+        film = findings_of(store, "mine").findings[0]
+        assert (film.verdict, film.diverged, film.effects[PRIMARY].n) == ("helps", (1, 0), 7)
+
+
+def test_one_arm_in_place_of_another_is_said_as_such(results: Results) -> None:
+    pairs = [{"arm": "no_mixer", "against": "no_film"}]
+    record = begin(results, small_study(pairs=pairs))
+    add_runs(results, record, MAIN)
+    record.add_judgement(results, 8)
+    study = findings_of(results, "mine")
+    mixer = study.findings[1]
+    assert (mixer.without, mixer.with_part, mixer.verdict, mixer.instead) == ("no_mixer", "no_film", "hurts", True)
+    said = sentence(study, mixer)
+    assert "taking no_mixer in place of no_film lowered the test MSE" in said and "no_mixer is the better" in said
+    assert mixer.claim == "no_film has a lower test error than no_mixer" and "Several things" not in said
+
+
+def test_a_re_tuned_arm_is_as_inert_as_it_was(results: Results) -> None:
+    cells = {"alternating": {}, "joint": {"training.mode": "joint"}}
+    study = small_study(
+        arms=["no_film", "no_lr_scale"], cells=cells, seeds=8, nuisance=["training.lr"], retune={"trials": 2}
+    )
+    record = begin(results, study, {("no_lr_scale", "alternating"): "no gradient"})
+    assert record.family == 6
+    tuned = {arm: {cell: {"training.lr": 0.003} for cell in cells} for arm in ("full", "no_film", "no_lr_scale")}
+    record.add_tuned(results, tuned)
+    assert len(Gathered.of(results, record).hypotheses) == 6
+    everything = dict.fromkeys(record.study.table, FULL)
+    add_runs(results, record, dict.fromkeys(cells, everything))
+    record.add_judgement(results, 8)
+    verdicts = {(f.name, f.cell): f.verdict for f in findings_of(results, "mine").findings}
+    inert = {key for key, verdict in verdicts.items() if verdict == "inert"}
+    assert inert == {("no_lr_scale", "alternating"), ("no_lr_scale@tuned", "alternating")} and len(verdicts) == 8
+
+
+def test_an_arm_of_matched_width_is_none_where_no_width_is_closer(results: Results) -> None:
+    study = small_study(cells={"a": {}, "b": {"data.pred_len": 12}}, matched={"no_film": {"a": 4}}, seeds=9)
+    assert study.family() == 5
+    record = begin(results, study)
+    arms = {"a": study.table, "b": ("full", "no_film", "no_mixer")}
+    every = {cell: {arm: [*FULL, 0.4] for arm in names} for cell, names in arms.items()}
+    add_runs(results, record, every)
+    record.add_judgement(results, 9)
+    names = [(f.name, f.cell) for f in findings_of(results, "mine").findings]
+    assert ("no_film@matched", "a") in names and ("no_film@matched", "b") not in names
+
+
+def test_a_study_without_the_whole_network_is_compared_with_the_linear_map_too(results: Results) -> None:
+    record = begin(results, small_study(arms=["only_revin", "only_mixer"]))
+    add_runs(results, record, {"main": {"only_trend": FULL, "only_revin": WORSE, "only_mixer": SAME}})
+    record.add_judgement(results, 8)
+    study = findings_of(results, "mine")
+    assert {f.name: f.verdict for f in study.findings}["only_revin"] == "hurts", "adding it raised the loss"
+    linear = dataclasses.replace(study.cells[0], linear={PRIMARY: 0.1})
+    said = against_linear(dataclasses.replace(study, cells=(linear,)), "main")
+    assert "the whole network is no arm of this study" in said and "does not beat the closed-form" in said
 
 
 def begin_again(results: Results) -> Any:

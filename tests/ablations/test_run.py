@@ -154,6 +154,47 @@ def test_a_study_killed_twice_and_a_trial_killed(begin: Callable[..., Driver], t
 
 
 @pytest.mark.slow
+def test_a_killed_stack_goes_on_though_some_of_its_runs_had_ended(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    """What is left of it would be planned as another stack, and another stack begins at epoch 0."""
+    results = Results(tmp_path / "results")
+    baseline = {**TINY["baseline"], "training.max_epochs": 200, "training.patience": 3, "training.lr": 0.02,
+                "training.schedule": "constant"}  # fmt: skip
+    name = write(tmp_path, baseline=baseline, arms=["no_trend"], seeds=9)
+    driver = begin(name)
+
+    def some_have_ended() -> bool:
+        done = [row for row in results.runs().values() if row["model"] == "dynonet"]
+        return 2 <= len(done) <= 12 and any("/runs/" not in p for p in results.storage.list("checkpoints"))
+
+    driver.until(some_have_ended)
+    driver.kill()
+    assert gone(driver.mark, 30)
+    before = {run: row for run, row in results.runs().items() if row["model"] == "dynonet"}
+    folders = {p.split("/")[1]: p for p in sorted(results.storage.list("checkpoints")) if p.endswith(".pt")}
+    assert before and folders
+
+    driver = begin(name)
+    seen: dict[str, str] = {}
+
+    def watch() -> bool:
+        for path in results.storage.list("checkpoints"):
+            if path.endswith(".pt"):
+                seen.setdefault(path.split("/")[1], path)
+        return driver.process.poll() is not None
+
+    deadline = time.monotonic() + 150
+    while not watch():
+        assert time.monotonic() < deadline, driver.said()
+        time.sleep(0.02)
+    assert driver.wait() == 0, driver.said()
+    assert set(seen) <= set(folders), "no stack was made anew"
+    check_complete(results, "tiny", 18)
+    after = results.runs()
+    assert all(after[run]["ended"] == row["ended"] for run, row in before.items())
+    assert len({row["stack_size"] for row in after.values() if row["model"] == "dynonet"}) == 1
+
+
+@pytest.mark.slow
 def test_ctrl_c_and_a_time_budget_end_it_and_it_goes_on(begin: Callable[..., Driver], tmp_path: Path) -> None:
     results = Results(tmp_path / "results")
     name = write(tmp_path, baseline={**TINY["baseline"], "training.max_epochs": 30, "training.patience": 30})
@@ -183,6 +224,10 @@ def test_more_seeds_only_where_nothing_is_decided(begin: Callable[..., Driver], 
     decided = {f.name for f in findings.findings if f.decision and f.decision.look == 1 and f.verdict != "undecided"}
     assert "other_order" not in decided and f"after 8 seeds {2 - len(decided)} of 2" in driver.said()
     assert seeds == {"full": 9, "other_order": 9, "no_revin": 8 if "no_revin" in decided else 9}
+    events = findings.events
+    again = begin(name)
+    assert again.wait() == 0 and "verdicts were read at 9 seeds" in again.said()
+    assert findings_of(results, "tiny").events == events, "looking again is no event"
     # What the budget does not allow is not begun.
     name = write(tmp_path, name="short", arms=["no_revin", mild], seeds="auto", max_seeds=10, looks=2,
                  margin_percent=0.0001)  # fmt: skip
@@ -262,6 +307,26 @@ def test_what_is_refused_before_anything_is_computed(
     captured = capsys.readouterr()
     assert said in captured.err and captured.err.startswith("error: "), captured.err
     assert not captured.out and not list(tmp_path.iterdir())
+
+
+def test_what_can_change_nothing_is_said_and_not_begun(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "tiny.yaml"
+    out = str(tmp_path / "out")
+    path.write_text(yaml.safe_dump({**TINY, "arms": ["no_lr_scale"]}))
+    assert main([str(path), "--out", out]) == 0
+    assert "every comparison is inert: there is nothing to train" in capsys.readouterr().out
+    path.write_text(yaml.safe_dump({**TINY, "arms": [], "factorial": ["no_lr_scale", "no_film"]}))
+    assert main([str(path), "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert "factorial: no_lr_scale changes nothing against full" in error and "leave that factor out" in error
+    ahead = {"name": "ahead", "claim": "an arm of another horizon", "overrides": {"data.pred_len": 12}}
+    path.write_text(yaml.safe_dump({**TINY, "arms": [ahead]}))
+    assert main([str(path), "--out", out]) == 2
+    assert "would be evaluated on 121 validation windows" in (error := capsys.readouterr().err) or "windows" in error
+    path.write_text(yaml.safe_dump({**TINY, "nuisance": ["training.lr"], "retune": {"trials": 1}}))
+    assert main([str(path), "--out", out, "--name", "x" * 120]) == 2
+    assert "study name" in capsys.readouterr().err
+    assert not Results(out).studies()
 
 
 def test_too_few_seeds_are_refused_and_leave_nothing(tmp_path: Path, capsys: Any) -> None:

@@ -220,3 +220,21 @@ def test_a_search_for_each_arm_needs_seeds_and_ranges_of_its_own(
     with pytest.raises(ConfigError, match=message):
         study(retune=retune, nuisance=nuisance)
     assert study(retune={}, nuisance=["training.lr"]).retune.seeds == (10_000, 10_001)  # type: ignore[union-attr]
+
+
+def test_a_searched_baseline_keeps_its_settings_in_every_cell(tmp_path: Path) -> None:
+    """Of a cell's preset only the data counts then: its learning rate would silently replace the searched one."""
+    best = tmp_path / "best.yaml"
+    best.write_text("training: {lr: 0.0123, seed: 77}\nmodel: {worker_hidden: 13}\n")
+    study = Study.load("horizons").with_settings(best)
+    for cell, (seq_len, pred_len) in {"h96": (512, 96), "h336": (512, 336), "h720": (720, 720)}.items():
+        config = study.baseline_of(cell)
+        assert (config.training.lr, config.model.worker_hidden, config.data.dataset) == (0.0123, 13, "ETTh1")
+        assert (config.data.seq_len, config.data.pred_len) == (seq_len, pred_len)
+
+
+def test_names_that_the_study_gives_are_not_for_inline_arms() -> None:
+    for name in ("mine@tuned", "mine@matched"):
+        own = {"name": name, "claim": "an arm of the test's own", "overrides": {"model.film": False}}
+        with pytest.raises(ConfigError, match="are given by the study"):
+            Study.create({"name": "s", "question": "What of this arm?", "arms": [own]})
