@@ -58,7 +58,8 @@ class Ablation:
                 plan = prepared.plan(results, study, inert, train_inert=self.args.train_inert)
             else:
                 study, inert = record.study, dict(record.inert)
-                asked = len(prepared.study.seed_list()) if prepared.study.seeds != "auto" else 0
+                by_hand = self.args.seeds is not None and prepared.study.seeds != "auto"
+                asked = len(prepared.study.seed_list()) if by_hand else 0
                 seeds, wanted = self._next(results, record) or (record.judged_seeds, [])
                 if asked > record.seeds:
                     study, seeds, wanted = study.model_copy(update={"seeds": prepared.study.seeds}), asked, None
@@ -117,7 +118,7 @@ class Ablation:
                 print("every comparison is inert: there is nothing to train, and nothing to judge")
                 return 0
             if (seeds := self.prepared.study.seeds) != "auto":
-                record.add_seeds(results, seeds)
+                self._add_seeds(results, record, seeds)
             for cell in record.study.cell_names:
                 series = self.prepared.series[cell]
                 record_baseline(results, self.name, record.study.baseline_of(cell), series, cell)
@@ -134,6 +135,13 @@ class Ablation:
             print("\n" + "\n".join(verdict_lines(findings_of(results, self.name))))
             print(f"\nthe report: python -m ablations.report {self.name} --results {results.storage.url}")
             return 0 if done else 1
+
+    def _add_seeds(self, results: Results, record: StudyRecord, seeds: int | tuple[int, ...]) -> None:
+        """Seeds that the command line asks for are added; a file that says another number than the record adds none."""
+        if self.args.seeds is not None:
+            record.add_seeds(results, seeds)
+        elif len(self.prepared.study.seed_list()) > record.seeds:
+            print(f"note: the study's file asks for more seeds than the {record.seeds} on record; --seeds adds them")
 
     def _tune(self, results: Results, record: StudyRecord, stop: Stop, scratch: Path) -> bool:
         """The searches of a study with re-tuning, one an arm and cell. Returns whether all are through."""
