@@ -27,6 +27,8 @@ from tune.progress import duration
 from tune.ray_session import EXIT_CODES, STOPPED, Stop, command_line
 from tune.results import Results
 from tune.schema import DONE
+from tune.tracked_runs import Member
+from tune.tracking import Tracker, options_of
 from tune.trial import StackRun
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
@@ -42,6 +44,7 @@ class Ablation:
     def __init__(self, study: Study, name: str, args: argparse.Namespace):
         self.name, self.args = name, args
         self.prepared = Preparation(study, args)
+        self._tracker: Tracker
         if study.retune is not None:
             for arm, cell in product(_searched(self.prepared.study, ()), study.cell_names):
                 search_name(name, arm, cell)
@@ -112,7 +115,8 @@ class Ablation:
     def run(self) -> int:
         """The whole study. Returns the exit code: 0 with its verdicts printed, 1 if runs failed, 130 after Ctrl-C."""
         results = Results(self.args.out)
-        with Lease(results.storage, self.name) as lease:
+        with Lease(results.storage, self.name) as lease, Tracker(options_of(self.args), results, lease) as tracker:
+            self._tracker = tracker
             record = self._record(results) or self._begin(results)
             if record is None:
                 print("every comparison is inert: there is nothing to train, and nothing to judge")
@@ -122,12 +126,14 @@ class Ablation:
             for cell in record.study.cell_names:
                 series = self.prepared.series[cell]
                 record_baseline(results, self.name, record.study.baseline_of(cell), series, cell)
+            tracker.follow(self.name)
             stop = Stop(self.args.time_budget, lease)
             started = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
                 done = self._tune(results, record, stop, Path(scratch))
                 done = done and self._looks(results, record, stop, Path(scratch))
             if stop.reason is not None:
+                tracker.hurry()
                 print(f"{STOPPED[stop.reason]} after {duration(time.monotonic() - started)}")
                 print(f"Go on with the same command:\n  {command_line('ablations.run')}")
                 return EXIT_CODES[stop.reason]
@@ -159,6 +165,7 @@ class Ablation:
                         print(f"error: no trial of the search for {arm} (cell {cell}) was complete", file=sys.stderr)
                     return False
                 tuned.setdefault(arm, {})[cell] = found
+                self._tracker.follow(name)
         record.add_tuned(results, tuned)
         self._write_configs(results, record.study)
         return True
@@ -235,11 +242,15 @@ class Ablation:
         results.put_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
         failures = StackFailures(results, session.series)
+        tracking = self._tracker.callbacks(
+            self.name,
+            lambda _, ids: [Member(self.name, "arm", r.run, arm=r.arm, cell=r.cell) for r in plan.runs if r.run in ids],
+        )
         tries = MAX_FAILURES if self.args.max_failures is None else self.args.max_failures
         try:
             session.run_trials(
                 self.name, scratch, searcher=StackSearcher(configs), samples=len(configs), stop=stop,
-                callbacks=[failures, progress], max_failures=tries,
+                callbacks=[failures, progress, *tracking], max_failures=tries,
             )  # fmt: skip
         finally:
             progress.close()

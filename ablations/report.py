@@ -3,28 +3,26 @@
 The same findings give the same bytes: nothing here reads a clock, draws a number or trains.
 """
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablations.findings import Findings
 from ablations.reporting.appendix import record
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.sections import evidence
 from ablations.reporting.tables import effects_csv, effects_tex
-from dynonet.errors import ConfigError, DataError
-from tune.pages.page import Page, write
-from tune.results import ResultsError, StorageError, open_results
+from tune.pages.command import ReportCommand
+from tune.pages.page import Page
+from tune.results import Results
+
+if TYPE_CHECKING:
+    from tune.wandb_report import WandbReport
 
 
 def render(findings: Findings) -> dict[str, str]:
     """File name -> text of report.html, report.md, effects.csv and effects.tex. Pure."""
-    page = Page.of(
-        f"Ablation study {findings.name}", findings.study.question, (*evidence(findings), *record(findings)),
-        "Figures are in report.html, every number in full precision in effects.csv.",
-    )  # fmt: skip
+    page = page_of(findings)
     return {
         "report.html": page.html(_badge),
         "report.md": page.markdown(),
@@ -33,39 +31,28 @@ def render(findings: Findings) -> dict[str, str]:
     }
 
 
+def page_of(findings: Findings) -> Page:
+    return Page.of(
+        f"Ablation study {findings.name}", findings.study.question, (*evidence(findings), *record(findings)),
+        "Figures are in report.html, every number in full precision in effects.csv.",
+    )  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m ablations.report", description=__doc__)
-    parser.add_argument("study", help="the name under which the study is on record")
-    parser.add_argument(
-        "--results", default=os.environ.get("DYNONET_RESULTS", "results"), help="folder or URL of the records"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="by default reports/STUDY beside local records, or here"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        from ablations.collect import findings_of  # not needed to render
-
-        results = open_results(options.results)
-        findings = findings_of(results, options.study)
-        folder = options.out
-        if folder is None:
-            folder = Path(results.storage.root if results.storage.local else ".") / "reports" / options.study
-        for path in write(render(findings), folder):
-            print(f"wrote {path}")
-        print()
-        print("\n".join(verdict_lines(findings)))
-    except BrokenPipeError:  # `... | head`
-        sys.stderr.close()
-    except (ConfigError, DataError, ResultsError, StorageError, OSError) as error:
-        print(f"error: {' '.join(_text(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return ReportCommand("ablations.report", __doc__, _find, render, _wandb_report, verdict_lines).main(arguments)
 
 
-def _text(error: Exception) -> str:
-    return error.strerror if isinstance(error, StorageError) and error.strerror else str(error)
+def _find(results: Results, study: str) -> Findings:
+    from ablations.collect import findings_of  # not needed to render
+
+    return findings_of(results, study)
+
+
+def _wandb_report(findings: Findings) -> "WandbReport":
+    from ablations.wandb_report import wandb_report  # here, since it imports wandb
+
+    return wandb_report(findings)
 
 
 def _badge(text: str) -> str:

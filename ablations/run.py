@@ -20,7 +20,7 @@ from tune.lease import LeaseHeld
 from tune.ray_session import command_line, end_ray
 from tune.results import ResultsError, StorageError, open_results
 from tune.schema import check_study
-from tune.settings import add_resource_arguments, check_resource_arguments
+from tune.settings import add_resource_arguments, add_tracking_arguments, check_resource_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="show the plan and what it will cost; record nothing")
     add("--ledger", action="store_true", help="show every reading of test that the study made; train nothing")
     add_resource_arguments(result)
+    add_tracking_arguments(result)
     return result
 
 

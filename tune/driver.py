@@ -32,6 +32,8 @@ from tune.ray_session import EXIT_CODES, STOPPED, RaySession, Stop, command_line
 from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
+from tune.tracked_runs import Member
+from tune.tracking import Tracker, options_of
 from tune.trial import StackRun
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class Search:
         for role in (worker_role(settings.base), "controller", "validation", "test"):
             window_starts(self.series, settings.base.data, role)
         self._session = session
+        self.tracker: Tracker | None = None  # of the command that this search is all of
 
     def start_ray(self) -> None:
         """Connects to Ray. Raises ConfigError where the cluster cannot give what a trial takes."""
@@ -137,7 +140,8 @@ class Search:
         """The whole search. Returns the exit code."""
         results = Results(self.args.out)
         study = self.settings.study
-        with Lease(results.storage, study) as lease:
+        with Lease(results.storage, study) as lease, Tracker(options_of(self.args), results, lease) as tracker:
+            self.tracker = tracker
             self.check_settings(results, record=False)
             print("starting Ray ...", flush=True)
             self.start_ray()
@@ -147,6 +151,7 @@ class Search:
             with tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
                 proposals, baseline = self.search(results, stop, Path(scratch))
             if stop.reason is not None:
+                tracker.hurry()
                 left = self.settings.budget.trials - len(proposals.outcomes)
                 elapsed = duration(time.monotonic() - started)
                 on_record = f"{len(proposals.outcomes)} trials on record, {left} to come"
@@ -171,6 +176,8 @@ class Search:
             on_record, resumed = len(proposals.outcomes), len(proposals.pending)
             print(f"going on: {on_record} trials on record, {resumed} resumed", flush=True)
         baseline = record_baseline(results, study, self.settings.base, self.series)
+        if self.tracker is not None:
+            self.tracker.follow(study)
         remaining = budget.trials - len(proposals.outcomes)
         if remaining <= 0 and proposals.outcomes:
             print(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
@@ -211,10 +218,16 @@ class Search:
         )  # fmt: skip
         progress = Progress(proposals, budget.trials)
         failures = FailureRecorder(proposals, lambda proposal, error: self._close(results, proposal, "failed", error))
+        tracking = []
+        if self.tracker is not None:
+            tracking = self.tracker.callbacks(
+                self.settings.study,
+                lambda trial, runs: [Member(self.settings.study, "search", run, trial=trial["trial"]) for run in runs],
+            )
         try:
             self.session.run_trials(
                 self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
-                callbacks=[failures, progress], max_failures=budget.max_failures,
+                callbacks=[failures, progress, *tracking], max_failures=budget.max_failures,
             )  # fmt: skip
         finally:
             progress.close()

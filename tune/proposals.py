@@ -10,13 +10,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import optuna
-from optuna.distributions import json_to_distribution
+from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from dynonet.config import Config
 from dynonet.errors import ConfigError
@@ -29,6 +29,8 @@ STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
 REDRAWS = 25  # tries to draw something new in a space of few points before it counts as exhausted
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+Distributions: TypeAlias = Mapping[str, BaseDistribution]  # of one trial, by dotted path
 
 
 @dataclass
@@ -95,7 +97,7 @@ class Proposals:
         self._next = 0  # number of the next proposal
         self._optuna_trials: dict[str, optuna.trial.Trial] = {}
         distributions = self._read()
-        self._known = {_point(p.params) for p in self.all.values()}
+        self._known = {point(p.params) for p in self.all.values()}
         self.pending = [p for p in self.all.values() if p.state is None]
         self.optuna = self._rebuild(sampler, journal, distributions)
 
@@ -104,48 +106,19 @@ class Proposals:
         return [p for p in self.all.values() if p.state is not None]
 
     def best(self) -> Proposal | None:
-        """The complete trial of the lowest first objective."""
-        complete = [p for p in self.all.values() if p.state == "complete"]
-        return min(complete, key=lambda p: p.values[0], default=None)
+        return best_of(self.all.values())
 
     def front(self) -> list[Proposal]:
-        """Complete trials that no other beats in every objective, by the first objective."""
-        complete = [p for p in self.all.values() if p.state == "complete"]
+        return front_of(self.all.values())
 
-        def beaten(one: Proposal) -> bool:
-            return any(
-                all(a <= b for a, b in zip(other.values, one.values, strict=True)) and other.values != one.values
-                for other in complete
-            )
-
-        return sorted((p for p in complete if not beaten(p)), key=lambda p: p.values)
-
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[str, Distributions]:
         """Fills `all` from the records; returns Optuna's distributions by trial."""
-        distributions: dict[str, dict[str, Any]] = {}
         rows = self.results.table("trials", self.study).to_pylist()
         self._next = 1 + max((row["number"] for row in rows), default=-1)
-        for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: r["number"]):
-            config = Config.from_json(row["config"])
-            proposal = Proposal(row["trial"], row["number"], json.loads(row["params"]), config)
-            self.all.setdefault(row["trial"], proposal)
-            parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
-            distributions[row["trial"]] = parsed
-        for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
-            if row["trial"] not in self.all:
-                logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
-                continue
-            proposal = self.all[row["trial"]]
-            if proposal.state is not None:
-                continue
-            proposal.state, proposal.error = row["state"], row["error"]
-            proposal.values = list(row["values"] or [])
-            proposal.reports = [(r["epoch"], r["value"]) for r in row["reports"] or []]
+        self.all, distributions = read_proposals(rows)
         return distributions
 
-    def _rebuild(
-        self, sampler: str, journal: Path | None, distributions: Mapping[str, Mapping[str, Any]]
-    ) -> optuna.Study:
+    def _rebuild(self, sampler: str, journal: Path | None, distributions: Mapping[str, Distributions]) -> optuna.Study:
         storage: BaseStorage = InMemoryStorage()
         if journal is not None:
             storage = JournalStorage(JournalCopy(journal))
@@ -159,25 +132,12 @@ class Proposals:
         single = len(self.objectives) == 1
         complete = 0
         for proposal in self.outcomes:
-            values = proposal.values or None
             system = {}
             if isinstance(study.sampler, optuna.samplers.NSGAIISampler) and proposal.state == "complete":
                 # It breeds from the trials of earlier generations, and takes one without this mark for none of them.
                 system[study.sampler._get_generation_key()] = complete // (study.sampler.population_size or 1)
                 complete += 1
-            if proposal.state == "failed" or (proposal.state == "pruned" and not single):
-                values = None
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=_STATES[proposal.state or "failed"],
-                    values=values,
-                    params=proposal.params,
-                    distributions=dict(distributions[proposal.trial]),
-                    intermediate_values=dict(proposal.reports) if single else None,
-                    user_attrs={"trial": proposal.trial},
-                    system_attrs=system,
-                )
-            )
+            study.add_trial(optuna_trial(proposal, distributions[proposal.trial], single, system))
         for proposal in self.pending:
             study.enqueue_trial(proposal.params, user_attrs={"trial": proposal.trial})
         return study
@@ -212,7 +172,7 @@ class Proposals:
         for _ in range(REDRAWS):
             trial = self.optuna.ask()
             params = self.space.suggest(trial)
-            if _point(params) not in self._known:
+            if point(params) not in self._known:
                 with contextlib.suppress(ConfigError):  # values that are allowed each, but not together
                     return self._record(trial, params, self.space.config(params))
             self.optuna.tell(trial, state=TrialState.FAIL)
@@ -236,7 +196,7 @@ class Proposals:
         self._add_members(proposal)
         trial.set_user_attr("trial", proposal.trial)
         self.all[proposal.trial] = proposal
-        self._known.add(_point(params))
+        self._known.add(point(params))
         self._optuna_trials[proposal.trial] = trial
         return proposal
 
@@ -278,6 +238,69 @@ class Proposals:
         self.optuna.tell(known, told, state=_STATES[state], skip_if_finished=True)
 
 
-def _point(params: Mapping[str, Any]) -> str:
+def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposal], dict[str, Distributions]]:
+    """The proposals that rows of table `trials` tell of, by trial in the order of their numbers, with Optuna's
+    distributions of each."""
+    proposals: dict[str, Proposal] = {}
+    distributions: dict[str, Distributions] = {}
+    for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: r["number"]):
+        config = Config.from_json(row["config"])
+        proposal = Proposal(row["trial"], row["number"], json.loads(row["params"]), config)
+        proposals.setdefault(row["trial"], proposal)
+        parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
+        distributions[row["trial"]] = parsed
+    for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
+        if row["trial"] not in proposals:
+            logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
+            continue
+        proposal = proposals[row["trial"]]
+        if proposal.state is not None:
+            continue
+        proposal.state, proposal.error = row["state"], row["error"]
+        proposal.values = list(row["values"] or [])
+        proposal.reports = [(r["epoch"], r["value"]) for r in row["reports"] or []]
+    return proposals, distributions
+
+
+def best_of(proposals: Iterable[Proposal]) -> Proposal | None:
+    """The complete trial of the lowest first objective."""
+    return min((p for p in proposals if p.state == "complete"), key=lambda p: p.values[0], default=None)
+
+
+def front_of(proposals: Iterable[Proposal]) -> list[Proposal]:
+    """Complete trials that no other beats in every objective, by the first objective."""
+    complete = [p for p in proposals if p.state == "complete"]
+
+    def beaten(one: Proposal) -> bool:
+        return any(
+            all(a <= b for a, b in zip(other.values, one.values, strict=True)) and other.values != one.values
+            for other in complete
+        )
+
+    return sorted((p for p in complete if not beaten(p)), key=lambda p: p.values)
+
+
+def optuna_trial(
+    proposal: Proposal, distributions: Distributions, single: bool, system: Mapping[str, Any] | None = None
+) -> FrozenTrial:
+    """A proposal as Optuna keeps it; one without an outcome is running.
+
+    `single`: the study has one objective; only then does Optuna take what was reported on the way.
+    """
+    values = proposal.values or None
+    if proposal.state in (None, "failed") or (proposal.state == "pruned" and not single):
+        values = None
+    return optuna.trial.create_trial(
+        state=_STATES[proposal.state] if proposal.state else TrialState.RUNNING,
+        values=values,
+        params=proposal.params,
+        distributions=dict(distributions),
+        intermediate_values=dict(proposal.reports) if single else None,
+        user_attrs={"trial": proposal.trial},
+        system_attrs=dict(system or {}),
+    )
+
+
+def point(params: Mapping[str, Any]) -> str:
     """A point of the space, to compare with others."""
     return json.dumps(params, sort_keys=True)

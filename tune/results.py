@@ -4,7 +4,8 @@
     store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete"}])
     frame = load("mystudy", out="results")
 
-`python -m tune.results list | show STUDY | export STUDY --csv FILE | compact [STUDY]` is the command.
+`python -m tune.results list | show STUDY | export STUDY --csv FILE | wandb STUDY | compact [STUDY]` is the
+command.
 """
 
 import os

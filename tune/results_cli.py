@@ -1,4 +1,4 @@
-"""The command `python -m tune.results`: list studies, show one, export it, compact the files."""
+"""The command `python -m tune.results`: list studies, show one, export it, send it to W&B, compact the files."""
 
 import argparse
 import json
@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tune.lease import Lease, LeaseHeld
 from tune.results import Results, ResultsError, StorageError, joined, load, open_results
+from tune.settings import add_wandb_place
 
 Row = dict[str, Any]
 
@@ -27,11 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("list", parents=[where], help="the studies, and how far they are")
     show = commands.add_parser("show", parents=[where], help="one study: trials, best, test, failures")
     export = commands.add_parser("export", parents=[where], help="one row a run, as CSV")
+    wandb = commands.add_parser("wandb", parents=[where], help="send a study to W&B, whole or what is missing")
     compact = commands.add_parser("compact", parents=[where], help="merge many small files into few")
     show.add_argument("study")
     export.add_argument("study")
     export.add_argument("--csv", required=True, metavar="FILE")
     compact.add_argument("study", nargs="?")
+    wandb.add_argument("study")
+    mode = wandb.add_mutually_exclusive_group()
+    mode.add_argument("--online", action="store_true", help="to a server (default)")
+    mode.add_argument("--offline", action="store_true", help="to folders that `wandb sync` takes")
+    add_wandb_place(wandb)
+    wandb.add_argument("--all", action="store_true", help="also what was sent before")
     options = parser.parse_args(arguments)
     # One line a warning, without the source line that Python adds.
     with warnings.catch_warnings():
@@ -69,8 +78,39 @@ def _run(options: argparse.Namespace) -> int:
                 ]
         frame.to_csv(options.csv, index=False)
         print(f"{len(frame)} runs written to {options.csv}")
+    elif options.command == "wandb":
+        return _send(options)
     elif options.command == "compact":
         print(f"{open_results(options.out).compact(options.study)} files merged")
+    return 0
+
+
+def _send(options: argparse.Namespace) -> int:
+    """A study to W&B. Exit code 2 where not all has arrived."""
+    from tune.wandb_client import WandbError
+    from tune.wandb_sink import WandbOptions, WandbSink
+
+    results = open_results(options.out)
+    results.check_known(options.study)
+    mode = "offline" if options.offline else "online"
+    to = WandbOptions(mode, options.wandb_project, options.wandb_entity)
+    sent = 0
+    try:
+        with Lease(results.storage, options.study), WandbSink(to, results, patience=60.0) as sink:
+            try:
+                sink.send(options.study, again=options.all)
+            finally:
+                sent = sink.sent
+            print(f"W&B: {sink.said(options.study)}")
+    except LeaseHeld as error:
+        print(f"error: {error}; its runs can be sent after that", file=sys.stderr)
+        return 2
+    except WandbError as error:
+        print(
+            f"error: W&B ({to.mode}): {error}; {sent} runs were sent, and the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 

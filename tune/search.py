@@ -16,7 +16,7 @@ from tune.driver import Search
 from tune.lease import LeaseHeld
 from tune.ray_session import command_line
 from tune.results import ResultsError, StorageError
-from tune.settings import add_resource_arguments, preset_names, read_settings
+from tune.settings import add_resource_arguments, add_tracking_arguments, preset_names, read_settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--final-replicates", type=int, help="fresh seeds of the best config (0: none, and test is not read)")
     add("--dry-run", action="store_true", help="show the plan; train nothing, record nothing")
     add_resource_arguments(result)
+    add_tracking_arguments(result)
     return result
 
 

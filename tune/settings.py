@@ -107,6 +107,18 @@ def add_resource_arguments(parser: argparse.ArgumentParser) -> None:
     add("--time-budget", type=float, help="seconds after which this call stops; the study can go on later")
 
 
+def add_tracking_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that `tracking.Tracker` reads, the same for every command that trains."""
+    add = parser.add_argument
+    add("--wandb", choices=("off", "offline", "online"), default="off", help="show runs in W&B too (default: off)")
+    add_wandb_place(parser)
+
+
+def add_wandb_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wandb-project", default="dynonet", help="W&B project (default: dynonet)")
+    parser.add_argument("--wandb-entity", help="W&B user or team (default: the account's own)")
+
+
 def check_resource_arguments(args: argparse.Namespace) -> None:
     """Raises ConfigError for a number that cannot be."""
     for name, least in (("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0)):

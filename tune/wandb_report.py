@@ -4,23 +4,27 @@ Figures are media of one W&B run of the study, its report run, which the local p
 report that was made once is updated: its id is kept with the study.
 """
 
+import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynonet.errors import ConfigError
+import pyarrow as pa
+import pyarrow.parquet as pq
+import wandb_workspaces.reports.v2 as wr
+
 from tune.pages.blocks import Block, Drawing, Items, Section, Table, Text
 from tune.pages.page import Page, markdown
-
-os.environ.setdefault("WANDB_SILENT", "true")
-
-import wandb_workspaces.reports.v2 as wr  # noqa: E402  (silent from its first word on)
+from tune.results import Results
+from tune.schema import TABLES
+from tune.tracked_runs import run_id
+from tune.wandb_client import client, lean_settings, local_folder
 
 REPORT_JOB = "report"  # job_type of the run that holds figures and files
 FIGURES = "figures"  # first part of the keys under which figures are logged
-EFFECTS = "table"  # key under which the study's table is logged
+TABLE = "table"  # key under which the table of effects, or of trials, is logged
+PATIENCE = 60  # seconds that W&B may take to have the files
 _TALL, _WIDE = 10, 24  # of a panel, in units of W&B's grid
 
 
@@ -33,6 +37,7 @@ class Panels:
     panels: tuple[Any, ...]
     groupby: str | None = None  # a key of the runs' config
     job_types: tuple[str, ...] = ()  # none: every run of the study but its report run
+    where: Mapping[str, str] = field(default_factory=dict)  # settings of the runs' config, such as the cell
 
 
 @dataclass(frozen=True)
@@ -69,21 +74,13 @@ class WandbReport:
         )  # fmt: skip
 
     def _grid(self, panels: Panels) -> wr.PanelGrid:
-        runset = _runset(self.study, panels.title, panels.job_types, panels.groupby)
+        runset = _runset(self.study, panels.title, panels.job_types, panels.groupby, panels.where)
         return wr.PanelGrid(runsets=[runset], panels=list(panels.panels))
 
     def specification(self, entity: str, project: str) -> str:
         """The report as W&B takes it, as JSON. No network is touched."""
         model = self.build(entity, project)._to_model()
         return json.dumps(model.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1) + "\n"
-
-
-def split_destination(text: str) -> tuple[str, str]:
-    """`ENTITY/PROJECT` in its parts. Raises ConfigError for anything else."""
-    entity, slash, project = text.partition("/")
-    if not slash or not entity or not project or "/" in project:
-        raise ConfigError(f"--wandb: got '{text}', ENTITY/PROJECT is needed, such as my-team/dynonet")
-    return entity, project
 
 
 def figure_key(section: Section, number: int) -> str:
@@ -97,7 +94,7 @@ def _section_blocks(study: str, section: Section) -> list[Any]:
         if isinstance(block, Drawing):
             number += 1
             panel = wr.MediaBrowser(
-                title=block.caption[:120], media_keys=[figure_key(section, number)], num_columns=1,
+                title=section.title, media_keys=[figure_key(section, number)], num_columns=1,
                 layout=wr.Layout(x=0, y=0, w=_WIDE, h=2 * _TALL),
             )  # fmt: skip
             blocks.append(wr.PanelGrid(runsets=[_runset(study, "figures", (REPORT_JOB,))], panels=[panel]))
@@ -124,13 +121,21 @@ def _markdown_table(table: Table) -> str:
     return "\n".join([*([f"**{markdown(table.caption)}**", ""] if table.caption else []), *lines])
 
 
-def _runset(study: str, name: str, job_types: Sequence[str], groupby: str | None = None) -> wr.Runset:
+def _runset(
+    study: str,
+    name: str,
+    job_types: Sequence[str],
+    groupby: str | None = None,
+    where: Mapping[str, str] | None = None,
+) -> wr.Runset:
     """The runs of the study, of some job types or of all but its report run."""
     filters = f'Metric("Group") == {json.dumps(study)}'
     if job_types:
         filters += f' and Metric("JobType") in {json.dumps(list(job_types))}'
     else:
         filters += f' and Metric("JobType") != "{REPORT_JOB}"'
+    for key, value in (where or {}).items():
+        filters += f' and Config("{key}") == {json.dumps(value)}'
     groups = [] if groupby is None else [f"config.{groupby}"]
     return wr.Runset(name=f"{name} of {study}", filters=filters, groupby=groups)
 
@@ -163,16 +168,79 @@ def scatter(x: str, y: str, title: str) -> Any:
 def parallel_coordinates(settings: Sequence[str], metric: str, title: str) -> Any:
     columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in settings]
     columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(metric)))
-    return wr.ParallelCoordinatesPlot(
-        columns=columns, title=title, layout=wr.Layout(x=0, y=0, w=_WIDE, h=_TALL)
-    )
+    return wr.ParallelCoordinatesPlot(columns=columns, title=title, layout=wr.Layout(x=0, y=0, w=_WIDE, h=_TALL))
 
 
 def importance(metric: str) -> Any:
-    return wr.ParameterImportancePlot(
-        with_respect_to=metric, layout=wr.Layout(x=0, y=0, w=_WIDE, h=_TALL)
-    )
+    return wr.ParameterImportancePlot(with_respect_to=metric, layout=wr.Layout(x=0, y=0, w=_WIDE, h=_TALL))
 
 
 def comparer() -> Any:
     return wr.RunComparer(diff_only=True, layout=wr.Layout(x=0, y=0, w=_WIDE, h=_TALL))
+
+
+# Publishing ----------------------------------------------------------------------------------------------------------
+
+
+def publish(report: WandbReport, results: Results, entity: str, project: str) -> str:
+    """Logs figures, table and files, and creates the report or updates the one made before. Returns its address.
+
+    Raises:
+        wandb.errors.Error and what the client raises besides, where W&B cannot be reached or refuses.
+    """
+    made = report.build(entity, project)
+    wandb = client(local_folder(results.storage))
+    try:
+        _log(wandb, report, results, entity, project)
+        return _save(made, report, results, entity, project)
+    finally:
+        wandb.teardown()  # its service process
+
+
+def _save(made: wr.Report, report: WandbReport, results: Results, entity: str, project: str) -> str:
+    mark = f"tracking/{report.study}/report-{report.kind}-{entity}-{project}.json"
+    with contextlib.suppress(FileNotFoundError):
+        made.id = json.loads(results.get_blob(mark))["id"]
+    made.save()
+    results.put_blob(mark, (json.dumps({"id": made.id, "url": made.url}) + "\n").encode())
+    return str(made.url)
+
+
+def _log(wandb: Any, report: WandbReport, results: Results, entity: str, project: str) -> None:
+    """The study's report run: one for all its reports, so that each new one stands in the place of the last."""
+    run = wandb.init(
+        entity=entity, project=project, id=run_id(report.study, REPORT_JOB, report.kind), resume="allow",
+        name=f"report: {report.study}", group=report.study, job_type=REPORT_JOB, reinit="create_new",
+        tags=["report", report.kind], mode="online", dir=str(local_folder(results.storage)), settings=lean_settings(),
+    )  # fmt: skip
+    try:
+        logged: dict[str, Any] = {key: wandb.Html(_figure_page(svg)) for key, svg in report.figures().items()}
+        if report.table is not None:
+            header, rows = report.table
+            logged[TABLE] = wandb.Table(columns=list(header), data=[list(row) for row in rows])
+        run.log(logged)
+        artifact = wandb.Artifact(f"{report.study}-records", type="records", description=report.page.question)
+        for name, content in _files(report, results).items():
+            with artifact.new_file(name, mode="wb") as file:
+                file.write(content)
+        run.log_artifact(artifact).wait(PATIENCE)  # raises where it did not arrive, which `finish` says to nobody
+    finally:
+        run.finish()
+
+
+def _files(report: WandbReport, results: Results) -> dict[str, bytes]:
+    """The study's records, a Parquet file each table, and the report's own files."""
+    found = {name: text.encode() for name, text in report.files.items()}
+    for table in TABLES:
+        rows = results.table(table, report.study)
+        if rows.num_rows:
+            buffer = pa.BufferOutputStream()
+            pq.write_table(rows, buffer)
+            found[f"{table}.parquet"] = buffer.getvalue().to_pybytes()
+    return found
+
+
+def _figure_page(svg: str) -> str:
+    """A figure by itself, its text in the reader's own colours."""
+    style = ":root { color-scheme: light dark; } body { margin: 0; } svg { width: 100%; height: auto; }"
+    return f"<!doctype html><html><head><meta charset='utf-8'><style>{style}</style></head><body>{svg}</body></html>"

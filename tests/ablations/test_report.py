@@ -277,12 +277,3 @@ def test_errors_are_one_line(collected: list[Any], tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == "error: unknown study 'exmaple_1'; did you mean 'example_1'?\n"
     assert report.main(["example_1", "--results", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report.write({"report.md": "old"}, tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(report.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
-        with pytest.raises(OSError, match="full"):
-            report.write({"report.md": "new"}, tmp_path)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"report.md": "old"}

@@ -50,6 +50,11 @@ def write(folder: Path, **fields: Any) -> str:
     return path.name
 
 
+def checkpoints(results: Results) -> list[str]:
+    """Of stacks that are training."""
+    return [p for p in results.storage.list("checkpoints") if p.endswith(".pt") and "/runs/" not in p]
+
+
 def check_complete(results: Results, name: str, runs: int) -> None:
     """Every run of the study is done once, from its first attempt, and its test was read once."""
     record = StudyRecord.load(results, name)
@@ -131,7 +136,7 @@ def test_a_study_killed_twice_and_a_trial_killed(begin: Callable[..., Driver], t
     baseline = {**TINY["baseline"], "training.max_epochs": 14, "training.patience": 14}
     name = write(tmp_path, baseline=baseline, arms=["no_film", "no_trend"])
     driver = begin(name, "--stack-size", "6")
-    driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
+    driver.until(lambda: checkpoints(results))
     assert main([str(tmp_path / name), "--out", str(tmp_path / "results")]) == 2
     assert f"study 'tiny' is held by process {driver.process.pid} on " in capsys.readouterr().err
     driver.kill()
@@ -140,7 +145,7 @@ def test_a_study_killed_twice_and_a_trial_killed(begin: Callable[..., Driver], t
     on_record = len(results.runs())
 
     driver = begin(name, "--stack-size", "6")
-    pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
+    pid = driver.until(lambda: driver.trials() if checkpoints(results) else None)[0]
     os.kill(pid, signal.SIGKILL)  # a trial dies, and goes on
     driver.until(lambda: len(results.runs()) > on_record)
     driver.kill()
@@ -164,22 +169,21 @@ def test_a_killed_stack_goes_on_though_some_of_its_runs_had_ended(begin: Callabl
 
     def some_have_ended() -> bool:
         done = [row for row in results.runs().values() if row["model"] == "dynonet"]
-        return 2 <= len(done) <= 12 and any("/runs/" not in p for p in results.storage.list("checkpoints"))
+        return 2 <= len(done) <= 12 and bool(checkpoints(results))
 
     driver.until(some_have_ended)
     driver.kill()
     assert gone(driver.mark, 30)
     before = {run: row for run, row in results.runs().items() if row["model"] == "dynonet"}
-    folders = {p.split("/")[1]: p for p in sorted(results.storage.list("checkpoints")) if p.endswith(".pt")}
+    folders = {p.split("/")[1]: p for p in checkpoints(results)}
     assert before and folders
 
     driver = begin(name)
     seen: dict[str, str] = {}
 
     def watch() -> bool:
-        for path in results.storage.list("checkpoints"):
-            if path.endswith(".pt"):
-                seen.setdefault(path.split("/")[1], path)
+        for path in checkpoints(results):
+            seen.setdefault(path.split("/")[1], path)
         return driver.process.poll() is not None
 
     deadline = time.monotonic() + 150
@@ -242,7 +246,7 @@ def test_a_stack_that_fails_is_recorded_and_tried_again(begin: Callable[..., Dri
     baseline = {**TINY["baseline"], "training.max_epochs": 20, "training.patience": 20}
     name = write(tmp_path, baseline=baseline, arms=["no_trend"])
     driver = begin(name, "--stack-size", "5", "--max-failures", "0")
-    pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
+    pid = driver.until(lambda: driver.trials() if checkpoints(results) else None)[0]
     os.kill(pid, signal.SIGKILL)
     assert driver.wait() == 1, driver.said()
     said = driver.said()

@@ -99,3 +99,8 @@ def setting(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ", ".join(map(setting, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def brief(value: object) -> str:
+    """A setting's value beside many others: four significant digits of a number that is not whole."""
+    return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else setting(value)

@@ -1,0 +1,313 @@
+"""The report of a search: from records put there by hand, the same numbers in every file, the same bytes twice."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import searched
+from searched import SPACE, Made, Searched
+
+from dynonet.config import Config
+from dynonet.errors import ConfigError
+from tune import report
+from tune.pages.formats import brief, mean_deviation
+from tune.report import render
+from tune.reporting import figures
+from tune.reporting.sections import comparisons
+from tune.results import Results, ResultsError
+from tune.search_analysis import LEAST_COMPLETE, rung_epochs
+from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
+from tune.search_records import findings_of
+from tune.settings import Budget
+
+BASE = {"data.dataset": "ETTh1", "data.pred_len": 96, "training.max_epochs": 6}
+NASTY = 'x\nRuntimeError: <script>alert("&")</script> | _a_ *b*'
+
+
+class Page(HTMLParser):
+    """Tables as rows of texts, ids, addresses, and text; fails where tags are not balanced."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.drawings = 0
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.stack
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.ids += [str(value) for name, value in attributes if name == "id"]
+        self.addresses += [str(value) for name, value in attributes if name.endswith(("href", "src"))]
+        self.drawings += dict(attributes).get("class") == "figure"
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if tag not in ("meta", "br"):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack and self.stack.pop() == tag, f"</{tag}> at {self.getpos()}"
+
+    def handle_data(self, data: str) -> None:
+        if "td" in self.stack or "th" in self.stack:
+            self.tables[-1][-1][-1] += data
+        if self.stack and self.stack[-1] != "style":
+            self.text += data
+
+    def table(self, *header: str) -> list[dict[str, str]]:
+        """The rows of the first table whose header begins so."""
+        found = next(rows for rows in self.tables if tuple(rows[0][: len(header)]) == header)
+        return [dict(zip(found[0], row, strict=True)) for row in found[1:]]
+
+
+def markdown_rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|") and not re.match(r"\| :?--", line)]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def csv_rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture
+def begin(store: Results) -> Callable[..., Searched]:
+    def start(settings: dict[str, Any] | None = None, **more: Any) -> Searched:
+        return Searched(store, Config.create({**BASE, **(settings or {})}), **more)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """A search with everything in it: 24 trials as usual, a failure, a divergence, a repetition, one unfinished."""
+    study = Searched(Results(tmp_path_factory.mktemp("full") / "out"), Config.create(BASE))
+    study.add(*searched.spread(24))
+    params = searched.spread(1)[0].params
+    study.add(
+        Made({**params, "model.dropout": 0.2}, (0.9, 0.9), "failed", 3, NASTY),
+        Made({**params, "model.dropout": 0.3}, (None, 0.7), "pruned", 2, diverged=True),
+        Made(params, (0.8, 0.8), "pruned", 2),
+        Made({**params, "model.dropout": 0.21}, state=None),
+    )
+    return study.finals("t00001", searched.spread(2)[1].params, (0.40, 0.42, 0.41)).linear(0.5, 0.405)
+
+
+@pytest.fixture(scope="module")
+def findings(full: Searched) -> SearchFindings:
+    return findings_of(full.results, "mine")
+
+
+@pytest.fixture(scope="module")
+def files(findings: SearchFindings) -> dict[str, str]:
+    return render(findings)
+
+
+def test_every_part_is_there(findings: SearchFindings, files: dict[str, str]) -> None:
+    outcomes = {trial.trial: trial.outcome for trial in findings.trials}
+    assert [list(outcomes.values()).count(name) for name in (COMPLETE, STOPPED)] == [18, 7]
+    assert [outcomes[f"t000{n}"] for n in (24, 25, 26, 27)] == [FAILED, DIVERGED, STOPPED, UNFINISHED]
+    assert findings.best is not None and findings.best.trial == "t00001"
+    assert [t.trial for t in findings.improvements] == ["t00000", "t00001"]
+    assert findings.repeated == (("t00000", "t00026"),)
+    assert {edge.path: edge.end for edge in findings.edges} == {"model.worker_hidden": "upper"}
+    assert [(r.epoch, r.reached, r.stopped) for r in findings.rungs] == [(2, 26, 4), (4, 21, 3)]
+    assert sum(findings.importance.shares.values()) == pytest.approx(1)
+    assert set(findings.importance.shares) == set(SPACE), "conditional settings too"
+    costs = {cost.of: cost for cost in findings.costs}
+    assert (costs[COMPLETE].epochs, costs[COMPLETE].all_epochs) == (18 * 12, 18 * 12)
+    assert costs[STOPPED].epochs < costs[STOPPED].all_epochs == 7 * 12
+    assert costs["final replicates"].runs == 3 and costs["linear baseline"].runs == 1
+
+    page = Page(files["report.html"])
+    assert page.drawings == 6 and len(set(page.ids)) == len(page.ids)
+    assert page.table("rung", "epoch")[0]["stopped there"] == "4"
+    assert page.table("conditional setting")[0]["trials that drew it"] == str(
+        sum("training.controller_lr_ratio" in trial.params for trial in findings.trials)
+    )
+    assert [row["trial"] for row in page.table("trial", "error, its last line")] == ["t00024"]
+    for text in (
+        "t00025 a run of it diverged", "t00000 and t00026 have the same settings.", "1 trial has no outcome yet",
+        "DynoNet (published), as reported", "optuna-dashboard optuna/mine.journal", "PED-ANOVA", "a backdrop",
+        "were saved",
+    ):  # fmt: skip
+        assert text in page.text, text
+
+
+def test_the_files_hold_one_set_of_numbers(findings: SearchFindings, files: dict[str, str]) -> None:
+    page, rows = Page(files["report.html"]), markdown_rows(files["report.md"])
+    assert [row for table in page.tables for row in table] == [
+        [cell.replace("\\", "").replace("&lt;", "<").replace("&amp;", "&") for cell in row] for row in rows
+    ]
+    table = {row["trial"]: row for row in csv_rows(files["trials.csv"])}
+    assert list(table) == [trial.trial for trial in findings.trials]
+    for row in page.table("trial", "outcome"):
+        exact = table[row["trial"]]
+        assert row["outcome"] == exact["outcome"] and row["parameters"] == f"{int(exact['parameters']):,}"
+        assert row["validation MSE"] == mean_deviation(float(exact["val_mse"]), float(exact["val_mse_deviation"]))
+        assert row["epochs"] == exact["last_epoch"]
+        assert row["dropout"] == brief(float(exact["model.dropout"]))
+        assert row["worker_hidden"] == exact["model.worker_hidden"]
+    assert float(table["t00001"]["val_mse"]) == findings.trials[1].optuna.value
+    assert table["t00027"]["val_mse"] == table["t00027"]["val_mse_deviation"] == table["t00027"]["parameters"] == ""
+    final = next(row for row in page.table("model", "validation MSE") if row["model"] == "final replicates")
+    assert (final["test MSE"], final["test MAE"], final["runs"]) == ("0.4100 ± 0.0100", "0.5100 ± 0.0100", "3")
+
+
+def test_the_same_bytes_twice_and_no_address(full: Searched, files: dict[str, str]) -> None:
+    assert render(findings_of(Results(full.results.storage.url), "mine")) == files
+    page = Page(files["report.html"])
+    assert page.addresses and all(address.startswith("#") for address in page.addresses)
+    assert not re.findall(r"""(?:url\(|@import|src=)["']?(?!#)""", files["report.html"])
+    addresses = set(re.findall(r"https?://[^\s\"'<)]+", files["report.html"]))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, "names, not addresses"
+
+
+def test_what_is_recorded_stays_text(begin: Callable[..., Searched]) -> None:
+    study = begin({"data.dataset": "csv", "data.path": "<b>&_x_.csv"})
+    study.add(*searched.spread(2), Made({**searched.spread(1)[0].params, "model.dropout": 0.2}, (), "failed", 0, NASTY))
+    files = render(findings_of(study.results, "mine"))
+    page = Page(files["report.html"])
+    assert "<script" not in files["report.html"] and "<b>" not in files["report.html"]
+    assert page.table("trial", "error, its last line")[0]["error, its last line"] == NASTY.splitlines()[-1]
+    assert 'RuntimeError: &lt;script>alert("&amp;")&lt;/script> \\| \\_a\\_ \\*b\\*' in files["report.md"]
+    assert csv_rows(files["trials.csv"])[2]["error"] == NASTY.splitlines()[-1]
+    assert "as reported" not in page.text, "the published table is about ETTh1"
+
+
+def test_two_objectives(begin: Callable[..., Searched]) -> None:
+    budget = Budget(replicates=2, grace_epochs=2, reduction_factor=2, objectives=("val_mse", "parameters"))
+    study = begin(budget=budget).add(*searched.spread(16))
+    findings = findings_of(study.results, "mine")
+    losses = [trial.loss for trial in findings.front]
+    sizes = [trial.parameters for trial in findings.front]
+    assert len(losses) > 2 and losses == sorted(losses) and sizes == sorted(sizes, reverse=True)
+    page = Page(render(findings)["report.html"])
+    assert [row["trial"] for row in page.table("trial", "validation MSE", "parameters")] == [
+        trial.trial for trial in findings.front
+    ]
+    assert page.drawings == 6 and "Pareto front" in figures.accuracy(findings, "x")
+    assert findings.importance.shares and "validation MSE alone" in page.text
+
+
+@pytest.mark.parametrize("made", [[], [Made(searched.spread(1)[0].params, (0.9, 0.8), "pruned", 2)]])
+def test_no_complete_trial(begin: Callable[..., Searched], made: list[Made]) -> None:
+    study = begin().add(*made)
+    files = render(findings_of(study.results, "mine"))
+    page = Page(files["report.html"])
+    assert "No trial is complete" in page.text and "No importance is shown: 0 trials are complete" in page.text
+    assert len(csv_rows(files["trials.csv"])) == len(made)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_complete_trials(begin: Callable[..., Searched], count: int) -> None:
+    findings = findings_of(begin().add(*searched.spread(count)).results, "mine")
+    page = Page(render(findings)["report.html"])
+    assert findings.best is findings.trials[-1] and page.drawings == 5, "all but the importance"
+
+
+def test_too_few_trials_have_no_importance(begin: Callable[..., Searched]) -> None:
+    study = begin()
+    study.add(*[one for one in searched.spread(20) if one.state == "complete"][: LEAST_COMPLETE - 1])
+    findings = findings_of(study.results, "mine")
+    assert not findings.importance.shares
+    text = f"No importance is shown: {LEAST_COMPLETE - 1} trials are complete; at least {LEAST_COMPLETE} are needed."
+    assert text in render(findings)["report.md"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "bar", "said"),
+    [
+        ((0.40, 0.41, 0.42), 0.5, "better than the linear baseline (0.5000) on average; each of them is better"),
+        ((0.40, 0.41, 0.42), 0.405, "worse than the linear baseline (0.4050) on average; 1 of them is better"),
+        ((0.40, 0.41, 0.42), 0.415, "better than the linear baseline (0.4150) on average; 2 of them are better"),
+        ((0.40, 0.41, 0.42), 0.3, "worse than the linear baseline (0.3000) on average; none of them is better"),
+        ((0.40,), 0.3, "1 final replicate (0.4000) is worse than the linear baseline (0.3000)."),
+    ],
+)
+def test_the_linear_baseline_beside_it(
+    begin: Callable[..., Searched], errors: tuple[float, ...], bar: float, said: str
+) -> None:
+    study = begin().add(*searched.spread(2)).finals("t00001", searched.spread(2)[1].params, errors).linear(0.3, bar)
+    found = comparisons(findings_of(study.results, "mine"))
+    assert said in found["test"]
+    assert "is worse than the linear baseline (0.3000): a larger budget" in found["validation"]
+
+
+def test_finals_of_an_earlier_best_are_not_taken_for_the_best(begin: Callable[..., Searched]) -> None:
+    study = begin().add(*searched.spread(2)).finals("t00000", searched.spread(1)[0].params, (0.6, 0.7)).linear(0.5, 0.5)
+    findings = findings_of(study.results, "mine")
+    assert findings.final is None and "test" not in comparisons(findings)
+    text = render(findings)["report.md"]
+    assert "The best trial, t00001, has no final replicates" in text and "| final replicates of t00000 | 0.5500" in text
+
+
+def test_a_number_that_is_missing_is_no_zero(begin: Callable[..., Searched]) -> None:
+    study = begin().add(Made(searched.spread(1)[0].params, (None, 0.7), "pruned", 2, diverged=True))
+    trial = findings_of(study.results, "mine").trials[0]
+    assert math.isnan(trial.loss) and math.isnan(trial.deviation) and math.isnan(trial.losses[0])
+
+
+@pytest.mark.parametrize(("grace", "factor", "last"), [(4, 3, 40), (1, 2, 4), (2, 2.5, 30), (9, 3, 5), (1, 4, 64)])
+def test_rungs_are_those_of_the_scheduler(grace: int, factor: float, last: int) -> None:
+    from tune.searcher import RecordedASHA
+
+    bracket = RecordedASHA([], max_epochs=last, grace_epochs=grace, reduction_factor=factor)._brackets[0]
+    milestones = sorted(math.ceil(milestone) for milestone, _ in bracket._rungs)
+    assert rung_epochs(grace, factor, last) == [epoch for epoch in milestones if epoch < last]
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command(full: Searched, capsys: pytest.CaptureFixture[str]) -> None:
+    url = full.results.storage.url
+    assert report.main(["mine", "--results", url]) == 0
+    printed = capsys.readouterr().out
+    folder = Path(full.results.storage.root) / "reports" / "mine"
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "trials.csv"}
+    assert f"wrote {folder / 'report.html'}\n" in printed and "best: t00001, validation MSE 0." in printed
+    assert "on test, the best trial's 3 final replicates (0.4100 ± 0.0100) are worse" in printed
+
+
+def test_studies_that_it_refuses(full: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = full.results.storage.url
+    settings = json.dumps({"kind": "ablation", "study": {}})
+    full.results.add("studies", [{"study": "parts", "settings": settings}], key="begun")
+    with pytest.raises(ConfigError, match=r"an ablation study, not a search; .* python -m ablations\.report parts"):
+        findings_of(full.results, "parts")
+    with pytest.raises(ResultsError, match="did you mean 'mine'"):
+        findings_of(full.results, "mien")
+    for name in ("parts", "mien"):
+        assert report.main([name, "--results", url]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+    assert report.main(["mine", "--results", str(tmp_path / "nowhere")]) == 2
+    assert "no results at" in capsys.readouterr().err
+
+
+def test_an_object_store(s3_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, _, options = s3_url.partition("?")
+    url = f"{base}/{tmp_path.name}?{options}"
+    study = Searched(Results(url), Config.create(BASE)).add(*searched.spread(4))
+    assert report.main(["mine", "--results", url, "--out", str(tmp_path / "here")]) == 0
+    text = (tmp_path / "here" / "report.md").read_text()
+    assert "optuna-dashboard optuna/" not in text and "object store" in text
+    assert len(findings_of(study.results, "mine").trials) == 4

@@ -1,0 +1,62 @@
+"""`python -m tune.report STUDY`: a search's report as HTML, Markdown and CSV, from the records alone.
+
+The same findings give the same bytes: nothing here reads a clock, draws a number or trains.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+from tune.pages.command import ReportCommand
+from tune.pages.page import Page
+from tune.reporting.appendix import record, trials_csv
+from tune.reporting.sections import comparisons, evidence
+from tune.results import Results
+from tune.search_findings import SearchFindings
+
+if TYPE_CHECKING:
+    from tune.wandb_report import WandbReport
+
+
+def page_of(findings: SearchFindings) -> Page:
+    return Page.of(
+        f"Hyperparameter search {findings.name}", f"Which settings are best on {findings.data}?",
+        (*evidence(findings), *record(findings)),
+        "Figures are in report.html, every trial in full precision in trials.csv.",
+    )  # fmt: skip
+
+
+def render(findings: SearchFindings) -> dict[str, str]:
+    """File name -> text of report.html, report.md and trials.csv. Pure."""
+    page = page_of(findings)
+    return {"report.html": page.html(), "report.md": page.markdown(), "trials.csv": trials_csv(findings)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
+    matplotlib.use("agg")  # Optuna draws by pyplot, which would ask for a display
+    return ReportCommand("tune.report", __doc__, _find, render, _wandb_report, _summary).main(arguments)
+
+
+def _find(results: Results, study: str) -> SearchFindings:
+    from tune.search_records import findings_of  # not needed to render
+
+    return findings_of(results, study)
+
+
+def _wandb_report(findings: SearchFindings) -> "WandbReport":
+    from tune.wandb_search_report import wandb_report  # here, since it imports wandb
+
+    return wandb_report(findings)
+
+
+def _summary(findings: SearchFindings) -> list[str]:
+    best = findings.best
+    lines = ["no trial is complete" if best is None else f"best: {best.trial}, validation MSE {best.loss:.4f}"]
+    return lines + [f"on {split}, {text}" for split, text in comparisons(findings).items()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
