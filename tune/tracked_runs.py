@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from dynonet.config import dotted
 from tune.results import Results
 from tune.schema import SCHEMAS
 
@@ -88,19 +87,21 @@ class TrackedRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Every setting by its dotted key; the run's place in the study; provenance."""
+        """Every setting in its section, which W&B shows by its dotted key; the run's place in the study; provenance."""
         row, member = self.row, self.member
-        settings = dotted(json.loads(row["config"]))
+        settings = json.loads(row["config"])
         if row["model"] != "dynonet":  # the linear map reads none of the network's settings
-            settings = {key: value for key, value in settings.items() if row.get(f"params.{key}") is not None}
+            settings = {"data": settings["data"]}
         place = {
             "study": member.study, "role": member.role, "trial": member.trial, "arm": member.arm, "cell": member.cell,
             "run": member.run, "attempt": row["attempt"], "seed": row["seed"], "protocol": row["protocol"],
             "dataset": row["dataset"], "kind": row["model"],
         }  # fmt: skip
-        origin = {f"provenance.{name}": row[name] for name in PROVENANCE}
-        origin |= {f"versions.{name}": version for name, version in json.loads(row["versions"] or "{}").items()}
-        return {**settings, **{key: value for key, value in (place | origin).items() if value is not None}}
+        origin = {
+            "provenance": {name: row[name] for name in PROVENANCE if row[name] is not None},
+            "versions": json.loads(row["versions"] or "{}"),
+        }
+        return {**settings, **{key: value for key, value in place.items() if value is not None}, **origin}
 
     @property
     def summary(self) -> dict[str, Any]:
