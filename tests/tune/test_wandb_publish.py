@@ -10,10 +10,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import wandb
+from searched import Searched, spread
 from wandb_report_server import ReportServer
 from wandb_server import ENTITY, KEY
 
 from ablations.report import main
+from dynonet.config import Config
+from tune.report import main as search_report
 from tune.results import Results
 
 
@@ -67,6 +70,24 @@ def _media_keys(spec: dict[str, Any]) -> Iterator[str]:
     for block in spec["blocks"]:
         for panel in block.get("metadata", {}).get("panelBankSectionConfig", {}).get("panels", []):
             yield from panel["config"].get("mediaKeys") or []
+
+
+def test_a_search_s_report_is_made_too(server: ReportServer, tmp_path: Path, capsys: Any) -> None:
+    store = Searched(Results(tmp_path / "records"), Config.create({"training.max_epochs": 6})).add(*spread(12))
+    arguments = [store.name, "--results", str(tmp_path / "records"), "--wandb", f"{ENTITY}/dynonet"]
+    for _ in range(2):
+        assert search_report(arguments) == 0, capsys.readouterr().err
+    ((_, variables),) = server.views.items()
+    panels = [
+        panel["viewType"]
+        for block in json.loads(variables["spec"])["blocks"]
+        for panel in block.get("metadata", {}).get("panelBankSectionConfig", {}).get("panels", [])
+    ]
+    assert {"Parallel Coordinates Plot", "Parameter Importance", "Run Comparer", "Scatter Plot"} <= set(panels)
+    (run,) = server.runs.values()
+    assert (run.fields["groupName"], run.fields["jobType"]) == (store.name, "report")
+    uploads = {path.rsplit("/", 1)[-1]: body for path, body in server.uploads.items()}
+    assert uploads["trials.csv"].count(b"\n") == 13 and "trials.parquet" in uploads
 
 
 @pytest.mark.parametrize("failing", [401, 500, lambda what: 500 if what in ("upsertView", "CommitArtifact") else None])
