@@ -7,13 +7,13 @@ import re
 import sys
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import example
 import pytest
+from html_page import Page
 
 from ablations import report
 from ablations.findings import Findings
@@ -23,51 +23,6 @@ from dynonet.errors import ConfigError
 from tune.pages.formats import interval, mean_deviation, p_value, percent, signed
 
 NAN = math.nan
-VOID = {"meta", "br", "hr", "img", "link", "input"}
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced; collects ids, tables (rows of texts), addresses and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.text = ""
-        self.tags: Counter[str] = Counter()
-        self.feed(text)
-        self.close()
-        assert not self.stack, self.stack
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        for name, value in attributes:
-            self.ids += [str(value)] if name == "id" else []
-            self.links += [str(value)] if name.endswith(("href", "src")) else []
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack and self.stack.pop() == tag, f"</{tag}> at {self.getpos()}"
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.stack.pop()
-
-    def handle_data(self, data: str) -> None:
-        if "td" in self.stack or "th" in self.stack:
-            self.tables[-1][-1][-1] += data
-        if self.stack and self.stack[-1] not in ("style", "script"):
-            self.text += data
 
 
 def markdown_tables(text: str) -> list[list[list[str]]]:
@@ -143,13 +98,13 @@ def test_numbers_are_those_of_the_csv(files: dict[str, str], name: str) -> None:
 def test_the_page_stands_alone(files: dict[str, str], page: Page) -> None:
     text = files["report.html"].replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", text)
-    assert all(link.startswith("#") for link in page.links)
+    assert all(link.startswith("#") for link in page.addresses)
     assert not page.tags["script"] and not page.tags["img"] and not page.tags["link"]
 
 
 def test_ids_are_unique_and_references_lead_somewhere(files: dict[str, str], page: Page) -> None:
     assert [name for name, number in Counter(page.ids).items() if number > 1] == []
-    used = {link[1:] for link in page.links} | set(re.findall(r"url\(#([^)]*)\)", files["report.html"]))
+    used = {link[1:] for link in page.addresses} | set(re.findall(r"url\(#([^)]*)\)", files["report.html"]))
     assert used and used <= set(page.ids)
 
 

@@ -6,12 +6,12 @@ import json
 import math
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import searched
+from html_page import Page
 from searched import SPACE, Made, Searched
 
 from dynonet.config import Config
@@ -29,53 +29,6 @@ from tune.settings import Budget
 
 BASE = {"data.dataset": "ETTh1", "data.pred_len": 96, "training.max_epochs": 6}
 NASTY = 'x\nRuntimeError: <script>alert("&")</script> | _a_ *b*'
-
-
-class Page(HTMLParser):
-    """Tables as rows of texts, ids, addresses, and text; fails where tags are not balanced."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.ids: list[str] = []
-        self.addresses: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.drawings = 0
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert not self.stack
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.ids += [str(value) for name, value in attributes if name == "id"]
-        self.addresses += [str(value) for name, value in attributes if name.endswith(("href", "src"))]
-        self.drawings += dict(attributes).get("class") == "figure"
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-        if tag not in ("meta", "br"):
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack and self.stack.pop() == tag, f"</{tag}> at {self.getpos()}"
-
-    def handle_data(self, data: str) -> None:
-        if "td" in self.stack or "th" in self.stack:
-            self.tables[-1][-1][-1] += data
-        if self.stack and self.stack[-1] != "style":
-            self.text += data
-
-    def table(self, *header: str) -> list[dict[str, str]]:
-        """The rows of the first table whose header begins so."""
-        found = next(rows for rows in self.tables if tuple(rows[0][: len(header)]) == header)
-        return [dict(zip(found[0], row, strict=True)) for row in found[1:]]
 
 
 def markdown_rows(text: str) -> list[list[str]]:
