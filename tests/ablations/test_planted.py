@@ -15,6 +15,7 @@ from tune.results import Results
 def test_a_part_helps_where_what_it_answers_is_planted_and_not_without(tmp_path: Path) -> None:
     content = Study.load("planted").model_dump(mode="json", exclude_defaults=True)
     content |= {"name": "small", "arms": ["no_revin"], "seeds": 7, "scientific": ["model.revin"]}
+    content["baseline"]["training.max_epochs"] = 5
     content["cells"] = {cell: content["cells"][cell] for cell in ("none", "level_shifts")}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with drivers("ablations.run", tmp_path) as begin:
