@@ -87,7 +87,10 @@ class Preparation:
         inert = [liveness for liveness in found if liveness.inert]
         for liveness in inert:
             print(f"  {liveness.text()}")
-        print(f"  {len(found) - len(inert)} of {len(found)} comparisons are alive", flush=True)
+        if found:
+            print(f"  {len(found) - len(inert)} of {len(found)} comparisons are alive", flush=True)
+        if self.study.factors:
+            print(f"  all {len(self.study.factors)} factors are alive", flush=True)
         return {(live.arm, live.cell): live.note or "the reason is not known" for live in inert}
 
     def plan(

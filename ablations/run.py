@@ -5,7 +5,6 @@ printed at the end. The same command again goes on where the study stood.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,9 @@ from ablations.collect import findings_of
 from ablations.driver import Ablation
 from ablations.reporting.console import ledger_lines
 from ablations.study import Study, study_names
-from dynonet.errors import ConfigError, DataError
-from tune.lease import LeaseHeld
-from tune.ray_session import command_line, end_ray
-from tune.results import ResultsError, StorageError, open_results
+from dynonet.errors import ConfigError
+from tune.ray_session import run_command
+from tune.results import open_results
 from tune.schema import check_study
 from tune.settings import add_resource_arguments, add_tracking_arguments, check_resource_arguments
 
@@ -94,14 +92,11 @@ def _seeds(text: str) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    for name in ("ray", "ray.tune", "optuna"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
+
+    def work() -> int:
         if args.ledger:
-            name = args.name or (
-                Study.load(args.study).name if Path(args.study).suffix in (".yaml", ".yml") else args.study
-            )
+            is_file = Path(args.study).suffix in (".yaml", ".yml")
+            name = args.name or (Study.load(args.study).name if is_file else args.study)
             print("\n".join(ledger_lines(findings_of(open_results(args.out), name))))
             return 0
         ablation = Ablation(*read_study(args), args)
@@ -109,14 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n".join(ablation.dry_run()))
             return 0
         return ablation.run()
-    except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\ninterrupted. Go on with the same command:\n  {command_line('ablations.run')}", file=sys.stderr)
-        return 130
-    finally:
-        end_ray()
+
+    return run_command("ablations.run", work)
 
 
 if __name__ == "__main__":

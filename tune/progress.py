@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,9 +49,9 @@ class LiveLines(DriverOnly, ray_tune.Callback):
             self._live = Live(Text(""), console=Console(file=self._stream), auto_refresh=False, transient=True)
             self._live.start()
 
+    @abstractmethod
     def lines(self) -> list[str]:
         """The state, a bounded number of lines, without escape codes; a log shows the first `log_lines`."""
-        raise NotImplementedError
 
     @property
     def log_lines(self) -> int:

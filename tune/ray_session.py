@@ -9,18 +9,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 from ray import tune as ray_tune
 
 from dynonet.data import Series
-from dynonet.errors import ConfigError
-from tune.lease import Lease
+from dynonet.errors import ConfigError, DataError
+from tune.lease import Lease, LeaseHeld
 from tune.provenance import code_provenance
-from tune.results import Results
+from tune.results import Results, ResultsError, StorageError
 from tune.searcher import DriverOnly
 from tune.trainable import StackTrainable
 
@@ -172,9 +173,23 @@ class RaySession:
                 signal.signal(signal.SIGINT, before)
 
 
-def end_ray() -> None:
-    """Leaves Ray, or ends it where this process has started it."""
-    ray.shutdown()
+def run_command(module: str, work: Callable[[], int]) -> int:
+    """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
+    refuses, 130 after Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return work()
+    except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ninterrupted. Go on with the same command:\n  {command_line(module)}", file=sys.stderr)
+        return 130
+    finally:
+        ray.shutdown()
 
 
 def command_line(module: str) -> str:

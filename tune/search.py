@@ -4,18 +4,11 @@ The same command again goes on where the study stood.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
-import optuna
-import ray
-
-from dynonet.errors import ConfigError, DataError
 from tune.driver import Search
-from tune.lease import LeaseHeld
-from tune.ray_session import command_line
-from tune.results import ResultsError, StorageError
+from tune.ray_session import run_command
 from tune.settings import add_resource_arguments, add_tracking_arguments, preset_names, read_settings
 
 
@@ -45,25 +38,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+
+    def work() -> int:
         search = Search(read_settings(args), args)
         if args.dry_run:
             search.start_ray()
             print("\n".join(search.plan()))
             return 0
         return search.run()
-    except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\ninterrupted. Go on with the same command:\n  {command_line('tune.search')}", file=sys.stderr)
-        return 130
-    finally:
-        ray.shutdown()
+
+    return run_command("tune.search", work)
 
 
 if __name__ == "__main__":
