@@ -90,7 +90,13 @@ def test_a_search_s_report_is_made_too(server: ReportServer, tmp_path: Path, cap
     assert uploads["trials.csv"].count(b"\n") == 13 and "trials.parquet" in uploads
 
 
-@pytest.mark.parametrize("failing", [401, 500, lambda what: 500 if what in ("upsertView", "CommitArtifact") else None])
+FAILING: dict[str, Any] = {
+    "401": 401, "500": 500, "files": lambda what: 500 if what == "CommitArtifact" else None,
+    "report": lambda what: 500 if what == "upsertView" else None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("failing", FAILING.values(), ids=FAILING)
 def test_what_did_not_arrive_is_not_claimed(server: ReportServer, records: str, capsys: Any, failing: Any) -> None:
     with server.misbehaving(failing):
         assert main(["mine", "--results", records, "--wandb", f"{ENTITY}/dynonet"]) == 2
