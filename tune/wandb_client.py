@@ -1,10 +1,14 @@
 """W&B's client as this project uses it: silent, lean, and with its files beside the results."""
 
+import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 from tune.storage import Storage
+
+END_SECONDS = 10.0  # for the service process to end
 
 
 class WandbError(RuntimeError):
@@ -61,6 +65,27 @@ def lean_settings(patience: float = 60.0, **more: Any) -> Any:
         x_file_stream_retry_wait_min_seconds=0.5, x_file_stream_retry_wait_max_seconds=2,
         x_file_stream_timeout_seconds=once, x_file_transfer_retry_max=1, x_file_transfer_timeout_seconds=once, **more,
     )  # fmt: skip
+
+
+def end_service(seconds: float = END_SECONDS) -> None:
+    """Ends W&B's service process, and kills it where it does not end: with a request under way to a server that does
+    not answer it can wait for ever (wandb 0.31)."""
+    import wandb
+    from wandb.sdk import wandb_setup
+
+    connection = getattr(getattr(wandb_setup, "_singleton", None), "_connection", None)
+    process = getattr(getattr(connection, "_proc", None), "_process", None)
+
+    def end() -> None:
+        with contextlib.suppress(Exception):
+            wandb.teardown()
+
+    ending = threading.Thread(target=end, name="wandb-teardown", daemon=True)
+    ending.start()
+    ending.join(seconds)
+    if ending.is_alive() and process is not None:
+        process.kill()
+        ending.join(seconds)
 
 
 def one_line(error: Exception) -> str:

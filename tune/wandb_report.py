@@ -19,7 +19,7 @@ from tune.pages.page import Page, markdown
 from tune.results import Results
 from tune.schema import TABLES
 from tune.tracked_runs import run_id
-from tune.wandb_client import client, lean_settings, local_folder
+from tune.wandb_client import client, end_service, lean_settings, local_folder
 
 REPORT_JOB = "report"  # job_type of the run that holds figures and files
 FIGURES = "figures"  # first part of the keys under which figures are logged
@@ -194,7 +194,7 @@ def publish(report: WandbReport, results: Results, entity: str, project: str) ->
         _log(wandb, report, results, entity, project)
         return _save(made, report, results, entity, project)
     finally:
-        wandb.teardown()  # its service process
+        end_service()
 
 
 def _save(made: wr.Report, report: WandbReport, results: Results, entity: str, project: str) -> str:

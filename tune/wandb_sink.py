@@ -13,7 +13,6 @@ whether the row had been written (up to a second of W&B's log is lost), and ever
 open. A run of a search is on record within minutes, and the live table shows where each stands until then.
 """
 
-import contextlib
 import logging
 import os
 import re
@@ -36,7 +35,7 @@ from tune.tracked_runs import (
     tracked,
     unsent,
 )
-from tune.wandb_client import WandbError, check_key, client, lean_settings, local_folder, one_line
+from tune.wandb_client import WandbError, check_key, client, end_service, lean_settings, local_folder, one_line
 from tune.wandb_file import read_back
 
 CONNECT_SECONDS = 10.0  # for a server to answer at all
@@ -130,8 +129,7 @@ class WandbSink:
 
     def close(self) -> None:
         """Ends W&B's service process."""
-        with contextlib.suppress(Exception):  # it ends with this process, too
-            self._wandb.teardown()
+        end_service()
 
     def __enter__(self) -> "WandbSink":
         return self

@@ -34,6 +34,7 @@ from tune.results_cli import main
 from tune.tracked_runs import Member, TrackedRun, members_of, tracked, unsent
 from tune.tracking import EndedTrials, Tracker
 from tune.trial import StackRun
+from tune.wandb_client import end_service
 from tune.wandb_sink import WandbOptions, WandbSink
 
 TINY: dict[str, Any] = {
@@ -63,7 +64,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in surroundings(home).items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
     yield
-    wandb.teardown()
+    end_service()
 
 
 @pytest.fixture
@@ -478,6 +479,14 @@ def test_no_server(out: Results, monkeypatch: pytest.MonkeyPatch, capsys: Any) -
     assert main(["wandb", "search", "--out", out.storage.root]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: W&B (online): {NOWHERE} does not answer") and "0 runs were sent" in error
+
+
+def test_a_service_that_does_not_end_is_killed() -> None:
+    service = wandb.setup().ensure_service()._proc._process
+    os.kill(service.pid, signal.SIGSTOP)
+    end_service(0.5)
+    assert service.wait(60) == -signal.SIGKILL
+    assert wandb.setup().ensure_service()._proc._process.pid != service.pid  # the next one is its own
 
 
 def test_no_key_is_said_before_anything_is_computed(out: Results, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import wandb
 from searched import Searched, spread
 from wandb_report_server import ReportServer
 from wandb_server import ENTITY, KEY
@@ -18,6 +17,7 @@ from ablations.report import main
 from dynonet.config import Config
 from tune.report import main as search_report
 from tune.results import Results
+from tune.wandb_client import end_service
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReportSe
             monkeypatch.setenv(name, str(value))
         monkeypatch.delenv("WANDB_MODE", raising=False)
         yield found
-        wandb.teardown()
+        end_service()
 
 
 @pytest.fixture
