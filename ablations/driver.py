@@ -21,8 +21,11 @@ from ablations.stacks import StackFailures, StackSearcher
 from ablations.study import Study
 from ablations.tuning import search_name, tune_arm
 from ablations.verdicts import UNDECIDED
+from tune.events import record_event
+from tune.faults import FaultWatch
 from tune.final import record_baseline
-from tune.lease import Lease
+from tune.lease import Lease, lease_folder
+from tune.patience import PatientStorage
 from tune.progress import duration
 from tune.ray_session import EXIT_CODES, STOPPED, Stop, command_line
 from tune.results import Results
@@ -115,8 +118,13 @@ class Ablation:
     def run(self) -> int:
         """The whole study. Returns the exit code: 0 with its verdicts printed, 1 if runs failed, 130 after Ctrl-C."""
         results = Results(self.args.out)
-        with Lease(results.storage, self.name) as lease, Tracker(options_of(self.args), results, lease) as tracker:
+        patience = self.args.storage_patience
+        with (
+            Lease(results.storage, self.name, outage=patience) as lease,
+            Tracker(options_of(self.args), results, lease) as tracker,
+        ):
             self._tracker = tracker
+            results = Results(PatientStorage(results.storage.url, patience, lease_folder(self.name)))
             record = self._record(results) or self._begin(results)
             if record is None:
                 print("every comparison is inert: there is nothing to train, and nothing to judge")
@@ -154,6 +162,7 @@ class Ablation:
         study = record.study
         if study.retune is None or study.tuned:
             return True
+        self.prepared.session.check_machines(results)
         tuned: dict[str, dict[str, dict[str, Any]]] = {}
         for arm in _searched(study, record.inert):
             for cell in study.cell_names:
@@ -229,9 +238,13 @@ class Ablation:
         if not plan.stacks:
             return 0
         session = self.prepared.session
+        session.check_machines(results)
+        if begun := len(self._begun(results)):
+            text = f"a new driver went on: {begun} stacks in the middle of their training"
+            record_event(results, self.name, "resumed", text)
         configs = {
             number: {
-                **session.trial_config(results),
+                **session.trial_config(results, self.name),
                 "configs": [run.config.to_json() for run in stack.runs],
                 "data_sha256": self.prepared.checksum(stack.runs[0].config.data),
                 "test_purpose": f"ablation {self.name}",
@@ -242,6 +255,7 @@ class Ablation:
         results.put_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
         failures = StackFailures(results, session.series)
+        watch = FaultWatch(results, self.name, lambda config: f"stack {config['stack']}", progress.say)
         tracking = self._tracker.callbacks(
             self.name,
             lambda _, ids: [Member(self.name, "arm", r.run, arm=r.arm, cell=r.cell) for r in plan.runs if r.run in ids],
@@ -250,7 +264,7 @@ class Ablation:
         try:
             session.run_trials(
                 self.name, scratch, searcher=StackSearcher(configs), samples=len(configs), stop=stop,
-                callbacks=[failures, progress, *tracking], max_failures=tries,
+                callbacks=[watch, failures, progress, *tracking], max_failures=tries,
             )  # fmt: skip
         finally:
             progress.close()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from tune.progress import LiveLines, duration, trial_error
+from tune.progress import LiveLines, duration
 
 
 class StudyProgress(LiveLines):
@@ -36,10 +36,6 @@ class StudyProgress(LiveLines):
         if self._ended[stack] == self.runs_of[stack]:  # else it was stopped
             self._finished += 1
         self._epochs.pop(stack, None)
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        last = trial_error(trial).splitlines()[-1]
-        self.say(f"stack {trial.config['stack']} raised and goes on from its checkpoint: {last}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._epochs.pop(trial.config["stack"], None)

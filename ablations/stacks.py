@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from ablations.timing import Cost, Memory, measure
 from dynonet.config import Config
 from dynonet.data import Series
-from dynonet.device import pick_device, use_threads
+from dynonet.device import device_for, use_threads
 from tune.progress import trial_error
 from tune.ray_session import RaySession
 from tune.results import Results
@@ -66,7 +66,7 @@ def _measured(config: str, series: Series, gpu: bool, threads: int) -> tuple[Cos
     import torch
 
     use_threads(threads)
-    device = pick_device("cuda" if gpu else "cpu")
+    device = device_for(gpu)
     cost, memory = measure(Config.from_json(config), series, device)
     return cost, memory, torch.cuda.mem_get_info(device)[1] if gpu else 0
 

@@ -42,3 +42,17 @@ def join_states(states: Sequence[State]) -> State:
             b: {k: torch.cat([s["moments"][b][k] for s in states]) for k in states[0]["moments"][b]} for b in BLOCKS
         },
     }
+
+
+def divide_state(state: State, most: int) -> list[State]:
+    """The checkpoint of a stack as those of smaller ones, each of `most` models at most that still train.
+
+    The models that have come to their end go with the first.
+    """
+    active = state["active"]
+    if len(active) <= most:
+        return [state]
+    models = list(split_state(state).values())
+    parts = [join_states(models[at : at + most]) for at in range(0, len(models), most)]
+    parts[0]["runs"] += [run for place, run in enumerate(state["runs"]) if place not in active]
+    return parts

@@ -2,6 +2,8 @@
 
 import ctypes
 import functools
+import gc
+import os
 import resource
 import sys
 
@@ -31,6 +33,30 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device '{name}' is not of the form cpu, cuda or cuda:N") from None
+
+
+def device_for(gpu: bool) -> torch.device:
+    """The device of a trial that was given a GPU, or none. `DYNONET_DEVICE` in the environment overrules it: a cluster
+    whose GPUs are only pretended, to test what is placed where, computes on `cpu`.
+
+    Raises:
+        ConfigError: as `pick_device`.
+    """
+    return pick_device(os.environ.get("DYNONET_DEVICE") or ("cuda" if gpu else "cpu"))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a step failed because the device's memory did not suffice."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator on a CPU
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives back what the GPU's allocator keeps of memory that nothing uses any more."""
+    gc.collect()  # a failed step's tensors may hang in cycles
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def use_threads(count: int) -> None:

@@ -16,6 +16,8 @@ from ray import tune as ray_tune
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
 from dynonet.trainer import worker_role
+from tune.events import record_event
+from tune.faults import FaultWatch
 from tune.final import (
     comparison_table,
     edges_text,
@@ -24,7 +26,8 @@ from tune.final import (
     scores_of,
     train_final,
 )
-from tune.lease import Lease
+from tune.lease import Lease, lease_folder
+from tune.patience import PatientStorage
 from tune.progress import Progress, duration, params_text, trial_error
 from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance
@@ -140,11 +143,17 @@ class Search:
         """The whole search. Returns the exit code."""
         results = Results(self.args.out)
         study = self.settings.study
-        with Lease(results.storage, study) as lease, Tracker(options_of(self.args), results, lease) as tracker:
+        patience = self.args.storage_patience
+        with (
+            Lease(results.storage, study, outage=patience) as lease,
+            Tracker(options_of(self.args), results, lease) as tracker,
+        ):
             self.tracker = tracker
             self.check_settings(results, record=False)
             print("starting Ray ...", flush=True)
             self.start_ray()
+            self.session.check_machines(results)
+            results = Results(PatientStorage(results.storage.url, patience, lease_folder(study)))
             self.check_settings(results, record=True)  # a command that is refused leaves no study behind
             stop = Stop(self.args.time_budget, lease)
             started = time.monotonic()
@@ -175,6 +184,9 @@ class Search:
         if proposals.outcomes or proposals.pending:
             on_record, resumed = len(proposals.outcomes), len(proposals.pending)
             print(f"going on: {on_record} trials on record, {resumed} resumed", flush=True)
+            if resumed:
+                text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
+                record_event(results, study, "resumed", text)
         baseline = record_baseline(results, study, self.settings.base, self.series)
         if self.tracker is not None:
             self.tracker.follow(study)
@@ -204,7 +216,7 @@ class Search:
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        trial_config = {**self.session.trial_config(results), "data_sha256": self.series.sha256}
+        trial_config = {**self.session.trial_config(results, self.settings.study), "data_sha256": self.series.sha256}
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
             try:
                 stack = StackRun(results, proposal.configs(budget.replicates), series=self.series)
@@ -218,6 +230,7 @@ class Search:
         )  # fmt: skip
         progress = Progress(proposals, budget.trials)
         failures = FailureRecorder(proposals, lambda proposal, error: self._close(results, proposal, "failed", error))
+        watch = FaultWatch(results, self.settings.study, lambda config: str(config["trial"]), progress.say)
         tracking = []
         if self.tracker is not None:
             tracking = self.tracker.callbacks(
@@ -227,7 +240,7 @@ class Search:
         try:
             self.session.run_trials(
                 self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
-                callbacks=[failures, progress, *tracking], max_failures=budget.max_failures,
+                callbacks=[watch, failures, progress, *tracking], max_failures=budget.max_failures,
             )  # fmt: skip
         finally:
             progress.close()

@@ -16,7 +16,7 @@ from dynonet.baseline import fit_linear
 from dynonet.comparison import published_results
 from dynonet.config import RESULTS_VERSION, Config
 from dynonet.data import Series
-from dynonet.device import pick_device, use_threads
+from dynonet.device import device_for, use_threads
 from tune.progress import params_text
 from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance, host_name
@@ -86,7 +86,7 @@ def train_final(
 ) -> str:
     """Trains the final replicates as one stack, to the end, and reads test. Returns the device's name."""
     use_threads(threads)
-    device = pick_device("cuda" if gpu else "cpu")
+    device = device_for(gpu)
     finals = [Config.from_json(text) for text in configs]
     # Every seed of the final is reported.
     stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True)

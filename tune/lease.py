@@ -6,6 +6,7 @@ wins. Ages are differences between two times of the storage's clock, so the host
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -50,6 +51,8 @@ class Lease:
     Args:
         beat: seconds between heartbeats.
         expire: seconds without one after which others may take over.
+        outage: seconds that the storage may be out of reach without the lease being lost. Whether it still stands is
+            seen when the storage is back; until then its holder cannot write anything.
         settle: seconds that a claim on an object store waits for rival claims. Its times are whole seconds, so
             less than two cannot tell who came first.
     Raises:
@@ -58,13 +61,19 @@ class Lease:
     """
 
     def __init__(
-        self, storage: Storage, study: str, beat: float = 5.0, expire: float = 20.0, settle: float = 2.0
+        self,
+        storage: Storage,
+        study: str,
+        beat: float = 5.0,
+        expire: float = 20.0,
+        settle: float = 2.0,
+        outage: float = 0.0,
     ) -> None:
         if not 0 < beat < expire:
             raise ValueError(f"beat ({beat:g} s) must be shorter than expire ({expire:g} s)")
         self.storage, self.study = storage, check_study(study)
-        self.beat, self.expire, self.settle = beat, expire, settle
-        self._folder = f"leases/{study}"
+        self.beat, self.expire, self.settle, self.outage = beat, expire, settle, outage
+        self._folder = lease_folder(study)
         self._lost, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._claim = ""  # path of the own claim
@@ -224,13 +233,18 @@ class Lease:
                 # A process that slept (a laptop's lid) past its time may have been replaced and not know it
                 # yet; the next look tells, and nothing is lost if nobody came.
                 fresh = time.monotonic()
-            if time.monotonic() - fresh > self.expire:
+            if time.monotonic() - fresh > max(self.expire, self.outage):
                 break
         else:
             return
         self._lost.set()
 
     def _still_mine(self) -> bool:
+        folder = self.storage.full(self._folder)
+        if self.storage.local and not os.path.isdir(folder):
+            raise StorageError(
+                errno.ESTALE, f"{folder} is gone: is it still mounted?"
+            )  # nobody has taken anything over
         try:
             if self.storage.local:
                 return self._claims()[-1:] == [self._claim] and self._token() == self._mine().token
@@ -241,6 +255,11 @@ class Lease:
 
     def _token(self) -> str:
         return str(json.loads(self.storage.get(self._claim)).get("token"))
+
+
+def lease_folder(study: str) -> str:
+    """Where the claims on a study lie. On a local path the folder stays, once there, as long as the results do."""
+    return f"leases/{study}"
 
 
 def _beat_of(claim: str) -> str:

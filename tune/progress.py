@@ -168,10 +168,6 @@ class Progress(LiveLines):
     ) -> None:
         self._now[trial.config["trial"]] = result
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        last = trial_error(trial).splitlines()[-1]
-        self.say(f"{trial.config['trial']}  raised and goes on from its checkpoint: {last}")
-
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._now.pop(trial.config["trial"], None)
 

@@ -20,9 +20,11 @@ from ray import tune as ray_tune
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
 from tune.lease import Lease, LeaseHeld
+from tune.nodes import living_nodes, room
+from tune.preflight import check_machines
 from tune.provenance import code_provenance
 from tune.results import Results, ResultsError, StorageError
-from tune.searcher import DriverOnly
+from tune.searcher import DriverOnly, FollowingLimiter
 from tune.trainable import StackTrainable
 
 STOPPED = {
@@ -32,8 +34,14 @@ STOPPED = {
 }
 EXIT_CODES = {"interrupt": 130, "time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
+TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
-PASSED_ON = ("DYNONET_DATA_DIR", "DYNONET_CACHE_DIR", "DYNONET_KERNEL")  # environment that trials need
+PASSED_ON = (
+    "DYNONET_DATA_DIR",
+    "DYNONET_CACHE_DIR",
+    "DYNONET_KERNEL",
+    "DYNONET_DEVICE",
+)  # environment that trials need
 
 
 class Stop(DriverOnly, ray_tune.Stopper):
@@ -81,17 +89,35 @@ class RaySession:
         resources = ray.cluster_resources()
         cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
         self.gpus: float = (1.0 if gpus >= 1 else 0.0) if args.gpus_per_trial is None else args.gpus_per_trial
-        # A cluster that scales from zero shows nothing yet, so only a local machine is held to what it has.
+        self._asked: int | None = args.max_concurrent
+        self._local, self._checked = not address, False
+        nodes = living_nodes()
         if not address:
             for name, need, have in (("CPUs", args.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
                 if need > have:
                     raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
-        fits = [cpus / args.cpus_per_trial] if args.cpus_per_trial else []
-        fits += [gpus / self.gpus] if self.gpus else []
-        self.concurrent: int = args.max_concurrent or max(1, int(min(fits, default=cpus)))
+        elif self._asked is None and not room(nodes, self.cpus_per_trial, self.gpus):
+            raise ConfigError(
+                f"a trial asks for {self.cpus_per_trial:g} CPUs and {self.gpus:g} GPUs, and no machine of the cluster "
+                f"({cpus:g} CPUs, {gpus:g} GPUs in all) has them; where an autoscaler is to bring machines, say for "
+                "how many trials at once: --max-concurrent N"
+            )
+        self.nodes = [node for node in nodes if node.fits(self.cpus_per_trial, self.gpus)]
+        self.concurrent = self.limit()
         # Ray counts what a machine can give to its workers, a container's limit included.
-        self.memory_per_trial = resources.get("memory", 0.0) / self.concurrent
+        shares = ((node.memory, node.fits(self.cpus_per_trial, self.gpus)) for node in self.nodes)
+        self.memory_per_trial = min((memory / min(fits, self.concurrent) for memory, fits in shares), default=0.0)
         self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
+
+    def limit(self) -> int:
+        """Trials at once: as many as were asked for, else what the cluster holds at this moment."""
+        return self._asked or max(1, room(living_nodes(), self.cpus_per_trial, self.gpus))
+
+    def check_machines(self, results: Results) -> None:
+        """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run."""
+        if not self._local and not self._checked:
+            check_machines(results.storage, self.nodes, self.gpus > 0)
+            self._checked = True
 
     def _connect(self, address: str | None) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -126,12 +152,14 @@ class RaySession:
 
     def task(self, function: Any) -> Any:
         """A remote function that takes what a trial takes; a lost one is tried again."""
-        return function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=3)
+        return function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=TASK_RETRIES)
 
-    def trial_config(self, results: Results) -> dict[str, Any]:
+    def trial_config(self, results: Results, study: str) -> dict[str, Any]:
         """What every trial is told, beside its `configs` and its `data_sha256`."""
+        storage = results.storage
         return {
-            "results": results.storage.url, "threads": self.threads, "gpu": self.gpus > 0,
+            "results": storage.url, "patience": getattr(storage, "patience", 0.0),
+            "mark": getattr(storage, "mark", None), "study": study, "threads": self.threads, "gpu": self.gpus > 0,
             "provenance": code_provenance(),
         }  # fmt: skip
 
@@ -153,8 +181,8 @@ class RaySession:
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=series), resources),
             tune_config=ray_tune.TuneConfig(
-                search_alg=searcher, scheduler=scheduler, num_samples=samples, reuse_actors=True,
-                max_concurrent_trials=self.concurrent, trial_name_creator=lambda trial: trial.trial_id,
+                search_alg=FollowingLimiter(searcher, self.limit), scheduler=scheduler, num_samples=samples,
+                reuse_actors=True, trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=ray_tune.RunConfig(

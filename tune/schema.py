@@ -23,6 +23,10 @@ SCHEMA_VERSION = 1
 VERSION_KEY = b"dynonet_schema_version"
 
 DONE = ("complete", "diverged")  # statuses of a run that is never trained again
+EVENTS = (
+    "resumed", "node_joined", "node_leaving", "node_lost", "process_died", "raised", "moved", "halved",
+    "storage_outage",
+)  # fmt: skip
 
 
 class ResultsError(ValueError):
@@ -123,6 +127,14 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("settings", _TEXT),  # JSON
         ("time", _TIME),
     ],
+    "events": [  # what befell a study: machines lost, trials that went on, storage that was gone
+        ("study", _TEXT),
+        ("kind", _TEXT),
+        ("text", _TEXT),  # one sentence
+        ("trial", _TEXT),  # null where it befell none
+        ("host", _TEXT),  # that noticed it
+        ("time", _TIME),
+    ],
 }
 TABLES = tuple(_COLUMNS)
 SCHEMAS: dict[str, pa.Schema] = {name: pa.schema(columns) for name, columns in _COLUMNS.items()}
@@ -136,6 +148,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "trials": ("study", "trial", "event"),
     "evaluations": ("run", "split", "metric"),
     "studies": ("study", "settings"),
+    "events": ("study", "kind", "text"),
 }
 # Rows equal in these are one record, written twice by drivers that raced; other tables keep every row.
 IDENTITY: dict[str, tuple[str, ...]] = {
@@ -151,6 +164,7 @@ _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
     ("members", "role"): ("search", "final", "baseline", "arm"),
     ("trials", "event"): ("proposed", "outcome"),
     ("trials", "state"): ("complete", "pruned", "failed"),
+    ("events", "kind"): EVENTS,
 }
 
 # A name that starts with a letter is read back as text from `study=NAME`, never as a number or a date.

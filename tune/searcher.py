@@ -4,12 +4,13 @@ Tune's own OptunaSearch tells a trial that ASHA stopped as complete, with the lo
 cannot be rebuilt after a kill; this one tells it as pruned, and knows only what is on record.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from tune.proposals import Proposal, Proposals
 
@@ -54,6 +55,25 @@ class ProposalSearcher(DriverOnly, Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the searcher's state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+
+class FollowingLimiter(DriverOnly, ConcurrencyLimiter):
+    """Asks a searcher for no more trials at once than a limit that may change: machines join and leave."""
+
+    def __init__(self, searcher: Searcher, limit: Callable[[], int], seconds: float = 2.0):
+        super().__init__(searcher, max_concurrent=limit())
+        self._limit, self._seconds, self._looked = limit, seconds, time.monotonic()
+
+    def suggest(self, trial_id: str) -> Any:
+        if time.monotonic() - self._looked >= self._seconds:
+            self._looked, self.max_concurrent = time.monotonic(), self._limit()
+        return super().suggest(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing, as its searcher."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: see `save`."""

@@ -102,8 +102,9 @@ def add_resource_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-failures", type=int, help="times a trial that raised goes on from its checkpoint")
     add("--cpus-per-trial", type=float, default=1)
     add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
-    add("--max-concurrent", type=int, help="trials at once (default: what the resources hold)")
+    add("--max-concurrent", type=int, help="trials at once (default: what the machines hold, as they come and go)")
     add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
+    add("--storage-patience", type=float, default=600, help="seconds to wait while the storage is full or gone")
     add("--time-budget", type=float, help="seconds after which this call stops; the study can go on later")
 
 
@@ -121,7 +122,10 @@ def add_wandb_place(parser: argparse.ArgumentParser) -> None:
 
 def check_resource_arguments(args: argparse.Namespace) -> None:
     """Raises ConfigError for a number that cannot be."""
-    for name, least in (("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0)):
+    for name, least in (
+        ("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0),
+        ("storage_patience", 0),
+    ):  # fmt: skip
         value = getattr(args, name, None)
         if value is not None and not least <= value < math.inf:
             raise ConfigError(f"{name.replace('_', '-')}: got {value:g}, at least {least} is needed")

@@ -11,21 +11,27 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune as ray_tune
 
+from tune.nodes import Ending, NodeLeaves
+
 if TYPE_CHECKING:
     from dynonet.data import Series
     from tune.trial import StackRun
 
 
 class StackTrainable(ray_tune.Trainable):
-    """One trial: its config holds `configs` (JSON), `results`, `data_sha256`, `provenance`, `threads` and `gpu`.
+    """One trial: its config holds `configs` (JSON), `results`, `data_sha256`, `provenance`, `threads` and `gpu`,
+    and of the study its name, the `mark` of its storage and the `patience` with it (see `PatientStorage`).
 
     Where it holds `test_purpose` too, every run is trained to its own end, diverged neighbours or not, and test is read
     for that purpose once all have come to theirs.
+
+    Where it holds `most`, no more models than that are trained side by side.
 
     Its checkpoints are in the results, under a name that follows from the runs, so that a retried or resumed trial
     finds them whatever id Tune gives it, and Tune's checkpoints are not used.
     """
 
+    _ending: Ending
     _known: "dict[str, Series]"  # by checksum: fetched once for all trials of this actor
     _stack: "StackRun | None" = None
 
@@ -33,7 +39,7 @@ class StackTrainable(ray_tune.Trainable):
         """`series`: checksum to a reference to the data in the object store; other data is read here."""
         self._trial, self._shared, self._stack = config, series or {}, None
         if "_known" not in vars(self):
-            self._known = {}
+            self._known, self._ending = {}, Ending()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)  # Tune adds the series
@@ -42,15 +48,17 @@ class StackTrainable(ray_tune.Trainable):
     def _begin(self) -> "StackRun":
         from dynonet.config import Config
         from dynonet.data import load_series
-        from dynonet.device import pick_device, use_threads
+        from dynonet.device import device_for, use_threads
         from dynonet.errors import DataError
+        from tune.patience import PatientStorage
         from tune.results import Results
         from tune.trial import StackRun
 
         trial = self._trial
+        storage = PatientStorage(trial["results"], trial.get("patience", 0.0), trial.get("mark"))
         use_threads(max(1, int(trial["threads"])))
         configs = [Config.from_json(text) for text in trial["configs"]]
-        device = pick_device("cuda" if trial["gpu"] else "cpu")
+        device = device_for(trial["gpu"])
         sha256 = trial["data_sha256"]
         if sha256 not in self._known:
             shared = self._shared.get(sha256)
@@ -61,14 +69,18 @@ class StackTrainable(ray_tune.Trainable):
             del self._known[sha256]
             raise DataError(f"the data's sha256 is {series.sha256}; the study's is {sha256}")
         return StackRun(
-            Results(trial["results"]), configs, device, trial["provenance"], series,
-            outlive_divergence="test_purpose" in trial,
+            Results(storage), configs, device, trial["provenance"], series,
+            outlive_divergence="test_purpose" in trial, most=trial.get("most"),
         )  # fmt: skip
 
     def step(self) -> dict[str, Any]:
+        """Raises NodeLeaves, between two epochs, on a machine that was given notice: Ray places the trial elsewhere."""
+        if self._ending.sees():
+            raise NodeLeaves("this machine was given notice; the trial goes on elsewhere from its last epoch")
         if self._stack is None:
             self._stack = self._begin()
-        report = self._stack.step()
+        stack = self._stack
+        report = stack.step()
         result = {
             "epoch": report.epoch, "state": report.state, "done": report.state != "running",
             "reports": report.reports, "parameters": report.parameters, "ended": report.ended,
@@ -78,9 +90,17 @@ class StackTrainable(ray_tune.Trainable):
         if result["done"] and (purpose := self._trial.get("test_purpose")):
             from tune.readings import read_test
 
-            stack = self._stack
             read_test(stack.results, stack.ids, purpose, stack.device, stack.series)
+        self._record_events(stack)
         return result
+
+    def _record_events(self, stack: "StackRun") -> None:
+        from tune.events import record_event, record_outages
+
+        study, trial = self._trial["study"], self._trial.get("trial") or f"stack {self._trial['stack']}"
+        record_outages(stack.results, study, trial)
+        while stack.halvings:
+            record_event(stack.results, study, "halved", f"{trial}: {stack.halvings.pop(0)}", trial)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # Tune asks for one when it pauses a trial; ours are in the results

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from dynonet import kernels
-from dynonet.checkpoint import join_states, split_state
+from dynonet.checkpoint import State, divide_state, join_states, split_state
 from dynonet.config import Config
 from dynonet.data import Series, load_series
-from dynonet.device import peak_memory_bytes
+from dynonet.device import out_of_memory, peak_memory_bytes, release_memory
 from dynonet.parts import SIGNALS
 from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
@@ -27,6 +27,8 @@ from tune.provenance import code_provenance, host_name
 from tune.results import Results, StorageError, run_params
 
 logger = logging.getLogger(__name__)
+
+Part = tuple[list[Config], State | None]  # of a stack: what it trains, and where that stands
 
 KEPT_CHECKPOINTS = 2  # the newest, and one more in case the newest is damaged
 # Epochs of milliseconds would mostly wait for the disk: on a local path a checkpoint is forced onto it only so often,
@@ -53,6 +55,8 @@ class StackRun:
         series: the data of the configs, where the caller has it; it is read otherwise.
         outlive_divergence: a diverged run ends a search's trial, whose value is a mean over its runs; with this the
             others are trained to their own end.
+        most: models trained side by side at most. A stack that does not fit into memory is halved, and halved again:
+            its parts are trained in turn, from the last checkpoint on, and `halvings` says so.
     Raises:
         ConfigError, DataError: as StackTrainer does.
         StorageError: the results cannot be read or written.
@@ -66,8 +70,11 @@ class StackRun:
         provenance: Mapping[str, Any] | None = None,
         series: Series | None = None,
         outlive_divergence: bool = False,
+        most: int | None = None,
     ):
         self.results, self.device = results, torch.device(device)
+        self.most = len(configs) if most is None else max(1, most)
+        self.halvings: list[str] = []
         self._outlive_divergence = outlive_divergence
         self.series = load_series(configs[0].data) if series is None else series
         self.ids = [config.run_id(self.series.sha256) for config in configs]
@@ -82,7 +89,8 @@ class StackRun:
         self._checkpoints: list[str] = []  # those in the folder, the newest last
         self._forced: str | None = None  # the newest that a power cut leaves whole
         self._forced_at = time.monotonic()
-        self.trainers = self._resume() or self._begin(wanted)
+        self._wanted = wanted
+        self.trainers = self._built()
         self._seal_finished()
 
     @staticmethod
@@ -93,27 +101,48 @@ class StackRun:
     def _device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
-    def _resume(self) -> list[StackTrainer]:
-        """The stack as its newest readable checkpoint has it; [] if there is none."""
+    def _built(self) -> list[StackTrainer]:
+        """The stacks as the records have them, halved until they fit into memory."""
+        while True:
+            try:
+                return [self._trainer(*part) for part in self._resume() or self._begin(self._wanted)]
+            except Exception as error:
+                self._halve(len(self._wanted), error)
+            release_memory(self.device)
+
+    def _halve(self, size: int, error: BaseException) -> None:
+        """Raises the error again unless it is one that smaller stacks than one of this size may be spared."""
+        size = min(size, self.most)
+        if size < 2 or not out_of_memory(error):
+            raise error
+        self.most = (size + 1) // 2
+        self.halvings.append(f"a stack of {size} did not fit into memory; it goes on in stacks of {self.most} at most")
+        logger.warning(self.halvings[-1])
+
+    def _divided(self, state: State) -> list[Part]:
+        parts = divide_state(state, self.most)
+        return [([Config.from_json(run["config"]) for run in part["runs"]], part) for part in parts]
+
+    def _trainer(self, configs: Sequence[Config], state: State | None) -> StackTrainer:
+        trainer = StackTrainer(configs, self.series, self.device)
+        if state is not None:
+            trainer.load_state_dict(state)
+        return trainer
+
+    def _resume(self) -> list[Part]:
+        """The stacks as their newest readable checkpoint has them; [] if there is none."""
         self._checkpoints = self.results.storage.list(self.folder)
         for path in reversed(self._checkpoints):
             saved = self._load(path)
-            if saved is None:
-                continue
-            trainers = []
-            for state in saved["trainers"]:
-                configs = [Config.from_json(run["config"]) for run in state["runs"]]
-                trainer = StackTrainer(configs, self.series, self.device)
-                trainer.load_state_dict(state)
-                trainers.append(trainer)
-            self._forced = path  # it has outlived what there was
-            self._meta = saved["meta"]  # as long as nothing more is trained, it says who trained it
-            return trainers
+            if saved is not None:
+                self._forced = path  # it has outlived what there was
+                self._meta = saved["meta"]  # as long as nothing more is trained, it says who trained it
+                return [part for state in saved["trainers"] for part in self._divided(state)]
         return []
 
-    def _begin(self, configs: Sequence[Config]) -> list[StackTrainer]:
+    def _begin(self, configs: Sequence[Config]) -> list[Part]:
         """New stacks, one for the runs at each epoch: those that were stopped once go on from there."""
-        at_epoch: dict[int, list[tuple[Config, dict[str, Any]]]] = defaultdict(list)
+        at_epoch: dict[int, list[tuple[Config, State]]] = defaultdict(list)
         fresh = []
         for config in configs:
             saved = self._load(_run_checkpoint(config.run_id(self.series.sha256)))
@@ -121,13 +150,11 @@ class StackRun:
                 fresh.append(config)
             else:
                 at_epoch[saved["epoch"]].append((config, saved))
-        trainers = [StackTrainer(fresh, self.series, self.device)] if fresh else []
+        parts: list[Part] = [(fresh[at : at + self.most], None) for at in range(0, len(fresh), self.most)]
         for members in at_epoch.values():
             members.sort(key=lambda member: list(STEPS).index(member[0].training.mode))  # the stack's own order
-            trainer = StackTrainer([config for config, _ in members], self.series, self.device)
-            trainer.load_state_dict(join_states([state for _, state in members]))
-            trainers.append(trainer)
-        return trainers
+            parts += self._divided(join_states([state for _, state in members]))
+        return parts
 
     def _load(self, path: str) -> Any:
         """A blob that torch saved, or None where there is none that can be read."""
@@ -148,11 +175,24 @@ class StackRun:
     def advance(self) -> None:
         """Trains the least advanced stack for one epoch, writes the checkpoint, records what has finished."""
         going = [trainer for trainer in self.trainers if not trainer.finished]
-        if going:
-            self._meta |= self._here
-            min(going, key=lambda trainer: trainer.epoch).run_epoch()
-            self._checkpoint()
-            self._seal_finished()
+        if not going:
+            return
+        self._meta |= self._here
+        trainer = min(going, key=lambda trainer: trainer.epoch)
+        fits = True
+        try:
+            trainer.run_epoch()
+        except Exception as error:
+            self._halve(len(trainer.running), error)
+            fits = False
+        if not fits:  # the error, and with it the step's tensors, is gone by now
+            del trainer, going
+            self.trainers = []
+            release_memory(self.device)
+            self.trainers = self._built()
+            return
+        self._checkpoint()
+        self._seal_finished()
 
     def step(self) -> Report:
         """One epoch of a trial. A diverged run ends the trial (see `outlive_divergence`): the others are recorded as

@@ -112,14 +112,10 @@ def test_a_terminal_gets_a_live_table_and_whole_lines(proposals: Proposals, begi
     assert screen.getvalue().rstrip().splitlines()[-1].startswith("best so far 1.2500"), "the last table stays"
 
 
-def test_a_trial_that_goes_on_says_why(begin: Any, tmp_path: Any) -> None:
-    log = io.StringIO()
-    table, trials = begin(log, 1)
-    trials[0].error_file = str(tmp_path / "error.txt")
+def test_the_error_of_a_trial_is_text_without_colours(tmp_path: Any) -> None:
+    trial = SimpleNamespace(error_file=str(tmp_path / "error.txt"))
     (tmp_path / "error.txt").write_text("\x1b[36mTraceback\x1b[0m\n  File\nValueError: \x1b[31mred\x1b[0m\n")
-    table.on_trial_recover(0, [], trials[0])
-    assert log.getvalue() == "t00000  raised and goes on from its checkpoint: ValueError: red\n"
-    assert trial_error(trials[0]) == "Traceback\n  File\nValueError: red"
+    assert trial_error(trial) == "Traceback\n  File\nValueError: red"
     for nothing in (str(tmp_path / "gone.txt"), None):
         assert trial_error(SimpleNamespace(error_file=nothing)) == "no message"
 

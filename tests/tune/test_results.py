@@ -651,8 +651,8 @@ def test_module_runs_as_a_command(store: Results) -> None:
 
 
 def test_every_table_is_declared_alike() -> None:
-    assert set(PARTITIONED) == {"members", "trials", "studies"}
-    assert all(set(columns) <= set(SCHEMAS[name].names) for name, columns in IDENTITY.items()) and len(TABLES) == 6
+    assert set(PARTITIONED) == {"members", "trials", "studies", "events"}
+    assert all(set(columns) <= set(SCHEMAS[name].names) for name, columns in IDENTITY.items()) and len(TABLES) == 7
 
 
 # An object store

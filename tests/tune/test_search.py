@@ -21,6 +21,7 @@ from processes import ROOT, Driver, drivers, gone
 from dynonet.config import Config
 from tune import ray_session
 from tune.driver import Search
+from tune.nodes import Node
 from tune.progress import params_text
 from tune.results import Results, load
 from tune.search import main, parser
@@ -134,6 +135,7 @@ def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ray_session.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
     monkeypatch.setattr(ray_session.RaySession, "_connect", lambda self, address: None)
     monkeypatch.setattr(ray_session.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(ray_session, "living_nodes", lambda: [Node("a", "127.0.0.1", 2.0, 0.0, 1e9)])
     search.start_ray()
     series = search.series
     assert [search.session.data(series.sha256) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
@@ -259,6 +261,7 @@ def test_a_killed_trial_goes_on_and_a_broken_one_is_recorded(begin: Callable[...
     states = Counter(row["state"] for row in ended.values())
     assert states["failed"] >= 1 and states["complete"] >= 1 and sum(states.values()) == 4, said
     assert "raised and goes on from its checkpoint" in said
+    assert {row["kind"] for row in rows(results, "events")} == {"process_died", "raised"}
     hidden = {
         r["trial"]: json.loads(r["params"])["model.control_hidden"] for r in rows(results, "trials") if r["params"]
     }

@@ -489,7 +489,7 @@ def test_only_done_runs_are_read_on_test(store: Results, tiny: Config, sha: str)
 def test_a_trial_as_tune_runs_it(store: Results, tiny: Config, sha: str) -> None:
     texts = [config.to_json() for config in seeds(tiny, 1, 2)]
     settings = {
-        "results": store.storage.url, "threads": 1, "gpu": False, "trial": "t0", "configs": texts,
+        "results": store.storage.url, "threads": 1, "gpu": False, "trial": "t0", "configs": texts, "study": "s",
         "provenance": {"git_commit": "abc", "git_dirty": True, "versions": "{}"}, "data_sha256": sha,
     }  # fmt: skip
     actor = StackTrainable(settings)

@@ -1,0 +1,108 @@
+"""What the driver makes of processes that die, machines that come and go, trials that raise."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayTaskError
+
+from tune import faults
+from tune.events import events_of
+from tune.faults import DEATHS_TO_HALVE, MOST_DEATHS, FaultWatch
+from tune.nodes import Node, NodeLeaves
+from tune.results import Results
+
+
+class Trial:
+    """As much of Tune's trial as the watch touches; it counts failures as Tune does."""
+
+    def __init__(self, folder: Path, name: str, models: int = 4):
+        self.trial_id, self.config = f"tune-{name}", {"trial": name, "configs": ["{}"] * models}
+        self.run_metadata = SimpleNamespace(num_failures=0)
+        self.pickled_error_file = str(folder / f"{name}.pkl")
+
+    def fails(self, watch: FaultWatch, error: BaseException, counted: bool = True) -> int:
+        Path(self.pickled_error_file).write_bytes(cloudpickle.dumps(error))
+        self.run_metadata.num_failures += counted
+        watch.on_trial_recover(0, [], self)
+        return self.run_metadata.num_failures
+
+
+def died(text: str) -> RayActorError:
+    return RayActorError(None, text)
+
+
+def raised(error: Exception) -> RayTaskError:
+    return RayTaskError("step", "Traceback ...", error)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Node]:
+    nodes = [Node("a", "10.0.0.1", 4, 1, 1e9), Node("b", "10.0.0.2", 4, 1, 1e9)]
+    monkeypatch.setattr(faults, "living_nodes", lambda: list(nodes))
+    monkeypatch.setattr(faults, "leaving", lambda: frozenset())
+    monkeypatch.setattr(faults, "LOOK_SECONDS", 0.0)
+    return nodes
+
+
+@pytest.fixture
+def watch(store: Results, cluster: list[Node], lines: list[str]) -> FaultWatch:
+    return FaultWatch(store, "study", lambda config: str(config["trial"]), lines.append)
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+def test_only_what_a_trial_raises_counts(watch: FaultWatch, store: Results, lines: list[str], tmp_path: Path) -> None:
+    trial = Trial(tmp_path, "t0", models=1)
+    assert trial.fails(watch, raised(ValueError("red\nblue"))) == 1
+    for _ in range(MOST_DEATHS):
+        assert trial.fails(watch, died("The actor died because its node has died.")) == 1
+    assert trial.fails(watch, died("its node has died")) == 2, "a process that dies for ever is given up"
+    watch.on_trial_result(0, [], trial, {})
+    assert trial.fails(watch, died("its node has died")) == 1, "an epoch in between, and all is forgiven"
+    assert trial.fails(watch, raised(NodeLeaves("notice"))) == 1
+    assert trial.fails(watch, raised(ValueError("again"))) == 2
+    kinds = [event.kind for event in events_of(store, "study")]
+    assert kinds == ["raised", *["process_died"] * (MOST_DEATHS + 2), "moved", "raised"]
+    assert lines[0] == "t0 raised and goes on from its checkpoint: blue"
+    assert lines[1] == "t0: its process ended with its machine; it goes on from its last epoch"
+
+
+def test_a_stack_is_halved_after_deaths_that_memory_explains(
+    watch: FaultWatch, lines: list[str], tmp_path: Path
+) -> None:
+    trial = Trial(tmp_path, "t0", models=5)
+    trial.fails(watch, died("Task was killed due to the node running low on memory."))
+    assert trial.config["most"] == 3 and "for want of memory" in lines[0]
+    assert lines[1] == "t0: of 5 models side by side it goes on with 3 at most"
+    other = Trial(tmp_path, "t1", models=2)
+    for _ in range(DEATHS_TO_HALVE - 1):
+        other.fails(watch, died("The worker process has died."))
+    assert "most" not in other.config
+    other.fails(watch, died("The worker process has died."))
+    assert other.config["most"] == 1
+    other.fails(watch, died("running low on memory"))
+    assert other.config["most"] == 1
+
+
+def test_machines_that_join_leave_and_are_lost(
+    watch: FaultWatch, cluster: list[Node], store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = Node("c", "10.0.0.3", 8, 2, 1e9)
+    for change in (lambda: cluster.append(new), lambda: cluster.pop(0), lambda: None):
+        change()
+        watch.on_step_end(0, [])
+    monkeypatch.setattr(faults, "leaving", lambda: frozenset({"b"}))
+    cluster.pop(0)
+    watch.on_step_end(0, [])
+    found: list[Any] = [(event.kind, event.text) for event in events_of(store, "study")]
+    assert found == [
+        ("node_joined", "machine 10.0.0.3 has joined, with 8 CPUs, 2 GPUs"),
+        ("node_lost", "machine 10.0.0.1 is lost; its trials go on elsewhere"),
+        ("node_leaving", "machine 10.0.0.2 was given notice; its trials go on elsewhere"),
+    ]

@@ -1,0 +1,120 @@
+"""What goes wrong while trials run, as the driver sees it: said, put on record, and not counted against the trial."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+from ray import tune as ray_tune
+from ray.exceptions import RayActorError, RayTaskError
+
+from tune.events import record_event, record_outages
+from tune.nodes import Node, NodeLeaves, leaving, living_nodes
+from tune.results import Results
+from tune.searcher import DriverOnly
+
+LOOK_SECONDS = 2.0  # between two looks at the cluster
+MOST_DEATHS = 10  # of a trial's processes, one after the other with no epoch in between
+DEATHS_TO_HALVE = 3  # in a row without a known reason: it may have been memory
+MEMORY = ("low on memory", "out of memory", "out_of_memory", "oom")  # how Ray says why it ended a process
+
+
+class FaultWatch(DriverOnly, ray_tune.Callback):
+    """Machines that come and go, processes that die, trials that raise.
+
+    Tune counts a dead process like an error of the trial's; here only what a trial raises counts against
+    `max_failures`. A process that ends for want of memory comes back with half the models side by side.
+
+    Args:
+        name_of: a trial's name in the study, from its config.
+        say: takes a line for people.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        study: str,
+        name_of: Callable[[dict[str, Any]], str],
+        say: Callable[[str], None],
+    ):
+        self.results, self.study, self.name_of, self.say = results, study, name_of, say
+        self._nodes: dict[str, Node] = {node.id: node for node in living_nodes()}
+        self._looked = time.monotonic()
+        self._raised: Counter[str] = Counter()  # times a trial raised, by Tune's id
+        self._deaths: Counter[str] = Counter()  # of its processes since its last epoch
+
+    def _happened(self, kind: str, text: str, trial: str | None = None) -> None:
+        self.say(text)
+        record_event(self.results, self.study, kind, text, trial)
+
+    # Ray Tune's hooks.
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._look()
+            for text in record_outages(self.results, self.study):
+                self.say(text)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self._deaths[trial.trial_id] = 0
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        name, error = self.name_of(trial.config), _error_of(trial)
+        if isinstance(error, RayActorError):
+            self._deaths[trial.trial_id] += 1
+            reason = "for want of memory" if _memory(error) else "with its machine" if _with_node(error) else "suddenly"
+            self._happened("process_died", f"{name}: its process ended {reason}; it goes on from its last epoch", name)
+            unexplained = self._deaths[trial.trial_id] >= DEATHS_TO_HALVE and not _with_node(error)
+            if _memory(error) or unexplained:
+                self._halve(trial, name)
+            if self._deaths[trial.trial_id] <= MOST_DEATHS:
+                trial.run_metadata.num_failures = self._raised[trial.trial_id]
+        elif isinstance(error, NodeLeaves):
+            trial.run_metadata.num_failures = self._raised[trial.trial_id]
+            self._happened(
+                "moved", f"{name}: its machine was given notice; it goes on elsewhere from its last epoch", name
+            )
+        else:
+            self._raised[trial.trial_id] += 1
+            last = str(error).strip().splitlines()[-1:] or ["no message"]
+            self._happened("raised", f"{name} raised and goes on from its checkpoint: {last[0]}", name)
+
+    def _halve(self, trial: Any, name: str) -> None:
+        now = trial.config.get("most") or len(trial.config["configs"])
+        if now > 1:
+            trial.config["most"] = (now + 1) // 2
+            text = f"{name}: of {now} models side by side it goes on with {trial.config['most']} at most"
+            self._happened("halved", text, name)
+
+    def _look(self) -> None:
+        now = {node.id: node for node in living_nodes()}
+        for node in [node for key, node in self._nodes.items() if key not in now]:
+            if node.id in leaving():
+                self._happened("node_leaving", f"machine {node.address} was given notice; its trials go on elsewhere")
+            else:
+                self._happened("node_lost", f"machine {node.address} is lost; its trials go on elsewhere")
+        for node in [node for key, node in now.items() if key not in self._nodes]:
+            self._happened(
+                "node_joined", f"machine {node.address} has joined, with {node.cpus:g} CPUs, {node.gpus:g} GPUs"
+            )
+        self._nodes = now
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """What a trial ended with, an error of its own code as it was raised."""
+    # Tune's `get_pickled_error` looks in its storage, where the file is not yet.
+    path = trial.pickled_error_file
+    error = cloudpickle.loads(Path(path).read_bytes()) if path and Path(path).exists() else None
+    return error.cause if isinstance(error, RayTaskError) else error
+
+
+def _memory(error: RayActorError) -> bool:
+    text = str(error).lower()
+    return any(words in text for words in MEMORY)
+
+
+def _with_node(error: RayActorError) -> bool:
+    return bool(error.preempted) or "its node has died" in str(error)
