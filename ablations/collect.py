@@ -18,6 +18,7 @@ from ablations.study_parts import MATCHED, Comparison
 from dynonet.config import Config
 from dynonet.errors import DataError
 from dynonet.parts import SIGNALS
+from tune.events import incidents
 from tune.results import Results, history
 
 
@@ -62,6 +63,7 @@ class Collector:
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
             device_seconds=self.gathered.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
+            incidents=incidents(self.results, self.record.name),
         )  # fmt: skip
 
     # Cells and arms -------------------------------------------------------------------------------------------------

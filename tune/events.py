@@ -1,12 +1,15 @@
 """What happened to a study on the way, beside its training: on record, and in its reports."""
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
 from tune.patience import PatientStorage
 from tune.provenance import host_name
 from tune.results import Results, StorageError
+
+SHOWN = 40  # events that a report tells one by one
 
 logger = logging.getLogger(__name__)
 
@@ -43,3 +46,16 @@ def events_of(results: Results, study: str) -> list[Event]:
     """A study's events in order of time."""
     rows = results.table("events", study).to_pylist()
     return [Event(row["time"], row["kind"], row["text"], row["trial"] or "", row["host"] or "") for row in rows]
+
+
+def incidents(results: Results, study: str) -> tuple[str, ...]:
+    """A study's events as lines for a report: how many there were of each kind, then each with its time."""
+    found = events_of(results, study)
+    if not found:
+        return ()
+    counts = Counter(event.kind.replace("_", " ") for event in found)
+    lines = [", ".join(f"{kind}: {count}" for kind, count in counts.most_common())]
+    lines += [f"{event.time:%Y-%m-%d %H:%M:%S}: {event.text}" for event in found[:SHOWN]]
+    if len(found) > SHOWN:
+        lines.append(f"and {len(found) - SHOWN} more, in the table `events` of the results")
+    return tuple(lines)

@@ -18,7 +18,8 @@ from tune.searcher import DriverOnly
 LOOK_SECONDS = 2.0  # between two looks at the cluster
 MOST_DEATHS = 10  # of a trial's processes, one after the other with no epoch in between
 DEATHS_TO_HALVE = 3  # in a row without a known reason: it may have been memory
-MEMORY = ("low on memory", "out of memory", "out_of_memory", "oom")  # how Ray says why it ended a process
+# How Ray says that it ended a process for that; its text for any other end names memory too, as one possible reason.
+MEMORY = ("low on memory", "node_out_of_memory")
 
 
 class FaultWatch(DriverOnly, ray_tune.Callback):

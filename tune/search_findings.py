@@ -154,6 +154,7 @@ class SearchFindings:
     journal: str  # Optuna's journal, from the results' folder; "" where there is none to open
     notes: tuple[str, ...]  # what a reader must know
     provenance: Mapping[str, str]
+    incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see tune/events.py)
 
     @property
     def final(self) -> RunErrors | None:

@@ -9,6 +9,7 @@ from typing import Any
 from dynonet.comparison import published_results
 from dynonet.config import Config
 from dynonet.errors import ConfigError
+from tune.events import incidents
 from tune.proposals import Distributions, Proposal, best_of, front_of, optuna_trial, read_proposals
 from tune.results import Results
 from tune.search_analysis import importance_of, improvements_of, repeated_in, rung_epochs, rungs_of
@@ -95,6 +96,7 @@ class Collector:
             repeated=tuple(repeated_in(self.proposals.values())), costs=tuple(self._costs(trials)), shared=self.shared,
             journal=f"optuna/{self.name}.journal" if self.results.storage.local else "",
             notes=tuple(self._notes(trials, finals, first)), provenance=self._provenance(),
+            incidents=incidents(self.results, self.name),
         )  # fmt: skip
 
     def _base(self) -> Config:

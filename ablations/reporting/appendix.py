@@ -18,6 +18,7 @@ def record(findings: Findings) -> list[Section | None]:
         section("Device time", "time", _time(findings)),
         section("Readings of test", "ledger", _ledger(findings)),
         section("Events", "events", [items(Item(event) for event in findings.events)]),
+        section("What happened on the way", "incidents", [items(Item(text) for text in findings.incidents)]),
         section("Provenance", "provenance", [table(("what", "value"), findings.provenance.items(), words=2)]),
     ]
 

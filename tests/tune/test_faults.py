@@ -82,7 +82,7 @@ def test_a_stack_is_halved_after_deaths_that_memory_explains(
     assert lines[1] == "t0: of 5 models side by side it goes on with 3 at most"
     other = Trial(tmp_path, "t1", models=2)
     for _ in range(DEATHS_TO_HALVE - 1):
-        other.fails(watch, died("The worker process has died."))
+        other.fails(watch, died("Its worker process has died; it may be killed by SIGKILL by OOM killer"))
     assert "most" not in other.config
     other.fails(watch, died("The worker process has died."))
     assert other.config["most"] == 1

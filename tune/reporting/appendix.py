@@ -15,6 +15,7 @@ def record(findings: SearchFindings) -> list[Section | None]:
         section("Early stopping and conditional settings", "stopping", _stopping(findings)),
         section("Failures, divergences and repetitions", "failures", _failures(findings)),
         section("Cost", "cost", _cost(findings)),
+        section("What happened on the way", "incidents", [items(Item(text) for text in findings.incidents)]),
         section("Settings of the study", "settings", _settings(findings)),
         section("Provenance", "provenance", [table(("what", "value"), findings.provenance.items(), words=2)]),
         section("In optuna-dashboard", "dashboard", [Text(_dashboard(findings))]),
