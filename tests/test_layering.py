@@ -13,6 +13,7 @@ FORBIDDEN = {
     "dynonet": {"ray", "optuna", "wandb", "tune", "ablations", "cluster", "scripts", "tests"},
     "tune": {"ablations", "cluster", "scripts", "tests"},
     "ablations": {"cluster", "scripts", "tests"},
+    "cluster": {"scripts", "tests"},
 }
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+COMMIT_FILE = "commit.json"  # of a copy of the code that is no checkout: what `git` said where it was made
 _PACKAGES = ("dynonet-tune", "torch", "numpy", "numba", "ray", "optuna", "pyarrow")
 
 
@@ -18,6 +19,10 @@ def code_provenance() -> dict[str, Any]:
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    dirty = None if changed is None else bool(changed)
+    if commit is None and (told := folder.parent / COMMIT_FILE).is_file():
+        said = json.loads(told.read_text())
+        commit, dirty = said["git_commit"], said["git_dirty"]
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -26,7 +31,7 @@ def code_provenance() -> dict[str, Any]:
             continue
     return {
         "git_commit": commit,
-        "git_dirty": None if changed is None else bool(changed),
+        "git_dirty": dirty,
         "versions": json.dumps(versions, sort_keys=True),
     }
 

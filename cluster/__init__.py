@@ -1,0 +1,1 @@
+"""Ray clusters: files, checks, submission."""

@@ -1,0 +1,248 @@
+"""Files of Ray's cluster launcher (`ray up`): Ray's own validation, and what it lets pass."""
+
+import contextlib
+import copy
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster.checks import Pins, dashboard, image, pins, start_flags, unknown_start_flags
+from dynonet.errors import nearest
+
+PROJECT = "~/dynonet"  # where the project's files are mounted, on every node
+TOKEN = "~/.ray/auth_token"  # where Ray looks for the token, here and there
+
+# The fields of a Compute Engine instance that a node_config may give (REST resource v1.instances); None: any value.
+GCP: dict[str, Any] = {
+    "machineType": None, "minCpuPlatform": None, "labels": None, "tags": {"items": None}, "canIpForward": None,
+    "metadata": {"items": {"key": None, "value": None}},
+    "disks": {
+        "boot": None, "autoDelete": None, "type": ("PERSISTENT", "SCRATCH"), "mode": None, "interface": None,
+        "deviceName": None, "source": None,
+        "initializeParams": {"diskSizeGb": None, "sourceImage": None, "diskType": None, "labels": None},
+    },
+    "guestAccelerators": {"acceleratorType": None, "acceleratorCount": None},
+    "scheduling": {
+        "provisioningModel": ("SPOT", "STANDARD"), "instanceTerminationAction": ("DELETE", "STOP"),
+        "onHostMaintenance": ("TERMINATE", "MIGRATE"), "automaticRestart": None, "preemptible": None,
+        "maxRunDuration": None,
+    },
+    "serviceAccounts": {"email": None, "scopes": None},
+    "networkInterfaces": {
+        "network": None, "subnetwork": None, "kind": None, "aliasIpRanges": None, "nicType": None,
+        "accessConfigs": {"type": None, "name": None, "networkTier": None},
+    },
+    "reservationAffinity": None, "shieldedInstanceConfig": None, "confidentialInstanceConfig": None,
+}  # fmt: skip
+
+
+def check_launcher(config: Mapping[str, Any], root: Path) -> list[str]:
+    """What is wrong with a launcher file: one line each."""
+    if problems := _ray_says(config):
+        return problems  # the rest reads what Ray has found to be well formed
+    wanted, kind = pins(root), config["provider"]["type"]
+    problems = _images(config, wanted) + _mounts(config, root) + _commands(config, root) + _ports(config)
+    for name, node in config.get("available_node_types", {}).items():
+        place, fields = f"available_node_types.{name}.node_config", node["node_config"]
+        problems += _aws(fields, place) if kind == "aws" else list(tree(fields, GCP, place)) if kind == "gcp" else []
+        if name == config.get("head_node_type") and _is_spot(fields):
+            problems.append(f"{place}: the head is on spot; its loss ends the driver, allowed: on demand")
+    return problems
+
+
+def _ray_says(config: Mapping[str, Any]) -> list[str]:
+    import click
+    import jsonschema  # type: ignore[import-untyped]
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    told = io.StringIO()
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            validate_config(prepare_config(copy.deepcopy(dict(config))))
+    except jsonschema.ValidationError as error:
+        place = ".".join(map(str, error.absolute_path)) or "file"
+        hints = []
+        if error.validator == "additionalProperties":
+            allowed = error.schema.get("properties", {})
+            hints = [nearest(key, allowed) for key in error.instance if key not in allowed]
+        return [f"{place}: {error.message}{''.join(hints)}"]
+    except (click.ClickException, SystemExit) as error:
+        return [f"Ray refuses the file: {' '.join(told.getvalue().split()) or error}"]
+    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        return [f"Ray refuses the file: {type(error).__name__}: {error}"]
+    finally:
+        logging.disable(logging.NOTSET)
+    return []
+
+
+def _images(config: Mapping[str, Any], wanted: Pins) -> list[str]:
+    docker, types = config.get("docker") or {}, config.get("available_node_types", {})
+    if not docker:
+        return []
+    if "image" not in docker:  # autoscaler v2 looks it up whatever else is given
+        return ["docker: no 'image'; Ray's autoscaler needs one beside head_image and worker_image"]
+    problems = []
+    for name, node in types.items():
+        own, head = node.get("docker") or {}, name == config["head_node_type"]
+        used = docker.get("head_image") if head else own.get("worker_image") or docker.get("worker_image")
+        gpu = bool(node["resources"].get("GPU"))
+        problems += image(used or docker["image"], f"image of node type '{name}'", wanted, gpu)
+    return problems
+
+
+def _mounts(config: Mapping[str, Any], root: Path) -> list[str]:
+    """Every mounted file exists here, all that setup.sh installs is mounted, and the token is ours alone."""
+    problems, mounts = [], config.get("file_mounts", {})
+    for remote, local in mounts.items():
+        path = Path(local).expanduser()
+        path = path if path.is_absolute() else root / path
+        if remote == TOKEN or path.name == "auth_token":
+            problems += _token(path, local)
+        elif not path.exists():
+            problems.append(f"file_mounts: '{remote}' is to come from '{local}', which does not exist in {root}")
+    if TOKEN not in mounts:
+        problems.append(f"file_mounts: no '{TOKEN}'; nodes of a cluster with token authentication need the token")
+    needed = re.search(r"^mounted=\((.*)\)", (root / "cluster" / "setup.sh").read_text(), re.M)
+    for name in needed[1].split() if needed else []:
+        if f"{PROJECT}/{name}" not in mounts and PROJECT not in mounts:
+            problems.append(f"file_mounts: no '{PROJECT}/{name}', which cluster/setup.sh installs from")
+    return problems
+
+
+def _token(path: Path, local: str) -> list[str]:
+    if not path.is_file():
+        make = f"ray get-auth-token --generate >/dev/null && chmod 600 {local}"
+        return [f"file_mounts: no token at '{local}'; make one: {make}"]
+    mode = path.stat().st_mode & 0o777
+    return (
+        [f"file_mounts: '{local}' has mode {mode:o}, others can read the token; allowed: 600"] if mode & 0o077 else []
+    )
+
+
+def _commands(config: Mapping[str, Any], root: Path) -> list[str]:
+    problems = []
+    commands = [(key, each) for key, value in config.items() if key.endswith("_commands") for each in value]
+    for key, command in commands:
+        for name in re.findall(rf"(?:{PROJECT}|/home/ray/dynonet)/([\w./-]+)", command):
+            if not (root / name).exists():
+                problems.append(f"{key}: '{name}' does not exist in {root}")
+        for option in re.findall(r"RAY_AUTH_MODE=(\w+)", command):
+            if option != "token":
+                problems.append(f"{key}: RAY_AUTH_MODE is '{option}', allowed: token")
+    for kind in ("head", "worker"):
+        key = f"{kind}_start_ray_commands"
+        starts = [each for name, each in commands if name == key and "ray start" in each]
+        if len(starts) != 1:
+            problems.append(f"{key}: {len(starts)} commands with 'ray start', 1 is needed")
+            continue
+        flags = start_flags(starts[0])
+        problems += unknown_start_flags(list(flags), key)
+        if not re.search(r"RAY_AUTH_MODE=token\b.*ray start", starts[0]):
+            problems.append(
+                f"{key}: no 'export RAY_AUTH_MODE=token' before 'ray start': the node would ask for no token"
+            )
+        if not re.search(r"ray start[^;&|]*(?:&&|$)", starts[0]):
+            problems.append(f"{key}: what follows 'ray start' hides its failure; allowed: nothing, or '&& ...'")
+        if kind == "head":
+            problems += dashboard({"--head": "", **flags}, key)
+            if "--autoscaling-config" not in flags:
+                problems.append(f"{key}: no --autoscaling-config=~/ray_bootstrap_config.yaml: no worker would start")
+    return problems
+
+
+def _ports(config: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for rule in config["provider"].get("security_group", {}).get("IpPermissions", []):
+        open_to = [r.get("CidrIp") for r in rule.get("IpRanges", [])] + [
+            r.get("CidrIpv6") for r in rule.get("Ipv6Ranges", [])
+        ]
+        if {"0.0.0.0/0", "::/0"} & set(open_to):
+            problems.append(
+                f"provider.security_group: ports {rule.get('FromPort')} to {rule.get('ToPort')} are open to the world"
+            )
+    for option in config.get("docker", {}).get("run_options", []):
+        if re.match(r"-p\b|-P\b|--publish", option):
+            problems.append(f"docker.run_options: '{option}' publishes ports; the dashboard is reached by a tunnel")
+    return problems
+
+
+def _is_spot(fields: Mapping[str, Any]) -> bool:
+    scheduling: Any = fields.get("scheduling") or {}
+    scheduling = scheduling[0] if isinstance(scheduling, list) else scheduling
+    market: Any = fields.get("InstanceMarketOptions") or {}
+    return (
+        market.get("MarketType") == "spot"
+        or scheduling.get("provisioningModel") == "SPOT"
+        or bool(scheduling.get("preemptible"))
+    )
+
+
+def _aws(fields: Mapping[str, Any], place: str) -> list[str]:
+    """A node_config against the arguments of EC2's RunInstances, as botocore knows them."""
+    try:
+        from botocore.session import get_session  # type: ignore[import-untyped]
+    except ImportError:
+        return [f"{place}: cannot be checked without boto3, which 'ray up' needs too (pip install boto3)"]
+    shape = get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+    own = {"SubnetIds"}  # Ray's own
+    return list(_shape({key: value for key, value in fields.items() if key not in own}, shape, place))
+
+
+def _shape(value: Any, shape: Any, place: str) -> Iterator[str]:
+    if shape.type_name == "structure":
+        yield from _known(value, shape.members, place)
+        for key, each in value.items() if isinstance(value, dict) else ():
+            if key in shape.members:
+                yield from _shape(each, shape.members[key], f"{place}.{key}")
+    elif shape.type_name == "list":
+        if not isinstance(value, list):
+            yield f"{place}: got '{value}', a list is needed"
+        for index, each in enumerate(value if isinstance(value, list) else ()):
+            yield from _shape(each, shape.member, f"{place}[{index}]")
+    elif allowed := getattr(shape, "enum", None):
+        yield from _one_of(value, allowed, place)
+    elif not isinstance(value, kind := _TYPES.get(shape.type_name, object)) or (
+        kind is int and isinstance(value, bool)
+    ):
+        yield f"{place}: got '{value}' ({type(value).__name__}), a {shape.type_name} is needed"
+
+
+_TYPES: dict[str, Any] = {
+    "string": str,
+    "integer": int,
+    "long": int,
+    "boolean": bool,
+    "float": (int, float),
+    "double": (int, float),
+}
+
+
+def tree(value: Any, known: Any, place: str) -> Iterator[str]:
+    """A structure against a tree of field names (None: anything, a tuple: these values), a list item by item."""
+    if isinstance(known, tuple):
+        yield from _one_of(value, known, place)
+    elif isinstance(value, list) and known is not None:
+        for index, each in enumerate(value):
+            yield from tree(each, known, f"{place}[{index}]")
+    elif known is not None:
+        yield from _known(value, known, place)
+        for key, each in value.items() if isinstance(value, dict) else ():
+            yield from tree(each, known.get(key), f"{place}.{key}")
+
+
+def _known(value: Any, allowed: Mapping[str, Any], place: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{place}: got '{value}', fields are needed: {', '.join(sorted(allowed))}"
+        return
+    for key in value:
+        if key not in allowed:
+            yield f"{place}: unknown field '{key}'{nearest(key, allowed) or '; allowed: ' + ', '.join(sorted(allowed))}"
+
+
+def _one_of(value: Any, allowed: Any, place: str) -> Iterator[str]:
+    if value not in allowed:
+        yield f"{place}: got '{value}'{nearest(str(value), allowed) or '; allowed: ' + ', '.join(list(allowed)[:20])}"

@@ -1,0 +1,368 @@
+"""Studies sent to a real Ray head with token authentication; what is refused before anything is sent."""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import requests
+from processes import MARK, ROOT, WAIT, marked
+from ray.job_submission import JobSubmissionClient
+
+from cluster import jobs, submit
+from cluster.addresses import is_loopback, job_server
+from cluster.packing import pack, tree
+from cluster.request import read_request
+from dynonet.errors import ConfigError
+from scripts import cluster_entry
+from tune.provenance import code_provenance
+from tune.results import load
+
+TOKEN = "0123456789abcdef" * 4
+SECRET = "s3cret-that-must-not-be-seen"
+SMALL = ("--preset", "smoke", "--trials", "2", "--replicates", "1", "--max-epochs", "2", "--final-replicates", "1")
+
+# Runs as a job: says what its processes have of a key, by its hash, and what the head keeps.
+PROBE = """
+import hashlib, os, ray
+from ray.experimental.internal_kv import _internal_kv_list
+ray.init(logging_level="ERROR", log_to_driver=False)
+digest = lambda: hashlib.sha256(os.environ.get("WANDB_API_KEY", "").encode()).hexdigest()
+print("driver", digest(), "trial", ray.get(ray.remote(digest).remote()))
+print("kept", len(_internal_kv_list(b"", namespace=b"dynonet")))
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Head:
+    """A Ray head of its own. `folder`: its files, logs included; `token`: the file of its token."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.token, self.mark = folder / "t", folder / "token", uuid.uuid4().hex
+        (folder / "home").mkdir()
+        self.token.touch(mode=0o600)
+        self.token.write_text(TOKEN)
+        ports = free_ports(4)
+        names = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")
+        self.url = f"http://127.0.0.1:{ports[1]}"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
+        environment |= {
+            MARK: self.mark, "HOME": str(folder / "home"), "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }  # fmt: skip
+        options = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
+        options += ["--num-cpus=2", "--object-store-memory=100000000", f"--temp-dir={self.folder}"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *options]
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + WAIT
+        while not self._answers():
+            assert self.process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.url}/api/version", timeout=5).status_code == 401
+        return False
+
+    def client(self) -> JobSubmissionClient:
+        return JobSubmissionClient(self.url, headers={"Authorization": f"Bearer {TOKEN}"})
+
+    def end(self) -> None:
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        for _ in range(50):
+            for pid in (left := marked(self.mark)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not left:
+                break
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # a socket's path must be short
+    running = Head(folder)
+    yield running
+    running.end()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home without a token, and nothing of the caller's environment that addresses a cluster."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "DYNONET_RESULTS", *submit.OVERRULING):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def holding(text: str, *folders: Path) -> list[Path]:
+    """The files that hold a text, other than sockets."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+# On a real head --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_search_is_sent_followed_and_gone_on_with(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(head.token))
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")  # Ray's client would prefer it to --address
+    monkeypatch.setenv("DYNONET_KERNEL", "torch")
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    out = tmp_path / "results with spaces"
+    command = ["search", *SMALL, "--out", str(out), "--address", head.url]
+    command += ["--env", "DYNONET_KERNEL", "--env", "WANDB_API_KEY"]
+    assert submit.main(command) == 0
+    said = capsys.readouterr()
+    assert "best: t0000" in said.out and ": succeeded" in said.err
+    runs = load("smoke", out)
+    assert set(runs["status"]) <= {"complete", "diverged"} and sorted(runs["role"]) == ["final", "search", "search"]
+    assert set(runs["kernel"]) == {"torch"}, "the variable reached the trials"
+    commit = code_provenance()["git_commit"]
+    assert set(runs["git_commit"].dropna()) == ({commit} if commit else set()), "a job's folder is no checkout"
+    assert (head.folder / "session_latest").exists() and not holding(SECRET, head.folder, out)
+    assert SECRET not in json.dumps([job.model_dump(mode="json") for job in head.client().list_jobs()])
+
+    assert submit.main(command) == 0
+    assert "none to come" in capsys.readouterr().out
+    assert list(load("smoke", out)["run"]) == list(runs["run"])
+
+
+def test_keys_reach_every_process_and_are_removed_and_exit_codes_come_back(head: Head, tmp_path: Path) -> None:
+    client, said = head.client(), []
+    path = tmp_path / "tree.zip"
+    path.write_bytes(pack(tree(), {"probe.py": PROBE.encode()}))
+
+    def end_of(name: str, command: str, values: dict[str, str]) -> int:
+        jobs.send(client, command, values, {}, name, working_dir=str(path))
+        return jobs.exit_code(jobs.Follower(client, name, said.append).follow())
+
+    assert end_of("with-keys", "exec python -m cluster.keys probe", {"WANDB_API_KEY": SECRET}) == 0
+    digest = hashlib.sha256(SECRET.encode()).hexdigest()
+    assert f"driver {digest} trial {digest}\nkept 1\n" in "".join(said)
+    said.clear()
+    assert end_of("failing", "python probe.py; exit 7", {}) == 7
+    assert "kept 0\n" in "".join(said)
+    assert not holding(SECRET, head.folder)
+
+
+def test_a_running_study_is_not_sent_twice_and_ctrl_c_asks_before_it_stops(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(head.token))
+    study = (
+        "import time\ntry:\n    print('at work')\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    print('gently')"
+    )
+    client, out = head.client(), str(tmp_path / "out")
+    about = {"study": "smoke", "out": out, "dry_run": "no"}
+    jobs.send(client, f"exec python -u -c {shlex.quote(study)}", {}, about, "at-work")
+    address = ["--address", head.url]
+    assert submit.main(["search", *SMALL, "--out", out + "/", *address]) == 2
+    assert "'smoke'" in (refused := capsys.readouterr().err) and "as job at-work" in refused
+
+    answers = ["g", "s", ""]
+    follow = jobs.Follower.follow
+
+    def follow_until_work(self: jobs.Follower) -> object:
+        if len(answers) > 1:  # Ctrl-C, twice: go on, then stop
+            raise KeyboardInterrupt
+        return follow(self)
+
+    while "at work" not in client.get_job_logs("at-work"):
+        time.sleep(0.2)
+    monkeypatch.setattr(jobs.Follower, "follow", follow_until_work)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: answers.pop(0))
+    assert submit.main(["logs", "at-work", "--follow", *address]) == 130
+    said = capsys.readouterr()
+    assert "gently" in said.out and "at-work: stopped" in said.err
+    assert submit.main(["status", "at-wrk", *address]) == 2
+    assert "did you mean 'at-work'?" in capsys.readouterr().err
+    assert submit.main(["stop", "at-work", *address]) == 0 and "ended already" in capsys.readouterr().err
+    assert submit.main(["list", *address]) == 0 and "at-work" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("token", "sentence"), [(None, "asks for a token and there is none"), ("x", "does not take")])
+def test_a_missing_or_wrong_token_is_said_in_one_line(
+    head: Head, token: str | None, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if token:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    assert submit.main(["list", "--address", head.url]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+
+
+# Refused before anything is sent ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--out", "results"], "got 'results'; a job's working directory is thrown away"),
+        (["--out", "s3://name:key@bucket/x"], "no key in an address"),
+        ([], "--out is needed"),
+        (["--out", "/o", "--preset", "smoek"], "did you mean 'smoke'?"),
+        (["--out", "/o", "model.worker_hiden=3"], "did you mean 'model.worker_hidden'?"),
+        (["--out", "/o", "data.dataset=csv", "data.path=a.csv"], "got 'a.csv'; a job needs the absolute path"),
+        (["--out", "s3://bucket/x", "--wandb", "offline"], "are thrown away"),
+        (["--out", "/o", "--env", "WANDB_API_KY"], "it is not set here; did you mean 'WANDB_API_KEY'?"),
+    ],
+)
+def test_a_study_that_cannot_run_there_is_refused(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cluster.request.ROOT", Path(os.devnull))  # no cluster/storage.env
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    assert submit.main(["search", *arguments, "--address", "http://127.0.0.1:1"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_option_that_the_study_does_not_know_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        submit.main(["ablations", "quickstart", "--sedes", "3", "--address", "http://127.0.0.1:1", "--out", "/o"])
+    assert "python -m ablations.run: error: unrecognized arguments: --sedes" in capsys.readouterr().err
+
+
+def test_a_key_is_passed_by_name_and_never_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["search", "--out", "/o", "--env", f"KEY={SECRET}", "--address", "http://127.0.0.1:1"]
+    assert submit.main(command) == 2
+    assert "--env KEY=...: give the name alone" in (said := capsys.readouterr().err) and SECRET not in said
+
+
+def test_another_machine_needs_a_token_that_nobody_else_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def answer(url: str, headers: dict[str, str], **_: object) -> None:
+        asked.append(headers.get("Authorization", "none"))
+        raise requests.ConnectionError("refused")
+
+    monkeypatch.setattr(requests, "get", answer)
+    command = ["list", "--address", "http://198.51.100.7:8265"]
+    assert submit.main(command) == 2 and "another machine and there is no token" in capsys.readouterr().err
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o640)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    assert submit.main(command) == 2 and f"chmod 600 {token}" in capsys.readouterr().err
+    assert not asked
+    token.chmod(0o600)
+    assert submit.main(command) == 2 and "no cluster answers" in (said := capsys.readouterr().err) and TOKEN not in said
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert submit.main([*command, "--insecure"]) == 2
+    assert asked == [f"Bearer {TOKEN}", "none"]
+
+
+def test_addresses() -> None:
+    assert job_server("http://[::1]:8265/") == "http://[::1]:8265"
+    local = [
+        is_loopback(f"http://{host}:1") for host in ("localhost", "127.0.0.2", "[::1]", "0.0.0.0", "127.0.0.1.x.org")
+    ]
+    assert local == [True, True, True, False, False]
+    for wrong in ("ray://head:10001", "head:8265", "http://u:p@head:8265", "http://head:99999"):
+        with pytest.raises(ConfigError, match="--address"):
+            job_server(wrong)
+
+
+# What travels ----------------------------------------------------------------------------------------------------
+
+
+def test_the_package_holds_source_only_and_is_the_same_for_the_same_tree(tmp_path: Path) -> None:
+    for name in ("dynonet", "tune", "ablations", "cluster", "scripts", "results", ".venv", "tune/__pycache__"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("1")
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "tune" / ".env").write_text("KEY")
+    (tmp_path / "tune" / "kernel.nbi").write_text("cache")
+    files = tree(tmp_path)
+    assert sorted(files) == sorted(
+        [f"{name}/a.py" for name in ("dynonet", "tune", "ablations", "cluster", "scripts")] + ["pyproject.toml"]
+    )
+    first = pack(files, {"arguments/0-x.yaml": b"x"})
+    os.utime(tmp_path / "tune" / "a.py", (0, 1e9))
+    assert pack(tree(tmp_path), {"arguments/0-x.yaml": b"x"}) == first
+    names = zipfile.ZipFile(BytesIO(first)).namelist()
+    assert sorted(names) == sorted([*files, "arguments/0-x.yaml", "commit.json"])
+    (tmp_path / "scripts" / "weights.pt").write_bytes(bytes(5 << 20))
+    with pytest.raises(ConfigError, match="scripts/weights.pt has 5.0 MiB"):
+        tree(tmp_path)
+
+
+def test_files_that_arguments_name_travel_along(tmp_path: Path) -> None:
+    config = tmp_path / "the best.yaml"
+    config.write_text("model.worker_hidden: 4\n")
+    arguments = ["--preset", "smoke", f"--config={config}", "--out", "/o o"]
+    request = read_request("search", arguments)
+    (name, content), *others = request.files.items()
+    assert name == "arguments/0-the_best.yaml" and content == config.read_bytes() and not others
+    assert shlex.split(request.entrypoint()) == [
+        "exec", "python", "-m", "tune.search", "--preset", "smoke", f"--config={name}", "--out", "/o o",
+    ]  # fmt: skip
+
+
+# ray submit ------------------------------------------------------------------------------------------------------
+
+
+def test_what_ray_submit_copies_finds_project_and_python_and_keeps_spaces(tmp_path: Path) -> None:
+    """As `ray submit` does it: one file in the home folder, words joined by spaces, a login shell with .bashrc."""
+    home = tmp_path / "home"
+    shutil.copy(ROOT / "scripts" / "cluster_entry.py", home)
+    (home / "dynonet" / "tune").mkdir(parents=True)
+    show = "import json, os, sys\nprint(json.dumps([sys.argv[1:], sys.executable, os.environ['RAY_ADDRESS']]))"
+    (home / "dynonet" / "tune" / "search.py").write_text(show)
+    python = home / ".dynonet" / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    (home / ".bashrc").write_text("export DYNONET_RESULTS='/shared/a b'")
+    arguments = ["search", "--study", "x", "data.path=/a b/c; d.csv", "", "$HOME", "*", 'é\'s "q"', "quoted"]
+    script = ROOT / "scripts" / "cluster_entry.py"
+    quoted = subprocess.check_output([sys.executable, script, "--quote", *arguments], text=True).split()
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+
+    def submitted(words: list[str]) -> subprocess.CompletedProcess[str]:
+        joined = " ".join([sys.executable, "~/cluster_entry.py", *words])
+        shell = ["bash", "-c", f"source ~/.bashrc; export OMP_NUM_THREADS=1 && ({joined})"]
+        return subprocess.run(shell, env=environment, cwd="/", capture_output=True, text=True)
+
+    said = json.loads(submitted(quoted).stdout)
+    assert said == [[*arguments[1:], "--out", "/shared/a b"], str(python), "auto"]
+    plain = submitted(["search", "--out", "s3://bucket/x", "model.film=false"])
+    assert json.loads(plain.stdout)[0] == ["--out", "s3://bucket/x", "model.film=false"]
+    refused = submitted(["search", "--out", "results"])
+    assert refused.returncode == 1 and refused.stderr.startswith("error: --out: got 'results'; an object store")
+    assert cluster_entry.unquoted(cluster_entry.quoted(arguments)) == arguments
