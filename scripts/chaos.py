@@ -1,6 +1,6 @@
 """Kills at random while searches run, and checks what is on record in the end.
 
-    python -m scripts.chaos --kills 30 --seed 0
+    python scripts/chaos.py --kills 30 --seed 0
 
 A cluster of a head and two machines is simulated on this one (Linux only). Again and again, at moments and of kinds
 drawn from the seed, a trial's process, a whole machine (a new one joins), or the driver itself (the same command is
@@ -137,7 +137,7 @@ def wait_until_training(study: Study, cluster: Cluster, processes: int) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.chaos", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python scripts/chaos.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=10, help="of each study")

@@ -319,7 +319,7 @@ def test_the_package_holds_source_only_and_is_the_same_for_the_same_tree(tmp_pat
     names = zipfile.ZipFile(BytesIO(first)).namelist()
     assert sorted(names) == sorted([*files, "arguments/0-x.yaml", "commit.json"])
     (tmp_path / "scripts" / "weights.pt").write_bytes(bytes(5 << 20))
-    with pytest.raises(ConfigError, match="scripts/weights.pt has 5.0 MiB"):
+    with pytest.raises(ConfigError, match=r"scripts/weights\.pt has 5\.0 MiB"):
         tree(tmp_path)
 
 

@@ -1,0 +1,186 @@
+"""A Ray cluster with token authentication on hosts of `hosts.network`, searches on it, and what they leave."""
+
+import io
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from hosts import Host, Network, wait_for
+
+from tune.results import Results
+from tune.storage import StorageError
+
+RAY = str(Path(sys.executable).parent / "ray")
+DASHBOARD = "http://127.0.0.1:8265"  # as the head sees it; no other host does
+STORE = str(80 << 20)  # bytes of the object store, the least that Ray takes
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
+    # A silent node is given up after some ten seconds instead of more than sixty.
+    "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000", "RAY_health_check_failure_threshold": "3",
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # seconds that a node knocks at a head that turns it away
+}  # fmt: skip
+
+
+class RayHosts:
+    """The cluster: the first host is its head and runs no trial; the others join as a test needs them."""
+
+    def __init__(self, net: Network, names: tuple[str, ...]):
+        self.net, self.token = net, secrets.token_hex(32)
+        self.hosts = {name: net.add(name) for name in names}
+        for host in self.hosts.values():
+            host.environment |= ENVIRONMENT
+            host.put(".ray/auth_token", self.token)
+        self.head = self.hosts[names[0]]
+        self.joined: dict[str, subprocess.Popen[str]] = {}
+        self.head.start(
+            RAY, "start", "--head", "--block", f"--node-ip-address={self.head.address}", "--port=6379", "--num-cpus=0",
+            f"--object-store-memory={STORE}",
+        )  # fmt: skip
+        wait_for(lambda: self.head.ask(f"{DASHBOARD}/api/version", self.token)[0] == 200, "the dashboard", self.said)
+        wait_for(lambda: self.alive() == {self.head.name}, "the head", self.said)
+
+    def join(self, name: str, cpus: int) -> None:
+        """Starts Ray on a host, and does not wait."""
+        host = self.hosts[name]
+        self.joined[name] = host.start(
+            RAY, "start", "--block", f"--address={self.head.address}:6379", f"--node-ip-address={host.address}",
+            f"--num-cpus={cpus}", f"--object-store-memory={STORE}",
+        )  # fmt: skip
+
+    def only(self, **cpus: int) -> None:
+        """Has these workers, fresh ones with so many CPUs each, and no others."""
+        for host in self.hosts.values():
+            if host is not self.head:
+                host.kill()
+                host.reconnect()
+                host.boot()
+        wait_for(lambda: self.alive() == {self.head.name}, "the end of the workers", self.said)
+        for name, count in cpus.items():
+            self.join(name, count)
+        wait_for(lambda: self.alive() == {self.head.name, *cpus}, "the workers", self.said)
+
+    def alive(self) -> set[str]:
+        """Names of the hosts that the head counts as nodes."""
+        status, text = self.head.ask(f"{DASHBOARD}/nodes?view=summary", self.token)
+        nodes = json.loads(text)["data"]["summary"] if status == 200 else []
+        raylets = [node.get("raylet", {}) for node in nodes]
+        return {each["nodeManagerHostname"] for each in raylets if each.get("state") == "ALIVE"}
+
+    def search(self, study: str, *arguments: str) -> "Job":
+        """Submits a search of the smoke test's size, whose epochs take a quarter of a second and trials are not
+        stopped early: as many epochs as `EPOCHS`."""
+        return Job(self, study, arguments)
+
+    def said(self) -> str:
+        return "".join(host.said() for host in self.net.hosts)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The newest checkpoint of a trial."""
+
+    epoch: int
+    host: str  # that wrote it
+
+
+class Job:
+    """`ray job submit` of a search, from the head; it ends when the search does."""
+
+    EPOCHS = 60
+
+    def __init__(self, cluster: RayHosts, study: str, arguments: tuple[str, ...]):
+        self.cluster, self.study = cluster, study
+        self.out = cluster.net.shared / study
+        self.results = Results(self.out)
+        self.log = cluster.net.folder / f"{study}.txt"
+        self.process = cluster.head.start(
+            RAY, "job", "submit", f"--address={DASHBOARD}", "--", sys.executable, "-m", "tune.search",
+            "--preset=smoke", f"--study={study}", f"--out={self.out}", f"--max-epochs={self.EPOCHS}",
+            f"--grace-epochs={self.EPOCHS}", "--final-replicates=1", *arguments, "data.synthetic.rows=3000",
+            f"training.patience={self.EPOCHS}", log=self.log,
+        )  # fmt: skip
+
+    def said(self) -> str:
+        return self.log.read_text() + self.cluster.said()
+
+    def until(self, condition: Any, what: str) -> Any:
+        """Waits for it while the search runs."""
+
+        def found() -> Any:
+            ended = self.process.poll() is not None
+            return condition() or (ended and "ended")
+
+        value = wait_for(found, what, self.said)
+        assert value != "ended", f"the search ended before {what}\n{self.said()}"
+        return value
+
+    def wait(self) -> int:
+        wait_for(lambda: self.process.poll() is not None, "the end of the search", self.said)
+        return self.process.returncode
+
+    def checkpoints(self, trial: str) -> list[int]:
+        """Epochs of a trial's checkpoints."""
+        return [int(path.split("/")[2][:8]) for path in self.results.storage.list(f"checkpoints/{trial}")]
+
+    def places(self) -> dict[str, Place]:
+        """Where each trial under way stands, by the name of its checkpoints' folder."""
+        found = {}
+        for path in sorted(self.results.storage.list("checkpoints")):
+            _, trial, name = path.split("/")
+            if trial != "runs":
+                try:
+                    saved = torch.load(io.BytesIO(self.results.get_blob(path)), map_location="cpu", weights_only=True)
+                except StorageError:  # a newer one is there, or the trial has ended
+                    continue
+                found[trial] = Place(int(name[:8]), saved["meta"]["host"])
+        return found
+
+    def training(self, host: str, least: int = 1, most: int = EPOCHS) -> dict[str, Place]:
+        """Trials whose newest checkpoint, of an epoch between the two, was written by this host."""
+        return {t: place for t, place in self.places().items() if place.host == host and least <= place.epoch <= most}
+
+    def check_whole(self, trials: int, replicates: int = 2) -> dict[str, dict[str, Any]]:
+        """The study is complete and every file of it holds something else: no run twice, not even identical copies
+        that a reader would pass over. Returns the trained runs."""
+        events = self.results.table("trials", self.study).to_pylist()
+        names = [f"t{number:05d}" for number in range(trials)]
+        for event in ("proposed", "outcome"):
+            assert sorted(row["trial"] for row in events if row["event"] == event) == names
+        assert {row["state"] for row in events if row["event"] == "outcome"} == {"complete"}
+        members = self.results.table("members", self.study).to_pylist()
+        roles = Counter(row["role"] for row in members)
+        assert roles == {"search": trials * replicates, "final": 1, "baseline": 1}
+        rows, history = self._raw("runs"), self._raw("history")
+        assert Counter(row["run"] for row in rows) == dict.fromkeys((row["run"] for row in members), 1)
+        assert {(row["status"], row["attempt"]) for row in rows} == {("complete", 1)}
+        trained = {row["run"]: row for row in rows if row["model"] == "dynonet"}
+        steps = Counter((row["run"], row["step"]) for row in history if row["metric"] == "val_mse")
+        assert steps == {(run, step): 1 for run in trained for step in range(1, self.EPOCHS + 1)}
+        assert {row["epochs"] for row in trained.values()} == {self.EPOCHS}
+        assert not self.results.storage.list("checkpoints"), "of a complete study none is left"
+        return trained
+
+    def _raw(self, table: str) -> list[dict[str, Any]]:
+        paths = self.results.storage.list(table)
+        tables = [pq.read_table(io.BytesIO(self.results.get_blob(path))) for path in paths]
+        return pa.concat_tables(tables, promote_options="permissive").to_pylist()
+
+
+def clock(begun: float) -> str:
+    return f"{time.monotonic() - begun:.1f} s"
+
+
+def ray_processes(host: Host) -> list[str]:
+    """Titles of a host's processes that train or schedule."""
+    _, said = host.run("ps", "-eo", "args")
+    return [line for line in said.splitlines() if "raylet" in line or "Trainable" in line]
