@@ -103,7 +103,7 @@ def trial_processes(cluster: Cluster) -> list[int]:
         raylet = node.all_processes["raylet"][0].process.pid
         with contextlib.suppress(OSError):
             for child in Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split():
-                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::StackTrainable"):
+                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
                     found.append(int(child))
     return found
 

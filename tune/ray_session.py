@@ -122,6 +122,11 @@ class RaySession:
     def _connect(self, address: str | None) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
+            if address.startswith("ray://"):
+                raise ConfigError(
+                    f"address '{address}' is one of Ray Client, through which no driver of ours runs; give HOST:PORT "
+                    "from a machine of the cluster, or send the study there: python -m cluster.submit"
+                )
             _check_answers(address)
             variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
             variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}

@@ -367,13 +367,20 @@ def test_more_than_this_machine_has(begin: Callable[..., Driver], tmp_path: Path
     assert not Results(tmp_path / "out").studies() and gone(driver.mark, 20)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
-def test_a_cluster_that_does_not_answer(begin: Callable[..., Driver], address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1'"),
+        ("ray://127.0.0.1:1", "address 'ray://127.0.0.1:1' is one of Ray Client"),
+    ],
+)
+def test_a_cluster_that_does_not_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, said: str
+) -> None:
     started = time.monotonic()
-    driver = begin("--out", "out", "--address", address)
-    assert driver.wait() == 2, driver.said()
-    _, line = driver.said().splitlines()  # after "starting Ray ..."
-    assert line.startswith(f"error: no Ray cluster answers at '{address}'") and time.monotonic() - started < 60
+    assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), "--address", address]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}") and time.monotonic() - started < 60
+    assert not Results(tmp_path / "out").studies()
 
 
 # An object store
