@@ -2,7 +2,7 @@
 
 `env_vars` of a runtime_env will not do: Ray 2.60 writes them as they are into `runtime_env_agent.log` of every node and
 shows them in its job API to every client that is not a browser. So a job is told a random name only. What it stands
-for waits in the head's memory; each process of the job looks it up as it starts, and it is removed when the job ends.
+for waits in the head's memory; driver and workers look it up as they start, and the driver removes it when it ends.
 Whoever holds the cluster's token runs code there and so can read what a running job can: that is what a token means.
 
     python -m cluster.keys MODULE ARGS...     runs a command of ours as a job, then removes its keys
@@ -53,50 +53,44 @@ def upload(url: str, headers: dict[str, str], values: dict[str, str]) -> str:
 
 
 def runtime_env(name: str) -> dict[str, Any]:
-    """What a job's runtime_env needs, so that each of its processes takes the keys."""
+    """What a job's runtime_env needs, so that its workers take the keys; its driver is to be run by `main`."""
     return {"worker_process_setup_hook": HOOK, "env_vars": {NAME: name}}
 
 
 def take() -> None:
-    """Puts the job's keys into this process's environment; Ray calls it in every process that it starts for the job.
-
-    The first of them is the driver's parent, whose environment the driver has.
+    """Puts the job's keys into this process's environment; Ray calls it in every worker that it starts for the job.
 
     Raises:
         RuntimeError: they are gone.
     """
-    name = os.environ.get(NAME)
-    if not name:
-        return
     from ray.experimental import internal_kv
 
-    kept = internal_kv._internal_kv_get(name, namespace=KEPT_IN)
-    if kept is None:
-        package = f"gcs://{_package(name)}"
-        kept = internal_kv._internal_kv_get(package)
-        if kept is None:
-            raise RuntimeError("the keys of this job (--env) are no longer at the head: submit it again")
-        internal_kv._internal_kv_put(name, kept, namespace=KEPT_IN)
-        internal_kv._internal_kv_del(package)
-    os.environ.update(json.loads(kept))
-
-
-def forget(name: str) -> None:
-    """Removes a job's keys from the head."""
-    from ray import _raylet
-
-    client: Any = _raylet
-    client.GcsClient(address=os.environ["RAY_ADDRESS"]).internal_kv_del(name.encode(), False, KEPT_IN)
+    _use(internal_kv._internal_kv_get(os.environ[NAME], namespace=KEPT_IN))
 
 
 def main() -> None:
-    module = sys.argv[1]
+    """The driver: it moves the keys to where its workers find them, and removes them at the end."""
+    from ray import _raylet
+
+    module, name = sys.argv[1], os.environ[NAME].encode()
     sys.argv = sys.argv[1:]
+    raylet: Any = _raylet
+    head = raylet.GcsClient(address=os.environ["RAY_ADDRESS"])
+    package = f"gcs://{_package(name.decode())}".encode()
+    kept = head.internal_kv_get(package, None)
+    _use(kept)
     try:
+        head.internal_kv_put(name, kept, True, KEPT_IN)
+        head.internal_kv_del(package, False, None)
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
-        if name := os.environ.get(NAME):
-            forget(name)
+        head.internal_kv_del(name, False, KEPT_IN)
+
+
+def _use(kept: bytes | None) -> None:
+    if kept is None:
+        raise RuntimeError("the keys of this job (--env) are no longer at the head: submit it again")
+    os.environ.update(json.loads(kept))
 
 
 def _package(name: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import requests
+from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 from cluster import jobs
@@ -71,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, ResultsError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (requests.RequestException, RuntimeError) as error:  # how Ray's client says that a request failed
+    except KeyboardInterrupt:
+        return jobs.STOPPED_CODE
+    except (requests.RequestException, RuntimeError, RayError) as error:  # how Ray's client says that a request failed
         print(f"error: {str(error).strip().splitlines()[-1][:500]}", file=sys.stderr)
         return 1
 

@@ -9,6 +9,7 @@ lies outside /tmp and the home folder they share: the project and its virtual en
 `hosts.shared`, for results. It takes root, `ip` and `unshare`; `missing` says what there is not.
 """
 
+import itertools
 import json
 import os
 import pwd
@@ -26,8 +27,9 @@ from processes import ROOT
 
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
 UNSHARE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc")
-PREFIX = "dynonet"  # of the namespaces' names: PREFIX-PID-HOST
-WAIT = 120.0  # seconds at most for anything, on a loaded machine
+PREFIX = "dynonet"  # of the namespaces' names: PREFIX-PID-NUMBER-HOST
+_numbers = itertools.count()
+WAIT = 240.0  # seconds at most for anything, on a loaded machine
 ASK = """
 import json, sys, urllib.error, urllib.request
 url, token, body = json.loads(sys.argv[1])
@@ -70,7 +72,7 @@ class Host:
         self.net, self.name, self.address = net, name, f"10.77.0.{number}"
         self.folder = net.folder / name
         self.tmp, self.home = self.folder / "tmp", self.folder / "home"  # its /tmp and its home, seen from outside
-        self.namespace = f"{PREFIX}-{os.getpid()}-{name}"
+        self.namespace = f"{net.prefix}{name}"
         self.environment: dict[str, str] = {}  # of every command
         self._booted: subprocess.Popen[str] | None = None
         for folder in (self.tmp, self.home):
@@ -195,7 +197,8 @@ class Network:
         self.folder, self.shared = folder, folder / "shared"
         self.shared.mkdir(parents=True)
         self.hosts: list[Host] = []
-        self.switch = f"{PREFIX}-{os.getpid()}-switch"
+        self.prefix = f"{PREFIX}-{os.getpid()}-{next(_numbers)}-"
+        self.switch = f"{self.prefix}switch"
         _ip("netns", "add", self.switch)
         _ip("-n", self.switch, "link", "add", "name", "bridge", "type", "bridge", "forward_delay", "0")
         _ip("-n", self.switch, "link", "set", "bridge", "up")
@@ -213,10 +216,11 @@ class Network:
 def network(folder: Path) -> Iterator[Network]:
     """No process and no namespace outlives the context; those of a test that was killed itself are removed first."""
     _remove_left_over()
+    net = Network(folder)
     try:
-        yield Network(folder)
+        yield net
     finally:
-        _remove(os.getpid())
+        _remove(net.prefix)
 
 
 def wait_for(condition: Callable[[], Any], what: str, said: Callable[[], str] = str, seconds: float = WAIT) -> Any:
@@ -232,11 +236,11 @@ def _remove_left_over() -> None:
     for name in _namespaces():
         owner = name.split("-")[1]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            _remove(int(owner))
+            _remove(f"{PREFIX}-{owner}-")
 
 
-def _remove(owner: int) -> None:
-    names = [name for name in _namespaces() if name.startswith(f"{PREFIX}-{owner}-")]
+def _remove(prefix: str) -> None:
+    names = [name for name in _namespaces() if name.startswith(prefix)]
     for name in names:
         for _ in range(100):
             if not (pids := _ip("netns", "pids", name).split()):

@@ -22,7 +22,8 @@ UsePAM no
 PermitRootLogin yes
 PidFile none
 """
-PIP = "[install]\nno-index = true\nno-build-isolation = false\n"  # no network, and (false is pip's own twist) no isolation
+# There is no network but the hosts' own; `false` is pip's way of saying that the `no-` holds.
+PIP = "[install]\nno-index = true\nno-build-isolation = false\n"
 
 
 @pytest.fixture

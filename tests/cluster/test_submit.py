@@ -34,7 +34,10 @@ from tune.results import load
 
 TOKEN = "0123456789abcdef" * 4
 SECRET = "s3cret-that-must-not-be-seen"
-SMALL = ("--preset", "smoke", "--trials", "2", "--replicates", "1", "--max-epochs", "2", "--final-replicates", "1")
+# One process trains: two trials of one epoch.
+SMALL = ("--preset", "smoke", "--trials", "2", "--replicates", "1", "--max-epochs", "1", "--max-concurrent", "1")
+SMALL = (*SMALL, "--final-replicates", "0")
+
 
 # Runs as a job: says what its processes have of a key, by its hash, and what the head keeps.
 PROBE = """
@@ -149,8 +152,8 @@ def test_a_search_is_sent_followed_and_gone_on_with(
     said = capsys.readouterr()
     assert "best: t0000" in said.out and ": succeeded" in said.err
     runs = load("smoke", out)
-    assert set(runs["status"]) <= {"complete", "diverged"} and sorted(runs["role"]) == ["final", "search", "search"]
-    assert set(runs["kernel"]) == {"torch"}, "the variable reached the trials"
+    assert set(runs["status"]) == {"complete"} and sorted(runs["role"]) == ["baseline", "search", "search"]
+    assert set(runs["kernel"].dropna()) == {"torch"}, "the variable reached the trials"
     commit = code_provenance()["git_commit"]
     assert set(runs["git_commit"].dropna()) == ({commit} if commit else set()), "a job's folder is no checkout"
     assert (head.folder / "session_latest").exists() and not holding(SECRET, head.folder, out)
@@ -161,6 +164,7 @@ def test_a_search_is_sent_followed_and_gone_on_with(
     assert list(load("smoke", out)["run"]) == list(runs["run"])
 
 
+@pytest.mark.slow
 def test_keys_reach_every_process_and_are_removed_and_exit_codes_come_back(head: Head, tmp_path: Path) -> None:
     client, said = head.client(), []
     path = tmp_path / "tree.zip"
