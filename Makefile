@@ -1,6 +1,7 @@
 # search: a search with the embedded defaults, end to end. test: the tests. bench: the benchmarks, some 11 minutes.
 # Each installs what it needs first.
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -10,7 +11,7 @@ search: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset quickstart $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

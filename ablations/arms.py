@@ -30,7 +30,8 @@ class Need:
 
 WORKERS = Need("the workers, through which it acts (model.workers)", lambda c: c.model.workers)
 TREND = Need("the trend layer, or nothing is left that forecasts (model.trend)", lambda c: c.model.trend)
-BILEVEL = Need("bi-level training (training.mode: alternating)", lambda c: c.training.mode == "alternating")
+BILEVEL = Need("bi-level training (training.mode: alternating or unrolled)", lambda c: c.training.mode != "joint")
+ALTERNATING = Need("alternating training (training.mode)", lambda c: c.training.mode == "alternating")
 LEARNS = Need("a controller that learns something", lambda c: bool(trained_groups(c)["controller"]))
 NOISE_ENTERS = Need(
     "a place where noise enters the forecast (model.trend, or model.decomposition off)",
@@ -239,6 +240,11 @@ _ADDING = [
     ),
     # Bi-level training needs a controller that learns: FiLM is what it modulates by.
     _adds("bilevel", {"training.mode": "alternating"}, _FILM_ON, "only_film", "bi-level training"),
+    Arm(
+        "unrolled", "added to alternating training, letting the controller's gradient pass through the workers' step "
+        "lowers the test error", {"training.mode": "unrolled"}, "",
+        "the look through the workers' step", (ALTERNATING, LEARNS),
+    ),
 ]  # fmt: skip
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in (*_REMOVING, *_ADDING)}

@@ -25,8 +25,8 @@ from dynonet.windows import Windows
 STEPS = 4  # zero-initialised heads pass nothing on at the first, and what they learn shows at the third
 BATCH = 8  # windows of a step
 TOLERANCE = 1e-9
-# Targets are stretched by this, so that every worker's gradient is longer than what clipping leaves of it: steps that
-# clip are the only ones in which grad_clip, or a weight of the whole loss, can show.
+# Targets are stretched by this, so that workers' gradients are longer than what clipping leaves of them (at published
+# sizes on ETTh1 one or two of seven in each step): steps that clip are the only ones in which grad_clip can show.
 STRETCH = 50.0
 # They decide when training ends, which no step shows.
 BETWEEN_EPOCHS = ("training.patience", "training.stopping", "training.max_epochs")
@@ -83,7 +83,9 @@ def probe(configs: Sequence[Config], series: Series, steps: int = STEPS, batch: 
     probes: dict[int, Probe] = {}
     for places in groups.values():
         trainer = StackTrainer([small[place] for place in places], series, dtype=torch.float64)
-        probes |= zip((places[i] for i in trainer._active), _steps(trainer, steps), strict=True)
+        # What a look ahead has taught the controller shows at the workers' next steps.
+        rarest = max(small[place].training.unroll_every for place in places)
+        probes |= zip((places[i] for i in trainer._active), _steps(trainer, steps + rarest - 1), strict=True)
     return [probes[place] for place in range(len(configs))]
 
 
@@ -95,8 +97,7 @@ def _steps(trainer: StackTrainer, steps: int) -> list[Probe]:
         if step % trainer.steps == 0:  # a short series has epochs of fewer steps
             trainer.epoch += 1
             trainer._begin_epoch()
-        assert trainer._plan is not None
-        trainer._step(trainer._plan.held_out_sizes[step % trainer.steps])
+        trainer._step(*trainer._arguments(step % trainer.steps))
     params = trainer.parameters()
     starts = trainer._validation[:: max(1, len(trainer._validation) // BATCH)][:BATCH]
     with torch.no_grad():
@@ -201,7 +202,9 @@ _THROUGH_WORKERS = ("model.film", "model.context", "model.decomposition", "model
 
 def _why_unlearned(name: str, config: Config) -> str:
     mode = config.training.mode
-    if SIGNALS[name].acts_on != "forward":
+    if name == "wd_scale" and config.training.weight_decay == 0:
+        return "scales a weight decay of 0"
+    if SIGNALS[name].acts_on != "forward" and mode != "unrolled":
         return (
             f"weighs only the workers' {SIGNALS[name].acts_on}, and in mode {mode} no gradient of what the controller "
             "learns from passes through that"

@@ -128,11 +128,11 @@ class Preparation:
         )  # fmt: skip
 
     def _measure(self, configs: Iterable[Config]) -> list[Any]:
-        """The shapes of these configs, each measured once, on one in which workers and controller take steps."""
+        """The shapes of these configs, each measured once, on one of the dearest mode."""
         shapes: dict[Any, Config] = {}
         for config in configs:
             shape = stack_key(config)
-            if shape not in shapes or config.training.mode == "alternating":
+            if shape not in shapes or _dearness(config) > _dearness(shapes[shape]):
                 shapes[shape] = config
         new = {shape: config for shape, config in shapes.items() if shape not in self._costs}
         if new:
@@ -150,6 +150,12 @@ class Preparation:
                 most.append(math.floor((MEMORY_SHARE * room - memory.base) / memory.model))
         fits = max(1, min(most, default=STACK))
         return fits if self.session.gpus else min(fits, STACK)
+
+
+def _dearness(config: Config) -> float:
+    """Orders modes by the cost of a step."""
+    training = config.training
+    return {"joint": 0.0, "alternating": 1.0, "unrolled": 1.0 + 1 / training.unroll_every}[training.mode]
 
 
 def _source(data: DataConfig) -> tuple[Any, ...]:

@@ -32,10 +32,9 @@ def measure_step(
     trainer = StackTrainer(configs, series, device)
     trainer.epoch = 1
     trainer._begin_epoch()
-    assert trainer._plan is not None
-    steps = max(1, min(steps, trainer.steps - 1))
-    sizes = trainer._plan.held_out_sizes[: 1 + steps]
-    trainer._step(sizes[0])
+    timed = max(1, min(steps, trainer.steps - 1))
+    first, *rest = (trainer._arguments(min(step, trainer.steps - 1)) for step in range(1 + timed))
+    trainer._step(*first)
     windows, batch = trainer._validation, trainer._batch_size()
     some = windows[:batch]
 
@@ -43,12 +42,12 @@ def measure_step(
         evaluate(trainer._net, trainer.parameters(), trainer._windows, some, batch)
 
     def train() -> None:
-        for size in sizes[1:] or sizes:
+        for arguments in rest:
             trainer._at.clamp_(max=trainer.steps - 1)  # an epoch of a single step is timed on that step
-            trainer._step(size)
+            trainer._step(*arguments)
 
     validate()
-    step = _seconds(train, trainer.device) / max(len(sizes) - 1, 1)
+    step = _seconds(train, trainer.device) / timed
     validation = _seconds(validate, trainer.device) * len(windows) / len(some)
     return Cost(step / models, (step * trainer.steps + validation) / models)
 

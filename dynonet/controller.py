@@ -55,6 +55,10 @@ class Signals:
         weighing = [name for name, signal in SIGNALS.items() if signal.acts_on != "forward"]
         return replace(self, **{name: getattr(self, name).detach() for name in weighing})
 
+    def constants(self) -> "Signals":
+        """The same without their graph."""
+        return replace(self, **{f.name: getattr(self, f.name).detach() for f in fields(self)})
+
     def means(self) -> dict[str, Tensor]:
         """The mean over windows and channels of each signal, (N,) each, for the record."""
         return {f.name: getattr(self, f.name).flatten(1).mean(1) for f in fields(self) if f.name in SIGNALS}

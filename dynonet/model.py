@@ -45,6 +45,7 @@ class DynoNetStack:
         *,
         phase: str = "worker",
         controller_grad: bool = True,
+        signals: Signals | None = None,
     ) -> tuple[Tensor, Signals]:
         """Forecast and signals.
 
@@ -53,22 +54,16 @@ class DynoNetStack:
             draws: training mode, with its masks and input noise; None is evaluation.
             phase: `worker` or `controller`: each draws masks of its own.
             controller_grad: False cuts the gradient to the controller (the workers' phase of alternating).
+            signals: taken in place of the controller's.
         Returns:
             the forecast (N, C, H, B) and the signals.
         """
-        models = params.controller.shape[0]
         shared = self.layout.unpack("shared", params.shared)
         revin = self.parts["revin"]
-        window = window.expand(models, -1, -1, -1)
-        mean, deviation = window_statistics(window)
-        mean, deviation = revin.pick(mean, 0.0), revin.pick(deviation, 1.0)
-        pair = (shared["revin.weight"], shared["revin.bias"])
-        weight, bias = (t[:, None, :, None] if self.trains_revin else t.detach()[:, None, :, None] for t in pair)
-        weight, bias = revin.pick(weight, 1.0), revin.pick(bias, 0.0)
-        normalised = (window - mean) / deviation * weight + bias
-
-        with torch.set_grad_enabled(controller_grad and torch.is_grad_enabled()):
-            signals = controller(self.layout, params.controller, normalised, self.parts, self.held)
+        normalised, weight, bias, mean, deviation = self._normalise(shared, window, params.controller.shape[0])
+        if signals is None:
+            with torch.set_grad_enabled(controller_grad and torch.is_grad_enabled()):
+                signals = controller(self.layout, params.controller, normalised, self.parts, self.held)
         noise = signals.input_noise if draws is not None else None
 
         forecast = self._trend(shared, normalised, noise)
@@ -79,6 +74,23 @@ class DynoNetStack:
         weight, bias, mean, deviation = (t.transpose(1, 2) for t in (weight, bias, mean, deviation))
         weight = revin.pick(weight + AFFINE_EPS, 1.0)
         return (forecast - bias) / weight * deviation + mean, signals
+
+    def signals(self, params: Parameters, window: Tensor) -> Signals:
+        """What the controller says of windows (N, S, C, B), with a graph to the controller's parameters alone."""
+        shared = self.layout.unpack("shared", params.shared.detach())
+        normalised = self._normalise(shared, window, params.controller.shape[0])[0]
+        return controller(self.layout, params.controller, normalised, self.parts, self.held)
+
+    def _normalise(self, shared: dict[str, Tensor], window: Tensor, models: int) -> tuple[Tensor, ...]:
+        """RevIN: the normalised window (N, S, C, B); its pair, the windows' means and deviations, (N, 1, C, 1 or B)."""
+        revin = self.parts["revin"]
+        window = window.expand(models, -1, -1, -1)
+        mean, deviation = window_statistics(window)
+        mean, deviation = revin.pick(mean, 0.0), revin.pick(deviation, 1.0)
+        pair = (shared["revin.weight"], shared["revin.bias"])
+        weight, bias = (t[:, None, :, None] if self.trains_revin else t.detach()[:, None, :, None] for t in pair)
+        weight, bias = revin.pick(weight, 1.0), revin.pick(bias, 0.0)
+        return (window - mean) / deviation * weight + bias, weight, bias, mean, deviation
 
     def _trend(self, shared: dict[str, Tensor], normalised: Tensor, noise: Tensor | None) -> Tensor:
         """The trend layer on the trend of the window, (N, C, H, B).
@@ -147,21 +159,28 @@ class DynoNetStack:
         return self.parts["mixer"].pick(out.view_as(forecast), 0.0)
 
 
-def trained_groups(config: Config) -> dict[str, frozenset[str]]:
+def trained_groups(config: Config, lookahead: bool | None = None) -> dict[str, frozenset[str]]:
     """The groups of each block that a gradient reaches; all others are skipped entirely, decay included.
 
     The published heads that only weigh the workers' loss or update (lr_scale, loss_weight, wd_scale, grad_clip,
     freeze_prob) get none in `alternating` and `joint`: they never enter the loss that the controller sees.
+
+    Args:
+        lookahead: whether the controller sees through the workers' update; by default in mode `unrolled`.
     """
     model, signals = config.model, config.signals
+    if lookahead is None:
+        lookahead = config.training.mode == "unrolled"
+    adaptive = {name for name in SIGNALS if getattr(signals, name) == "adaptive"}
     heads = set()
     if model.workers:
         heads |= {name for name in ("film", "context") if getattr(model, name)}
-        heads |= {name for name in ("dropout_rate", "gate_masks") if getattr(signals, name) == "adaptive"}
+        heads |= adaptive & {"dropout_rate", "gate_masks"}
     # Decomposition leaves no noise in what the workers read (see DynoNetStack._workers).
-    noise_enters = model.trend or not model.decomposition
-    if signals.input_noise == "adaptive" and noise_enters:
-        heads.add("input_noise")
+    if model.trend or not model.decomposition:
+        heads |= adaptive & {"input_noise"}
+    if lookahead:
+        heads |= adaptive & _steering_heads(config)
     shared = {name for name in ("trend", "mixer") if getattr(model, name)}
     if model.revin and config.training.train_revin:
         shared.add("revin")
@@ -170,3 +189,15 @@ def trained_groups(config: Config) -> dict[str, frozenset[str]]:
         "shared": frozenset(shared),
         "workers": frozenset({"worker"} if model.workers else set()),
     }
+
+
+def _steering_heads(config: Config) -> set[str]:
+    """The signals that act on the workers' loss or update, where there is something that they act on."""
+    heads = {"loss_weight"}
+    if config.training.lr_scale_on == "loss" or config.model.workers:
+        heads.add("lr_scale")
+    if config.model.workers:
+        heads |= {"grad_clip", "freeze_prob"}
+        if config.training.weight_decay > 0:
+            heads.add("wd_scale")
+    return heads

@@ -24,7 +24,8 @@ from dynonet.errors import ConfigError, DataError
 from dynonet.model import DynoNetStack
 from dynonet.parameters import BLOCKS, Layout, Parameters
 from dynonet.parts import SIGNALS
-from dynonet.training import STEPS, Batch, Moments, TrainState, mode_groups
+from dynonet.training import STEPS, Batch, ModeGroup, Moments, TrainState, group_key, mode_groups
+from dynonet.unrolled import FREEZE_START, thaw
 from dynonet.windows import Evaluation, Windows, evaluate
 
 PUBLISHED_PATIENCE = 5  # the published code's hidden second rule
@@ -97,6 +98,8 @@ class Run:
             low, high = bounds[:, place].tolist()
             held = getattr(self.config.signals, name)
             start = SIGNALS[name].neutral if held == "adaptive" else float(held)
+            if name == "freeze_prob" and held == "adaptive" and self.config.training.mode == "unrolled":
+                start = FREEZE_START
             known = SIGNALS[name].starts_neutral or held != "adaptive"
             before = self.signal_bounds.get(name, (start, start) if known else (low, high))
             self.signal_bounds[name] = min(before[0], low), max(before[1], high)
@@ -154,9 +157,10 @@ class StackTrainer:
         )
         self.steps = len(self._worker) // min(self._batch_size(), len(self._worker))
         self.epoch = 0
-        # Models of one mode stand together; `_active` maps places in the stack to runs.
-        active = sorted(range(len(configs)), key=lambda i: list(STEPS).index(configs[i].training.mode))
+        # Models that step together stand together; `_active` maps places in the stack to runs.
+        active = sorted(range(len(configs)), key=lambda i: group_key(configs[i]))
         params = Parameters.initial(self.layout, [configs[i].training.seed for i in active], dtype)
+        params = thaw(params, [configs[i] for i in active])
         self._enter(active, TrainState.initial(params.to(device=self.device)))
 
     def start_from(self, params: Parameters) -> None:
@@ -174,7 +178,7 @@ class StackTrainer:
         index = torch.arange(count) if len(params.shared) == count else torch.zeros(count, dtype=torch.long)
         copies = params.models(index).to(device=self.device, dtype=self.dtype)
         detached = Parameters(self.layout, *(flat.detach() for _, flat in copies.blocks()))
-        self._enter(self._active, TrainState.initial(detached))
+        self._enter(self._active, TrainState.initial(thaw(detached, [run.config for run in self.running])))
 
     def _enter(self, active: list[int], state: TrainState) -> None:
         """Takes `active` as the stack's members: everything that depends on them is built anew."""
@@ -233,8 +237,8 @@ class StackTrainer:
         self._begin_epoch()
         assert self._plan is not None
         run = self._replayed or self._step
-        for size in self._plan.held_out_sizes:
-            run(size)
+        for step in range(self.steps):
+            run(*self._arguments(step))
             if self.device.type == "cpu" and not self._losses.isfinite().all():
                 self._drop_diverged()
                 if self.finished:
@@ -254,14 +258,26 @@ class StackTrainer:
         self._losses.zero_()
         self._at.zero_()
 
-    def _step(self, held_out: int) -> None:
-        """The next step of every model, the controller on so many windows. No part of it waits for the device."""
+    def _arguments(self, step: int) -> tuple[int, tuple[int, ...]]:
+        """What the host knows of a step of this epoch (from 0): windows of the controller, and who looks ahead."""
+        assert self._plan is not None
+        taken = (self.epoch - 1) * self.steps + step + 1  # with this one
+        every = {group.unroll_every for _, group in self._groups if group.mode == "unrolled"}
+        return self._plan.held_out_sizes[step], tuple(sorted(k for k in every if taken % k == 0))
+
+    def _step(self, held_out: int, ahead: tuple[int, ...]) -> None:
+        """The next step of every model. No part of it waits for the device.
+
+        Args:
+            held_out: windows of the controller's batch.
+            ahead: the `unroll_every` whose turn it is: models of mode unrolled with another do not look ahead.
+        """
         plan, at = self._plan, self._at
         assert plan is not None
         batches, starts, factors = (t.index_select(0, at)[0] for t in (plan.batches, plan.held_out, plan.factors))
         draws = plan.draws.at(at)
         for place, group in self._groups:
-            losses = STEPS[group.mode](
+            losses = _step_of(group, ahead)(
                 group,
                 self._state.models(place),
                 self._windows.gather(batches[place]),
@@ -370,6 +386,11 @@ class StackTrainer:
             if on_epoch is not None:
                 on_epoch(self)
         return self.runs
+
+
+def _step_of(group: ModeGroup, ahead: tuple[int, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
+    waits = group.mode == "unrolled" and group.unroll_every not in ahead
+    return STEPS["alternating" if waits else group.mode]
 
 
 def evaluate_weights(

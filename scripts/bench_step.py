@@ -1,12 +1,13 @@
-"""CPU time and memory of one alternating step at the paper setting, beside stock torch modules.
+"""CPU time and memory of one training step at the paper setting, beside stock torch modules.
 
     python scripts/bench_step.py [--repeats 7] [--models 1,8]
 
-A step is the workers' phase, the controller's phase and both optimisers, on 512 windows of 512 steps each; seconds of
-process CPU time, one thread, medians over turns that all subjects take (each in a process of its own).
+An alternating step is the workers' phase, the controller's phase and both optimisers, on 512 windows of 512 steps
+each; seconds of process CPU time, one thread, medians over turns that all subjects take (each in a process of its own).
 
 stock      the published structure in torch's own modules and default settings (the tests' oracle): seven nn.GRU
            workers in a loop, an nn.GRU controller, autograd throughout; and the same with denormals flushed
+unrolled   a stack of one in mode unrolled at unroll_every=1: at most 3.5 times an alternating step is the aim
 floor      the time of all multiplications of the step (GRUs and linear layers, none left out) as large matrix products
 """
 
@@ -38,10 +39,11 @@ def series(rows: int = ROWS) -> Series:
     return Series("random walk", values, names, *bounds, "bench", "bench")
 
 
-def stacked(models: int) -> Callable[[], None]:
+def stacked(models: int, mode: str = "alternating") -> Callable[[], None]:
     """One step of a stack at the paper setting."""
     torch.set_num_threads(1)
-    configs = [Config.create({**PAPER, "training.seed": seed}, preset="h96") for seed in range(models)]
+    settings = {**PAPER, "training.mode": mode}
+    configs = [Config.create({**settings, "training.seed": seed}, preset="h96") for seed in range(models)]
     return steps_of(StackTrainer(configs, series()))
 
 
@@ -52,7 +54,7 @@ def steps_of(trainer: StackTrainer) -> Callable[[], None]:
         if trainer.epoch == 0 or int(trainer._at) == trainer.steps:
             trainer.epoch += 1
             trainer._begin_epoch()
-        trainer._step(trainer.runs[0].config.training.batch_size)
+        trainer._step(*trainer._arguments(int(trainer._at)))
 
     return run
 
@@ -110,11 +112,12 @@ def main() -> None:
         "stock": (stock, [False]),
         "stock, flushed": (stock, [True]),
         "floor": (floor, []),
-        **{f"stack of {count}": (stacked, [count]) for count in counts},
+        **{f"stack of {count}": (stacked, [count]) for count in sorted({1, *counts})},
+        "unrolled": (stacked, [1, "unrolled"]),
     }
     taken = take_turns(subjects, args.repeats)
     medians = {name: statistics.median(turns.cpu) for name, turns in taken.items()}
-    print("one alternating step, B=512 S=512 H=96 C=7 K=64 D=8, one thread; CPU seconds\n")
+    print("one alternating (and one unrolled) step, B=512 S=512 H=96 C=7 K=64 D=8, one thread; CPU seconds\n")
     print(f"{'':16s}{'a model':>9s}{'stock /':>9s}{'flushed stock /':>17s}{'/ floor':>9s}{'peak MiB':>10s}")
     for name, median in medians.items():
         each = median / (int(name.split()[-1]) if name.startswith("stack") else 1)
@@ -122,6 +125,8 @@ def main() -> None:
         print(
             f"{name:16s}{each:>9.3f}{ratios[0]:>9.1f}{ratios[1]:>17.1f}{ratios[2]:>9.2f}{taken[name].peak_mib:>10.0f}"
         )
+    ratio = statistics.median(a / b for a, b in zip(taken["unrolled"].cpu, taken["stack of 1"].cpu, strict=True))
+    print(f"\nCPU time of an unrolled step / that of an alternating step: {ratio:.2f} (aim: at most 3.5)")
     if len(counts) > 1:
         first, last = counts[0], counts[-1]
         more = taken[f"stack of {last}"].peak_mib - taken[f"stack of {first}"].peak_mib

@@ -2,8 +2,8 @@
 
     model.worker_hidden: {int: [4, 32], log: true}
     training.lr: {float: [3.0e-4, 1.0e-2], log: true}
-    training.mode: {choice: [alternating, joint]}
-    training.controller_lr_ratio: {float: [0.01, 1.0], log: true, when: {training.mode: alternating}}
+    training.mode: {choice: [alternating, unrolled, joint]}
+    training.steering_lr_ratio: {float: [0.03, 3.0], log: true, when: {training.mode: unrolled}}
 
 `when` makes a range conditional: it is drawn only where the other setting, searched or fixed, has that value
 (or one of a list of values).
@@ -32,6 +32,9 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "training.weight_decay": {"float": [1e-6, 1e-2], "log": True},
     # The published 0.05 and 0.1 lie well inside; on the synthetic series smaller ratios do better, 0.2 and more worse.
     "training.controller_lr_ratio": {"float": [0.003, 0.3], "log": True},
+    # Of mode unrolled alone: a space in which the mode is not searched and is another does without them.
+    "training.steering_lr_ratio": {"float": [0.03, 3.0], "log": True, "when": {"training.mode": "unrolled"}},
+    "training.unroll_every": {"int": [1, 8], "log": True, "when": {"training.mode": "unrolled"}},
 }
 
 # What says which data is read: one study has one series, by whose checksum its runs are named.
@@ -138,8 +141,9 @@ class Space:
     """
 
     def __init__(self, specs: Mapping[str, Any], base: Config, fixed: Mapping[str, Any] | None = None):
-        """`fixed` settings win over ranges: a range of a fixed setting is dropped."""
+        """`fixed` settings win over ranges: a range of a fixed setting is dropped, as is one that is never drawn."""
         ranges = [Range.parse(path, spec) for path, spec in specs.items() if path not in (fixed or {})]
+        ranges = self._possible(ranges, base)
         self.base = base
         # A condition is decided before what depends on it.
         self.ranges: list[Range] = []
@@ -163,6 +167,23 @@ class Space:
     @classmethod
     def read(cls, path: str | Path, base: Config, fixed: Mapping[str, Any] | None = None) -> "Space":
         return cls(read_yaml(path), base, fixed)
+
+    @staticmethod
+    def _possible(ranges: list[Range], base: Config) -> list[Range]:
+        """Those whose conditions can be met: by a value that is searched too, or as the base has it."""
+        searched = {r.path: r for r in ranges}
+
+        def held(key: str, value: Any) -> Any:
+            return base.override({key: value}).flat()[key]
+
+        def can(key: str, wanted: tuple[Any, ...]) -> bool:
+            if key in searched and searched[key].kind != "choice":
+                return True
+            choices = searched[key].choices if key in searched else (base.flat()[key],)
+            return any(held(key, value) == held(key, choice) for value in wanted for choice in choices)
+
+        kept = [r for r in ranges if all(can(key, wanted) for key, wanted in r.when.items())]
+        return kept if len(kept) == len(ranges) else Space._possible(kept, base)
 
     def _held(self, key: str, value: Any) -> Any:
         """A value as a config holds it: a signal's `off` is its neutral number."""

@@ -40,6 +40,7 @@ ADDED = {
     "only_context": {"model.context": True},
     **{f"only_{name}": {f"signals.{name}": "adaptive"} for name in SIGNALS},
     "only_bilevel": {"training.mode": "alternating", "data.joint_rows": None},
+    "unrolled": {"training.mode": "unrolled", "training.unroll_every": 1, "training.steering_lr_ratio": 0.5},
 }
 
 
@@ -51,6 +52,11 @@ def test_every_arm_is_here() -> None:
 def test_an_arm_differs_from_full_exactly_where_it_says(name: str) -> None:
     changed = difference(BASE, arm_named(name).apply(BASE))
     assert {key: after for key, (_, after) in changed.items()} == EXPECTED[name]
+
+
+def test_bilevel_training_of_either_kind_can_be_left_out() -> None:
+    unrolled = BASE.override({"training.mode": "unrolled"})
+    assert difference(BASE, arm_named("no_bilevel").apply(unrolled)) == difference(BASE, BASE.override(JOINT))
 
 
 @pytest.mark.parametrize("name", ADDED)
@@ -86,6 +92,7 @@ def test_what_an_arm_says_of_itself(arm: Arm) -> None:
         ("no_workers", {"model.trend": False}, "needs the trend layer"),
         ("no_input_noise", {"model.trend": False}, "needs a place where noise enters"),
         ("no_bilevel", {"training.mode": "joint"}, "needs bi-level training"),
+        ("unrolled", {"training.mode": "joint"}, "needs alternating training"),
         ("no_bilevel", NO_CONTROLLER, "needs a controller that learns"),
         ("controller_on_validation", {"training.protocol": "published"}, "needs a controller that learns from meta"),
         ("no_film", {"model.film": False}, "changes nothing against the baseline: model.film is already False"),

@@ -43,7 +43,7 @@ def own(name: str, **overrides: Any) -> dict[str, Any]:
 def packaged(name: str) -> dict[str, Liveness]:
     """The arms of a packaged study, at small sizes."""
     study = Study.load(name)
-    baseline = {**SMALL, "data.dataset": "synthetic"}
+    baseline = {**study.baseline, **SMALL, "data.dataset": "synthetic"}
     fields = {"arms": study.arms, "factorial": (), "cells": {}, "preset": None, "baseline": baseline}
     small = Study.create(
         {
@@ -56,11 +56,14 @@ def packaged(name: str) -> dict[str, Liveness]:
     return {found.arm: found for found in check_liveness(small, series_of(small))}
 
 
-@pytest.mark.parametrize("name", ["parts", "signals", "only_one", "bilevel"])
+@pytest.mark.parametrize("name", ["parts", "signals", "signals_unrolled", "only_one", "bilevel", "rows"])
 def test_every_arm_is_alive_or_known_to_be_inert(name: str) -> None:
+    """In mode unrolled all are alive: the controller's gradient reaches every signal."""
     for arm, found in packaged(name).items():
-        weighing = arm.removeprefix("no_").removeprefix("only_") in WEIGHING
+        weighing = name != "signals_unrolled" and arm.removeprefix("no_").removeprefix("only_") in WEIGHING
         assert found.inert == weighing, found.text()
+        if name == "signals_unrolled":  # and not because a head has moved that nothing reads
+            assert found.predictions is not None and found.predictions > TOLERANCE, found.text()
         if weighing:
             assert "no gradient" in found.note
             assert found.parameters is not None

@@ -12,7 +12,8 @@ from dynonet.config import Config
 from dynonet.errors import ConfigError
 
 PACKAGED = [
-    "bilevel", "datasets", "factorial", "horizons", "only_one", "parts", "planted", "quickstart", "retuned", "signals",
+    "bilevel", "datasets", "factorial", "horizons", "only_one", "parts", "planted", "quickstart", "retuned", "rows",
+    "signals", "signals_unrolled",
 ]  # fmt: skip
 SMALL: dict[str, Any] = {"name": "mine", "question": "What is this part for?", "arms": ["no_film"]}
 

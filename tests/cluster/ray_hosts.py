@@ -96,7 +96,7 @@ class Place:
 class Job:
     """`ray job submit` of a search, from the head; it ends when the search does."""
 
-    EPOCHS = 60
+    EPOCHS = 40
 
     def __init__(self, cluster: RayHosts, study: str, arguments: tuple[str, ...]):
         self.cluster, self.study = cluster, study

@@ -42,7 +42,7 @@ def test_every_switch_and_signal_has_its_row() -> None:
         ),
         ("training.protocol=[clean]", "training.protocol: got \\['clean'\\]; allowed"),
         ("training.mode=jiont", "training.mode: got 'jiont'; allowed: alternating, joint.*did you mean 'joint'"),
-        ("training.mode=unrolled", "training.mode: got 'unrolled'; allowed: alternating, joint"),
+        ("training.mode=unroled", "training.mode: got 'unroled'; allowed: alternating, joint, unrolled"),
         ("data.dataset=ETTh3", "data.dataset: got 'ETTh3'; allowed: .*did you mean 'ETTh"),
         ("data.dataset=csv", "data: path is given if and only if dataset is 'csv'"),
         ("data.split=[0.5,0.4,0.3]", "data: split must be three positive fractions that sum to at most 1"),
@@ -180,6 +180,7 @@ def other_value(key: str, value: Any) -> Any:
         "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint",
         "model.worker_cell": "lstm", "model.worker_scope": "all",
         "training.stopping": "published", "training.schedule": "constant", "training.controller_order": "in_order",
+        "training.lr_scale_on": "step",
     }  # fmt: skip
     if key in special:
         return special[key]
@@ -188,7 +189,10 @@ def other_value(key: str, value: Any) -> Any:
     return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 1.5 + 0.01
 
 
-@pytest.mark.parametrize("base", [{}, {"training.mode": "joint"}, {"data.dataset": "csv", "data.path": "a.csv"}])
+MODES = [{"training.mode": "joint"}, {"training.mode": "unrolled"}]
+
+
+@pytest.mark.parametrize("base", [{}, *MODES, {"data.dataset": "csv", "data.path": "a.csv"}])
 def test_the_content_id_changes_with_what_changes_numbers(base: dict[str, Any]) -> None:
     config = Config.create(base)
     # What the data's checksum says, or no code reads in this config.
@@ -197,6 +201,8 @@ def test_the_content_id_changes_with_what_changes_numbers(base: dict[str, Any]) 
         idle |= {"data.date_column", "data.split"}
     if config.training.mode != "joint":
         idle |= {"data.joint_rows"}
+    if config.training.mode != "unrolled":
+        idle |= {"training.unroll_every", "training.steering_lr_ratio"}
     ids = {config.run_id("data")}
     for key in KEYS:
         if key == "training.protocol" or (key == "data.path" and config.data.dataset != "csv"):

@@ -37,7 +37,7 @@ class NoWaits(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("mode", ["alternating", "joint"])
+@pytest.mark.parametrize("mode", ["alternating", "joint", "unrolled"])
 def test_no_step_waits_for_the_device(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNONET_KERNEL", "torch")
     configs = [
@@ -48,9 +48,9 @@ def test_no_step_waits_for_the_device(mode: str, monkeypatch: pytest.MonkeyPatch
     trainer = StackTrainer(configs, SERIES)
     trainer.epoch = 1
     trainer._begin_epoch()
-    trainer._step(16)  # what is made once is made here
+    trainer._step(16, (1,))  # what is made once is made here
     with NoWaits() as watch:
-        trainer._step(16)
+        trainer._step(16, (1,))
     assert watch.seen > 200  # the watch was on
     assert watch.found == []
 

@@ -107,7 +107,7 @@ class Watched(ModeGroup):
     def update_workers(self, state: Any, grads: Any, signals: Any, draws: Any, factor: Any) -> None:
         self.given |= {b: g for b, g in zip(("shared", "workers"), grads, strict=True) if g is not None}
 
-    def update_controller(self, state: Any, grad: Any) -> None:
+    def update_controller(self, state: Any, grad: Any, *, ahead: bool = False) -> None:
         self.given |= {} if grad is None else {"controller": grad}
 
 

@@ -11,6 +11,7 @@ import torch
 from small import draws_of, make_batch, make_group, make_series, off_setting, small_config
 from torch import Tensor
 
+import dynonet.mode_group
 import dynonet.model
 import dynonet.training
 import dynonet.windows
@@ -43,7 +44,8 @@ def random_stack(seed: int) -> tuple[list[Config], int, int]:
     configs = []
     for _ in range(r.randint(2, 5)):
         own: dict[str, Any] = {
-            "training.mode": "joint" if both else r.choice(["alternating", "joint"]),
+            "training.mode": "joint" if both else r.choice(["alternating", "joint", "unrolled"]),
+            "training.unroll_every": r.choice([1, 2]), "training.lr_scale_on": r.choice(["loss", "step"]),
             "data.joint_rows": "worker_and_meta" if both else "worker",
             "training.seed": r.choice([r.randrange(2**63), 5]),
             "training.lr": 10 ** r.uniform(-4, -1), "training.weight_decay": r.choice([0, 1e-4, 0.3]),
@@ -69,7 +71,7 @@ class Recorder:
     def __init__(self, patch: pytest.MonkeyPatch):
         self.seen: dict[tuple[int, int, tuple], Tensor] = {}
         for module, name in (
-            (dynonet.workers, "uniform"), (dynonet.model, "uniform"), (dynonet.training, "uniform"),
+            (dynonet.workers, "uniform"), (dynonet.model, "uniform"), (dynonet.mode_group, "uniform"),
             (dynonet.windows, "permutations"),
         ):  # fmt: skip
             patch.setattr(module, name, self.recording(getattr(module, name)))
@@ -136,11 +138,13 @@ def test_alone_equals_stacked(seed: int, monkeypatch: pytest.MonkeyPatch) -> Non
         alone.run_epoch()
         for key, values in recorder.take().items():
             assert torch.equal(values, drawn[key])
-        assert_same_record(stack.runs[i], alone.runs[0])
-        assert_same_record(other.runs[order.index(i)], alone.runs[0])
+        # A look ahead divides by a small step, which makes rounding larger.
+        tolerance = 1e-6 if config.training.mode == "unrolled" else 1e-9
+        assert_same_record(stack.runs[i], alone.runs[0], tolerance)
+        assert_same_record(other.runs[order.index(i)], alone.runs[0], tolerance)
         if alone.runs[0].status == "running":
-            assert_near(entries(stack, i), entries(alone, 0), 1e-9)
-            assert_near(entries(other, order.index(i)), entries(alone, 0), 1e-9)
+            assert_near(entries(stack, i), entries(alone, 0), tolerance)
+            assert_near(entries(other, order.index(i)), entries(alone, 0), tolerance)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -164,7 +168,7 @@ def switch_combinations() -> Iterator[dict[str, Any]]:
             yield {f"model.{name}": on for name, on in switches.items()}
 
 
-@pytest.mark.parametrize("mode", ["alternating", "joint"])
+@pytest.mark.parametrize("mode", ["alternating", "joint", "unrolled"])
 def test_every_combination_of_switches_trains_in_one_stack(mode: str) -> None:
     """All 96 combinations, and each signal off beside them: finite losses, and each as it is alone."""
     combinations = [*switch_combinations(), *(off_setting(name) for name in SIGNALS)]
@@ -181,7 +185,8 @@ def test_every_combination_of_switches_trains_in_one_stack(mode: str) -> None:
     for i in range(0, len(configs), 5):
         lone, own = make_group([configs[i]], 2)
         step_of(lone, own, (x, y), lambda: (x, y), draws_of([1]), torch.ones(1).double())
-        assert_near(state.params.named(i), own.params.named(0), 1e-9)
+        # A look ahead divides by a small step, which makes rounding larger.
+        assert_near(state.params.named(i), own.params.named(0), 1e-7 if mode == "unrolled" else 1e-9)
 
 
 def test_trend_and_workers_both_off_is_refused() -> None:

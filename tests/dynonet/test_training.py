@@ -20,7 +20,6 @@ from dynonet.training import (
     alternating_step,
     controller_step,
     joint_step,
-    worker_loss,
     worker_step,
 )
 
@@ -304,7 +303,7 @@ def test_joint_takes_the_weighing_signals_as_constants() -> None:
     forecast, signals = group.net.forward(params, batch[0], draws)
     for constant, reached in ((False, {"lr_scale", "loss_weight"}), (True, set())):
         used = signals.weights_detached() if constant else signals
-        loss = worker_loss(forecast, batch[1], used).sum()
+        loss = group.worker_loss(forecast, batch[1], used).sum()
         (grad,) = torch.autograd.grad(loss, params.controller, retain_graph=True)
         heads = {n.rsplit(".", 1)[0] for n, v in group.layout.unpack("controller", grad).items() if v.any()}
         assert heads & set(WEIGHING) == reached
@@ -317,7 +316,7 @@ def test_worker_loss_by_hand() -> None:
     batch = make_batch(config, 2)
     forecast, signals = group.net.forward(state.params, batch[0])
     plain = (forecast - batch[1]).square().mean()
-    torch.testing.assert_close(worker_loss(forecast, batch[1], signals), 1.5 * plain[None])
+    torch.testing.assert_close(group.worker_loss(forecast, batch[1], signals), 1.5 * plain[None])
 
 
 def test_rates_and_the_schedule_reach_their_own_optimiser() -> None:

@@ -108,6 +108,17 @@ def test_draws_lie_in_their_ranges_and_make_configs() -> None:
     assert sum(p["training.lr"] < 1.7e-3 for p in drawn) > 20, "log: half of the draws lie below the geometric mean"
 
 
+def test_settings_of_a_mode_are_searched_where_the_mode_can_be_met() -> None:
+    theirs = {"training.steering_lr_ratio", "training.unroll_every"}
+    assert theirs.isdisjoint(space(DEFAULT).as_dict())
+    assert theirs.isdisjoint(space({**DEFAULT, "training.mode": MODES}).as_dict())
+    assert theirs <= set(Space(DEFAULT, BASE.override({"training.mode": "unrolled"})).as_dict())
+    drawn = draws(space({**DEFAULT, "training.mode": {"choice": ["alternating", "unrolled"]}}))
+    assert {params["training.mode"] for params in drawn} == {"alternating", "unrolled"}
+    for params in drawn:
+        assert (theirs <= set(params)) == (params["training.mode"] == "unrolled")
+
+
 def test_a_conditional_range_is_drawn_only_where_its_condition_is_met() -> None:
     ratio = {"float": [0.01, 1.0], "log": True, "when": {"training.mode": "alternating"}}
     layers = {"int": [1, 2], "when": {"training.controller_lr_ratio": [0.05], "model.film": [True, False]}}
