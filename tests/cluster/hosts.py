@@ -144,6 +144,11 @@ class Host:
             self._booted.wait()
             wait_for(lambda: not self.processes(), f"the end of {self.name}'s processes")
 
+    def buried(self) -> None:
+        """Waits for its first process, dead by now, so that no entry of the process table is left."""
+        if self._booted is not None:
+            self._booted.wait(WAIT)
+
     def processes(self) -> list[int]:
         return [int(pid) for pid in _ip("netns", "pids", self.namespace).split()]
 
@@ -221,6 +226,8 @@ def network(folder: Path) -> Iterator[Network]:
         yield net
     finally:
         _remove(net.prefix)
+        for host in net.hosts:
+            host.buried()
 
 
 def wait_for(condition: Callable[[], Any], what: str, said: Callable[[], str] = str, seconds: float = WAIT) -> Any:
