@@ -167,6 +167,12 @@ def test_banners(found: Findings) -> None:
     assert "may be compared: its runs do not compare</p>" in text
 
 
+def test_what_happened_on_the_way(found: Findings) -> None:
+    assert "What happened on the way" not in render(found)["report.html"]
+    files = render(replace(found, incidents=("raised: 1", "stack 2 raised and goes on")))
+    assert all("stack 2 raised and goes on" in files[name] for name in ("report.html", "report.md"))
+
+
 def test_a_study_with_nothing_trained_has_a_report(found: Findings) -> None:
     inert = tuple(finding for finding in found.findings if finding.inert)
     cells = tuple(replace(cell, linear={}, linear_channels={}, channels=()) for cell in found.cells)

@@ -17,6 +17,7 @@ from searched import SPACE, Made, Searched
 from dynonet.config import Config
 from dynonet.errors import ConfigError
 from tune import report
+from tune.events import SHOWN, record_event
 from tune.pages.formats import brief, mean_deviation
 from tune.report import render
 from tune.reporting import figures
@@ -216,6 +217,17 @@ def test_a_number_that_is_missing_is_no_zero(begin: Callable[..., Searched]) -> 
     study = begin().add(Made(searched.spread(1)[0].params, (None, 0.7), "pruned", 2, diverged=True))
     trial = findings_of(study.results, "mine").trials[0]
     assert math.isnan(trial.loss) and math.isnan(trial.deviation) and math.isnan(trial.losses[0])
+
+
+def test_what_happened_on_the_way(begin: Callable[..., Searched]) -> None:
+    study = begin().add(*searched.spread(2))
+    assert "What happened on the way" not in render(findings_of(study.results, "mine"))["report.html"], "nothing did"
+    record_event(study.results, "mine", "halved", "t00000: <b>16</b> models did not fit", "t00000")
+    for number in range(SHOWN):
+        record_event(study.results, "mine", "node_lost", f"machine 10.0.0.{number} is lost")
+    text = render(findings_of(study.results, "mine"))["report.html"]
+    assert f"node lost: {SHOWN}, halved: 1" in text and "&lt;b&gt;16&lt;/b&gt; models did not fit" in text
+    assert "machine 10.0.0.38 is lost" in text and "machine 10.0.0.39 is lost" not in text and "and 1 more" in text
 
 
 @pytest.mark.parametrize(("grace", "factor", "last"), [(4, 3, 40), (1, 2, 4), (2, 2.5, 30), (9, 3, 5), (1, 4, 64)])
