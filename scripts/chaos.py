@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -103,7 +104,7 @@ def trial_processes(cluster: Cluster) -> list[int]:
         raylet = node.all_processes["raylet"][0].process.pid
         with contextlib.suppress(OSError):
             for child in Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split():
-                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
+                if re.match(rb"ray::\w+Trainable", Path(f"/proc/{child}/cmdline").read_bytes()):
                     found.append(int(child))
     return found
 
