@@ -2,7 +2,7 @@
 
 Kubernetes drops a field that it does not know unless asked not to (`kubectl apply --validate=strict`, with a cluster at
 hand), so a misspelt one would be as if it were not there. The names below are those of KubeRay's ray.io/v1 and of the
-parts of a pod that our files have use for.
+parts of a pod that our files have use for (compared with the custom resource definitions of KubeRay 1.7).
 """
 
 import re
@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.check_launcher import tree
-from cluster.checks import LOOPBACK, Pins, image, pins, unknown_start_flags
+from cluster.check_parts import LOOPBACK, Pins, image, missing_files, pins, tree, unknown_start_flags
 
 _RESOURCES = {"requests": None, "limits": None}
 _ENV = {
@@ -46,21 +45,23 @@ _CLUSTER = {
     "autoscalerOptions": {
         "version": ("v1", "v2"), "idleTimeoutSeconds": None, "upscalingMode": ("Default", "Aggressive", "Conservative"),
         "resources": _RESOURCES, "image": None, "imagePullPolicy": None, "env": _ENV, "envFrom": None,
-        "securityContext": None,
+        "securityContext": None, "command": None, "args": None, "volumeMounts": None,
     },
     "headGroupSpec": {
         "serviceType": None, "rayStartParams": None, "template": _POD, "resources": None, "labels": None,
-        "enableIngress": None, "headService": None,
+        "enableIngress": None, "ingressOptions": None, "headService": None,
     },
     "workerGroupSpecs": {
         "groupName": None, "replicas": None, "minReplicas": None, "maxReplicas": None, "numOfHosts": None,
         "idleTimeoutSeconds": None, "rayStartParams": None, "template": _POD, "resources": None, "labels": None,
+        "priority": None, "scaleStrategy": None, "suspend": None,
     },
     "suspend": None, "managedBy": None, "headServiceAnnotations": None, "gcsFaultToleranceOptions": None,
-    "upgradeStrategy": None,
+    "upgradeStrategy": None, "networkPolicy": None, "tlsOptions": None, "historyServerOptions": None,
 }  # fmt: skip
 _JOB = {
-    "entrypoint": None, "submissionMode": ("K8sJobMode", "HTTPMode"), "shutdownAfterJobFinishes": None,
+    "entrypoint": None, "submissionMode": ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"),
+    "shutdownAfterJobFinishes": None, "deletionStrategy": None, "preRunningDeadlineSeconds": None,
     "ttlSecondsAfterFinished": None, "backoffLimit": None, "activeDeadlineSeconds": None, "runtimeEnvYAML": None,
     "submitterPodTemplate": _POD, "submitterConfig": None, "rayClusterSpec": _CLUSTER, "suspend": None,
     "metadata": None,
@@ -93,7 +94,7 @@ def check_kuberay(documents: list[Mapping[str, Any]], root: Path) -> list[str]:
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             problems.append(f"{kind}: a part is missing or not of its kind: {type(error).__name__}: {error}")
         if kind == "RayJob":
-            problems += _files(spec.get("entrypoint", ""), "entrypoint", root)
+            problems += missing_files(spec.get("entrypoint", ""), "entrypoint", root)
             submitter = spec.get("submitterPodTemplate", {}).get("spec", {})
             problems += list(_containers(submitter, "submitter", pins(root), root, gpu=False))
     return problems
@@ -129,7 +130,7 @@ def _cluster(cluster: Mapping[str, Any], wanted: Pins, root: Path, in_job: bool)
             problems.append(f"{place}: replicas {now} is not between minReplicas {low} and maxReplicas {high}")
         container = group["template"]["spec"]["containers"][0]
         gpu = bool(_amount(container, "limits"))
-        if not gpu:
+        if not gpu and re.search(r"-(?:gpu|cu\d+)\b", container.get("image", "")):
             problems.append(
                 f"{place}: no nvidia.com/gpu in the limits of '{container.get('name')}': Ray would see no GPU"
             )
@@ -160,7 +161,7 @@ def _containers(pod: Mapping[str, Any], place: str, wanted: Pins, root: Path, gp
             ):
                 yield f"{where}: {variable['name']} has its value in the file; allowed: valueFrom.secretKeyRef"
         hook = container.get("lifecycle", {}).get("preStop", {}).get("exec", {})
-        yield from _files(" ".join(map(str, hook.get("command", []))), f"{where}, preStop", root)
+        yield from missing_files(" ".join(map(str, hook.get("command", []))), f"{where}, preStop", root)
 
 
 def _notice(place: str, pod: Mapping[str, Any]) -> list[str]:
@@ -194,11 +195,6 @@ def _reached_by(policies: list[Mapping[str, Any]], cluster: Mapping[str, Any]) -
                 "NetworkPolicy: a rule admits more than pods that it names; allowed: from: [podSelector: ...]"
             )
     return problems
-
-
-def _files(command: str, place: str, root: Path) -> list[str]:
-    names = re.findall(r"/home/ray/dynonet/([\w./-]+)", command)
-    return [f"{place}: '{name}' does not exist in {root}" for name in names if not (root / name).exists()]
 
 
 def _amount(container: Mapping[str, Any], kind: str) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import io
 import logging
 import re
@@ -9,7 +10,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.checks import Pins, dashboard, image, pins, start_flags, unknown_start_flags
+from cluster.check_parts import (
+    Pins,
+    authentication,
+    dashboard,
+    fields,
+    image,
+    missing_files,
+    one_of,
+    pins,
+    start_flags,
+    tree,
+    unknown_start_flags,
+)
 from dynonet.errors import nearest
 
 PROJECT = "~/dynonet"  # where the project's files are mounted, on every node
@@ -46,9 +59,9 @@ def check_launcher(config: Mapping[str, Any], root: Path) -> list[str]:
     wanted, kind = pins(root), config["provider"]["type"]
     problems = _images(config, wanted) + _mounts(config, root) + _commands(config, root) + _ports(config)
     for name, node in config.get("available_node_types", {}).items():
-        place, fields = f"available_node_types.{name}.node_config", node["node_config"]
-        problems += _aws(fields, place) if kind == "aws" else list(tree(fields, GCP, place)) if kind == "gcp" else []
-        if name == config.get("head_node_type") and _is_spot(fields):
+        place, machine = f"available_node_types.{name}.node_config", node["node_config"]
+        problems += _aws(machine, place) if kind == "aws" else list(tree(machine, GCP, place)) if kind == "gcp" else []
+        if name == config.get("head_node_type") and is_spot(machine):
             problems.append(f"{place}: the head is on spot; its loss ends the driver, allowed: on demand")
     return problems
 
@@ -102,13 +115,16 @@ def _mounts(config: Mapping[str, Any], root: Path) -> list[str]:
         path = path if path.is_absolute() else root / path
         if remote == TOKEN or path.name == "auth_token":
             problems += _token(path, local)
+        elif root.resolve().is_relative_to(path.resolve()):
+            whole = "data, results, virtual environments and .git too"
+            problems.append(f"file_mounts: '{remote}' is the whole of '{local}', {whole}; allowed: folder by folder")
         elif not path.exists():
             problems.append(f"file_mounts: '{remote}' is to come from '{local}', which does not exist in {root}")
     if TOKEN not in mounts:
         problems.append(f"file_mounts: no '{TOKEN}'; nodes of a cluster with token authentication need the token")
     needed = re.search(r"^mounted=\((.*)\)", (root / "cluster" / "setup.sh").read_text(), re.M)
     for name in needed[1].split() if needed else []:
-        if f"{PROJECT}/{name}" not in mounts and PROJECT not in mounts:
+        if f"{PROJECT}/{name}" not in mounts:
             problems.append(f"file_mounts: no '{PROJECT}/{name}', which cluster/setup.sh installs from")
     return problems
 
@@ -127,12 +143,7 @@ def _commands(config: Mapping[str, Any], root: Path) -> list[str]:
     problems = []
     commands = [(key, each) for key, value in config.items() if key.endswith("_commands") for each in value]
     for key, command in commands:
-        for name in re.findall(rf"(?:{PROJECT}|/home/ray/dynonet)/([\w./-]+)", command):
-            if not (root / name).exists():
-                problems.append(f"{key}: '{name}' does not exist in {root}")
-        for option in re.findall(r"RAY_AUTH_MODE=(\w+)", command):
-            if option != "token":
-                problems.append(f"{key}: RAY_AUTH_MODE is '{option}', allowed: token")
+        problems += missing_files(command, key, root) + authentication(command, key)
     for kind in ("head", "worker"):
         key = f"{kind}_start_ray_commands"
         starts = [each for name, each in commands if name == key and "ray start" in each]
@@ -170,10 +181,11 @@ def _ports(config: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _is_spot(fields: Mapping[str, Any]) -> bool:
-    scheduling: Any = fields.get("scheduling") or {}
+def is_spot(machine: Mapping[str, Any]) -> bool:
+    """Whether the cloud may take a machine of this node_config back."""
+    scheduling: Any = machine.get("scheduling") or {}
     scheduling = scheduling[0] if isinstance(scheduling, list) else scheduling
-    market: Any = fields.get("InstanceMarketOptions") or {}
+    market: Any = machine.get("InstanceMarketOptions") or {}
     return (
         market.get("MarketType") == "spot"
         or scheduling.get("provisioningModel") == "SPOT"
@@ -181,20 +193,26 @@ def _is_spot(fields: Mapping[str, Any]) -> bool:
     )
 
 
-def _aws(fields: Mapping[str, Any], place: str) -> list[str]:
+def _aws(machine: Mapping[str, Any], place: str) -> list[str]:
     """A node_config against the arguments of EC2's RunInstances, as botocore knows them."""
     try:
-        from botocore.session import get_session  # type: ignore[import-untyped]
+        shape = _run_instances()
     except ImportError:
         return [f"{place}: cannot be checked without boto3, which 'ray up' needs too (pip install boto3)"]
-    shape = get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     own = {"SubnetIds"}  # Ray's own
-    return list(_shape({key: value for key, value in fields.items() if key not in own}, shape, place))
+    return list(_shape({key: value for key, value in machine.items() if key not in own}, shape, place))
+
+
+@functools.cache
+def _run_instances() -> Any:
+    from botocore.session import get_session  # type: ignore[import-untyped]
+
+    return get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
 
 
 def _shape(value: Any, shape: Any, place: str) -> Iterator[str]:
     if shape.type_name == "structure":
-        yield from _known(value, shape.members, place)
+        yield from fields(value, shape.members, place)
         for key, each in value.items() if isinstance(value, dict) else ():
             if key in shape.members:
                 yield from _shape(each, shape.members[key], f"{place}.{key}")
@@ -204,7 +222,7 @@ def _shape(value: Any, shape: Any, place: str) -> Iterator[str]:
         for index, each in enumerate(value if isinstance(value, list) else ()):
             yield from _shape(each, shape.member, f"{place}[{index}]")
     elif allowed := getattr(shape, "enum", None):
-        yield from _one_of(value, allowed, place)
+        yield from one_of(value, allowed, place)
     elif not isinstance(value, kind := _TYPES.get(shape.type_name, object)) or (
         kind is int and isinstance(value, bool)
     ):
@@ -219,30 +237,3 @@ _TYPES: dict[str, Any] = {
     "float": (int, float),
     "double": (int, float),
 }
-
-
-def tree(value: Any, known: Any, place: str) -> Iterator[str]:
-    """A structure against a tree of field names (None: anything, a tuple: these values), a list item by item."""
-    if isinstance(known, tuple):
-        yield from _one_of(value, known, place)
-    elif isinstance(value, list) and known is not None:
-        for index, each in enumerate(value):
-            yield from tree(each, known, f"{place}[{index}]")
-    elif known is not None:
-        yield from _known(value, known, place)
-        for key, each in value.items() if isinstance(value, dict) else ():
-            yield from tree(each, known.get(key), f"{place}.{key}")
-
-
-def _known(value: Any, allowed: Mapping[str, Any], place: str) -> Iterator[str]:
-    if not isinstance(value, dict):
-        yield f"{place}: got '{value}', fields are needed: {', '.join(sorted(allowed))}"
-        return
-    for key in value:
-        if key not in allowed:
-            yield f"{place}: unknown field '{key}'{nearest(key, allowed) or '; allowed: ' + ', '.join(sorted(allowed))}"
-
-
-def _one_of(value: Any, allowed: Any, place: str) -> Iterator[str]:
-    if value not in allowed:
-        yield f"{place}: got '{value}'{nearest(str(value), allowed) or '; allowed: ' + ', '.join(list(allowed)[:20])}"

@@ -3,8 +3,8 @@
 # as the driver beside the head.
 #
 #   bash cluster/setup.sh venv                                             once, on a node with network
-#   sbatch cluster/slurm.sh python -m tune.search --preset etth1-h96 --gpus-per-trial 0.25
-#   sbatch --nodes=8 --partition=gpu cluster/slurm.sh python -m ablations.run signals
+#   sbatch cluster/slurm.sh search --preset etth1-h96 --gpus-per-trial 0.25
+#   sbatch --nodes=8 --partition=gpu cluster/slurm.sh ablations signals
 #
 # Submitted again, the same command goes on where it stood. DYNONET_REQUEUE=1 does that by itself when time runs out.
 # Storage is named in cluster/storage.env: here usually the path of a parallel file system. Keys (WANDB_API_KEY) come
@@ -25,7 +25,10 @@
 set -euo pipefail
 set -m # each background job is a process group of its own, and hears SIGINT
 
-[ $# -gt 0 ] || { echo "slurm.sh: no command; for instance: sbatch cluster/slurm.sh python -m tune.search ..." >&2; exit 2; }
+case "${1:-}" in
+  search | ablations) ;;
+  *) echo "slurm.sh: got '${1:-}', allowed: search, ablations, then its arguments" >&2; exit 2 ;;
+esac
 [ -n "${SLURM_JOB_ID:-}" ] || { echo "slurm.sh: not in a Slurm job; submit it with sbatch" >&2; exit 2; }
 
 # sbatch runs a copy of this file, so the project is where sbatch was called.
@@ -54,6 +57,8 @@ python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$RAY_AUTH_TOK
 offset=$((SLURM_JOB_ID % 1000))
 port="${DYNONET_PORT:-$((20000 + offset))}"
 dashboard="${DYNONET_DASHBOARD_PORT:-$((21000 + offset))}"
+agent="$((22000 + offset))"
+client="$((23000 + offset))"
 temporary="${DYNONET_RAY_TMP:-/tmp/ray-$SLURM_JOB_ID}"
 # shellcheck disable=SC2016  # $1 is the other shell's
 # The address that the node's name stands for, unless that is loopback (as Debian writes it); then the first it has.
@@ -62,8 +67,8 @@ ip="$(on "$head" bash -c 'getent ahostsv4 "$1"; hostname --all-ip-addresses | xa
 [ -n "$ip" ] || { echo "slurm.sh: node $head has no IPv4 address" >&2; exit 1; }
 export RAY_ADDRESS="$ip:$port"
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # at the end all nodes go, and nothing is left to drain
-resources=(--num-cpus="${SLURM_CPUS_PER_TASK:-1}")
-[ -z "${SLURM_GPUS_ON_NODE:-}" ] || resources+=(--num-gpus="$SLURM_GPUS_ON_NODE")
+options=(--num-cpus="${SLURM_CPUS_PER_TASK:-1}" --dashboard-agent-listen-port="$agent")
+[ -z "${SLURM_GPUS_ON_NODE:-}" ] || options+=(--num-gpus="$SLURM_GPUS_ON_NODE")
 
 steps=()
 driver=""
@@ -86,7 +91,8 @@ trap 'stop signal' TERM INT
 
 ulimit -n 65536 2>/dev/null || true
 on "$head" ray start --head --block --node-ip-address="$ip" --port="$port" --dashboard-host=127.0.0.1 \
-  --dashboard-port="$dashboard" --temp-dir="$temporary" "${resources[@]}" >"$root/dynonet-$SLURM_JOB_ID-head.log" 2>&1 &
+  --dashboard-port="$dashboard" --ray-client-server-port="$client" --temp-dir="$temporary" "${options[@]}" \
+  >"$root/dynonet-$SLURM_JOB_ID-head.log" 2>&1 &
 steps+=($!)
 
 # Whether so many nodes are alive within so many seconds; with none given, the head alone.
@@ -121,7 +127,7 @@ fi
 for node in "${nodes[@]:1}"; do
   # A worker that was cut off leaves; it is started again as long as the job runs.
   on "$node" bash -c 'trap "kill -TERM \$!; wait; exit" TERM; while :; do ray start --block "$@" & wait $!; sleep 5; done' worker \
-    --address="$RAY_ADDRESS" "${resources[@]}" >"$root/dynonet-$SLURM_JOB_ID-$node.log" 2>&1 &
+    --address="$RAY_ADDRESS" "${options[@]}" >"$root/dynonet-$SLURM_JOB_ID-$node.log" 2>&1 &
   steps+=($!)
 done
 if ! found="$(alive ${#nodes[@]} "$wait_seconds" 2>/dev/null)"; then
@@ -132,7 +138,7 @@ echo "dashboard: ssh -L 8265:127.0.0.1:$dashboard $head, then http://localhost:8
 
 code=0
 if [ -z "$reason" ]; then
-  (cd "$root" && exec "$@") &
+  (cd "$root" && exec python scripts/cluster_entry.py "$@") &
   driver=$!
   wait "$driver" || code=$?
   while kill -0 "$driver" 2>/dev/null; do # a signal ended the wait, not the driver

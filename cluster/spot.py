@@ -73,7 +73,11 @@ def drain(seconds: int, message: str) -> int:
     command = [*ray, "drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", message]
     if address := os.environ.get("RAY_ADDRESS"):
         command += ["--address", address]
-    return subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)]).returncode
+    try:
+        return subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], timeout=seconds).returncode
+    except subprocess.TimeoutExpired:
+        print(f"spot: Ray's head did not answer within {seconds} s", file=sys.stderr, flush=True)
+        return 1
 
 
 def wait_for_ray(seconds: float) -> None:
