@@ -49,7 +49,8 @@ def rung_epochs(grace_epochs: int, reduction_factor: float, max_epochs: int) -> 
 
 def rungs_of(trials: Sequence[Trial], epochs: Sequence[int]) -> list[Rung]:
     rungs = []
-    for epoch, following in zip(epochs, [*epochs[1:], math.inf], strict=True):
+    ends = [*epochs[1:], math.inf][: len(epochs)]  # where no trial can be stopped there is no rung
+    for epoch, following in zip(epochs, ends, strict=True):
         reached = [trial for trial in trials if trial.last_epoch >= epoch]
         stopped = sum(trial.outcome == STOPPED and trial.last_epoch < following for trial in reached)
         rungs.append(Rung(epoch, len(reached), stopped))

@@ -219,6 +219,13 @@ def test_a_number_that_is_missing_is_no_zero(begin: Callable[..., Searched]) -> 
     assert math.isnan(trial.loss) and math.isnan(trial.deviation) and math.isnan(trial.losses[0])
 
 
+def test_a_search_that_stops_no_trial_early(begin: Callable[..., Searched]) -> None:
+    study = begin({"training.max_epochs": 6}, budget=Budget(replicates=2, grace_epochs=6))
+    findings = findings_of(study.add(*searched.spread(2)).results, "mine")
+    assert findings.rungs == ()
+    assert "No rung lies before the last epoch: no trial could be stopped early." in render(findings)["report.md"]
+
+
 def test_what_happened_on_the_way(begin: Callable[..., Searched]) -> None:
     study = begin().add(*searched.spread(2))
     assert "What happened on the way" not in render(findings_of(study.results, "mine"))["report.html"], "nothing did"
