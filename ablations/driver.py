@@ -254,8 +254,8 @@ class Ablation:
         stacks = [[run.run for run in stack.runs] for stack in plan.stacks]
         results.put_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
-        failures = StackFailures(results, session.series)
         watch = FaultWatch(results, self.name, lambda config: f"stack {config['stack']}", progress.say)
+        failures = StackFailures(results, session.series, watch)
         tracking = self._tracker.callbacks(
             self.name,
             lambda _, ids: [Member(self.name, "arm", r.run, arm=r.arm, cell=r.cell) for r in plan.runs if r.run in ids],
@@ -264,7 +264,7 @@ class Ablation:
         try:
             session.run_trials(
                 self.name, scratch, searcher=StackSearcher(configs), samples=len(configs), stop=stop,
-                callbacks=[watch, failures, progress, *tracking], max_failures=tries,
+                callbacks=[failures, progress, *tracking], max_failures=tries, watch=watch,
             )  # fmt: skip
         finally:
             progress.close()

@@ -11,6 +11,7 @@ from ablations.timing import Cost, Memory, measure
 from dynonet.config import Config
 from dynonet.data import Series
 from dynonet.device import device_for, use_threads
+from tune.faults import FaultWatch
 from tune.progress import trial_error
 from tune.ray_session import RaySession
 from tune.results import Results
@@ -42,12 +43,14 @@ class StackSearcher(DriverOnly, Searcher):
 class StackFailures(DriverOnly, ray_tune.Callback):
     """Puts the runs of a stack that raised once too often on record as failed, with the error."""
 
-    def __init__(self, results: Results, series: Mapping[str, Series]):
-        self.results, self.series = results, series
+    def __init__(self, results: Results, series: Mapping[str, Series], watch: FaultWatch):
+        self.results, self.series, self.watch = results, series, watch
         self.runs = 0  # that are not done because of it
         self.messages: list[str] = []
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.watch.forgives(trial):
+            return
         error = trial_error(trial)
         configs = [Config.from_json(text) for text in trial.config["configs"]]
         self.messages.append(f"stack {trial.config['stack']} ({len(configs)} runs) failed: {error.splitlines()[-1]}")

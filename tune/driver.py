@@ -47,10 +47,12 @@ UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack tha
 class FailureRecorder(DriverOnly, ray_tune.Callback):
     """Puts a trial that raised once too often on record, with its error."""
 
-    def __init__(self, proposals: Proposals, close: Callable[[Proposal, str], None]):
-        self.proposals, self.close = proposals, close
+    def __init__(self, proposals: Proposals, watch: FaultWatch, close: Callable[[Proposal, str], None]):
+        self.proposals, self.watch, self.close = proposals, watch, close
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.watch.forgives(trial):
+            return
         error = trial_error(trial)
         proposal = self.proposals.all[trial.config["trial"]]
         result = trial.last_result or {}
@@ -229,8 +231,10 @@ class Search:
             reduction_factor=budget.reduction_factor,
         )  # fmt: skip
         progress = Progress(proposals, budget.trials)
-        failures = FailureRecorder(proposals, lambda proposal, error: self._close(results, proposal, "failed", error))
         watch = FaultWatch(results, self.settings.study, lambda config: str(config["trial"]), progress.say)
+        failures = FailureRecorder(
+            proposals, watch, lambda proposal, error: self._close(results, proposal, "failed", error)
+        )
         tracking = []
         if self.tracker is not None:
             tracking = self.tracker.callbacks(
@@ -240,7 +244,7 @@ class Search:
         try:
             self.session.run_trials(
                 self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
-                callbacks=[watch, failures, progress, *tracking], max_failures=budget.max_failures,
+                callbacks=[failures, progress, *tracking], max_failures=budget.max_failures, watch=watch,
             )  # fmt: skip
         finally:
             progress.close()

@@ -43,7 +43,8 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         self.results, self.study, self.name_of, self.say = results, study, name_of, say
         self._nodes: dict[str, Node] = {node.id: node for node in living_nodes()}
         self._looked = time.monotonic()
-        self._raised: Counter[str] = Counter()  # times a trial raised, by Tune's id
+        self.again: Callable[[str], None] = lambda trial_id: None  # begins a trial of Tune's once more (RaySession)
+        self._raised: Counter[str] = Counter()  # times a trial raised, by its name
         self._deaths: Counter[str] = Counter()  # of its processes since its last epoch
 
     def _happened(self, kind: str, text: str, trial: str | None = None) -> None:
@@ -60,28 +61,39 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
                 self.say(text)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        self._deaths[trial.trial_id] = 0
+        self._deaths[self.name_of(trial.config)] = 0
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name, error = self.name_of(trial.config), _error_of(trial)
         if isinstance(error, RayActorError):
-            self._deaths[trial.trial_id] += 1
+            self._deaths[name] += 1
             reason = "for want of memory" if _memory(error) else "with its machine" if _with_node(error) else "suddenly"
             self._happened("process_died", f"{name}: its process ended {reason}; it goes on from its last epoch", name)
-            unexplained = self._deaths[trial.trial_id] >= DEATHS_TO_HALVE and not _with_node(error)
+            unexplained = self._deaths[name] >= DEATHS_TO_HALVE and not _with_node(error)
             if _memory(error) or unexplained:
                 self._halve(trial, name)
-            if self._deaths[trial.trial_id] <= MOST_DEATHS:
-                trial.run_metadata.num_failures = self._raised[trial.trial_id]
+            if self._deaths[name] <= MOST_DEATHS:
+                trial.run_metadata.num_failures = self._raised[name]
         elif isinstance(error, NodeLeaves):
-            trial.run_metadata.num_failures = self._raised[trial.trial_id]
+            trial.run_metadata.num_failures = self._raised[name]
             self._happened(
                 "moved", f"{name}: its machine was given notice; it goes on elsewhere from its last epoch", name
             )
         else:
-            self._raised[trial.trial_id] += 1
+            self._raised[name] += 1
             last = str(error).strip().splitlines()[-1:] or ["no message"]
             self._happened("raised", f"{name} raised and goes on from its checkpoint: {last[0]}", name)
+
+    def forgives(self, trial: Any) -> bool:
+        """Whether a trial that Tune has given up is begun again: its process died while it started, which Tune does not
+        try again, and it has not died too often."""
+        name = self.name_of(trial.config)
+        if not isinstance(_error_of(trial), RayActorError) or self._deaths[name] > MOST_DEATHS:
+            return False
+        self._deaths[name] += 1
+        self._happened("process_died", f"{name}: its process ended as it started; it is begun again", name)
+        self.again(trial.trial_id)
+        return True
 
     def _halve(self, trial: Any, name: str) -> None:
         now = trial.config.get("most") or len(trial.config["configs"])

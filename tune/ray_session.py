@@ -19,12 +19,13 @@ from ray import tune as ray_tune
 
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
+from tune.faults import MOST_DEATHS, FaultWatch
 from tune.lease import Lease, LeaseHeld
 from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
 from tune.results import Results, ResultsError, StorageError
-from tune.searcher import DriverOnly, FollowingLimiter
+from tune.searcher import DriverOnly, TrialQueue
 from tune.trainable import StackTrainable
 
 STOPPED = {
@@ -179,14 +180,19 @@ class RaySession:
         callbacks: Sequence[Any],
         max_failures: int,
         scheduler: Any = None,
+        watch: FaultWatch | None = None,
     ) -> None:
         """Trains what the searcher suggests, as StackTrainables. Ctrl-C ends it between two steps, by `stop`."""
+        queue = TrialQueue(searcher, samples, self.limit)
+        if watch is not None:
+            watch.again = queue.again
+            callbacks = [watch, *callbacks]
         resources = {"cpu": self.cpus_per_trial, "gpu": self.gpus}
         series = {sha256: [self.data(sha256)] for sha256 in self.series}
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=series), resources),
             tune_config=ray_tune.TuneConfig(
-                search_alg=FollowingLimiter(searcher, self.limit), scheduler=scheduler, num_samples=samples,
+                search_alg=queue, scheduler=scheduler, num_samples=samples * (1 + MOST_DEATHS),
                 reuse_actors=True, trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),

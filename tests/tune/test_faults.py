@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayTaskError
+from ray.tune.search import Searcher
 
 from tune import faults
 from tune.events import events_of
 from tune.faults import DEATHS_TO_HALVE, MOST_DEATHS, FaultWatch
 from tune.nodes import Node, NodeLeaves
 from tune.results import Results
+from tune.searcher import TrialQueue
 
 
 class Trial:
@@ -106,3 +108,58 @@ def test_machines_that_join_leave_and_are_lost(
         ("node_lost", "machine 10.0.0.1 is lost; its trials go on elsewhere"),
         ("node_leaving", "machine 10.0.0.2 was given notice; its trials go on elsewhere"),
     ]
+
+
+class Numbers(Searcher):
+    """Suggests 0, 1, 2, ... and keeps what it is told of them."""
+
+    def __init__(self, most: int = 100):
+        super().__init__()
+        self.given: dict[str, int] = {}
+        self.most, self.told = most, []  # type: ignore[var-annotated]
+
+    def suggest(self, trial_id: str) -> Any:
+        if len(self.given) == self.most:
+            return Searcher.FINISHED
+        self.given[trial_id] = len(self.given)
+        return {"number": self.given[trial_id]}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        self.told.append((self.given[trial_id], error))
+
+
+@pytest.mark.parametrize(("samples", "most"), [(3, 100), (100, 3)])
+def test_a_trial_that_tune_gave_up_is_begun_again_and_is_one_to_the_searcher(samples: int, most: int) -> None:
+    limit = [2]
+    searcher = Numbers(most)
+    queue = TrialQueue(searcher, samples, lambda: limit[0], seconds=0.0)
+    assert [queue.suggest("a"), queue.suggest("b"), queue.suggest("c")] == [{"number": 0}, {"number": 1}, None]
+    queue.on_trial_complete("a", error=True)
+    queue.again("a")
+    assert queue.suggest("c") == {"number": 0}, "before anything new"
+    limit[0] = 3
+    assert queue.suggest("d") == {"number": 2}, "the limit is followed"
+    queue.on_trial_complete("b")
+    queue.on_trial_complete("d")
+    assert queue.suggest("e") is None, "what lives may yet have to be begun again"
+    queue.on_trial_complete("c", error=True)
+    queue.again("c")
+    assert queue.suggest("e") == {"number": 0}
+    queue.on_trial_complete("e")
+    assert queue.suggest("f") == Searcher.FINISHED
+    assert searcher.told == [(0, True), (1, False), (2, False), (0, True), (0, False)]
+
+
+def test_a_process_that_dies_as_it_starts_is_forgiven_but_not_for_ever(
+    watch: FaultWatch, store: Results, tmp_path: Path
+) -> None:
+    trial, again = Trial(tmp_path, "t0"), list[str]()
+    watch.again = again.append
+    Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(raised(ValueError("its own"))))
+    assert not watch.forgives(trial)
+    Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(died("its node has died")))
+    assert [watch.forgives(trial) for _ in range(MOST_DEATHS + 2)] == [True] * (MOST_DEATHS + 1) + [False]
+    assert again == ["tune-t0"] * (MOST_DEATHS + 1)
+    assert {event.text for event in events_of(store, "study")} == {
+        "t0: its process ended as it started; it is begun again"
+    }
