@@ -1,4 +1,4 @@
-"""Real searches and studies on this machine, and what their parts cost: for simulate_cluster.py."""
+"""Real searches and studies on this machine, and the model's predictions beside them."""
 
 import contextlib
 import io
@@ -9,46 +9,41 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import tune.driver as driver  # first: it sets what Ray reads as it is imported
 
 import optuna  # isort: skip
 import ray
-from bench_orchestration import TRIVIAL, TRIVIAL_SPACE, NotLost, filled, run_ids, write_segments
+from bench_orchestration import TRIVIAL, TRIVIAL_SPACE, NotLost, filled
+from cluster_model import STORES, Costs, Work, simulate
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.air.execution._internal.event_manager import RayEventManager
 from ray.tune.execution.tune_controller import TuneController
 
 import tune.ray_session as ray_session
 from ablations.stacks import StackSearcher
 from dynonet.config import Config
-from dynonet.data import load_series
-from dynonet.device import use_threads
 from tune.proposals import Proposals
-from tune.readings import read_test
 from tune.results import Results
 from tune.search import parser
-from tune.searcher import RecordedASHA
 from tune.settings import Budget, SearchSettings
-from tune.space import DEFAULT, Space
+from tune.space import Space
 from tune.trainable import StackTrainable
-from tune.trial import StackRun
 
-QUICK: dict[str, Any] = {  # what `make search` trains, at one size
-    **TRIVIAL, "data.seq_len": 96, "data.pred_len": 24, "data.synthetic.rows": 3000, "model.worker_seq_len": 96,
-    "model.control_hidden": 16, "model.worker_hidden": 8, "model.moving_average": 25, "training.batch_size": 64,
-    "model.workers": True, "model.mixer": True, "model.decomposition": True, "model.film": True, "model.context": True,
-}  # fmt: skip
-SPACE = {**TRIVIAL_SPACE, "model.worker_hidden": {"int": [2, 4]}}
 RATE = {"training.lr": {"float": [1e-3, 1e-2], "log": True}}  # a trial takes as long as any other
+TRIALS, EPOCHS, SLEEP = 16, 6, 0.15  # of the check's real runs; seconds that an epoch sleeps
 
 
 def epochs_of(settings: dict[str, Any], epochs: int) -> dict[str, Any]:
     return {**settings, "training.max_epochs": epochs, "training.patience": epochs}
+
+
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @dataclass
@@ -60,8 +55,8 @@ class Real:
     loop: float  # CPU of the driver's loop, its steps without an event left out
     proposing: float  # of it, for proposals
     snapshot: float  # CPU of Tune's last snapshot of all trials
-    reports: int
-    lengths: tuple[int, ...]  # epochs of each trial
+    lengths: tuple[int, ...]  # epochs of each trial, in the order in which they began to report
+    up: tuple[float, ...]  # of each worker that came up: its first report, from the very first on
 
 
 def sleeping(seconds: float) -> type[StackTrainable]:
@@ -76,15 +71,45 @@ def sleeping(seconds: float) -> type[StackTrainable]:
     return Sleeping
 
 
-@contextlib.contextmanager
-def patched(owner: Any, name: str, around: Callable[..., Any]) -> Iterator[None]:
-    """`around(original, *arguments)` in the place of a function."""
-    original = getattr(owner, name)
-    setattr(owner, name, lambda *args, **kwargs: around(original, *args, **kwargs))
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
+class Watch:
+    """Counts what a driver's loop spends and notes its reports, as long as `on(stack)` has it in Tune's methods."""
+
+    def __init__(self) -> None:
+        self.spent, self.last = Counter[str](), dict[str, float]()
+        self.reports: list[tuple[float, str, int]] = []  # when, which trial, which process
+        self._had_event = True
+
+    def on(self, stack: contextlib.ExitStack) -> None:
+        def put(owner: Any, name: str, around: Callable[..., Any]) -> None:
+            original = getattr(owner, name)
+            stack.callback(setattr, owner, name, original)
+            setattr(owner, name, lambda *args, **kwargs: around(original, *args, **kwargs))
+
+        def event(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            self._had_event = original(*args, **kwargs)
+            return self._had_event
+
+        def report(original: Callable[..., Any], controller: Any, trial: Any, result: dict[str, Any]) -> Any:
+            self.reports.append((time.perf_counter(), trial.trial_id, result["pid"]))
+            return original(controller, trial, result)
+
+        put(RayActorManager, "next", event)
+        put(TuneController, "step", self._timed("step"))
+        put(TuneController, "save_to_dir", self._timed("snapshot"))
+        put(TuneController, "_process_trial_result", report)
+        put(Proposals, "propose", self._timed("propose"))
+
+    def _timed(self, name: str) -> Callable[..., Any]:
+        def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            start = time.thread_time()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.last[name] = time.thread_time() - start
+                if name != "step" or self._had_event:
+                    self.spent[name] += self.last[name]  # type: ignore[assignment]
+
+        return around
 
 
 def tuned(
@@ -95,32 +120,11 @@ def tuned(
     `before`: trials on record already. `grace`: epochs before ASHA may stop a trial (0: it stops none).
     """
     base = Config.create(settings)
-    space = Space(SPACE if before else RATE, base)
+    space = Space(TRIVIAL_SPACE | {"model.worker_hidden": {"int": [2, 4]}} if before else RATE, base)
     budget = Budget(replicates=1, grace_epochs=grace or base.training.max_epochs, trials=trials + before)
     share = min(1.0, (os.cpu_count() or 1) / workers)
     args = parser().parse_args(["--max-concurrent", str(workers), "--cpus-per-trial", f"{share:g}"])
-    spent, reported, had_event = Counter[str](), list[tuple[float, str]](), [True]
-
-    def timed(name: str) -> Callable[..., Any]:
-        def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            start = time.thread_time()
-            try:
-                return original(*args, **kwargs)
-            finally:
-                spent[f"last {name}"] = time.thread_time() - start  # type: ignore[assignment]
-                if name != "step" or had_event[0]:
-                    spent[name] += time.thread_time() - start  # type: ignore[assignment]
-
-        return around
-
-    def event(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        had_event[0] = original(*args, **kwargs)
-        return had_event[0]
-
-    def report(original: Callable[..., Any], controller: Any, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        reported.append((time.perf_counter(), trial.trial_id))
-        return original(controller, trial, *args, **kwargs)
-
+    watch = Watch()
     with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()):
         folder, scratch = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
         search = driver.Search(SearchSettings("bench", base, space, budget), args)
@@ -128,212 +132,71 @@ def tuned(
         stack.callback(ray.shutdown)
         results = filled(str(folder), space, before, ("val_mse",)) if before else Results(folder)
         proposals = search.proposals(results, folder / "optuna" / "bench.journal")
-        stack.enter_context(patched(RayActorManager, "next", event))
-        stack.enter_context(patched(TuneController, "step", timed("step")))
-        stack.enter_context(patched(TuneController, "save_to_dir", timed("snapshot")))
-        stack.enter_context(patched(TuneController, "_process_trial_result", report))
-        stack.enter_context(patched(Proposals, "propose", timed("propose")))
         ray_session.StackTrainable = sleeping(sleep)  # type: ignore[misc]
         stack.callback(setattr, ray_session, "StackTrainable", StackTrainable)
         stop = driver.Stop(None, NotLost())  # type: ignore[arg-type]
+        watch.on(stack)
         start = time.perf_counter()
         if kind == "search":
             search._tune(results, proposals, trials, stop, scratch)
         else:
-            told = {
-                **search.session.trial_config(results, "bench"),
-                "data_sha256": search.series.sha256,
-                "test_purpose": "check",
-            }
-            configs = [base.override({"training.seed": seed}) for seed in range(trials)]
-            stacks = {number: {**told, "configs": [config.to_json()]} for number, config in enumerate(configs)}
+            told = {**search.session.trial_config(results, "bench"), "data_sha256": search.series.sha256}
+            configs = [base.override({"training.seed": seed}).to_json() for seed in range(trials)]
+            stacks = {n: {**told, "configs": [text], "test_purpose": "check"} for n, text in enumerate(configs)}
             search.session.run_trials(
-                "bench",
-                scratch,
-                searcher=StackSearcher(stacks),
-                samples=trials,
-                stop=stop,
-                callbacks=(),
+                "bench", scratch, searcher=StackSearcher(stacks), samples=trials, stop=stop, callbacks=(),
                 max_failures=0,
-            )
+            )  # fmt: skip
         wall = time.perf_counter() - start
-        assert len(results.runs()) == trials
-    lengths = tuple(Counter(trial for _, trial in reported).values())
-    return Real(
-        wall, reported[0][0] - start, spent["step"], spent["propose"], spent["last snapshot"], len(reported), lengths
-    )
+        recorded = len(results.runs())
+        assert recorded == trials, f"{recorded} runs are on record, and {trials} trials of one run each were trained"
+    lengths = tuple(Counter(trial for _, trial, _ in watch.reports).values())
+    first = watch.reports[0][0]
+    up = tuple(when - first for when in {pid: when for when, _, pid in reversed(watch.reports)}.values())
+    spent, snapshot = watch.spent, watch.last.get("snapshot", 0.0)
+    return Real(wall, first - start, spent["step"], spent["propose"], snapshot, lengths, tuple(sorted(up)))
 
 
-# The parts
-
-
-def thread_seconds(call: Callable[[], Any], repeats: int = 1) -> float:
-    """CPU seconds of this thread, a call's; the median."""
+def slowness(bursts: int = 60) -> float:
+    """How much longer short computations take than their CPU time, since others use these cores too; the mean."""
     found = []
-    for _ in range(repeats):
-        start = time.thread_time()
-        call()
-        found.append(time.thread_time() - start)
-    return statistics.median(found)
+    for _ in range(bursts):
+        time.sleep(0.02)
+        wall, start = time.perf_counter(), time.thread_time()
+        while time.thread_time() - start < 0.005:
+            pass
+        found.append((time.perf_counter() - wall) / 0.005)
+    return max(1.0, statistics.fmean(found))
 
 
-def wall_seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def epoch_seconds(settings: dict[str, Any]) -> tuple[float, float]:
-    """CPU seconds of an epoch of one run, and of building it, in this process: the kernels are compiled first."""
-    use_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        make = [Config.create({**settings, "training.seed": seed}) for seed in range(3)]
-        series = load_series(make[0].data)
-        StackRun(Results(folder), make[:1], series=series).step()
-        begin = thread_seconds(lambda: StackRun(Results(folder), make[1:2], series=series))
-        stack = StackRun(Results(folder), make[2:], series=series)
-        return thread_seconds(stack.step, 3), begin
-
-
-def loop_costs(say: Callable[[str], None]) -> dict[str, float]:
-    """Of the driver, from searches of short and long trials, with few and with many trials on record."""
-    few, many, trials = 0, 4000, 60
-    found = {}
-    for before in (few, many):
-        for epochs in (1, 12):
-            real = tuned("search", epochs_of(TRIVIAL, epochs), trials, 2, before=before)
-            found[before, epochs] = (real.loop - real.proposing) / trials
-            say(f"{before} trials on record, {epochs} reports: {1000 * found[before, epochs]:.1f} ms a trial")
-    result = {before: (found[before, 12] - found[before, 1]) / 11 for before in (few, many)}
-    starts = tuned("search", epochs_of(TRIVIAL, 1), 300, 2)
-    return {
-        "result": result[few], "result_per_trial": max(0.0, result[many] - result[few]) / (many - few),
-        "trial": found[few, 1] - result[few], "snapshot_per_trial": starts.snapshot / 300,
-    }  # fmt: skip
-
-
-def growth(points: dict[int, float]) -> tuple[float, float]:
-    """Seconds at none, and more for each further one, from the smallest and the largest number."""
-    low, high = min(points), max(points)
-    slope = (points[high] - points[low]) / (high - low)
-    return max(0.0, points[low] - slope * low), slope
-
-
-def searcher_costs(say: Callable[[str], None], counts: tuple[int, ...] = (1000, 4000, 16_000)) -> dict[str, float]:
-    """TPE's proposals over the default space, and ASHA's rungs, beside so many trials."""
-    space, proposing, rung = Space(DEFAULT, Config.create({})), {}, {}
-    for count in counts:
-        with tempfile.TemporaryDirectory() as folder:
-            store = filled(folder, space, count, ("val_mse",))
-            journal = Path(folder) / "optuna" / "bench.journal"
-            proposals = Proposals(store, "bench", space, seed=0, replicates=3, data_sha256="", journal=journal)
-            proposing[count] = thread_seconds(proposals.propose, 7)
-            asha = RecordedASHA(proposals.all.values(), max_epochs=40, grace_epochs=4, reduction_factor=3)
-            trials = iter(range(7))
-
-            def report(asha: RecordedASHA = asha, trials: Iterator[int] = trials) -> None:
-                trial = SimpleNamespace(config={"trial": f"new{next(trials)}"})
-                asha.on_trial_add(None, trial)
-                asha.on_trial_result(None, trial, {"epoch": 4, "value": 0.3, "reports": [(4, 0.3)]})
-
-            rung[count] = thread_seconds(report, 7)
-        say(f"{count:,d} trials: a proposal {1000 * proposing[count]:.0f} ms, a rung {1000 * rung[count]:.2f} ms")
-    names = ("propose", "propose_per_trial", "rung", "rung_per_trial")
-    return dict(zip(names, (*growth(proposing), *growth(rung)), strict=True))
-
-
-def record_costs(say: Callable[[str], None]) -> dict[str, float]:
-    """A stopped trial closed by the driver, a finished run sealed and read on test, runs looked up, files merged."""
-    base = Config.create({**QUICK, "training.max_epochs": 3}, preset="h96")
-    series, found = load_series(base.data), {}
-    for size in (1, 4):
-        with tempfile.TemporaryDirectory() as folder:
-            results = Results(folder)
-            configs = [base.override({"training.seed": seed}) for seed in range(size)]
-            stack = StackRun(results, configs, series=series)
-            plain = thread_seconds(stack.step, 2)
-            found["prune", size] = thread_seconds(
-                lambda r=results, c=configs: StackRun(r, c, series=series).close("stopped")  # type: ignore[misc]
-            )
-            found["seal", size] = max(0.0, thread_seconds(stack.step) - plain)
-            found["test", size] = thread_seconds(lambda s=stack: read_test(s.results, s.ids, "x", "cpu", series))  # type: ignore[misc]
-    prune, each = growth({size: found["prune", size] for size in (1, 4)})
-    costs = {"prune": prune, "prune_per_run": each}
-    costs["seal_per_run"], costs["read_test_per_run"] = found["seal", 4] / 4, found["test", 4] / 4
-    runs, files = 50_000, 500
-    with tempfile.TemporaryDirectory() as folder:
-        results = Results(folder)
-        write_segments(results, runs)
-        for name in ("segment_per_run", "lookup_per_run"):  # first it reads the segments, then it has them
-            costs[name] = thread_seconds(lambda: results.runs(run_ids(3))) / runs
-    with tempfile.TemporaryDirectory() as folder:
-        from bench_orchestration import write_files
-
-        results = Results(folder)
-        write_files(results, files)
-        start = time.process_time()
-        results.compact()
-        costs["compact_per_run"] = (time.process_time() - start) / files
-    say(", ".join(f"{name} {1000 * value:.3g} ms" for name, value in costs.items()))
-    return costs
-
-
-def cluster_costs(say: Callable[[str], None]) -> dict[str, float]:
-    """Waiting for one of many trials, a new actor, and a slot's way to its first trial."""
-
-    @ray.remote(resources={"nowhere": 1})
-    def never() -> None:
-        pass
-
-    @ray.remote(num_cpus=0)
-    class Slot:
-        def load(self, settings: dict[str, Any]) -> None:
-            epoch_seconds(settings)
-
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        waits = {}
-        for slots in (1, 1000):
-            manager = RayEventManager()
-            for _ in range(slots):
-                manager.track_future(never.remote())
-
-            def wait(manager: RayEventManager = manager) -> None:
-                manager.track_future(ray.put(1))
-                manager.wait(timeout=1)
-
-            waits[slots] = thread_seconds(wait, 20)
-        made: list[Any] = []
-        start = time.thread_time()
-        seconds = wall_seconds(lambda: made.append(Slot.remote()) or ray.get(made[0].load.remote(TRIVIAL)))
-        costs = {"result_per_slot": growth(waits)[1], "actor": time.thread_time() - start, "actor_start": seconds}
-    finally:
-        ray.shutdown()
-    say(", ".join(f"{name} {1000 * value:.3g} ms" for name, value in costs.items()))
-    return costs
-
-
-def storage_costs(say: Callable[[str], None]) -> dict[str, float]:
-    """Seconds of operations on this machine's disk: a durable object, reading and deleting it, a name in a listing."""
-    names = 20_000
-    with tempfile.TemporaryDirectory() as folder:
-        storage, paths = Results(folder).storage, [f"checkpoints/{n}.pt" for n in range(50)]
-        data = os.urandom(1 << 20)
-        costs = {"put": statistics.median(wall_seconds(lambda p=path: storage.put(p, data)) for path in paths)}  # type: ignore[misc]
-        costs["get"] = statistics.median(wall_seconds(lambda p=path: storage.get(p)) for path in paths)  # type: ignore[misc]
-        costs["delete"] = statistics.median(wall_seconds(lambda p=path: storage.delete(p)) for path in paths)  # type: ignore[misc]
-        (Path(folder) / "runs").mkdir()
-        for name in run_ids(names):
-            (Path(folder) / "runs" / f"{name}-a1-{name[:16]}.parquet").touch()
-        costs["name"] = wall_seconds(lambda: Results(folder).runs(["x"])) / (2 * names)  # two listings
-    say(", ".join(f"{name} {1000 * value:.3g} ms" for name, value in costs.items()))
-    return costs
-
-
-def measure(say: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Everything that simulate_cluster.py's `Costs` and its store `local` hold."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    step, begin = epoch_seconds(TRIVIAL)
-    costs = {"begin": begin, "report": step, **cluster_costs(say), **loop_costs(say), **searcher_costs(say)}
-    return {"costs": {**costs, **record_costs(say)}, "local": storage_costs(say)}
+def check(costs: Costs) -> Iterator[str]:
+    """Predictions beside real searches and studies of this project on this machine, from the first report on."""
+    quiet()
+    yield f"{os.cpu_count()} cores; {TRIALS} trials of one run, at most {EPOCHS} epochs, on the local disk. Workers"
+    yield f"replay an epoch: they sleep {SLEEP:g} s beside a trivial network's training, so that four do not need four"
+    yield "cores; all else is real. Seconds are from the first report on; asleep: how many of them a worker sleeps."
+    yield "Not predicted but replayed: when each worker came up (up s: first to last), and `slow`, which multiplies the"
+    yield "CPU costs: how much longer than their CPU time short computations take beside the machine's other work,"
+    yield "before and after each run.\n"
+    head = f"{'':<30s}{'workers':>8s}{'asleep s':>10s}{'predicted s':>13s}{'real s':>9s}{'ratio':>7s}"
+    yield f"{head}{'up s':>14s}{'slow':>6s}"
+    for label, kind, grace in (
+        ("search", "search", 0),
+        ("search, ASHA's stops replayed", "search", 2),
+        ("study", "study", 0),
+    ):
+        for workers in (1, 2, 4):
+            before = slowness()
+            real = tuned(kind, epochs_of(TRIVIAL, EPOCHS), TRIALS, workers, SLEEP, grace=grace)
+            slow = (before + slowness()) / 2
+            work = Work(kind, TRIALS, 1, EPOCHS, grace=grace or EPOCHS, epoch=SLEEP)
+            if grace:  # which trials ASHA stops is not predicted
+                work = replace(work, lengths=real.lengths)
+            costs_now = costs.slower(slow)
+            starts = [costs_now.actor_start + late for late in real.up]
+            found = simulate(work, len(starts), costs_now, STORES["local"], starts)
+            predicted, measured = found.makespan - found.first, real.wall - real.first
+            up = f"{real.first:.1f} to {real.first + real.up[-1]:.1f}"
+            asleep = SLEEP * (sum(real.lengths) - 1) / workers  # the first report ends the first epoch
+            figures = f"{asleep:>10.1f}{predicted:>13.1f}{measured:>9.1f}{predicted / measured:>7.2f}"
+            yield f"{label:<30s}{workers:>8d}{figures}{up:>14s}{slow:>6.2f}"

@@ -1,48 +1,77 @@
 """The simulation of a cluster: nothing is lost in it, and where it leads is known at both ends."""
 
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from simulate_cluster import SHARES, STORES, Cluster, Costs, Work, simulate
+from cluster_model import LIMITS, STORES, Costs, Store, Work, simulate
 
-FREE = Costs(**{field.name: 0.0 for field in fields(Costs)})
-WORK = Work("study", runs=60, stack=2, epochs=5, epoch=1.0)
+FREE = Costs(**dict.fromkeys(asdict(Costs()), 0.0))
+NOWHERE = Store(put=0, get=0, delete=0, listing=0, name=0)
+WORK = Work("study", runs=61, stack=2, epochs=5, epoch=1.0)  # 31 trials
 
 
 @pytest.mark.parametrize("slots", [1, 7, 200])
 @pytest.mark.parametrize("kind", ["search", "study"])
-def test_every_run_is_trained_and_every_second_of_a_slot_accounted_for(kind: str, slots: int) -> None:
-    found = simulate(Cluster(Costs(), STORES["object"], replace(WORK, kind=kind), slots))
-    assert (found.trials, found.runs) == (30, 60)
-    assert set(found.slot_seconds) == set(SHARES) and min(found.slot_seconds.values()) >= -1e-9
-    assert sum(found.slot_seconds.values()) == pytest.approx(slots * found.makespan)
+def test_every_trial_is_trained_once_and_every_second_of_a_slot_accounted_for(kind: str, slots: int) -> None:
+    found = simulate(replace(WORK, kind=kind), slots, store=STORES["object"])
+    assert found.trials == [1] * 31
+    assert set(found.spent) == set(LIMITS) and min(found.spent.values()) >= -1e-9
+    assert sum(found.spent.values()) == pytest.approx(slots * found.makespan)
+    assert found.spent["GPUs"] == pytest.approx(sum(map(replace(WORK, kind=kind).length, range(31))))
 
 
-def test_where_nothing_costs_anything_the_devices_are_all_there_is() -> None:
-    for slots in (1, 2, 30, 1000):
-        found = simulate(Cluster(FREE, STORES["free"], WORK, slots))
-        assert found.makespan == pytest.approx(30 * 5 / min(slots, 30))
-    assert found.binds == "too few runs"
+def test_one_slot_takes_the_sum_of_all_parts() -> None:
+    costs = replace(FREE, actor_start=7.0, actor=0.5, trial=0.3, begin=0.2, report=0.04, result=0.01, seal_per_run=0.6)
+    # A trial's start, its stack, five epochs each with its report handled, two runs sealed.
+    trial = 0.3 + 0.2 + 5 * (1.0 + 0.04 + 0.01) + 2 * 0.6
+    assert simulate(WORK, 1, costs, NOWHERE).makespan == pytest.approx(7.5 + 31 * trial)
+    # Two reports a trial instead of five: of four epochs, and of the one left.
+    assert simulate(replace(WORK, cadence=4), 1, costs, NOWHERE).makespan == pytest.approx(7.5 + 31 * (trial - 0.15))
 
 
-def test_many_devices_wait_for_the_driver() -> None:
-    costs = replace(FREE, result=0.1)
-    work = replace(WORK, runs=4000)
-    few, many, more = (simulate(Cluster(costs, STORES["free"], work, slots)) for slots in (2, 100, 1000))
-    assert few.makespan > many.makespan and few.binds == "devices"
-    # 2,000 stacks of 5 epochs are 10,000 reports of a tenth of a second, one after the other.
-    for found in (many, more):
-        assert found.makespan == pytest.approx(1000, rel=0.01) and found.binds == "driver"
-    slow = Cluster(replace(FREE, propose=1.0), STORES["free"], replace(work, kind="search"), 1000)
-    assert simulate(slow).binds == "searcher"
-    assert simulate(Cluster(FREE, replace(STORES["free"], operations=10.0), work, 1000)).binds == "storage, in slots"
+def test_proposals_take_longer_the_more_trials_there_are() -> None:
+    work = replace(WORK, kind="search", grace=5)
+    found = simulate(work, 1, replace(FREE, propose_per_trial=0.1), NOWHERE)
+    # Beside each proposal but the first: the trials that have ended, and the one whose slot it is for.
+    assert found.makespan == pytest.approx(31 * 5 + 0.1 * sum(ended + 1 for ended in range(1, 31)))
+
+
+def test_more_slots_take_less_time_down_to_what_the_driver_needs() -> None:
+    costs, work = replace(FREE, result=0.1), replace(WORK, runs=4000)
+    times = [simulate(work, slots, costs, NOWHERE).makespan for slots in (1, 2, 5, 20, 100, 1000)]
+    assert times == sorted(times, reverse=True) and times[0] == pytest.approx(2000 * 5 * 1.1)
+    # 10,000 reports of a tenth of a second, one after the other, and the first epoch before them.
+    assert times[-1] == pytest.approx(1001)
+
+
+@pytest.mark.parametrize(
+    ("limit", "slots", "costs", "store"),
+    [
+        ("GPUs", 2, replace(FREE, result=0.1), NOWHERE),
+        ("too few runs", 100_000, FREE, NOWHERE),
+        ("driver", 1000, replace(FREE, result=0.1), NOWHERE),
+        ("searcher", 1000, replace(FREE, propose=1.0), NOWHERE),
+        ("storage", 1000, FREE, replace(NOWHERE, operations=10.0)),  # taken by all slots together
+        ("storage", 1000, FREE, replace(NOWHERE, listing=1.0)),  # within the driver, which records what ASHA stopped
+        ("trials' own work", 2, replace(FREE, begin=30.0), NOWHERE),
+    ],
+)
+def test_what_limits_is_named(limit: str, slots: int, costs: Costs, store: Store) -> None:
+    assert simulate(replace(WORK, kind="search", runs=4000, grace=1), slots, costs, store).limit == limit
+
+
+def test_a_store_gives_no_more_operations_than_it_has() -> None:
+    found = simulate(replace(WORK, runs=4000), 1000, FREE, replace(NOWHERE, operations=100.0))
+    # 5 epochs of a put and a delete; lookups; two runs sealed, read, cleared away: all of 2,000 trials.
+    operations = 5 * 2 + (2 + 1 + 2) + (3 * 2 + 2 + 3) + (2 * 2 + 3 * 2)
+    assert found.makespan == pytest.approx(2000 * operations / 100, rel=0.01)
 
 
 def test_asha_stops_all_but_one_in_so_many() -> None:
     work = Work("search", runs=81, stack=1, epochs=40, grace=4, factor=3)
-    assert sorted(set(work.all_lengths)) == [4, 12, 36, 40]
-    assert [work.all_lengths.count(length) for length in (4, 12, 36, 40)] == [54, 18, 6, 3]
+    lengths = [work.length(number) for number in range(81)]
+    assert {length: lengths.count(length) for length in lengths} == {4: 54, 12: 18, 36: 6, 40: 3}
