@@ -44,6 +44,7 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         self._nodes: dict[str, Node] = {node.id: node for node in living_nodes()}
         self._looked = time.monotonic()
         self.again: Callable[[str], None] = lambda trial_id: None  # begins a trial of Tune's once more (RaySession)
+        self.forgiving = True  # with --max-failures 0 nothing is tried again, whatever the reason
         self._raised: Counter[str] = Counter()  # times a trial raised, by its name
         self._deaths: Counter[str] = Counter()  # of its processes since its last epoch
 
@@ -88,7 +89,7 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         """Whether a trial that Tune has given up is begun again: its process died while it started, which Tune does not
         try again, and it has not died too often."""
         name = self.name_of(trial.config)
-        if not isinstance(_error_of(trial), RayActorError) or self._deaths[name] > MOST_DEATHS:
+        if not self.forgiving or not isinstance(_error_of(trial), RayActorError) or self._deaths[name] > MOST_DEATHS:
             return False
         self._deaths[name] += 1
         self._happened("process_died", f"{name}: its process ended as it started; it is begun again", name)

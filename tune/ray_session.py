@@ -185,7 +185,7 @@ class RaySession:
         """Trains what the searcher suggests, as StackTrainables. Ctrl-C ends it between two steps, by `stop`."""
         queue = TrialQueue(searcher, samples, self.limit)
         if watch is not None:
-            watch.again = queue.again
+            watch.again, watch.forgiving = queue.again, max_failures > 0
             callbacks = [watch, *callbacks]
         resources = {"cpu": self.cpus_per_trial, "gpu": self.gpus}
         series = {sha256: [self.data(sha256)] for sha256 in self.series}

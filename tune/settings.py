@@ -99,7 +99,11 @@ def preset_names() -> list[str]:
 def add_resource_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that RaySession and Stop of `ray_session` read, the same for every command that trains."""
     add = parser.add_argument
-    add("--max-failures", type=int, help="times a trial that raised goes on from its checkpoint")
+    add(
+        "--max-failures",
+        type=int,
+        help="times a trial that raised goes on from its checkpoint (0: nor one whose process died)",
+    )
     add("--cpus-per-trial", type=float, default=1)
     add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
     add("--max-concurrent", type=int, help="trials at once (default: what the machines hold, as they come and go)")

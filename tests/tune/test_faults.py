@@ -160,6 +160,9 @@ def test_a_process_that_dies_as_it_starts_is_forgiven_but_not_for_ever(
     Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(died("its node has died")))
     assert [watch.forgives(trial) for _ in range(MOST_DEATHS + 2)] == [True] * (MOST_DEATHS + 1) + [False]
     assert again == ["tune-t0"] * (MOST_DEATHS + 1)
+    watch.on_trial_result(0, [], trial, {})
+    watch.forgiving = False
+    assert not watch.forgives(trial), "--max-failures 0"
     assert {event.text for event in events_of(store, "study")} == {
         "t0: its process ended as it started; it is begun again"
     }
