@@ -80,7 +80,7 @@ def test_machines_and_drivers_come_and_go_and_every_run_is_there_once(
     begin: Callable[..., Driver], cluster: Cluster, tmp_path: Path
 ) -> None:
     arguments = (
-        "--out", "out", "--gpus-per-trial", "0.5", "--trials", "5", "--max-epochs", "80", "--grace-epochs", "80",
+        "--out", "out", "--gpus-per-trial", "0.5", "--trials", "5", "--max-epochs", "200", "--grace-epochs", "200",
         "--final-replicates", "1",
     )  # fmt: skip
     results = Results(tmp_path / "out")
@@ -108,7 +108,7 @@ def test_machines_and_drivers_come_and_go_and_every_run_is_there_once(
     assert accepted, why
     driver.until(lambda: {"node_leaving", "moved"} <= kinds(results))
     assert driver.wait() == 0, driver.said()
-    check_complete(results, 5, 2, 80, 1)
+    check_complete(results, 5, 2, 200, 1)
     assert {row["state"] for row in outcomes(results).values()} == {"complete"}
     assert {row["attempt"] for row in rows(results, "runs")} == {1}, "nothing began again"
     epochs = {row["run"]: row["epochs"] for row in rows(results, "runs") if row["model"] == "dynonet"}
