@@ -96,11 +96,11 @@ def test_machines_and_drivers_come_and_go_and_every_run_is_there_once(
     driver = begin(*arguments)
     driver.until(lambda: "resumed" in kinds(results))
     driver.until(lambda: gpus_in_use() == [1.0])
+    leaving = next(node for node in living_nodes() if node.gpus)  # whose trials are under way
     add_machine(cluster)
     driver.until(lambda: gpus_in_use() == [1.0, 1.0])  # it gets work
     driver.until(lambda: "node_joined" in kinds(results))
     # A notice: its trials move between two epochs.
-    leaving = next(node for node in living_nodes() if node.gpus)
     reason = 2  # preemption
     accepted, why = ray._private.worker.global_worker.gcs_client.drain_node(
         leaving.id, reason, "spot notice", int((time.time() + 60) * 1000)
