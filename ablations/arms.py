@@ -37,6 +37,10 @@ NOISE_ENTERS = Need(
     "a place where noise enters the forecast (model.trend, or model.decomposition off)",
     lambda c: c.model.trend or not c.model.decomposition,
 )
+CLOSED_FORM = Need(
+    "a trend layer that starts at the linear baseline (model.trend_start: closed_form)",
+    lambda c: c.model.trend and c.model.trend_start == "closed_form",
+)
 META = Need("a controller that learns from meta rows", lambda c: c.data.controller_rows == "meta")
 
 
@@ -88,9 +92,12 @@ class Arm:
         return config
 
     def touches(self, base: Config) -> frozenset[str]:
-        """The settings that the arm decides: its overrides, and what a protocol among them changes."""
-        changed = set(difference(base, base.override(self.overrides)))
-        return frozenset(changed | set(self.overrides))
+        """The settings that the arm decides: its overrides, what a protocol among them changes, what is read for them.
+
+        What is read no longer is not decided: without a trend it does not matter how it would start.
+        """
+        changed = difference(base, base.override(self.overrides))
+        return frozenset({key for key, (_, now) in changed.items() if now is not None} | set(self.overrides))
 
 
 def difference(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
@@ -164,7 +171,8 @@ _REMOVING = [
     Arm(
         "no_controller", "a controller that modulates the workers lowers the test error, against plain workers that "
         "learn from the same rows",
-        _CONTROLLER_OFF, "everything the controller does; the meta rows are left unused", "", (LEARNS,),
+        _CONTROLLER_OFF, "everything the controller does; no part takes over rows that it alone learned from", "",
+        (LEARNS,),
     ),
     Arm(
         "no_controller_all_rows", "a controller is a better use of the meta rows than training plain workers on them",
@@ -190,6 +198,11 @@ _REMOVING = [
         {"model.worker_scope": "all"},
         "the channels' own workers: one serves all, its clip, freezing and decay averaged over channels",
         "", (WORKERS,),
+    ),
+    Arm(
+        "no_closed_form", "starting at the linear baseline lowers the test error, against drawn initial weights",
+        {"model.trend_start": "uniform"}, "the closed-form start: trend and workers' output layers are drawn", "",
+        (CLOSED_FORM,),
     ),
     Arm(
         "controller_on_validation", "training the controller on rows apart from those that pick epochs lowers the test "

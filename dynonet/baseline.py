@@ -21,15 +21,19 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from dynonet.config import Config, DataConfig
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
+from dynonet.layers import moving_average_matrix
 from dynonet.presets import PRESETS
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # lambda; validation MSE chooses
 _CHUNK = 1024  # windows of one channel in memory at once
+_FLOAT64 = torch.empty(0, dtype=torch.float64)
+_TRENDS: dict[tuple[object, ...], np.ndarray] = {}  # see fit_trend
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,11 @@ class Metrics:
     mae: float
     mse_channels: np.ndarray  # (C,)
     mae_channels: np.ndarray  # (C,)
-    windows: int
+    mse_windows: np.ndarray  # (windows,)
+
+    @property
+    def windows(self) -> int:
+        return len(self.mse_windows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +89,9 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearB
     """
     began = time.perf_counter()
     starts = window_starts(series, data, role)
-    gram = np.zeros((data.seq_len, data.seq_len))
-    cross = np.zeros((data.seq_len, data.pred_len))
-    for _, past, future in _centred(series, data, starts):
-        gram += past.T @ past
-        cross += past.T @ future
-    # One decomposition serves every penalty: (G + lambda I)^-1 = V (e + lambda)^-1 V^T.
-    values, vectors = np.linalg.eigh(gram)
-    rotated = vectors.T @ cross
     tried: dict[float, float] = {}
     best: tuple[float, np.ndarray, Metrics] | None = None
-    for penalty in PENALTIES:
-        weight = vectors @ (rotated / (np.maximum(values, 0) + penalty)[:, None])
+    for penalty, weight in _ridge(series, data, starts):
         validation = _evaluate(weight, series, data, "validation")
         tried[penalty] = validation.mse
         if best is None or validation.mse < best[2].mse:
@@ -102,34 +101,91 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearB
     return LinearBaseline(best[1], best[0], tried, best[2], len(starts), time.perf_counter() - began)
 
 
-def _centred(series: Series, data: DataConfig, starts: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Channel, past (B, S) and future (B, H), less the past's mean, in chunks of windows of one channel."""
+def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, centred: bool) -> np.ndarray:
+    """The trend layer's weight in closed form: the map of `fit_linear`, from what the layer reads of a window.
+
+    Fitted once in a process for the same data and settings.
+
+    Args:
+        role: whose windows are fitted; the penalty is chosen on validation.
+        moving_average: kernel of the average through which the layer reads the window; 1: the window itself.
+        centred: each window is taken less its own mean, as behind RevIN.
+    Returns:
+        (H, S) float64, read-only.
+    Raises:
+        DataError: as `fit_linear`.
+    """
+    key = (series.sha256, data.model_dump_json(), role, moving_average, centred)
+    if key not in _TRENDS:
+        smooth = None if moving_average == 1 else moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
+        weights = [weight for _, weight in _ridge(series, data, window_starts(series, data, role), smooth, centred)]
+
+        def validation_mse(weight: np.ndarray) -> float:
+            whole = weight if smooth is None else smooth.T @ weight
+            return _evaluate(whole, series, data, "validation", centred).mse
+
+        best = np.ascontiguousarray(min(weights, key=validation_mse).T)
+        best.setflags(write=False)
+        _TRENDS[key] = best
+    return _TRENDS[key]
+
+
+def _ridge(
+    series: Series, data: DataConfig, starts: np.ndarray, smooth: np.ndarray | None = None, centred: bool = True
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Each penalty and its map (S, H) from windows, or from `smooth` (S, S) times each window."""
+    gram = np.zeros((data.seq_len, data.seq_len))
+    cross = np.zeros((data.seq_len, data.pred_len))
+    for _, _, past, future in _chunks(series, data, starts, centred):
+        gram += past.T @ past
+        cross += past.T @ future
+    if smooth is not None:
+        gram, cross = smooth @ gram @ smooth.T, smooth @ cross
+    # One decomposition serves every penalty: (G + lambda I)^-1 = V (e + lambda)^-1 V^T.
+    values, vectors = np.linalg.eigh(gram)
+    rotated = vectors.T @ cross
+    for penalty in PENALTIES:
+        yield penalty, vectors @ (rotated / (np.maximum(values, 0) + penalty)[:, None])
+
+
+def _chunks(
+    series: Series, data: DataConfig, starts: np.ndarray, centred: bool = True
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Chunks of windows of one channel: channel, place of the first, past (B, S), future (B, H).
+
+    Centred: less the past's mean.
+    """
     length = data.seq_len + data.pred_len
     for channel in range(series.num_channels):
         windows = sliding_window_view(np.ascontiguousarray(series.scaled[:, channel]), length)
         for first in range(0, len(starts), _CHUNK):
             chunk = windows[starts[first : first + _CHUNK]]
-            chunk = chunk - chunk[:, : data.seq_len].mean(axis=1, keepdims=True)
-            yield channel, chunk[:, : data.seq_len], chunk[:, data.seq_len :]
+            if centred:
+                chunk = chunk - chunk[:, : data.seq_len].mean(axis=1, keepdims=True)
+            yield channel, first, chunk[:, : data.seq_len], chunk[:, data.seq_len :]
 
 
-def _evaluate(weight: np.ndarray, series: Series, data: DataConfig, role: str) -> Metrics:
+def _evaluate(weight: np.ndarray, series: Series, data: DataConfig, role: str, centred: bool = True) -> Metrics:
     starts = window_starts(series, data, role)
     squared, absolute = np.zeros(series.num_channels), np.zeros(series.num_channels)
-    for channel, past, future in _centred(series, data, starts):
-        error = past @ weight - future  # the mean is on both sides
-        squared[channel] += np.square(error).sum()
+    by_window = np.zeros((series.num_channels, len(starts)))
+    for channel, first, past, future in _chunks(series, data, starts, centred):
+        error = past @ weight - future  # a mean that was taken off is off both
+        squares = np.square(error)
+        by_window[channel, first : first + len(error)] = squares.mean(axis=1)
+        squared[channel] += squares.sum()
         absolute[channel] += np.abs(error).sum()
     count = len(starts) * data.pred_len
     mse, mae = squared / count, absolute / count
-    return Metrics(float(mse.mean()), float(mae.mean()), mse, mae, len(starts))
+    return Metrics(float(mse.mean()), float(mae.mean()), mse, mae, by_window.mean(axis=0))
 
 
 def record(baseline: LinearBaseline, series: Series, config: Config, test: Metrics | None) -> dict[str, object]:
     """Everything but the weights, ready for JSON; `test` is None where it was not read."""
 
     def plain(metrics: Metrics) -> dict[str, object]:
-        numbers = asdict(metrics)
+        numbers = asdict(metrics) | {"windows": metrics.windows}
+        del numbers["mse_windows"]
         for name in ("mse_channels", "mae_channels"):
             numbers[name] = dict(zip(series.channels, numbers[name].tolist(), strict=True))
         return numbers
@@ -206,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Fit the closed-form linear baseline and show its errors on the z-scored scale.",
     )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. data.dataset=ETTh2")
-    parser.add_argument("--preset", help=f"published settings: {', '.join(PRESETS)}")
+    parser.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write baseline.json and baseline.npz there")
     parser.add_argument("--no-test", action="store_true", help="do not read the test split")
     # Overrides may stand before and after an option, which parse_args does not allow.

@@ -68,6 +68,9 @@ class ModelConfig(_Section):
     worker_seq_len: int = Field(96, ge=1)  # W, last steps of the residual that each worker reads
     moving_average: int = Field(25, ge=1)  # kernel of the decomposition, odd
     dropout: float = Field(0.1, ge=0, lt=1)  # of the channel mixer; the workers' rate is a signal
+    # How the trend layer starts: drawn, as published, or where the linear baseline ends (dynonet.baseline.fit_trend),
+    # with the workers' output layers at 0, so that training starts from the baseline's forecast.
+    trend_start: Literal["uniform", "closed_form"] = "uniform"
     worker_cell: Literal["gru", "lstm"] = "gru"  # published: gru; an lstm has no compiled kernel
     # One worker per channel, or one for all, whose clip, decay and freezing take the mean over channels.
     worker_scope: Literal["channel", "all"] = "channel"
@@ -256,6 +259,8 @@ class Config(_Section):
             drop |= {"training.unroll_every", "training.steering_lr_ratio"}
         if self.training.lr_scale_on == "loss":
             drop.add("training.lr_scale_on")
+        if self.model.trend_start == "uniform" or not self.model.trend:
+            drop.add("model.trend_start")
         return {key: value for key, value in flat.items() if key not in drop}
 
     def run_id(self, data_sha256: str) -> str:

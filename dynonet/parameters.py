@@ -174,6 +174,11 @@ class Layout:
         return {**counts, "workers": self.workers * self.size("workers")}
 
 
+def parameter_count(config: Config, channels: int) -> int:
+    """How many parameters a model of these settings holds, switched off or not."""
+    return sum(Layout.of(config, channels).count().values())
+
+
 @dataclass
 class Parameters:
     """The parameters of N models: three flat blocks."""

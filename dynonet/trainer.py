@@ -14,9 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dynonet.baseline import fit_trend
 from dynonet.config import Config
 from dynonet.cuda_graphs import Replayed
-from dynonet.data import Series, load_series, window_starts
+from dynonet.data import Series, load_series, resolve_role, window_starts
 from dynonet.device import prepare_process
 from dynonet.draws import seed_keys
 from dynonet.epoch_plan import EpochPlan, schedule
@@ -160,8 +161,25 @@ class StackTrainer:
         # Models that step together stand together; `_active` maps places in the stack to runs.
         active = sorted(range(len(configs)), key=lambda i: group_key(configs[i]))
         params = Parameters.initial(self.layout, [configs[i].training.seed for i in active], dtype)
+        params = self._start_trends(params, [configs[i] for i in active])
         params = thaw(params, [configs[i] for i in active])
         self._enter(active, TrainState.initial(params.to(device=self.device)))
+
+    def _start_trends(self, params: Parameters, configs: Sequence[Config]) -> Parameters:
+        """Initial weights with those of `model.trend_start: closed_form` in place."""
+        shared = self.layout.unpack("shared", params.shared)
+        workers = self.layout.unpack("workers", params.workers)
+        for place, config in enumerate(configs):
+            model = config.model
+            if model.trend_start == "uniform" or not model.trend:
+                continue
+            role = resolve_role(config.data, worker_role(config))
+            kernel = model.moving_average if model.decomposition else 1
+            weight = fit_trend(self.series, config.data, role, kernel, model.revin)
+            shared["trend.weight"][place] = torch.tensor(weight, dtype=params.shared.dtype)
+            for entry in (shared["trend.bias"], workers["output.2.weight"], workers["output.2.bias"]):
+                entry[place] = 0.0
+        return params
 
     def start_from(self, params: Parameters) -> None:
         """Replaces the initial weights before the first epoch: by one model's for all, or by one per `running` model.

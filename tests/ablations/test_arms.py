@@ -45,13 +45,21 @@ ADDED = {
 
 
 def test_every_arm_is_here() -> None:
-    assert set(ARMS) == {*EXPECTED, *ADDED}
+    assert set(ARMS) == {*EXPECTED, *ADDED, "no_closed_form"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_arm_differs_from_full_exactly_where_it_says(name: str) -> None:
     changed = difference(BASE, arm_named(name).apply(BASE))
     assert {key: after for key, (_, after) in changed.items()} == EXPECTED[name]
+
+
+def test_the_closed_form_start_can_be_left_out_where_it_is() -> None:
+    closed = BASE.override({"model.trend_start": "closed_form"})
+    assert not difference(BASE, arm_named("no_closed_form").apply(closed))
+    for without in (BASE, closed.override({"model.trend": False})):
+        with pytest.raises(ConfigError, match="needs a trend layer that starts at the linear baseline"):
+            arm_named("no_closed_form").apply(without)
 
 
 def test_bilevel_training_of_either_kind_can_be_left_out() -> None:
