@@ -20,6 +20,7 @@ from dynonet.errors import DataError
 from dynonet.parts import SIGNALS
 from tune.events import incidents
 from tune.results import Results, history
+from tune.window_errors import WindowDifference, window_difference
 
 
 def findings_of(results: Results, name: str) -> Findings:
@@ -90,8 +91,17 @@ class Collector:
             settings={k: v for k, v in base.canonical().items() if k != "training.seed"},
             linear={metric: linear[metric] for metric in METRICS if linear.get(metric) is not None},
             linear_channels=linear.get("test_mse_channels", {}), linear_parameters=linear.get("parameters") or 0,
-            invalid=invalid,
+            less_linear=self._less_linear(cell), invalid=invalid,
         )  # fmt: skip
+
+    def _less_linear(self, cell: str) -> WindowDifference | None:
+        linear = self.gathered.baselines.get(cell)
+        full = self.gathered.members.get((FULL, cell), {}).values()
+        runs = [row["run"] for row in full if row["status"] == "complete"]
+        if linear is None or not runs:
+            return None
+        data = self._config(FULL, cell).data
+        return window_difference(self.results, runs, [linear["run"]], data.seq_len + data.pred_len)
 
     def _seeds_of(self, arm: str, cell: str) -> tuple[int, ...]:
         """The seeds at which it was to be trained: an arm that is decided gets no more."""

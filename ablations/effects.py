@@ -13,8 +13,8 @@ from ablations.gathered import Gathered, Sides
 from ablations.plan import Hypothesis
 from ablations.statistics import Array
 from ablations.verdicts import INCOMPLETE, INVALID, Standing
-from tune.readings import window_errors
 from tune.results import Results
+from tune.window_errors import window_errors, window_interval
 
 NOTHING = float("nan")
 NO_NUMBERS: Interval = (NOTHING, NOTHING)
@@ -165,7 +165,7 @@ class Effects:
         if not losses[0]:
             return None, "no pair of runs is complete"
         try:
-            return statistics.window_interval(np.stack(losses[0]), np.stack(losses[1]), block), ""
+            return window_interval(np.stack(losses[0]), np.stack(losses[1]), block), ""
         except ValueError as error:
             return None, str(error)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ablations.study import Study
 from ablations.study_parts import TUNED
+from tune.window_errors import WindowDifference
 
 PRIMARY = "test_mse"  # its verdicts count; the other metrics are descriptive
 METRICS = ("test_mse", "test_mae", "val_mse", "val_mae")
@@ -162,6 +163,7 @@ class CellData:
     linear: Mapping[str, float]  # metric -> error of the closed-form linear baseline
     linear_channels: Mapping[str, float]  # channel -> its test MSE
     linear_parameters: int
+    less_linear: WindowDifference | None = None  # of the whole network and the linear baseline
     invalid: str = ""  # why nothing in it may be compared
 
 

@@ -183,43 +183,6 @@ def factorial_contrasts(losses: ArrayLike, parts: Sequence[str]) -> dict[tuple[s
     return contrasts
 
 
-def window_interval(
-    arm: ArrayLike, full: ArrayLike, block: int, level: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> tuple[float, float]:
-    """A moving-block bootstrap (Künsch 1989) interval of the mean effect over test windows, for these trained models.
-
-    `arm`, `full`: (windows,) or (seeds, windows) losses of consecutive windows, one row of the series apart; seeds are
-    averaged, since they are not what is resampled. `block`: rows, at least S + H, so that windows further apart share
-    none. A series of ETT's length holds 2 to 7 such blocks, and so few are few observations: the plain interval covered
-    76 to 84% in simulations with 6 blocks and 50 to 60% with 2, for a nominal 95%. Hence deviations are taken from the
-    resamples' own mean and stretched by sqrt(k / (k - 1)) t_{k-1} / z for k = windows / block, the t interval's factors
-    for k observations; that covered 90 to 96% with 6 blocks, and is wide and covers more than 99% with 2.
-
-    Raises:
-        ValueError: unlike shapes, losses that are not finite, or fewer windows than two blocks.
-    """
-    arms, baseline = np.asarray(arm, float), np.asarray(full, float)
-    if arms.shape != baseline.shape or arms.ndim not in (1, 2):
-        raise ValueError(
-            f"expected (windows,) or (seeds, windows) losses, twice; got {arms.shape} and {baseline.shape}"
-        )
-    x = np.atleast_2d(_checked(arms - baseline)).mean(0)
-    windows, tail = len(x), (1 - fraction("level", level)) / 2
-    if block < 1 or windows < 2 * block:
-        raise ValueError(
-            f"{windows} windows hold fewer than two blocks of {block}: no interval over windows can be had"
-        )
-    whole, rest = divmod(windows, block)
-    starts = np.random.default_rng(seed).integers(0, windows - block + 1, (resamples, whole + 1))
-    sums = np.concatenate([[0], np.cumsum(x)])
-    lengths = np.array([block] * whole + [rest])
-    means = (sums[starts + lengths] - sums[starts]).sum(-1) / windows
-    blocks = windows / block
-    stretch = np.sqrt(blocks / (blocks - 1)) * stats.t.isf(tail, blocks - 1) / stats.norm.isf(tail)
-    low, high = x.mean() + stretch * np.quantile(means - means.mean(), [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def _checked(values: ArrayLike) -> Array:
     x = np.asarray(values, float)
     if x.ndim == 0 or x.shape[-1] < 2:

@@ -23,6 +23,7 @@ from tune.provenance import code_provenance, host_name
 from tune.readings import read_test
 from tune.results import Results, run_params
 from tune.trial import StackRun
+from tune.window_errors import keep_window_errors, window_errors
 
 METRICS = ("mse", "mae")
 
@@ -39,11 +40,15 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
     member = {"study": study, "role": "baseline", "cell": cell, "run": run}
     if not any(member.items() <= row.items() for row in results.table("members", study).to_pylist()):
         results.add("members", [member], key="baseline")
-    if results.done([run]):
+    done = bool(results.done([run]))
+    if done and window_errors(results, run) is not None:
         return run
     started, cpu = time.time(), time.process_time()
     linear = fit_linear(series, base.data)
     test = linear.evaluate(series, base.data, "test")
+    keep_window_errors(results, run, test.mse_windows)
+    if done:  # by a version that did not keep them
+        return run
     buffer = io.BytesIO()
     np.savez(buffer, weight=linear.weight, penalty=linear.penalty)
     key = {"run": run, "attempt": 1}

@@ -4,7 +4,6 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from dynonet.config import Config
@@ -12,6 +11,7 @@ from dynonet.data import Series, load_series
 from dynonet.errors import DataError
 from dynonet.trainer import evaluate_weights
 from tune.results import Results
+from tune.window_errors import keep_window_errors
 
 
 def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict[str, torch.Tensor]]:
@@ -29,18 +29,6 @@ def unread(results: Results, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {run: row for run, row in results.done([i for i in ids if i not in known]).items() if row["weights"]}
 
 
-def windows_path(run: str) -> str:
-    return f"test_windows/{run}.npy"
-
-
-def window_errors(results: Results, run: str) -> np.ndarray | None:
-    """What `read_test` kept of every test window of a run, (windows,); None where there is nothing."""
-    try:
-        return np.load(io.BytesIO(results.get_blob(windows_path(run))))
-    except FileNotFoundError:
-        return None
-
-
 def read_test(
     results: Results,
     ids: Sequence[str],
@@ -50,8 +38,7 @@ def read_test(
 ) -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
 
-    Beside the records it keeps the error of every window, `test_windows/RUN.npy`: float32, (windows,), the mean over
-    channels and steps, in the order of the series.
+    Beside the records it keeps the error of every window (see tune/window_errors.py).
 
     `series`: the data of all of these runs, where the caller has it.
     """
@@ -61,9 +48,7 @@ def read_test(
         found = evaluate_weights(config, weights, data, "test", device)
         key = {"run": run, "attempt": row["attempt"], "split": "test", "purpose": purpose}
         key["windows"] = found.mse_windows.shape[1]
-        buffer = io.BytesIO()
-        np.save(buffer, found.mse_windows[0].cpu().numpy())
-        results.put_blob(windows_path(run), buffer.getvalue())
+        keep_window_errors(results, run, found.mse_windows[0].cpu().numpy())
         rows = []
         for metric in ("mse", "mae"):
             rows.append({**key, "metric": metric, "channel": None, "value": getattr(found, metric)[0].item()})

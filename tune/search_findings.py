@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from tune.space import Range
+from tune.window_errors import WindowDifference
 
 METRICS = ("val_mse", "test_mse", "test_mae")
 
@@ -144,6 +145,7 @@ class SearchFindings:
     front: tuple[Trial, ...]  # with two objectives: those that no other beats in both, by loss
     finals: tuple[RunErrors, ...]  # the best trial's first; then those of trials that were the best once
     linear: RunErrors | None
+    less_linear: WindowDifference | None  # of the best trial's final replicates and the linear baseline
     published: tuple[Published, ...]  # where the published table applies
     importance: Importance
     edges: tuple[Edge, ...]

@@ -29,6 +29,7 @@ from tune.search_findings import (
     Trial,
 )
 from tune.space import Space
+from tune.window_errors import WindowDifference, window_difference
 
 Row = Mapping[str, Any]
 
@@ -82,6 +83,7 @@ class Collector:
             front=tuple(by_name[proposal.trial] for proposal in front),
             finals=tuple(sorted(finals, key=lambda errors: (errors.trial != first, errors.trial))),
             linear=self._errors("", self.baseline, tests) if self.baseline else None,
+            less_linear=self._less_linear(best),
             published=tuple(
                 Published(model, mse, mae, _count(printed), printed)
                 for model, (mse, mae, printed) in published_results(self.base.data).items()
@@ -98,6 +100,12 @@ class Collector:
             notes=tuple(self._notes(trials, finals, first)), provenance=self._provenance(),
             incidents=incidents(self.results, self.name),
         )  # fmt: skip
+
+    def _less_linear(self, best: Proposal | None) -> WindowDifference | None:
+        if best is None or best.trial not in self.finals:
+            return None
+        data = best.config.data
+        return window_difference(self.results, self.finals[best.trial], self.baseline, data.seq_len + data.pred_len)
 
     def _base(self) -> Config:
         """The config around which was searched."""

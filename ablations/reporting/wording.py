@@ -29,7 +29,17 @@ from ablations.reporting.phrases import (
 )
 from ablations.study_parts import MATCHED
 from ablations.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, UNDECIDED
-from tune.pages.formats import counted, decimal, interval, known, mean_deviation, p_clause, percent, signed
+from tune.pages.formats import (
+    counted,
+    decimal,
+    interval,
+    known,
+    mean_deviation,
+    over_windows,
+    p_clause,
+    percent,
+    signed,
+)
 
 UNTRAINED = "not trained"
 ORDER = (HELPS, HURTS, NO_EFFECT, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, INERT)  # what is decided comes first
@@ -85,6 +95,7 @@ def against_linear(findings: Findings, cell: str) -> str:
     return (
         f"{where}, the whole network has a {LOSS} of {spread} (mean ± deviation over "
         f"{counted(len(losses), 'seed')}) and the closed-form linear baseline one of {decimal(bar)}: {end}."
+        f"{over_windows(findings.cell(cell).less_linear)}"
     )
 
 

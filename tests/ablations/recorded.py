@@ -1,6 +1,5 @@
 """Studies put on record by hand: runs with the errors that a test wants, and nothing trained."""
 
-import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,8 +9,8 @@ import numpy as np
 from ablations.plan import Hypothesis, make_plan
 from ablations.record import StudyRecord
 from ablations.study import Study
-from tune.readings import windows_path
 from tune.results import Results, run_params
+from tune.window_errors import keep_window_errors
 
 SHA = "0" * 64
 CHANNELS = ("A", "B")
@@ -88,9 +87,7 @@ def add_runs(
                         readings.append({**reading, "metric": metric, "value": number})
                         for shift, channel in ((-0.1, "A"), (0.1, "B")):
                             readings.append({**reading, "metric": metric, "channel": channel, "value": number + shift})
-                    buffer = io.BytesIO()
                     noise = np.random.default_rng([seed, len(arm)]).normal(0, 0.1, kept)
-                    np.save(buffer, (value + noise - noise.mean()).astype(np.float32))
-                    results.put_blob(windows_path(planned.run), buffer.getvalue())
+                    keep_window_errors(results, planned.run, value + noise - noise.mean())
     for table, content in (("history", histories), ("evaluations", readings), ("runs", rows)):
         results.add(table, content[::order])

@@ -20,8 +20,8 @@ from ablations.study import Study
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.trainer import StackTrainer, evaluate_weights
-from tune.readings import window_errors
 from tune.results import Results, load
+from tune.window_errors import window_errors
 
 TINY: dict[str, Any] = {
     "name": "tiny",

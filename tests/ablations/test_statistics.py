@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.signal import lfilter
 from statsmodels.api import OLS
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -22,7 +21,6 @@ from ablations.statistics import (
     sign_flip_interval,
     sign_flip_p,
     t_interval,
-    window_interval,
 )
 
 RNG = np.random.default_rng(7)
@@ -185,24 +183,6 @@ def test_sign_flip_test_keeps_alpha_under_noise_without_moments() -> None:
     assert (sign_flip_p(RNG.standard_cauchy((4000, 9))) <= 0.05).mean() <= 0.05 + 3 * standard_error(0.05, 4000)
 
 
-@pytest.mark.parametrize(("windows", "block", "lowest"), [(2449, 432, 0.88), (2161, 1056, 0.95)])  # ETT's H 96 and 720
-def test_coverage_of_the_window_interval_on_few_blocks(windows: int, block: int, lowest: float) -> None:
-    """A window's loss is a mean over its horizon, of rows that are correlated themselves."""
-    studies, horizon = 300, 96
-    rows = lfilter([1], [1, -0.97], RNG.normal(size=(studies, windows + horizon + 500)))[:, 500:]
-    sums = np.cumsum(rows, axis=1)
-    x = (sums[:, horizon : horizon + windows] - sums[:, :windows]) / horizon
-    intervals = [window_interval(one, np.zeros(windows), block, resamples=499) for one in x]
-    assert covered((*np.transpose(intervals),)) >= lowest  # type: ignore[arg-type]
-
-
-def test_window_interval_with_blocks_of_one_is_the_t_interval_and_averages_seeds() -> None:
-    arm, full = RNG.normal(0.01, 0.1, (3, 2000)), RNG.normal(0, 0.1, (3, 2000))
-    ours = window_interval(arm, full, 1, resamples=4999)
-    np.testing.assert_allclose(ours, t_interval((arm - full).mean(0)), atol=4e-4)
-    np.testing.assert_allclose(ours, window_interval(arm.mean(0), full.mean(0), 1, resamples=4999))
-
-
 # Refusals ------------------------------------------------------------------------------------------------------------
 
 
@@ -221,8 +201,6 @@ def test_window_interval_with_blocks_of_one_is_the_t_interval_and_averages_seeds
         (lambda: equivalence_p(EFFECTS, 0.0), "margin must be positive, got 0.0"),
         (lambda: factorial_contrasts(np.ones((2, 3, 4)), ("a", "b")), r"need losses of shape \(2, 2\) and seeds, got"),
         (lambda: factorial_contrasts(np.ones((2, 2, 4)), ("a", "a")), "parts"),
-        (lambda: window_interval(np.ones(800), np.ones(800), 432), "800 windows hold fewer than two blocks of 432"),
-        (lambda: window_interval(np.ones((2, 9)), np.ones(9), 2), r"expected \(windows,\) or \(seeds, windows\)"),
     ],
 )
 def test_what_cannot_be_computed_is_refused(call: Any, message: str) -> None:

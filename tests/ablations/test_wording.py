@@ -11,6 +11,7 @@ from ablations.findings import PRIMARY, Decision, Finding, Findings
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from ablations.verdicts import INVALID
 from tune.pages.formats import decimal, duration, interval, p_clause, p_value, percent, signed
+from tune.window_errors import WindowDifference
 
 NAN = math.nan
 
@@ -220,6 +221,14 @@ def test_seed_by_seed(found: Findings, losses: tuple[float, ...], end: str) -> N
     runs = replace(found.runs_of("full", "ETTh1"), errors={PRIMARY: losses})
     cell = replace(found.cells[0], linear={PRIMARY: 0.4})
     assert against_linear(replace(found, arms=(runs,), cells=(cell,)), "ETTh1").endswith(end)
+
+
+def test_the_difference_over_test_windows(found: Findings) -> None:
+    cell = replace(found.cells[0], less_linear=WindowDifference(-0.0025, (-0.004, 0.001)))
+    text = against_linear(replace(found, cells=(cell,)), "ETTh1")
+    assert text.endswith(
+        "seeds did. The difference, −0.0025, is −0.0040 to 0.0010 over test windows (95%, moving-block bootstrap)."
+    )
 
 
 def test_no_linear_baseline(found: Findings) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import searched
 from html_page import Page
@@ -27,6 +28,7 @@ from tune.search_analysis import LEAST_COMPLETE, rung_epochs
 from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
 from tune.search_records import findings_of
 from tune.settings import Budget
+from tune.window_errors import keep_window_errors
 
 BASE = {"data.dataset": "ETTh1", "data.pred_len": 96, "training.max_epochs": 6}
 NASTY = 'x\nRuntimeError: <script>alert("&")</script> | _a_ *b*'
@@ -203,6 +205,20 @@ def test_the_linear_baseline_beside_it(
     found = comparisons(findings_of(study.results, "mine"))
     assert said in found["test"]
     assert "is worse than the linear baseline (0.3000): a larger budget" in found["validation"]
+
+
+def test_the_difference_from_the_linear_baseline_over_test_windows(begin: Callable[..., Searched]) -> None:
+    params = searched.spread(2)[1].params
+    study = begin().add(*searched.spread(2)).finals("t00001", params, (0.4, 0.42)).linear(0.3, 0.5)
+    runs = [row["run"] for row in study.results.table("members", "mine").to_pylist() if row["role"] == "final"]
+    wave = np.sin(np.arange(1000))
+    for run, errors in ((runs[0], 0.4 + wave), (runs[1], 0.42 + wave), ("linear", 0.5 + wave)):
+        assert "over test windows" not in comparisons(findings_of(study.results, "mine"))["test"]
+        keep_window_errors(study.results, run, errors)
+    said = comparisons(findings_of(study.results, "mine"))["test"]
+    assert said.endswith(
+        "The difference, −0.0900, is −0.0900 to −0.0900 over test windows (95%, moving-block bootstrap)."
+    )
 
 
 def test_finals_of_an_earlier_best_are_not_taken_for_the_best(begin: Callable[..., Searched]) -> None:

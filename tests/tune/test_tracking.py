@@ -623,7 +623,9 @@ def test_a_search_while_w_and_b_hangs(begin: Callable[..., Driver], tmp_path: Pa
         os.killpg(driver.process.pid, signal.SIGINT)
         started = time.monotonic()
         assert driver.wait() == 130 and time.monotonic() - started < 30, driver.said()
-        assert driver.said().count("warning") == 1 and "Traceback" not in driver.said()
+        # Whether it had given up on a call before the Ctrl-C is a matter of seconds; what to do is said anyway.
+        assert driver.said().count("warning") <= 1 and "Traceback" not in driver.said()
+        assert "python -m tune.results wandb smoke" in driver.said()
         driver = begin("--wandb", "online")
         assert driver.wait() == 0 and "linear baseline" in driver.said(), driver.said()
         assert driver.said().count("warning") == 1 and gone(driver.mark, 30)

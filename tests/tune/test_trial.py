@@ -19,10 +19,11 @@ from dynonet.errors import DataError
 from dynonet.parts import SIGNALS
 from dynonet.trainer import StackTrainer, evaluate_weights
 from tune import readings, trial
-from tune.readings import load_weights, read_test, unread, window_errors
+from tune.readings import load_weights, read_test, unread
 from tune.results import Results, StorageError
 from tune.trainable import StackTrainable
 from tune.trial import KEPT_CHECKPOINTS, Report, StackRun
+from tune.window_errors import window_errors
 
 EARLY = {"training.lr": 0.3, "training.patience": 1, "training.schedule": "constant", "training.max_epochs": 8}
 HUGE = 1e30  # a learning rate that cannot go well

@@ -54,6 +54,14 @@ def interval(bounds: tuple[float, float] | None) -> str:
     return f"{decimal(bounds[0])} to {decimal(bounds[1])}"
 
 
+def over_windows(difference: tuple[float, tuple[float, float]] | None) -> str:
+    """A sentence behind a comparison with the linear baseline, with a space before it; "" where nothing is known."""
+    if difference is None:
+        return ""
+    mean, bounds = difference
+    return f" The difference, {signed(mean)}, is {interval(bounds)} over test windows (95%, moving-block bootstrap)."
+
+
 def p_value(p: float | None) -> str:
     """Three significant digits, so that no p is rounded across the usual alphas."""
     if p is None or math.isnan(p):

@@ -15,14 +15,14 @@ SHOWN = 5  # trials in colour
 
 
 def reach(values: Sequence[float], least: float = -math.inf, margin: float = 0.06) -> tuple[float, float]:
-    """What an axis shows: everything, unless a few bad values would leave no room for the good ones.
+    """What an axis shows: everything, unless bad values would leave the better half less than a fifth of the room.
 
     `least`: that it reaches at least.
     """
     there = [value for value in values if math.isfinite(value)]
     low, middle, high = min(there), float(np.median(there)), max(there)
     if high - middle > 4 * (middle - low) > 0:
-        high = max(float(np.quantile(there, 0.9)), least)
+        high = max(middle + 4 * (middle - low), least)
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
     return low - margin * (high - low), high + margin * (high - low)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from tune.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
-from tune.pages.formats import MISSING, brief, counted, decimal, mean_deviation, whole
+from tune.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
 from tune.reporting.axes import LOSS, SHOWN, short_names
@@ -115,7 +115,7 @@ def comparisons(findings: SearchFindings) -> dict[str, str]:
         said = f"{mean_deviation(mean, final.deviation('test_mse'))}) {'is' if len(losses) == 1 else 'are'}"
         found["test"] = (
             f"the best trial's {counted(len(losses), 'final replicate')} ({said} {_compared(mean, bar)} the linear "
-            f"baseline ({decimal(bar)}){_seed_by_seed(losses, bar)}."
+            f"baseline ({decimal(bar)}){_seed_by_seed(losses, bar)}.{over_windows(findings.less_linear)}"
         )
     return found
 
