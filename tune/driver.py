@@ -13,8 +13,10 @@ from typing import Any
 import ray
 from ray import tune as ray_tune
 
+from dynonet.config import Config
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
+from dynonet.parameters import parameter_count
 from dynonet.trainer import worker_role
 from tune.events import record_event
 from tune.faults import FaultWatch
@@ -72,8 +74,22 @@ class Search:
         self.series: Series = load_series(settings.base.data)
         for role in (worker_role(settings.base), "controller", "validation", "test"):
             window_starts(self.series, settings.base.data, role)
+        self._check_size()
         self._session = session
         self.tracker: Tracker | None = None  # of the command that this search is all of
+
+    def _count(self, config: Config) -> int:
+        return parameter_count(config, self.series.num_channels)
+
+    def _check_size(self) -> None:
+        """Raises ConfigError where no model of the space is within the limit."""
+        most = self.settings.budget.max_parameters
+        if most is not None and (least := self.settings.space.smallest(self._count)) > most:
+            raise ConfigError(f"max-parameters: got {most:,}, but the smallest model of this space has {least:,}")
+
+    def _allowed(self, config: Config) -> bool:
+        most = self.settings.budget.max_parameters
+        return most is None or self._count(config) <= most
 
     def start_ray(self) -> None:
         """Connects to Ray. Raises ConfigError where the cluster cannot give what a trial takes."""
@@ -89,6 +105,7 @@ class Search:
         return Proposals(
             results, self.settings.study, self.settings.space, seed=budget.seed, replicates=budget.replicates,
             data_sha256=self.series.sha256, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
+            allowed=self._allowed,
         )  # fmt: skip
 
     def check_settings(self, results: Results, record: bool) -> None:
@@ -133,12 +150,20 @@ class Search:
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
             )
             lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
+            if budget.max_parameters is not None:
+                lines.append(f"models of at most {budget.max_parameters:,} parameters")
             lines.append("space:")
             lines += [f"  {item.path:<34s}{item.describe()}" for item in settings.space.ranges]
             lines.append("first proposals:")
             for _ in range(min(3, remaining)):
-                # What is still to be resumed comes first, as in the search: it is queued in the study.
-                lines.append("  " + params_text(settings.space.suggest(proposals.optuna.ask())))
+                # What is still to be resumed comes first, as in the search.
+                if proposals.pending:
+                    params = proposals.pending.pop(0).params
+                elif drawn := proposals.draw():
+                    params = drawn[1]
+                else:
+                    break
+                lines.append("  " + params_text(params))
         return lines
 
     def run(self) -> int:

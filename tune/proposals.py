@@ -7,7 +7,7 @@ each start, so that nothing in it can be ahead of or behind the records after a 
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
 REDRAWS = 25  # tries to draw something new in a space of few points before it counts as exhausted
+REFUSALS = 1000  # tries to draw what is allowed, where most of the space is not
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -90,9 +91,12 @@ class Proposals:
         objectives: Sequence[str] = ("val_mse",),
         sampler: str = "tpe",
         journal: Path | None = None,
+        allowed: Callable[[Config], bool] = lambda config: True,
     ):
+        """`allowed`: of proposals, what may be trained; others are drawn again."""
         self.results, self.study, self.space, self.seed = results, study, space, seed
         self.replicates, self.data_sha256, self.objectives = replicates, data_sha256, tuple(objectives)
+        self.allowed = allowed
         self.all: dict[str, Proposal] = {}
         self._next = 0  # number of the next proposal
         self._optuna_trials: dict[str, optuna.trial.Trial] = {}
@@ -169,12 +173,24 @@ class Proposals:
             self._optuna_trials[proposal.trial] = trial
             self._add_members(proposal)  # a kill may have come between the two records
             return proposal
-        for _ in range(REDRAWS):
+        if (new := self.draw()) is None:
+            return None
+        return self._record(*new)
+
+    def draw(self) -> tuple[optuna.trial.Trial, dict[str, Any], Config] | None:
+        """A new point of the space, with its config, on no record yet; None as `propose`."""
+        known = refused = 0
+        while known < REDRAWS and refused < REFUSALS:
             trial = self.optuna.ask()
             params = self.space.suggest(trial)
-            if point(params) not in self._known:
+            if point(params) in self._known:
+                known += 1
+            else:
                 with contextlib.suppress(ConfigError):  # values that are allowed each, but not together
-                    return self._record(trial, params, self.space.config(params))
+                    config = self.space.config(params)
+                    if self.allowed(config):
+                        return trial, params, config
+                refused += 1
             self.optuna.tell(trial, state=TrialState.FAIL)
         return None
 

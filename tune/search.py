@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     add("--objectives", help="val_mse, or val_mse,parameters")
     add("--sampler", help="tpe or nsga2")
     add("--seed", type=int, help="of the sampler")
+    add("--max-parameters", type=int, help="propose no model of more parameters")
     add("--grace-epochs", type=int, help="epochs before a trial may be stopped early")
     add("--reduction-factor", type=float, help="one trial in so many goes on at each rung")
     add("--final-replicates", type=int, help="fresh seeds of the best config (0: none, and test is not read)")

