@@ -4,8 +4,8 @@
     store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete"}])
     frame = load("mystudy", out="results")
 
-`python -m tune.results list | show STUDY | export STUDY --csv FILE | wandb STUDY | compact [STUDY]` is the
-command.
+`python -m tune.results list | show STUDY | export STUDY --csv FILE | copy STUDY... --to OTHER | wandb STUDY |
+compact [STUDY]` is the command.
 """
 
 import os
@@ -184,6 +184,39 @@ class Results:
                 folders = [f"{table}/study={name}" for name in names]
             count += sum(compact_folder(self.storage, table, folder) for folder in folders)
         return count
+
+    def copy(self, studies: Iterable[str], to: "Results") -> int:
+        """Copies what reports read of some studies, in few files; returns how many runs.
+
+        That is what is on record, and the errors by test window; weights and checkpoints stay behind. A run that `to`
+        has already, of another study, is not copied again.
+
+        Raises:
+            ResultsError: no such study, or one of which `to` has a record already; nothing is copied.
+            StorageError: as `add`.
+        """
+        names = list(dict.fromkeys(studies))
+        for study in names:
+            self.check_known(study)
+            if study in to.studies():
+                raise ResultsError(f"study '{study}' is in {to.storage.url} already")
+        runs = pc.unique(concat([self.table("members", study) for study in names])["run"]).to_pylist()
+        known = to.runs(runs)
+        runs = list(self.runs(run for run in runs if run not in known))
+        files = {}
+        for table in TABLES:
+            if table in PARTITIONED:
+                parts = {f"{table}/study={study}": self.table(table, study) for study in names}
+            else:
+                parts = {table: self.of_runs(table, runs)}
+            for folder, rows in parts.items():
+                if rows.num_rows:
+                    rows = rows.select([field.name for field in file_schema(table)])
+                    files[f"{folder}/{new_name('copy')}"] = encode(rows)
+        wanted = {f"test_windows/{run}.npy" for run in runs}
+        files |= {path: self.get_blob(path) for path in self.storage.list("test_windows") if path in wanted}
+        to.storage.put_all(files)
+        return len(runs)
 
     def compact_many(self) -> None:
         """Compacts where reading would take seconds."""

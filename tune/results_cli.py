@@ -1,4 +1,4 @@
-"""The command `python -m tune.results`: list studies, show one, export it, send it to W&B, compact the files."""
+"""The command `python -m tune.results`: studies listed, shown, exported, copied, sent to W&B; files compacted."""
 
 import argparse
 import json
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export = commands.add_parser("export", parents=[where], help="one row a run, as CSV")
     wandb = commands.add_parser("wandb", parents=[where], help="send a study to W&B, whole or what is missing")
     compact = commands.add_parser("compact", parents=[where], help="merge many small files into few")
+    copy = commands.add_parser("copy", parents=[where], help="studies into other results, to keep or pass on")
+    copy.add_argument("studies", nargs="+", metavar="study")
+    copy.add_argument("--to", required=True, help="folder or URL of the other results; made if it is not there")
     show.add_argument("study")
     export.add_argument("study")
     export.add_argument("--csv", required=True, metavar="FILE")
@@ -80,6 +83,9 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{len(frame)} runs written to {options.csv}")
     elif options.command == "wandb":
         return _send(options)
+    elif options.command == "copy":
+        count = open_results(options.out).copy(options.studies, Results(options.to))
+        print(f"{len(options.studies)} studies and {count} runs copied to {options.to}; weights stay in {options.out}")
     elif options.command == "compact":
         print(f"{open_results(options.out).compact(options.study)} files merged")
     return 0

@@ -596,6 +596,34 @@ def test_the_latest_reading_of_the_shown_attempt_counts(store: Results) -> None:
     assert load("study", root(store))["trial"].isna().all()
 
 
+def test_studies_are_copied_with_all_that_a_report_reads(store: Results, tmp_path: Path, capsys: Any) -> None:
+    fill(store)
+    fill(store, "other")  # the same runs, so that each is in two studies
+    store.add("runs", [a_run("only", val_mse=1.0)])
+    store.add("members", [{"study": "other", "role": "final", "run": "only"}])
+    store.put_blob("test_windows/r00.npy", b"windows")
+    store.put_blob("test_windows/elsewhere.npy", b"of no study")
+    store.put_blob("weights/r00.pt", b"large")
+    out, kept = ["--out", str(root(store))], Results(tmp_path / "kept")
+    for studies in (["study"], ["other"]):
+        assert results_cli.main(["copy", *studies, "--to", str(tmp_path / "kept"), *out]) == 0
+    assert "1 studies and 1 runs copied" in capsys.readouterr().out, "only what was not there"
+    for study in ("study", "other"):
+        before, after = (load(study, place).set_index("run") for place in (root(store), tmp_path / "kept"))
+        pd.testing.assert_frame_equal(after, before)
+        assert len(history(study, tmp_path / "kept")) == len(history(study, root(store)))
+        for table in PARTITIONED:
+            assert kept.table(table, study).num_rows == store.table(table, study).num_rows, table
+    assert kept.studies() == ["other", "study"] and "elsewhere" not in kept.runs()
+    assert kept.table("evaluations").num_rows == store.table("evaluations").num_rows, "each once"
+    assert kept.storage.list("test_windows") == ["test_windows/r00.npy"] and not kept.storage.list("weights")
+    assert len(kept.storage.list("runs")) == 2, "a file for each call"
+    assert results_cli.main(["copy", "study", "--to", str(tmp_path / "kept"), *out]) == 2
+    assert "study 'study' is in" in capsys.readouterr().err
+    assert results_cli.main(["copy", "stduy", "--to", str(tmp_path / "new"), *out]) == 2
+    assert "unknown study 'stduy'" in capsys.readouterr().err
+
+
 def test_unknown_study_or_folder(store: Results) -> None:
     fill(store)
     with pytest.raises(ResultsError, match=r"unknown study 'studdy'; did you mean 'study'.*; studies in .*: study"):
