@@ -94,13 +94,21 @@ def _check_cell(study: "Study", cell: str, base: Config) -> None:
     pinned |= dict.fromkeys(study.cells.get(cell, {}), f"cell '{cell}'")
     pinned |= dict.fromkeys(study.overrides, "an override")
     scientific = {*matching(study.scientific), "training.protocol"}  # a protocol stands for other settings
+    refused: dict[str, str] = {}
     for arm in study.table.values():
         touched = _touched(arm, base)
         for key in sorted(touched & pinned.keys()):
             raise ConfigError(f"arm '{arm.name}' changes {key}, which {pinned[key]} fixes; leave one of them out")
         for key in sorted(touched - scientific if study.scientific else ()):
             raise ConfigError(f"arm '{arm.name}' changes {key}, which is not among the scientific settings")
-        arm.apply(base)
+        try:
+            arm.apply(base)
+        except ConfigError as error:
+            refused[arm.name] = str(error)
+    if refused:
+        rest = [c.name for c in study.comparisons if refused.keys().isdisjoint((c.without, c.with_part))]
+        way_out = f". The others can be run: --arms {','.join(rest)}" if rest and not study.factors else ""
+        raise ConfigError("; ".join(refused.values()) + way_out)
     for comparison in study.comparisons:
         pair = study.config(cell, comparison.without), study.config(cell, comparison.with_part)
         if not difference(*pair):

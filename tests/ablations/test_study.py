@@ -12,8 +12,8 @@ from dynonet.config import Config
 from dynonet.errors import ConfigError
 
 PACKAGED = [
-    "bilevel", "datasets", "factorial", "horizons", "only_one", "parts", "planted", "quickstart", "retuned", "rows",
-    "signals", "signals_unrolled",
+    "bilevel", "bilevel_tuned", "datasets", "factorial", "horizons", "only_one", "parts", "parts_tuned", "planted",
+    "quickstart", "retuned", "rows", "signals", "signals_unrolled",
 ]  # fmt: skip
 SMALL: dict[str, Any] = {"name": "mine", "question": "What is this part for?", "arms": ["no_film"]}
 
@@ -49,6 +49,13 @@ def test_the_scientific_settings_are_those_that_arms_change(name: str) -> None:
     changed = {key for arm in packaged.table.values() for key in arm.touches(base)}
     for pattern in packaged.scientific:
         assert set(matching([pattern])) & changed, pattern
+
+
+def test_what_is_read_no_longer_is_not_changed() -> None:
+    start = {"model.trend_start": "closed_form"}
+    assert study(arms=["no_trend"], baseline=start, scientific=["model.trend"]).table["no_trend"].removes
+    with pytest.raises(ConfigError, match=r"changes model\.trend_start, which is not among the scientific settings"):
+        study(arms=["no_trend", "no_closed_form"], baseline=start, scientific=["model.trend"])
 
 
 def test_every_registered_arm_is_in_some_study() -> None:
@@ -112,6 +119,13 @@ def test_an_arm_of_the_studys_own() -> None:
         ({"cells": {"a": {"model.workers": False}}}, "cell 'a': arm 'no_film' needs the workers"),
         ({"cells": {"a/b": {}}}, "cell name"),
         ({"baseline": {"model.film": False}}, "changes nothing against the baseline"),
+        (
+            {
+                "baseline": {"training.mode": "joint"},
+                "arms": ["no_bilevel", "no_film", "no_bilevel_all_rows", "no_trend"],
+            },
+            r"'no_bilevel' needs bi-level training.*'no_bilevel_all_rows' needs.*run: --arms no_film,no_trend$",
+        ),
         ({"overrides": {"model.film": True}}, "which an override fixes; leave one of them out"),
         ({"overrides": {"training.seed": 3}}, "use seeds"),
         ({"seeds": 1}, "2 to 60"),
