@@ -1,6 +1,7 @@
 """What every test shares: one thread, the golden folder, real data where there is some."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from dynonet.errors import DataError
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the subprocesses
+
+# A script's background jobs ignore Ctrl-C and hand that on; the drivers that tests interrupt must not.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
