@@ -40,7 +40,7 @@ FLAGS = {
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m dynonet.train", description=(__doc__ or "").split("\n")[0])
     result.add_argument("overrides", nargs="*", metavar="section.key=value", help="dotted settings; they win")
-    result.add_argument("--preset", help=f"published settings: {', '.join(PRESETS)}")
+    result.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
     result.add_argument("--config", help="a YAML file of settings, such as a search's best.yaml")
     result.add_argument("--seeds", help="comma-separated: one model each, trained as one stack")
     result.add_argument("--out", help="folder of the results (default: results/train/<run>)")

@@ -1,0 +1,47 @@
+"""What the README says we found: each number is printed from the records that the repository keeps."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "results" / "flagship"
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
+
+
+def section() -> str:
+    readme = (ROOT / "README.md").read_text()
+    return readme.split("\n## What we found\n")[1].split("\n## ")[0]
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    out = tmp_path_factory.mktemp("pages")
+    command = [sys.executable, "scripts/flagship_report.py", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, out
+
+
+def test_every_number_of_the_readme_is_printed(printed: tuple[str, Path]) -> None:
+    said = section()
+    assert len(said.strip().splitlines()) <= 25
+    known = set(NUMBER.findall(printed[0]))
+    prose = re.sub(r"`[^`]*`|\]\([^)]*\)", "", said)  # names of settings, commands and files
+    missing = [number for number in NUMBER.findall(prose) if number.rstrip(",") not in known]
+    assert not missing
+
+
+def test_pages_and_figure_are_rendered_from_the_records(printed: tuple[str, Path]) -> None:
+    pages = sorted(path.parent.name for path in printed[1].glob("*/report.html"))
+    studies = sorted(path.name.removeprefix("study=") for path in (KEPT / "studies").iterdir())
+    assert pages == studies
+    assert (printed[1] / "seeds.svg").read_text() == (KEPT / "seeds.svg").read_text()
+
+
+def test_the_records_are_small() -> None:
+    files = [path for path in KEPT.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 5_000_000
