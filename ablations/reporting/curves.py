@@ -1,46 +1,69 @@
 """What went on by epoch, in small panels: validation curves of every arm, signals of the whole network."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ablations.arms import FULL
 from ablations.findings import ArmRuns, CellData, Curve, Findings
+from ablations.reporting.far import far_off
 from tune.pages.formats import known
 from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
 
 STILL = "never moved"
+OWN_SCALE = "a scale of its own"
+TITLES = 0.75  # inches between two rows of panels: numbers of the axis above, then a title of two lines
 
 
 def validation(findings: Findings, cell: str, prefix: str) -> str:
-    """Validation MSE by epoch, a small panel per arm with `full` behind it and the linear baseline as a line."""
+    """Validation MSE by epoch, a small panel per arm with `full` behind it and the linear baseline as a line.
+
+    Arms that end far above the others have a scale of their own, for they would press all others flat.
+    """
     arms = [runs for runs in findings.arms if runs.cell == cell and runs.validation.epochs]
     if not arms:
         return ""
     full = next((runs for runs in arms if runs.arm == FULL), None)
     bar = findings.cell(cell).linear.get("val_mse", math.nan)
-    values = [value for runs in arms for value in runs.validation.mean if math.isfinite(value)]
-    ends = [runs.validation.mean[-1] for runs in arms if math.isfinite(runs.validation.mean[-1])]
-    if not values:
+    shared = _shared_scale(arms, bar)
+    if shared is None:
         return ""
-    # First epochs can be many times worse: the panels are for where training ends.
-    high = max(float(np.quantile(values, 0.9)), *ends, bar if known(bar) else -math.inf)
-    low = min(*values, bar if known(bar) else math.inf)
+    names, (low, high) = shared
     with style():
-        figure, panels = _panels(len(arms), 1.55)
+        figure, panels = _panels(len(arms), 1.75)
         for axes, runs in zip(panels, arms, strict=True):
             if full is not None and runs is not full:
                 axes.plot(full.validation.epochs, full.validation.mean, color=GREY, linewidth=1)
             _band(axes, runs.validation, BLUE if runs is full else VERMILION)
             if known(bar):
                 axes.axhline(bar, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-            axes.set_title(_short(runs.arm), loc="left")
-            axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+            if runs.arm in names:
+                axes.set_ylim(low, high)
+            axes.set_title(_short(runs.arm) if runs.arm in names else f"{_short(runs.arm)}\n{OWN_SCALE}", loc="left")
         figure.supylabel("validation MSE", fontsize=9, x=0.02)
         return inline(figure, prefix, f"Validation MSE by epoch, cell {cell}")
+
+
+def _shared_scale(arms: Sequence[ArmRuns], bar: float) -> tuple[set[str], tuple[float, float]] | None:
+    """The arms whose panels share a vertical axis, and its ends; None where no arm has a number to show."""
+    ends = {runs.arm: runs.validation.mean[-1] for runs in arms if math.isfinite(runs.validation.mean[-1])}
+    if not ends:
+        return None
+    marks = [value for value in (bar, ends.get(FULL, math.nan)) if known(value)]
+    deviations = {runs.arm: runs.validation.deviation[-1] for runs in arms}
+    far = far_off(ends, deviations.values(), marks)
+    near = [name for name in ends if name not in far]
+    values = [value for runs in arms if runs.arm in near for value in runs.validation.mean if math.isfinite(value)]
+    bands = [ends[name] + sign * deviations[name] for name in near for sign in (-1, 1) if known(deviations[name])]
+    # First epochs can be many times worse: the panels are for where training ends.
+    high = max([float(np.quantile(values, 0.9)), *(ends[name] for name in near), *bands, *marks])
+    low = min([*values, *bands, *marks])
+    margin = 0.06 * (high - low)
+    return set(near), (low - margin, high + margin)
 
 
 def signals(findings: Findings, cell: str, prefix: str) -> str:
@@ -50,7 +73,7 @@ def signals(findings: Findings, cell: str, prefix: str) -> str:
     if full is None or not drawn:
         return ""
     with style():
-        figure, panels = _panels(len(drawn), 1.45)
+        figure, panels = _panels(len(drawn), 1.65)
         for axes, (name, curve) in zip(panels, drawn.items(), strict=True):
             note = signal_note(findings.cell(cell), full, name)
             _band(axes, curve, GREY if note == STILL or note.startswith("held") else PURPLE)
@@ -80,13 +103,16 @@ def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     figure.subplots_adjust(
         left=0.75 / size[0], right=1 - 0.1 / size[0], bottom=0.5 / size[1], top=1 - 0.42 / size[1], wspace=0.42,
-        hspace=0.55 / (height - 0.4),
+        hspace=TITLES / (height - TITLES),
     )  # fmt: skip
     for axes in grid[count:]:
         axes.set_visible(False)
     for axes in grid[:count]:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
+        numbers = ScalarFormatter(useOffset=False)  # a factor or an offset would stand where the title is
+        numbers.set_scientific(False)
+        axes.yaxis.set_major_formatter(numbers)
         axes.grid()
     figure.supxlabel("epoch", fontsize=9, y=0.06 / size[1], va="bottom")
     return figure, list(grid[:count])

@@ -4,7 +4,7 @@ Each returns "" where there is nothing to draw. `prefix` starts every id in it, 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,11 +14,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.arms import FULL
 from ablations.findings import PRIMARY, Finding, Findings
+from ablations.reporting.far import far_off
 from ablations.reporting.phrases import LOSS, interacts
 from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import label
 from ablations.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
-from tune.pages.formats import known, signed
+from tune.pages.formats import decimal, known, signed
 from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
 
 MOST_CHANNELS = 24  # of a heatmap
@@ -101,19 +102,24 @@ def _forest_row(axes: Axes, row: int, finding: Finding, margin: float) -> None:
 
 
 def accuracy(findings: Findings, cell: str, prefix: str) -> str:
-    """Test MSE against effective parameters, each arm named at the right; the linear baseline as a point and a line."""
+    """Test MSE against effective parameters, each arm named at the right; the linear baseline as a point and a line.
+
+    Arms far above the others stand as triangles at the upper edge, with their error beside their names.
+    """
     rows = [row for row in arm_rows(findings) if row["cell"] == cell and known(row.get(PRIMARY)) and row["effective"]]
     if not rows:
         return ""
     rows.sort(key=lambda row: (-row[PRIMARY], row["arm"]))
     bar = next((row for row in rows if row["arm"] == LINEAR), None)
     networks = [row for row in rows if row is not bar]
+    far = _far_off(networks, bar)
+    near = [row for row in rows if row["arm"] not in far]
     # Many times smaller, it would push the networks into a corner: it has a panel of its own then.
     apart = bar is not None and bool(networks) and 2 * bar["effective"] < min(row["effective"] for row in networks)
     with style():
         figure = Figure(figsize=(8, max(3.2, 0.6 + 0.24 * len(rows))), layout="constrained")
         panels = figure.subplots(1, 1 + apart, sharey=True, squeeze=False, width_ratios=[1, 7][1 - apart :]).ravel()
-        for row in rows:
+        for row in near:
             _point(panels[0] if row is bar else panels[-1], row)
         for axes in panels:
             if bar is not None:
@@ -124,10 +130,18 @@ def accuracy(findings: Findings, cell: str, prefix: str) -> str:
             axes.grid()
         if apart and bar is not None:
             panels[0].set_xticks([bar["effective"]])
-        _name_at_the_right(panels[-1], networks, bar)
+        _at_the_edge(panels[-1], [row for row in networks if row["arm"] in far])
+        _name_at_the_right(panels[-1], networks, bar, far)
         panels[-1].set_xlabel("effective parameters")
         panels[0].set_ylabel(LOSS)
         return inline(figure, prefix, f"{LOSS} against effective parameters, cell {cell}")
+
+
+def _far_off(networks: Sequence[Row], bar: Row | None) -> set[str]:
+    means = {str(row["arm"]): float(row[PRIMARY]) for row in networks}
+    deviations = [row[f"{PRIMARY}_deviation"] for row in networks]
+    marks = [*([float(bar[PRIMARY])] if bar else []), *([means[FULL]] if FULL in means else [])]
+    return far_off(means, deviations, marks)
 
 
 def _point(axes: Axes, row: Row) -> None:
@@ -139,9 +153,19 @@ def _point(axes: Axes, row: Row) -> None:
     )  # fmt: skip
 
 
-def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None) -> None:
+def _at_the_edge(axes: Axes, rows: Sequence[Row]) -> None:
+    """Holds the vertical axis where it is, with a triangle at its upper end for each of the rows."""
+    axes.autoscale_view(scalex=False)
+    axes.set_ylim(axes.get_ylim())
+    for row in rows:
+        axes.plot(
+            [row["effective"]], [axes.get_ylim()[1]], marker="^", color=VERMILION, markerfacecolor="none", clip_on=False
+        )
+
+
+def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None, far: Set[str]) -> None:
     """Names in a column, evenly apart where their points are too close, each with a thin line to its point."""
-    axes.autoscale_view()
+    axes.autoscale_view(scaley=False)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     axes.set_xlim(left, right)
     axes.set_ylim(low, high)
@@ -151,11 +175,13 @@ def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None) -> 
     gap = min(1 / max(len(rows) - 1, 1), 0.22 / (figure.get_figheight() - 0.6))
     height = 1.0 + gap
     for place, row in enumerate(rows):
-        wanted = (row[PRIMARY] - low) / (high - low)
+        error = min(row[PRIMARY], high)
+        wanted = (error - low) / (high - low)
         height = max(min(wanted, height - gap), gap * (len(rows) - 1 - place))
+        name = f"{row['arm']} {decimal(row[PRIMARY])}" if row["arm"] in far else row["arm"]
         at = right if row is bar else row["effective"]  # the baseline's line ends there
         axes.annotate(
-            row["arm"], (at, row[PRIMARY]), (1.05, height), textcoords="axes fraction", va="center", fontsize=8.5,
+            name, (at, error), (1.05, height), textcoords="axes fraction", va="center", fontsize=8.5,
             fontweight="bold" if row["arm"] in (FULL, LINEAR) else "normal", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": INK, "alpha": 0.35, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2,
                         "relpos": (0, 0.5)},

@@ -95,12 +95,14 @@ _DRAWN = {
     "curves": (
         curves.validation,
         "Mean over seeds, the band one standard deviation; grey: the whole network (full), which is blue in its own "
-        "panel; dashed: the linear baseline. Runs that ended keep their last value; bad first epochs are cut off.",
+        "panel; dashed: the linear baseline. Runs that ended keep their last value; bad first epochs are cut off. "
+        "Panels share their scale, but for arms far above the others.",
     ),
     "accuracy": (
         figures.accuracy,
         "Bars: one standard deviation over seeds; blue: the whole network (full); diamond and dashed line: the linear "
-        "baseline. Effective parameters are those that are trained and that the forecast reads.",
+        "baseline; triangles: beyond the upper edge. Effective parameters are those that are trained and that the "
+        "forecast reads.",
     ),
     "heatmap": (
         figures.heatmap,

@@ -18,7 +18,9 @@ from html_page import Page
 from ablations import report
 from ablations.findings import Findings
 from ablations.report import render
-from ablations.reporting import figures
+from ablations.reporting import curves, figures
+from ablations.reporting.curves import OWN_SCALE as OWN
+from ablations.reporting.far import far_off
 from dynonet.errors import ConfigError
 from tune.pages.formats import interval, mean_deviation, p_value, percent, signed
 
@@ -198,6 +200,39 @@ def test_many_channels(found: Findings) -> None:
     cell = replace(found.cells[0], channels=names)
     many = replace(found, cells=(cell,), findings=(replace(finding, effects={"test_mse": effect}),))
     assert figures.heatmap_channels(many, "ETTh1") == list(names[-figures.MOST_CHANNELS :])
+
+
+@pytest.mark.parametrize(
+    ("losses", "deviations", "marks", "far"),
+    [
+        ([0.3646, 0.3645, 0.3674, 0.3695, 0.657, 0.7499], [0.0005, 0.0004, None], [0.3670], {4, 5}),
+        ([0.3646, 0.3645, 0.3674, 0.3695, 0.657, 0.7499], [0.0005, 0.0004, None], [0.8], set()),  # must be shown anyway
+        ([0.3985, 0.3982, 0.4042, 0.3825, 0.3990], [0.015], [0.3670], set()),
+        ([1.0, 2.0, 4.0, 8.0, 16.0], [], [], set()),  # spread evenly, whatever the range
+        ([1.0, 1.001, 1.002, 1.1], [0.05], [], set()),  # seeds differ by more
+        ([1.0, 1.001, 1.002, 1.1], [0.001], [], {3}),
+        ([1.0, 1.0, 1.0, NAN, math.inf], [NAN], [], set()),
+        ([], [], [], set()),
+    ],
+)
+def test_arms_far_off(losses: list[float], deviations: list[float | None], marks: list[float], far: set[int]) -> None:
+    named = {str(place): loss for place, loss in enumerate(losses)}
+    assert far_off(named, deviations, marks) == {str(place) for place in far}
+
+
+def test_an_arm_far_off_leaves_the_others_their_room(found: Findings) -> None:
+    """In each figure it is told by a word, and the vertical axis is the one that it has without that arm."""
+    worse = {
+        "errors": lambda runs: {metric: tuple(9.0 + v for v in values) for metric, values in runs.errors.items()},
+        "validation": lambda runs: replace(runs.validation, mean=tuple(9.0 + v for v in runs.validation.mean)),
+    }
+    for draw, said, field in ((figures.accuracy, "no_workers 9.", "errors"), (curves.validation, OWN, "validation")):
+        arms = [replace(a, **{field: worse[field](a)}) if a.arm == "no_workers" else a for a in found.arms]
+        far = draw(replace(found, arms=tuple(arms)), "ETTh1", "x")
+        assert said in far and said not in draw(found, "ETTh1", "x")
+        without = draw(replace(found, arms=tuple(a for a in arms if a.arm != "no_workers")), "ETTh1", "x")
+        numbers = [re.findall(r">(0\.\d+)<", svg) for svg in (far, without)]
+        assert numbers[1] and set(numbers[1]) <= set(numbers[0])
 
 
 # The command ---------------------------------------------------------------------------------------------------------
