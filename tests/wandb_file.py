@@ -30,7 +30,7 @@ class OfflineRun:
 def chunks(data: bytes) -> list[bytes]:
     """Whole records; one that was torn off ends them."""
     assert data[:4] == b":W&B", data[:8]
-    found, pending, place = [], b"", 7
+    found, pending, place = [], None, 7  # pending: the pieces so far; the first may be empty, at the end of a block
     while len(data) - place >= 7:
         left = BLOCK - place % BLOCK
         if left < 7:
@@ -42,11 +42,11 @@ def chunks(data: bytes) -> list[bytes]:
         if len(content) < size:
             break
         assert zlib.crc32(data[place + 6 : place + 7 + size]) == crc, f"record at {place}"
-        assert kind in (1, 2, 3, 4) and size <= left - 7 and bool(pending) == (kind in (3, 4))
-        pending += content
+        assert kind in (1, 2, 3, 4) and size <= left - 7 and (pending is not None) == (kind in (3, 4))
+        pending = (pending or b"") + content
         if kind in (1, 4):
             found.append(pending)
-            pending = b""
+            pending = None
         place += 7 + size
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +60,8 @@ def test_the_second_driver_is_refused_at_once(storage: Storage) -> None:
         assert time.monotonic() - start < 30, "it did not wait for rivals before it looked"
         said = str(refused.value)
         assert f"study 'study' is held by process {os.getpid()} on {claims(storage)[0]['host']} since 20" in said
-        assert "it is free when that ends, or 20 s from now" in said
+        # By the storage's clock: an object store's times are whole seconds, so one may have passed at once.
+        assert re.search(r"it is free when that ends, or (1\d|20) s from now", said), said
         with Lease(storage, "other", settle=0.1):
             pass
     with Lease(storage, "study", settle=0.1) as again:
@@ -90,10 +92,10 @@ def test_a_process_number_used_again_is_not_the_holder(storage: Storage) -> None
 
 
 def test_elsewhere_it_is_free_after_expiry(storage: Storage) -> None:
-    leave_claim(storage, expire=2.0)
-    with pytest.raises(LeaseHeld, match=r"process 1 on elsewhere .* or [12] s from now"), Lease(storage, "study"):
+    leave_claim(storage, expire=4.0)
+    with pytest.raises(LeaseHeld, match=r"process 1 on elsewhere .* or [1-4] s from now"), Lease(storage, "study"):
         pass
-    time.sleep(2.1 if storage.local else 3.1)  # an object store's times are whole seconds
+    time.sleep(4.1 if storage.local else 5.1)  # an object store's times are whole seconds
     with Lease(storage, "study", settle=0.1) as lease:
         assert len(claims(storage)) == 1 and not lease.lost
 

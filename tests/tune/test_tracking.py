@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -261,6 +262,37 @@ def test_offline_files_hold_what_parquet_holds(out: Results, study: str) -> None
     folder = Path(out.storage.root) / "wandb"
     assert {path.name.split("-")[0] for path in folder.iterdir()} <= {"offline", "cache", "data"}
     assert [run.fields["entity"] for run in wandb_file.read_all(folder)] == [""] * len(members_of(out, study))
+
+
+def log_of(records: list[bytes]) -> bytes:
+    """A LevelDB log after W&B's header, as the format says: with seven bytes left in a block, the first piece of a
+    record is empty."""
+    log = bytearray(b":W&B\xe1\xbe\x00")
+    for record in records:
+        rest, first = record, True
+        while first or rest:
+            room = wandb_file.BLOCK - len(log) % wandb_file.BLOCK
+            if room < 7:
+                log += bytes(room)
+                continue
+            piece, rest = rest[: room - 7], rest[room - 7 :]
+            typed = bytes([(1 if not rest else 2) if first else (4 if not rest else 3)]) + piece
+            log += zlib.crc32(typed).to_bytes(4, "little") + len(piece).to_bytes(2, "little") + typed
+            first = False
+    return bytes(log)
+
+
+@pytest.mark.parametrize("left", range(10))
+def test_records_that_start_at_the_end_of_a_block(left: int) -> None:
+    """W&B's own records do so only now and then: how long they are depends on the time of day."""
+    from tune.wandb_file import records
+
+    block = wandb_file.BLOCK
+    wanted = [b"a" * (block - 7 - 7 - left), b"b" * 2 * block, b"c"]  # the first: after both headers
+    log = log_of(wanted)
+    assert list(records(log)) == wandb_file.chunks(log) == wanted
+    torn = log[: block + 9]
+    assert list(records(torn)) == wandb_file.chunks(torn) == wanted[:1]
 
 
 def test_a_long_history_with_a_torn_end(out: Results, tmp_path: Path) -> None:
