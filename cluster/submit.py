@@ -25,6 +25,7 @@ from cluster.addresses import ADDRESS, OVERRULING, check_answers, check_safe, fi
 from cluster.keys import collect
 from cluster.request import MODULES, read_request
 from dynonet.errors import ConfigError
+from dynonet.interrupts import interrupts_heard
 from tune.results import ResultsError, StorageError
 
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@interrupts_heard()
 def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     args, rest = top.parse_known_args(argv)

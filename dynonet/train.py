@@ -23,6 +23,7 @@ from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.device import pick_device, use_threads
 from dynonet.errors import ConfigError, DataError
+from dynonet.interrupts import interrupts_heard
 from dynonet.parameters import Parameters
 from dynonet.presets import PRESETS
 from dynonet.published import save_published
@@ -176,6 +177,7 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
         print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}")
 
 
+@interrupts_heard()
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
     out: Path | None = None

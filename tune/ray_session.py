@@ -19,6 +19,7 @@ from ray import tune as ray_tune
 
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
+from dynonet.interrupts import interrupts_heard
 from tune.faults import MOST_DEATHS, FaultWatch
 from tune.lease import Lease, LeaseHeld
 from tune.nodes import living_nodes, room
@@ -212,6 +213,7 @@ class RaySession:
                 signal.signal(signal.SIGINT, before)
 
 
+@interrupts_heard()
 def run_command(module: str, work: Callable[[], int]) -> int:
     """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
     refuses, 130 after Ctrl-C."""

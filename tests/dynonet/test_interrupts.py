@@ -1,0 +1,84 @@
+"""Ctrl-C at the places where Python itself would lose it."""
+
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+import pytest
+
+from dynonet.interrupts import interrupts_heard
+
+
+class Thing:
+    pass
+
+
+class Dying:
+    def __del__(self) -> None:
+        press()
+
+
+def press() -> None:
+    """Ctrl-C, raised at the latest in the loop's second turn."""
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass
+
+
+def in_a_callback() -> None:
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: press())
+    del thing
+    assert reference() is None
+
+
+def in_a_destructor() -> None:
+    Dying()
+
+
+@pytest.mark.parametrize("place", [in_a_callback, in_a_destructor, press])
+def test_ctrl_c_gets_through(place: Callable[[], None]) -> None:
+    hook, handler = sys.unraisablehook, signal.getsignal(signal.SIGINT)
+    assert handler is signal.default_int_handler
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), interrupts_heard():
+        place()
+        time.sleep(60)
+    assert time.monotonic() - started < 30
+    assert sys.unraisablehook is hook and signal.getsignal(signal.SIGINT) is handler
+    assert "interrupts" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_the_import_system_is_never_cut_off() -> None:
+    """There a lock is taken in one line and let go from the next on."""
+    places: dict[str, object] = {"kill": os.kill, "pid": os.getpid(), "SIGINT": signal.SIGINT}
+    source = "kill(pid, SIGINT)\nfor _ in range(1000):\n    pass\nthrough = True"
+    with pytest.raises(KeyboardInterrupt), interrupts_heard():
+        exec(compile(source, "<frozen importlib._bootstrap>", "exec"), places)
+        time.sleep(60)
+    assert places["through"]
+
+
+def test_ctrl_c_of_another_handler_is_left_alone() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda signum, frame: heard.append(signum))
+    try:
+        with interrupts_heard():
+            in_a_callback()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
+
+
+def test_other_exceptions_of_callbacks_are_reported_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda swallowed: seen.append(swallowed.exc_type))
+    with interrupts_heard():
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: 1 / 0)
+        del thing
+    assert reference() is None and seen == [ZeroDivisionError]
