@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MARK = "DYNONET_TEST"  # in the environment of all processes of a test
 IDLE = (b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
-WAIT = 150.0  # seconds at most for anything, on a loaded machine
+WAIT = 450.0  # seconds at most for anything, on a loaded machine
 
 
 class Driver:

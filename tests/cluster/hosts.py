@@ -29,7 +29,7 @@ HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
 UNSHARE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc")
 PREFIX = "dynonet"  # of the namespaces' names: PREFIX-PID-NUMBER-HOST
 _numbers = itertools.count()
-WAIT = 240.0  # seconds at most for anything, on a loaded machine
+WAIT = 450.0  # seconds at most for anything, on a loaded machine
 ASK = """
 import json, sys, urllib.error, urllib.request
 url, token, body = json.loads(sys.argv[1])
