@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 AGAIN_SECONDS = 0.05  # until a Ctrl-C that could not be raised comes again
+MOST_PUT_OFF = 100  # times; an import that takes longer may be one that never ends
 _IMPORTING = "<frozen importlib."
 
 
@@ -34,6 +35,7 @@ def interrupts_heard() -> Iterator[None]:
     # Its put() may interrupt itself, as no other lock's holder may; a new thread could not be started there.
     lost: queue.SimpleQueue[bool] = queue.SimpleQueue()
     over = threading.Event()
+    put_off = 0
     unraisable_before = sys.unraisablehook
 
     def send_again() -> None:
@@ -43,9 +45,13 @@ def interrupts_heard() -> Iterator[None]:
                 signal.pthread_kill(main, signal.SIGINT)
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        if frame is not None and frame.f_code.co_filename.startswith(_IMPORTING):
+        nonlocal put_off
+        importing = frame is not None and frame.f_code.co_filename.startswith(_IMPORTING)
+        if importing and put_off < MOST_PUT_OFF:
+            put_off += 1
             lost.put(True)
         else:
+            put_off = 0
             raise KeyboardInterrupt
 
     def unraisable(swallowed: Any) -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +55,32 @@ class Driver:
     def trials(self) -> list[int]:
         """Processes that train, by their title."""
         return [pid for pid in marked(self.mark) if re.match(rb"ray::\w+Trainable", command_of(pid))]
+
+
+class Thing:
+    pass
+
+
+def press_ctrl_c() -> None:
+    """On oneself; raised at the latest in the loop's second turn."""
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass
+
+
+def press_where_it_is_lost() -> None:
+    """In a weak reference's callback, where Python swallows what is raised."""
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: press_ctrl_c())
+    del thing
+    assert reference() is None
+
+
+def lost_ctrl_c(*_: Any) -> int:
+    """Work that a Ctrl-C should end at once, though Python swallows it: 0 after a minute if it did not."""
+    press_where_it_is_lost()
+    time.sleep(60)
+    return 0
 
 
 def command_of(pid: int) -> bytes:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from processes import MARK, ROOT, WAIT, marked
+from processes import MARK, ROOT, WAIT, lost_ctrl_c, marked
 from ray.job_submission import JobSubmissionClient
 
 from cluster import jobs, submit
@@ -259,6 +259,11 @@ def test_an_option_that_the_study_does_not_know_is_refused(capsys: pytest.Captur
     with pytest.raises(SystemExit, match="2"):
         submit.main(["ablations", "quickstart", "--sedes", "3", "--address", "http://127.0.0.1:1", "--out", "/o"])
     assert "python -m ablations.run: error: unrecognized arguments: --sedes" in capsys.readouterr().err
+
+
+def test_a_ctrl_c_that_python_swallows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(submit.ACTIONS, "list", lost_ctrl_c)
+    assert submit.main(["list"]) == jobs.STOPPED_CODE
 
 
 def test_a_key_is_passed_by_name_and_never_repeated(capsys: pytest.CaptureFixture[str]) -> None:

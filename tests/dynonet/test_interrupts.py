@@ -9,39 +9,19 @@ import weakref
 from collections.abc import Callable
 
 import pytest
+from processes import Thing, press_ctrl_c, press_where_it_is_lost
 
+from dynonet import interrupts
 from dynonet.interrupts import interrupts_heard
-
-
-class Thing:
-    pass
 
 
 class Dying:
     def __del__(self) -> None:
-        press()
+        press_ctrl_c()
 
 
-def press() -> None:
-    """Ctrl-C, raised at the latest in the loop's second turn."""
-    os.kill(os.getpid(), signal.SIGINT)
-    for _ in range(1000):
-        pass
-
-
-def in_a_callback() -> None:
-    thing = Thing()
-    reference = weakref.ref(thing, lambda _: press())
-    del thing
-    assert reference() is None
-
-
-def in_a_destructor() -> None:
-    Dying()
-
-
-@pytest.mark.parametrize("place", [in_a_callback, in_a_destructor, press])
-def test_ctrl_c_gets_through(place: Callable[[], None]) -> None:
+@pytest.mark.parametrize("place", [press_where_it_is_lost, Dying, press_ctrl_c])
+def test_ctrl_c_gets_through(place: Callable[[], object]) -> None:
     hook, handler = sys.unraisablehook, signal.getsignal(signal.SIGINT)
     assert handler is signal.default_int_handler
     started = time.monotonic()
@@ -63,12 +43,20 @@ def test_the_import_system_is_never_cut_off() -> None:
     assert places["through"]
 
 
+def test_an_import_that_never_ends_can_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "MOST_PUT_OFF", 3)
+    places: dict[str, object] = {"kill": os.kill, "pid": os.getpid(), "SIGINT": signal.SIGINT}
+    source = "kill(pid, SIGINT)\nwhile True:\n    pass"
+    with pytest.raises(KeyboardInterrupt), interrupts_heard():
+        exec(compile(source, "<frozen importlib._bootstrap>", "exec"), places)
+
+
 def test_ctrl_c_of_another_handler_is_left_alone() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda signum, frame: heard.append(signum))
     try:
         with interrupts_heard():
-            in_a_callback()
+            press_where_it_is_lost()
     finally:
         signal.signal(signal.SIGINT, before)
     assert heard == [signal.SIGINT]

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from processes import lost_ctrl_c
 
+from dynonet import train as train_command
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.published import load_published
@@ -248,3 +250,8 @@ def test_interrupt(tmp_path: Path) -> None:
     process.stderr.close()
     assert "the same command goes on from" in rest
     assert "Traceback" not in rest
+
+
+def test_an_interrupt_that_python_swallows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_command, "load_series", lost_ctrl_c)
+    assert train_here(*TINY, "--out", tmp_path) == 130

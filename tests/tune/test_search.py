@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import ROOT, Driver, drivers, gone
+from processes import ROOT, Driver, drivers, gone, lost_ctrl_c
 
 from dynonet.config import Config
 from tune import ray_session
@@ -342,6 +342,11 @@ def refused(capsys: Any, *arguments: str) -> str:
     said = capsys.readouterr()
     assert said.err.startswith("error: ") and "Traceback" not in said.err and not said.out
     return said.err
+
+
+def test_a_ctrl_c_that_python_swallows(capsys: Any) -> None:
+    assert ray_session.run_command("tune.search", lost_ctrl_c) == 130
+    assert "Go on with the same command" in capsys.readouterr().err
 
 
 def test_bad_names_and_values(capsys: Any, tmp_path: Path) -> None:
