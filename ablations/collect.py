@@ -85,10 +85,10 @@ class Collector:
         if len(counts) > 1:
             invalid = f"its runs were evaluated on {' and '.join(map(str, counts))} test windows, which do not compare"
         return CellData(
-            name=cell, dataset=base.data.dataset, sha256=self.record.data[cell], seq_len=base.data.seq_len,
+            name=cell, dataset=base.data.name, sha256=self.record.data[cell], seq_len=base.data.seq_len,
             pred_len=base.data.pred_len, protocol=base.training.protocol, channels=self.gathered.channels(cell),
             test_windows=counts[0] if len(counts) == 1 else None,
-            settings={k: v for k, v in base.canonical().items() if k != "training.seed"},
+            settings=_settings(base),
             linear={metric: linear[metric] for metric in METRICS if linear.get(metric) is not None},
             linear_channels=linear.get("test_mse_channels", {}), linear_parameters=linear.get("parameters") or 0,
             less_linear=self._less_linear(cell), invalid=invalid,
@@ -206,7 +206,11 @@ class Collector:
     # What goes with them --------------------------------------------------------------------------------------------
 
     def _notes(self, arms: Sequence[ArmRuns], found: Sequence[Finding]) -> list[str]:
-        notes = []
+        notes = [
+            f"data of cell {cell}: {note}"
+            for cell in self.study.cell_names
+            for note in self.gathered.baselines.get(cell, {}).get("data_notes") or ()
+        ]
         if not self.record.judged:
             notes.append("the first look is not complete: nothing is judged before it is")
         elif self.record.seeds > self.record.looks[-1] and self.record.seeds not in self.record.judged:
@@ -266,3 +270,13 @@ def _first(record: StudyRecord) -> int:
 
 def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
+
+
+def _settings(base: Config) -> dict[str, Any]:
+    """The settings of a cell's `full` that can change its numbers, and those of its data that are not the defaults."""
+    canonical, defaults = base.canonical(), Config().flat()
+    return {
+        key: value
+        for key, value in base.shown().items()
+        if key != "training.seed" and (key in canonical or (key.startswith("data.") and value != defaults[key]))
+    }

@@ -74,7 +74,7 @@ class Ablation:
                     begun=self._begun(results),
                 )  # fmt: skip
         session = prepared.session
-        lines = [plan.text(session.concurrent)]
+        lines = [*prepared.data_notes(), plan.text(session.concurrent)]
         if study.retune is not None and not study.tuned:
             searches = len(_searched(study, inert)) * len(study.cell_names)
             lines.append(
@@ -124,6 +124,7 @@ class Ablation:
             Tracker(options_of(self.args), results, lease) as tracker,
         ):
             self._tracker = tracker
+            print("\n".join(self.prepared.data_notes()), end="\n" if self.prepared.data_notes() else "", flush=True)
             results = Results(PatientStorage(results.storage.url, patience, lease_folder(self.name)))
             record = self._record(results) or self._begin(results)
             if record is None:
@@ -246,7 +247,7 @@ class Ablation:
             number: {
                 **session.trial_config(results, self.name),
                 "configs": [run.config.to_json() for run in stack.runs],
-                "data_sha256": self.prepared.checksum(stack.runs[0].config.data),
+                "data_sha256": self.prepared.identity_of(stack.runs[0].config.data),
                 "test_purpose": f"ablation {self.name}",
             }
             for number, stack in enumerate(_longest_first(plan.stacks), 1)

@@ -117,7 +117,7 @@ def make_plan(
     """What a study has to train.
 
     Args:
-        data_sha256: the checksum of the series that a config reads; part of every content id.
+        data_sha256: the identity of the series that a config reads; part of every content id.
         recorded: runs that are done, whichever study asked for them.
         inert: comparisons that change nothing (see `liveness`). They are no members of the family, and their arms are
             not trained, unless another comparison needs them or `train_inert` asks for it.
@@ -251,7 +251,7 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
 
 def _shape(config: Config) -> str:
     data, model = config.data, config.model
-    text = f"{data.dataset} S={data.seq_len} H={data.pred_len}, K={model.control_hidden} D={model.worker_hidden} "
+    text = f"{data.name} S={data.seq_len} H={data.pred_len}, K={model.control_hidden} D={model.worker_hidden} "
     text += f"L={model.num_layers}, batches of {config.training.batch_size}"
     if model.worker_cell != "gru" or model.worker_scope != "channel":
         text += f", {model.worker_cell} workers" + (" shared by the channels" if model.worker_scope == "all" else "")

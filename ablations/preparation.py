@@ -27,7 +27,7 @@ class Preparation:
 
     Attributes:
         study: with arms of matched width, where they were asked for.
-        series, data: of each cell, and its checksum.
+        series, data: of each cell, and its identity.
         matches: what capacity matching found, by (arm, cell).
     Raises:
         ConfigError, DataError: a study that cannot be run.
@@ -41,8 +41,8 @@ class Preparation:
             channels = {cell: series.num_channels for cell, series in self.series.items()}
             study, self.matches = match_arms(study, channels)
         self.study = study
-        self.data = {cell: series.sha256 for cell, series in self.series.items()}
-        self._checksums = {_source(study.baseline_of(cell).data): sha256 for cell, sha256 in self.data.items()}
+        self.data = {cell: series.identity for cell, series in self.series.items()}
+        self._identities = {_source(study.baseline_of(cell).data): known for cell, known in self.data.items()}
         self._costs: dict[Any, tuple[Cost, Memory, int]] = {}
         self._session: RaySession | None = None
         for cell in study.cell_names:
@@ -51,7 +51,7 @@ class Preparation:
 
     def _check_windows(self, config: Config, cell: str, arm: str) -> None:
         """Raises DataError for a split without windows, ConfigError for an arm that reads another series."""
-        if _source(config.data) not in self._checksums:
+        if _source(config.data) not in self._identities:
             raise ConfigError(f"arm '{arm}' (cell '{cell}') reads another series than its cell; make it a cell")
         baseline = self.study.baseline_of(cell)
         for role in {worker_role(config), "controller", "validation", "test"}:
@@ -64,8 +64,13 @@ class Preparation:
                         f"{wanted}: their errors do not compare; make it a cell"
                     )
 
-    def checksum(self, data: DataConfig) -> str:
-        return self._checksums[_source(data)]
+    def identity_of(self, data: DataConfig) -> str:
+        """The identity of the series that a config of the study reads."""
+        return self._identities[_source(data)]
+
+    def data_notes(self) -> list[str]:
+        """What is to be known of the data, a line each."""
+        return [f"note: data of cell {cell}: {note}" for cell, series in self.series.items() for note in series.notes]
 
     @property
     def session(self) -> RaySession:
@@ -111,7 +116,7 @@ class Preparation:
 
         def planned(recorded: Collection[str] = (), **sizes: Any) -> Plan:
             return make_plan(
-                study, self.checksum, recorded, inert=inert, train_inert=train_inert, wanted=wanted, seeds=seeds,
+                study, self.identity_of, recorded, inert=inert, train_inert=train_inert, wanted=wanted, seeds=seeds,
                 stack_size=self.args.stack_size, begun=begun, **sizes,
             )  # fmt: skip
 
@@ -138,7 +143,7 @@ class Preparation:
         if new:
             session = self.session
             print(f"measuring a few steps of {len(new)} {'shape' if len(new) == 1 else 'shapes'} ...", flush=True)
-            self._costs |= measure_shapes(session, new, lambda config: self.checksum(config.data))
+            self._costs |= measure_shapes(session, new, lambda config: self.identity_of(config.data))
         return list(shapes)
 
     def _fits(self, costs: Iterable[tuple[Cost, Memory, int]]) -> int:
@@ -160,4 +165,4 @@ def _dearness(config: Config) -> float:
 
 def _source(data: DataConfig) -> tuple[Any, ...]:
     """What says which series is read, and not how."""
-    return data.dataset, data.path, data.date_column, data.split, data.synthetic
+    return tuple(data.source().values())

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from cluster.packing import ROOT
+from dynonet.config import data_paths, load_yaml, parse_overrides
 from dynonet.errors import ConfigError
 
 MODULES = {"search": "tune.search", "ablations": "ablations.run"}
@@ -67,9 +68,10 @@ def read_request(kind: str, arguments: Sequence[str], keys: Sequence[str] = ()) 
         new = f"{FILES}/{len(files)}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(path).name)}"
         files[new] = _read(path)
         arguments = [_renamed(argument, path, new) for argument in arguments]
-    study, data = _study(kind, given)
-    if relative := [path for path in data if not PurePosixPath(path).is_absolute()]:
-        raise ConfigError(f"data.path: got '{relative[0]}'; a job needs the absolute path of the file on the head node")
+    study = _study(kind, given)
+    for path in _data_paths(given):
+        if not PurePosixPath(path).is_absolute():
+            raise ConfigError(f"data.path: got '{path}'; a job needs the absolute path of the file on the head node")
     notes = []
     if given.wandb == "offline" and "://" in out:
         raise ConfigError(
@@ -124,20 +126,22 @@ def _parse(kind: str, arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def _study(kind: str, given: argparse.Namespace) -> tuple[str, list[str]]:
-    """The name that the study goes by, and the files of its data."""
+def _study(kind: str, given: argparse.Namespace) -> str:
+    """The name that the study goes by. Raises ConfigError for one that the command itself would refuse."""
     if kind == "search":
         from tune.settings import read_settings
 
-        settings = read_settings(given)
-        name, configs = settings.study, [settings.base]
-    else:
-        from ablations.run import read_study
+        return read_settings(given).study
+    from ablations.run import read_study
 
-        study, name = read_study(given)
-        study.schedule()  # too few seeds to decide anything
-        configs = [study.baseline_of(cell) for cell in study.cell_names]
-    return name, [config.data.path for config in configs if config.data.path]
+    study, name = read_study(given)
+    study.schedule()  # too few seeds to decide anything
+    return name
+
+
+def _data_paths(given: argparse.Namespace) -> list[str]:
+    """Every `data.path` as the arguments and the files that they name write it, before it is taken from a folder."""
+    return data_paths([parse_overrides(given.overrides), *(load_yaml(path) for path in _named_files(given))])
 
 
 def _named_files(given: argparse.Namespace) -> list[str]:

@@ -115,7 +115,7 @@ def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, 
     Raises:
         DataError: as `fit_linear`.
     """
-    key = (series.sha256, data.model_dump_json(), role, moving_average, centred)
+    key = (series.identity, data.model_dump_json(), role, moving_average, centred)
     if key not in _TRENDS:
         smooth = None if moving_average == 1 else moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
         weights = [weight for _, weight in _ridge(series, data, window_starts(series, data, role), smooth, centred)]
@@ -200,7 +200,13 @@ def record(baseline: LinearBaseline, series: Series, config: Config, test: Metri
         "seconds": baseline.seconds,
         "validation": plain(baseline.validation),
         "test": None if test is None else plain(test),
-        "data": {"name": series.name, "sha256": series.sha256, "source": series.source},
+        "data": {
+            "name": series.name,
+            "sha256": series.identity,
+            "file_sha256": series.file_sha256 or None,
+            "source": series.source,
+            "notes": list(series.notes),
+        },
         "config": config.model_dump(mode="json"),
     }
 
@@ -223,6 +229,7 @@ def table(baseline: LinearBaseline, series: Series, data: DataConfig, test: Metr
             f"Linear baseline on {series.name}, S={data.seq_len}, H={data.pred_len}",
             f"{baseline.num_weights:,} weights, penalty {baseline.penalty:g}{edge}, {baseline.seconds:.1f} s",
             f"windows: {baseline.train_windows} train, {windows}",
+            *(f"note: {note}" for note in series.notes),
             "",
             *("  ".join(row) for row in rows),
         ]

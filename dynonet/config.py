@@ -6,12 +6,13 @@ same training ask for the same run.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dynonet.errors import ConfigError, nearest, unknown
 from dynonet.parts import SIGNALS
@@ -38,10 +39,20 @@ class SyntheticConfig(_Section):
 
 
 class DataConfig(_Section):
-    dataset: Literal["synthetic", "ETTh1", "ETTh2", "ETTm1", "ETTm2", "csv"] = "synthetic"
-    path: str | None = None  # csv: the file
-    date_column: str = "date"  # csv: every other column is a channel
-    split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # csv: fractions of rows for train, validation, test
+    # csv: a file of one's own, `path`; frame: a DataFrame, given in Python (dynonet.data.Series.from_frame).
+    dataset: Literal["synthetic", "ETTh1", "ETTh2", "ETTm1", "ETTm2", "csv", "frame"] = "synthetic"
+    path: str | None = None  # csv: .csv, .csv.gz or .parquet; kept as an absolute path
+    channels: tuple[str, ...] | None = Field(None, min_length=1)  # columns that are read, in this order; None: all
+    # Settings of csv and frame (OWN below): how the file is to be understood.
+    date_column: str = "date"  # every other column is a channel
+    date_format: str | None = None  # as strptime takes it; None: recognised, never guessed (dynonet.data.dates)
+    separator: str = Field("auto", min_length=1)  # auto: comma, semicolon or tab; or one character, or 'tab'
+    decimal: Literal["auto", ".", ","] = "auto"
+    missing_values: tuple[float | str, ...] = ()  # cells that stand for no value, such as -9999
+    fill: Literal["no", "previous"] = "no"  # no: a missing value is refused; previous: the channel's last one before
+    sort: bool = False  # put rows in the order of their dates; False: another order is refused
+    irregular_steps: bool = False  # take rows of unequal steps, such as trading days, as if they were equal
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # fractions of rows for train, validation, test
     seq_len: int = Field(336, ge=2)  # S, steps the network reads
     pred_len: int = Field(96, ge=1)  # H, steps it forecasts
     # Which rows the controller learns from: `meta` is the last part of the training rows, apart from the
@@ -52,13 +63,57 @@ class DataConfig(_Section):
     joint_rows: Literal["worker", "worker_and_meta"] = "worker"  # mode joint: what it learns from
     synthetic: SyntheticConfig = SyntheticConfig()
 
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, separator: str) -> str:
+        if separator not in ("auto", "tab") and (len(separator) != 1 or separator in '\r\n"\0'):
+            raise ValueError("allowed: auto, tab, or one character that is no quote and ends no line")
+        return "tab" if separator == "\t" else separator
+
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
         if (self.dataset == "csv") != (self.path is not None):
             raise ValueError("path is given if and only if dataset is 'csv'")
         if min(self.split) <= 0 or sum(self.split) > 1 + 1e-9:
             raise ValueError(f"split must be three positive fractions that sum to at most 1, got {self.split}")
+        if self.channels is not None and len(set(self.channels)) != len(self.channels):
+            twice = next(name for name in self.channels if self.channels.count(name) > 1)
+            raise ValueError(f"channels names '{twice}' twice")
+        if self.dataset not in ("csv", "frame"):
+            fields = type(self).model_fields
+            for name in OWN:
+                if getattr(self, name) != fields[name].default:
+                    raise ValueError(
+                        f"{name} is a setting of one's own data (dataset csv), and dataset is {self.dataset}"
+                    )
         return self
+
+    @property
+    def name(self) -> str:
+        """What the data is called on pages and in tables: a file of one's own by its name, without its folder."""
+        if self.path is None:
+            return self.dataset
+        name = os.path.basename(self.path)
+        for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet"):
+            name = name.removesuffix(ending)
+        return name or os.path.basename(self.path)
+
+    def source(self) -> dict[str, Any]:
+        """The settings that say which values are seen, in which order and split, and not how they are used."""
+        return {name: getattr(self, name) for name in SOURCE}
+
+
+# Settings of `data` that only one's own data has.
+OWN = (
+    "date_column", "date_format", "separator", "decimal", "missing_values", "fill", "sort", "irregular_steps", "split",
+)  # fmt: skip
+# Those that say which series is read. A series' identity says all of it (dynonet.data.Series.identity).
+SOURCE = ("dataset", "path", "channels", *OWN, "synthetic")
 
 
 class ModelConfig(_Section):
@@ -197,8 +252,8 @@ class Config(_Section):
             if preset not in PRESETS:
                 raise unknown("preset", preset, PRESETS)
             flat.update(PRESETS[preset])
-        flat.update(dotted(settings or {}))
-        flat.update(parse_overrides(overrides))
+        flat.update(with_own_file(dotted(settings or {})))
+        flat.update(with_own_file(parse_overrides(overrides)))
         for key in flat:
             check_key(key)
         protocol = str(flat.get("training.protocol", "clean"))  # an unknown one is refused with the other values
@@ -229,7 +284,7 @@ class Config(_Section):
 
         A new `training.protocol` sets its bundle again; otherwise the bundle's settings stay as they are.
         """
-        changes = dotted(settings) if isinstance(settings, Mapping) else parse_overrides(settings)
+        changes = with_own_file(dotted(settings) if isinstance(settings, Mapping) else parse_overrides(settings))
         base = self.flat()
         asked = changes.get("training.protocol")
         if asked is not None and asked != "custom":
@@ -244,14 +299,12 @@ class Config(_Section):
     def canonical(self) -> dict[str, Any]:
         """The settings that can change the numbers of this run, by dotted key.
 
-        Left out: what the data's checksum already says (path and generator), what the mode or the dataset
+        Left out: what the identity of the series already says (all of SOURCE but the data set's name), what the mode
         does not read, and the protocol's name, which only stands for other settings. So is a setting that came
         later, where it says what all runs did before: their ids stay.
         """
         flat = self.flat()
-        drop = {"training.protocol", "data.path"}
-        if self.data.dataset != "csv":
-            drop |= {"data.date_column", "data.split"}
+        drop = {"training.protocol", *(f"data.{name}" for name in SOURCE if name != "dataset")}
         drop |= {key for key in flat if key.startswith("data.synthetic.")}
         if self.training.mode != "joint":
             drop.add("data.joint_rows")
@@ -263,8 +316,15 @@ class Config(_Section):
             drop.add("model.trend_start")
         return {key: value for key, value in flat.items() if key not in drop}
 
+    def shown(self) -> dict[str, Any]:
+        """Every setting as pages and W&B show it: of a file its name alone, never a folder of somebody's home."""
+        flat = self.flat()
+        if self.data.path is not None:
+            flat["data.path"] = os.path.basename(self.data.path)
+        return flat
+
     def run_id(self, data_sha256: str) -> str:
-        """The content id of this run on that data: 20 hexadecimal digits."""
+        """The content id of this run on the series of that identity: 20 hexadecimal digits."""
         content = {"config": self.canonical(), "data": data_sha256, "results_version": RESULTS_VERSION}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -286,7 +346,16 @@ class Config(_Section):
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file that holds one mapping. Raises ConfigError, naming the file, where it is something else."""
+    """A YAML file of settings, with every relative `data.path` in it taken from the file's own folder.
+
+    Raises ConfigError, naming the file, where it is something else than one mapping.
+    """
+    content: dict[str, Any] = _anchored(load_yaml(path), Path(path).absolute().parent)
+    return content
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file that holds one mapping, as it stands. Raises ConfigError, naming the file."""
     try:
         content = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -294,6 +363,33 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
     return content
+
+
+def _anchored(settings: Any, folder: Path) -> Any:
+    if isinstance(settings, list):
+        return [_anchored(item, folder) for item in settings]
+    if not isinstance(settings, dict):
+        return settings
+    content = {key: _anchored(value, folder) for key, value in settings.items()}
+    for section, key in _paths_of(content):
+        section[key] = os.path.join(folder, os.path.expanduser(section[key]))
+    return content
+
+
+def data_paths(settings: Any) -> list[str]:
+    """Every `data.path` in nested settings, as it is written there."""
+    if isinstance(settings, list):
+        return [path for item in settings for path in data_paths(item)]
+    if not isinstance(settings, dict):
+        return []
+    own = [section[key] for section, key in _paths_of(settings)]
+    return own + [path for value in settings.values() for path in data_paths(value)]
+
+
+def _paths_of(settings: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Where a mapping itself names a file of data: dotted, or in its section."""
+    found = [(settings, "data.path"), (settings.get("data"), "path")]
+    return [(section, key) for section, key in found if isinstance(section, dict) and isinstance(section.get(key), str)]
 
 
 def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -305,6 +401,11 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def with_own_file(flat: dict[str, Any]) -> dict[str, Any]:
+    """Dotted settings in which a path alone says that the data is a file of one's own."""
+    return {"data.dataset": "csv", **flat} if flat.get("data.path") is not None else flat
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:

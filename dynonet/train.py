@@ -134,7 +134,8 @@ def write_run(trainer: StackTrainer, run: Run, folder: Path, *, read_test: bool)
         "run": run.run, "status": run.status, "seed": run.config.training.seed, "epochs": run.epochs,
         "best_epoch": run.best_epoch, "parameters": sum(trainer.layout.count().values()),
         "protocol": run.config.training.protocol, "dataset": trainer.series.name,
-        "data_sha256": trainer.series.sha256, "channels": list(trainer.series.channels),
+        "data_sha256": trainer.series.identity, "data_file_sha256": trainer.series.file_sha256 or None,
+        "data_notes": list(trainer.series.notes), "channels": list(trainer.series.channels),
         "cpu_seconds": run.cpu_seconds, "validation": run.best or None, "test": None,
     }  # fmt: skip
     if run.weights is not None:
@@ -185,7 +186,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         configs = configs_of(args)
         device = pick_device(args.device)
         use_threads(args.threads)
-        name = configs[0].run_id(load_series(configs[0].data).sha256)
+        series = load_series(configs[0].data)
+        for note in series.notes:
+            print(f"note: {note}", file=sys.stderr)
+        name = configs[0].run_id(series.identity)
         out = Path(args.out or Path("results") / "train" / name)
         trainer = train(configs, out, device)
     except (ConfigError, DataError, OSError) as error:

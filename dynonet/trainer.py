@@ -147,7 +147,7 @@ class StackTrainer:
                 raise ConfigError(f"configs 1 and {number} cannot share a stack; they differ in {', '.join(differs)}")
         self.series = load_series(configs[0].data) if series is None else series
         self.device, self.dtype = torch.device(device), dtype
-        self.runs = [Run(c, c.run_id(self.series.sha256)) for c in configs]
+        self.runs = [Run(c, c.run_id(self.series.identity)) for c in configs]
         self.layout = Layout.of(configs[0], self.series.num_channels)
         prepare_process()
         self._windows = Windows(self.series.scaled, self.layout.seq_len, self.layout.pred_len, self.device, dtype)
@@ -361,7 +361,7 @@ class StackTrainer:
         return copy.deepcopy(
             {
                 "version": CHECKPOINT_VERSION,
-                "data_sha256": self.series.sha256,
+                "data_sha256": self.series.identity,
                 "epoch": self.epoch,
                 "active": list(self._active),
                 "params": {b: flat.cpu() for b, flat in state.params.blocks()},

@@ -140,7 +140,7 @@ def search(settings: SearchSettings, method: str, seed: int, budget: float) -> T
         results = Results(scratch)
         started = time.process_time()
         proposals = Proposals(
-            results, "bench", space, seed=seed, replicates=search_budget.replicates, data_sha256=series.sha256,
+            results, "bench", space, seed=seed, replicates=search_budget.replicates, data_sha256=series.identity,
             sampler=search_budget.sampler,
         )  # fmt: skip
         if method == "random":

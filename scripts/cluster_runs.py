@@ -140,7 +140,7 @@ def tuned(
         if kind == "search":
             search._tune(results, proposals, trials, stop, scratch)
         else:
-            told = {**search.session.trial_config(results, "bench"), "data_sha256": search.series.sha256}
+            told = {**search.session.trial_config(results, "bench"), "data_sha256": search.series.identity}
             configs = [base.override({"training.seed": seed}).to_json() for seed in range(trials)]
             stacks = {n: {**told, "configs": [text], "test_purpose": "check"} for n, text in enumerate(configs)}
             search.session.run_trials(

@@ -104,13 +104,13 @@ class Search:
         budget = self.settings.budget
         return Proposals(
             results, self.settings.study, self.settings.space, seed=budget.seed, replicates=budget.replicates,
-            data_sha256=self.series.sha256, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
+            data_sha256=self.series.identity, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
             allowed=self._allowed,
         )  # fmt: skip
 
     def check_settings(self, results: Results, record: bool) -> None:
         """Raises ConfigError, with the differences and the ways out, if the study was begun with other settings."""
-        identity = self.settings.identity(self.series.sha256)
+        identity = self.settings.identity(self.series.identity)
         rows = results.table("studies", self.settings.study).to_pylist()
         if rows:
             before = json.loads(min(rows, key=lambda row: row["time"])["settings"])
@@ -139,6 +139,7 @@ class Search:
             lines = [
                 f"study {settings.study} in {self.args.out}: {outcomes} trials on record, {pending} to resume",
                 f"data {self.series.name} ({self.series.source})",
+                *(f"note: {note}" for note in self.series.notes),
             ]
             remaining = max(0, budget.trials - outcomes)
             lines.append(
@@ -208,6 +209,8 @@ class Search:
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
         self._close_left_over(results, proposals)
         print(f"study {study} in {results.storage.url}; data: {self.series.source}", flush=True)
+        for note in self.series.notes:
+            print(f"note: {note}")
         if proposals.outcomes or proposals.pending:
             on_record, resumed = len(proposals.outcomes), len(proposals.pending)
             print(f"going on: {on_record} trials on record, {resumed} resumed", flush=True)
@@ -237,13 +240,13 @@ class Search:
         folders = {path.split("/")[1] for path in results.storage.list("checkpoints")}
         for proposal in proposals.outcomes:
             configs = proposal.configs(self.settings.budget.replicates)
-            if StackRun.folder_of([c.run_id(self.series.sha256) for c in configs]).split("/")[1] in folders:
+            if StackRun.folder_of([c.run_id(self.series.identity) for c in configs]).split("/")[1] in folders:
                 status = "failed" if proposal.state == "failed" else "stopped"
                 self._close(results, proposal, status, proposal.error)
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        trial_config = {**self.session.trial_config(results, self.settings.study), "data_sha256": self.series.sha256}
+        trial_config = {**self.session.trial_config(results, self.settings.study), "data_sha256": self.series.identity}
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
             try:
                 stack = StackRun(results, proposal.configs(budget.replicates), series=self.series)
@@ -300,7 +303,7 @@ class Search:
         scores = [scores_of(results, "linear baseline", [baseline])]
         finals = settings.final_configs(best.config)
         if finals:
-            ids = [config.run_id(self.series.sha256) for config in finals]
+            ids = [config.run_id(self.series.identity) for config in finals]
             members = [{"study": settings.study, "trial": best.trial, "role": "final", "run": run} for run in ids]
             results.add("members", members, key="final")
             fresh = len(finals) - len(results.done(ids))
@@ -310,7 +313,7 @@ class Search:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
             task, session = self.session.task(train_final), self.session
             texts = [config.to_json() for config in finals]
-            data = session.data(self.series.sha256)
+            data = session.data(self.series.identity)
             ray.get(task.remote(results, texts, data, session.gpus > 0, session.threads, code_provenance()))
             scores.insert(0, scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         print("\n" + "\n".join(comparison_table(scores, settings.base)))

@@ -22,6 +22,7 @@ from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance, host_name
 from tune.readings import read_test
 from tune.results import Results, run_params
+from tune.schema import series_columns
 from tune.trial import StackRun
 from tune.window_errors import keep_window_errors, window_errors
 
@@ -35,7 +36,7 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
     """
     keys = ("data.seq_len", "data.pred_len", "data.split")
     data = {key: value for key, value in base.canonical().items() if key in keys}
-    content = {"model": "linear", "data": data, "data_sha256": series.sha256, "results_version": RESULTS_VERSION}
+    content = {"model": "linear", "data": data, "data_sha256": series.identity, "results_version": RESULTS_VERSION}
     run = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
     member = {"study": study, "role": "baseline", "cell": cell, "run": run}
     if not any(member.items() <= row.items() for row in results.table("members", study).to_pylist()):
@@ -77,9 +78,9 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
         **params, **code_provenance(), **key, "model": "linear", "status": "complete", "seed": None,
         "val_mse": validation.mse, "val_mae": validation.mae,
         "val_mse_channels": list(validation.mse_channels), "val_mae_channels": list(validation.mae_channels),
-        "channels": list(series.channels), "parameters": linear.weight.size, "stack_size": 1,
+        **series_columns(series), "parameters": linear.weight.size, "stack_size": 1,
         "cpu_seconds": time.process_time() - cpu, "wall_seconds": time.time() - started, "started": started,
-        "ended": time.time(), "data_sha256": series.sha256, "host": host_name(), "device": "cpu",
+        "ended": time.time(), "host": host_name(), "device": "cpu",
         "weights": results.put_blob(f"weights/{run}.npz", buffer.getvalue()),
     }])  # fmt: skip
     return run

@@ -76,13 +76,13 @@ class RaySession:
 
     Args:
         args: what `settings.add_resource_arguments` reads.
-        series: the data that trials may ask for, one of each checksum.
+        series: the data that trials may ask for, one of each identity.
     Raises:
         ConfigError: no cluster answers, or this machine cannot give what a trial takes.
     """
 
     def __init__(self, args: argparse.Namespace, series: Iterable[Series]):
-        self.series = {each.sha256: each for each in series}
+        self.series = {each.identity: each for each in series}
         self.cpus_per_trial: float = args.cpus_per_trial
         self.threads = max(1, int(args.cpus_per_trial))
         self._references: dict[str, Any] = {}
@@ -151,11 +151,11 @@ class RaySession:
                 ray.shutdown()
                 time.sleep(2)
 
-    def data(self, sha256: str) -> Any:
+    def data(self, identity: str) -> Any:
         """A series in the object store: put there once, read from there by every trial of a machine."""
-        if sha256 not in self._references:
-            self._references[sha256] = ray.put(self.series[sha256])
-        return self._references[sha256]
+        if identity not in self._references:
+            self._references[identity] = ray.put(self.series[identity])
+        return self._references[identity]
 
     def task(self, function: Any) -> Any:
         """A remote function that takes what a trial takes; a lost one is tried again."""
@@ -189,7 +189,7 @@ class RaySession:
             watch.again, watch.forgiving = queue.again, max_failures > 0
             callbacks = [watch, *callbacks]
         resources = {"cpu": self.cpus_per_trial, "gpu": self.gpus}
-        series = {sha256: [self.data(sha256)] for sha256 in self.series}
+        series = {identity: [self.data(identity)] for identity in self.series}
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=series), resources),
             tune_config=ray_tune.TuneConfig(

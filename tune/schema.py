@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from dynonet.config import KEYS, Config, setting_type
+from dynonet.data import Series
 from dynonet.errors import nearest, unknown
 from dynonet.parts import SIGNALS
 from tune.storage import utc_now
@@ -71,7 +72,9 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("git_commit", _TEXT),
         ("git_dirty", pa.bool_()),
         ("versions", _TEXT),  # JSON, package to version
-        ("data_sha256", _TEXT),
+        ("data_sha256", _TEXT),  # identity of the series: part of the run's id
+        ("data_file_sha256", _TEXT),  # of the file as it lay on the disk
+        ("data_notes", _TEXTS),  # what a reader must know of the data, a sentence each
         ("host", _TEXT),
         ("device", _TEXT),
         ("kernel", _TEXT),  # what computed the GRUs: numba, triton or torch
@@ -205,8 +208,16 @@ def run_params(config: Config) -> dict[str, Any]:
         "config": config.to_json(),
         "seed": config.training.seed,
         "protocol": config.training.protocol,
-        "dataset": config.data.dataset,
+        "dataset": config.data.name,
     }
+
+
+def series_columns(series: Series) -> dict[str, Any]:
+    """The columns of a run that say which series it saw."""
+    return {
+        "channels": list(series.channels), "data_sha256": series.identity,
+        "data_file_sha256": series.file_sha256 or None, "data_notes": list(series.notes) or None,
+    }  # fmt: skip
 
 
 def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -68,7 +68,7 @@ class Collector:
         best = best_of(self.proposals.values())
         front = front_of(self.proposals.values()) if len(self.objectives) > 1 else []
         defaults = Config().flat()
-        settings = {key: value for key, value in self.base.flat().items() if key not in self.identity["space"]}
+        settings = {key: value for key, value in self.base.shown().items() if key not in self.identity["space"]}
         tests = self._tests()
         first = "" if best is None else best.trial
         finals = [self._errors(trial, ids, tests) for trial, ids in self.finals.items()]
@@ -112,12 +112,15 @@ class Collector:
         for proposal in self.proposals.values():
             fixed = {k: v for k, v in proposal.config.flat().items() if k not in self.identity["space"]}
             return Config.create(fixed)
-        return Config.create(self.identity["settings"])
+        settings = self.identity["settings"]
+        # Where a file lies is no part of what it holds, and is known from a trial alone.
+        unknown = {"data.path": "file"} if settings["data.dataset"] == "csv" else {}
+        return Config.create({**settings, **unknown})
 
     def _data(self, settings: Mapping[str, Any]) -> str:
         steps = {"seq_len": "steps in", "pred_len": "steps out"}
         known = [f"{settings[f'data.{key}']} {name}" for key, name in steps.items() if f"data.{key}" in settings]
-        return ", ".join([self.base.data.dataset, *known])
+        return ", ".join([self.base.data.name, *known])
 
     def _started(self, run: str) -> bool:
         return run in self.rows and self.rows[run]["started"] is not None
@@ -192,7 +195,7 @@ class Collector:
         return costs
 
     def _notes(self, trials: Sequence[Trial], finals: Sequence[RunErrors], best: str) -> list[str]:
-        notes = []
+        notes = [f"Of the data: {note}." for note in _data_notes(self.rows.values())]
         if self.base.training.protocol == "published":
             notes.append(
                 "The published protocol was used: the controller learned from validation, which also picks epochs and "
@@ -227,7 +230,7 @@ class Collector:
             "code": ", ".join(sorted(commits)), "packages": distinct("versions"), "devices": distinct("device"),
             "kernels": distinct("kernel"), "hosts": distinct("host"),
             "begun": _when(min, (row["started"] for row in rows)), "ended": _when(max, (row["ended"] for row in rows)),
-            "data": f"{self.base.data.dataset}, sha256 {self.identity['data_sha256']}",
+            "data": f"{self.base.data.name}, sha256 {self.identity['data_sha256']}",
             "results version": str(self.identity["results_version"]),
         }  # fmt: skip
         return {name: value for name, value in found.items() if value}
@@ -261,6 +264,11 @@ def _by_trial(members: Iterable[Row]) -> dict[str, list[str]]:
     for row in members:
         found.setdefault(row["trial"] or "", {})[row["run"]] = None
     return {trial: list(ids) for trial, ids in found.items()}
+
+
+def _data_notes(rows: Iterable[Row]) -> list[str]:
+    """What the runs were told of their data, each sentence once."""
+    return list({note: None for row in rows for note in row.get("data_notes") or ()})
 
 
 def _number(value: float | None) -> float:

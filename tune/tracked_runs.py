@@ -90,6 +90,8 @@ class TrackedRun:
         """Every setting in its section, which W&B shows by its dotted key; the run's place in the study; provenance."""
         row, member = self.row, self.member
         settings = json.loads(row["config"])
+        if settings["data"].get("path"):  # of a file its name alone: its folder may be somebody's home
+            settings["data"]["path"] = PurePosixPath(settings["data"]["path"]).name
         if row["model"] != "dynonet":  # the linear map reads none of the network's settings
             settings = {"data": settings["data"]}
         place = {

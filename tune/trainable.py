@@ -32,11 +32,11 @@ class StackTrainable(ray_tune.Trainable):
     """
 
     _ending: Ending
-    _known: "dict[str, Series]"  # by checksum: fetched once for all trials of this actor
+    _known: "dict[str, Series]"  # by identity: fetched once for all trials of this actor
     _stack: "StackRun | None" = None
 
     def setup(self, config: dict[str, Any], series: Mapping[str, Sequence[Any]] | None = None) -> None:
-        """`series`: checksum to a reference to the data in the object store; other data is read here."""
+        """`series`: identity to a reference to the data in the object store; other data is read here."""
         self._trial, self._shared, self._stack = config, series or {}, None
         if "_known" not in vars(self):
             self._known, self._ending = {}, Ending()
@@ -59,15 +59,15 @@ class StackTrainable(ray_tune.Trainable):
         use_threads(max(1, int(trial["threads"])))
         configs = [Config.from_json(text) for text in trial["configs"]]
         device = device_for(trial["gpu"])
-        sha256 = trial["data_sha256"]
-        if sha256 not in self._known:
-            shared = self._shared.get(sha256)
-            self._known[sha256] = ray.get(shared[0]) if shared else load_series(configs[0].data)
-        series = self._known[sha256]
-        # The study's records name runs by this checksum: other data, under whatever name, is not the study's.
-        if series.sha256 != sha256:
-            del self._known[sha256]
-            raise DataError(f"the data's sha256 is {series.sha256}; the study's is {sha256}")
+        identity = trial["data_sha256"]
+        if identity not in self._known:
+            shared = self._shared.get(identity)
+            self._known[identity] = ray.get(shared[0]) if shared else load_series(configs[0].data)
+        series = self._known[identity]
+        # The study's records name runs by this identity: other data, under whatever name, is not the study's.
+        if series.identity != identity:
+            del self._known[identity]
+            raise DataError(f"the data's identity is {series.identity}; the study's is {identity}")
         return StackRun(
             Results(storage), configs, device, trial["provenance"], series,
             outlive_divergence="test_purpose" in trial, most=trial.get("most"),

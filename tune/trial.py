@@ -25,6 +25,7 @@ from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
 from tune.provenance import code_provenance, host_name
 from tune.results import Results, StorageError, run_params
+from tune.schema import series_columns
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class StackRun:
         self.halvings: list[str] = []
         self._outlive_divergence = outlive_divergence
         self.series = load_series(configs[0].data) if series is None else series
-        self.ids = [config.run_id(self.series.sha256) for config in configs]
+        self.ids = [config.run_id(self.series.identity) for config in configs]
         self.folder = self.folder_of(self.ids)
         self._rows = results.runs(self.ids)  # what is on record, by run
         self._sealed = {run for run, row in self._rows.items() if row["status"] in ("complete", "diverged")}
@@ -145,7 +146,7 @@ class StackRun:
         at_epoch: dict[int, list[tuple[Config, State]]] = defaultdict(list)
         fresh = []
         for config in configs:
-            saved = self._load(_run_checkpoint(config.run_id(self.series.sha256)))
+            saved = self._load(_run_checkpoint(config.run_id(self.series.identity)))
             if saved is None:
                 fresh.append(config)
             else:
@@ -292,7 +293,7 @@ class StackRun:
             if run.weights is not None:
                 weights = f"weights/{run.run}.pt"
                 blobs[weights] = _saved({
-                    "run": run.run, "config": run.config.to_json(), "data_sha256": self.series.sha256,
+                    "run": run.run, "config": run.config.to_json(), "data_sha256": self.series.identity,
                     "channels": list(self.series.channels), "weights": run.weights,
                 })  # fmt: skip
             history += [
@@ -305,9 +306,9 @@ class StackRun:
                 **run_params(run.config), **self._meta, **key, "model": "dynonet", "status": status or run.status,
                 "error": error, "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
                 "val_mse_channels": run.best.get("mse_channels"), "val_mae_channels": run.best.get("mae_channels"),
-                "channels": list(self.series.channels), "best_epoch": run.best_epoch, "epochs": run.epochs,
+                **series_columns(self.series), "best_epoch": run.best_epoch, "epochs": run.epochs,
                 "parameters": size, "cpu_seconds": run.cpu_seconds, "wall_seconds": run.wall_seconds,
-                "gpu_seconds": run.gpu_seconds if run.gpu_seconds else None, "data_sha256": self.series.sha256,
+                "gpu_seconds": run.gpu_seconds if run.gpu_seconds else None,
                 "ended": time.time(), "weights": weights,
                 **{f"signal_range.{name}": run.signal_range(name) for name in SIGNALS},
             })  # fmt: skip

@@ -111,7 +111,7 @@ def test_command(tmp_path):
     config = Config.create(content["config"])
     assert config == Config.create(overrides=SMALL)
     series = load_series(config.data)
-    assert content["data"]["sha256"] == series.sha256
+    assert content["data"]["sha256"] == series.identity
     test = fit_linear(series, config.data).evaluate(series, config.data, "test")
     assert content["test"]["mse"] == pytest.approx(test.mse)
     assert list(content["test"]["mae_channels"]) == list(series.channels)

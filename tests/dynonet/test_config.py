@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dynonet.config import KEYS, PROTOCOLS, Config, ModelConfig, SignalsConfig, parse_overrides, setting_type
+from dynonet.config import (
+    KEYS,
+    OWN,
+    PROTOCOLS,
+    SOURCE,
+    Config,
+    ModelConfig,
+    SignalsConfig,
+    parse_overrides,
+    setting_type,
+)
 from dynonet.errors import ConfigError
 from dynonet.parts import OFF, SIGNALS
 from dynonet.presets import PRESETS
@@ -94,7 +104,7 @@ def test_overrides_are_read_as_yaml() -> None:
     config = Config.create(
         overrides=["model.film=off", "training.lr=1e-3", "training.weight_decay=1E-5", "signals.gate_masks=off",
                    "signals.freeze_prob=off", "signals.lr_scale='2'", "model.worker_hidden=16", "signals.wd_scale=on",
-                   "signals.loss_weight=False", "data.split=[0.7, 0.1, 0.2]"]
+                   "signals.loss_weight=False", "data.path=a.csv", "data.split=[0.7, 0.1, 0.2]"]
     )  # fmt: skip
     assert config.model.film is False
     assert (config.training.lr, config.training.weight_decay) == (1e-3, 1e-5)
@@ -102,7 +112,7 @@ def test_overrides_are_read_as_yaml() -> None:
     assert (signals.gate_masks, signals.freeze_prob, signals.loss_weight) == (1.0, 0.0, 1.0)
     assert (signals.lr_scale, signals.wd_scale, signals.dropout_rate) == (2.0, "adaptive", "adaptive")
     assert config.model.worker_hidden == 16
-    assert config.data.split == (0.7, 0.1, 0.2)
+    assert config.data.split == (0.7, 0.1, 0.2) and config.data.dataset == "csv"  # as a path alone says
     for name, signal in SIGNALS.items():
         for off in ("off", False, signal.neutral, str(signal.neutral)):
             assert getattr(Config.create({f"signals.{name}": off}).signals, name) == signal.neutral
@@ -176,6 +186,8 @@ def other_value(key: str, value: Any) -> Any:
     """A valid value that is not the default's."""
     special: dict[str, Any] = {
         "data.dataset": "ETTh2", "data.split": (0.5, 0.3, 0.2), "data.path": "other.csv", "data.date_column": "when",
+        "data.channels": ("b", "a"), "data.date_format": "%Y", "data.separator": ";", "data.decimal": ",",
+        "data.missing_values": (-9999.0,), "data.fill": "previous",
         "data.controller_rows": "validation", "data.worker_rows": "train", "data.joint_rows": "worker_and_meta",
         "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint",
         "model.worker_cell": "lstm", "model.worker_scope": "all",
@@ -190,23 +202,23 @@ def other_value(key: str, value: Any) -> Any:
     return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 1.5 + 0.01
 
 
+OWN_KEYS = [f"data.{name}" for name in OWN]
 MODES = [{"training.mode": "joint"}, {"training.mode": "unrolled"}]
 
 
 @pytest.mark.parametrize("base", [{}, *MODES, {"data.dataset": "csv", "data.path": "a.csv"}])
 def test_the_content_id_changes_with_what_changes_numbers(base: dict[str, Any]) -> None:
     config = Config.create(base)
-    # What the data's checksum says, or no code reads in this config.
-    idle = {"data.path", "training.protocol", *(key for key in KEYS if key.startswith("data.synthetic."))}
-    if config.data.dataset != "csv":
-        idle |= {"data.date_column", "data.split"}
+    # What the identity of the series says, or no code reads in this config.
+    idle = {"training.protocol", *(key for key in KEYS if key.startswith("data.synthetic."))}
+    idle |= {f"data.{name}" for name in SOURCE} - {"data.dataset"}
     if config.training.mode != "joint":
         idle |= {"data.joint_rows"}
     if config.training.mode != "unrolled":
         idle |= {"training.unroll_every", "training.steering_lr_ratio"}
     ids = {config.run_id("data")}
     for key in KEYS:
-        if key == "training.protocol" or (key == "data.path" and config.data.dataset != "csv"):
+        if key == "training.protocol" or (config.data.dataset != "csv" and key in ("data.path", *OWN_KEYS)):
             continue
         settings = {key: "alternating" if base.get(key) == "joint" else other_value(key, config.flat()[key])}
         if key == "data.dataset" and config.data.dataset == "csv":

@@ -24,7 +24,7 @@ def test_shape_and_determinism():
 def test_series_of_the_default_settings():
     series = load_series(DataConfig())
     assert (series.train, series.validation, series.test) == ((0, 2400), (2400, 3200), (3200, 4000))
-    assert series.name == "synthetic" and series.sha256 == checksum(SyntheticConfig())
+    assert series.name == "synthetic" and series.identity == checksum(SyntheticConfig())
     assert load_series(DataConfig(seq_len=10)) is series
     assert "seed 0" in series.source
 

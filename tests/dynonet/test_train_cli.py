@@ -79,7 +79,7 @@ def test_what_is_written(two_seeds: tuple[Path, str]) -> None:
         series = load_series(config.data)
         assert config.training.seed == metrics["seed"] == seed
         assert (config.data.pred_len, config.model.worker_hidden, config.training.lr) == (4, 2, 0.01)
-        assert metrics["run"] == config.run_id(series.sha256)
+        assert metrics["run"] == config.run_id(series.identity)
         assert (metrics["status"], metrics["epochs"], metrics["protocol"]) == ("complete", 3, "clean")
         assert [int(row["epoch"]) for row in history] == [1, 2, 3]
         best = min(history, key=lambda row: float(row["val_mse"]))

@@ -35,7 +35,7 @@ def tiny() -> Config:
 
 @pytest.fixture
 def sha(tiny: Config) -> str:
-    return load_series(tiny.data).sha256
+    return load_series(tiny.data).identity
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ray_session, "living_nodes", lambda: [Node("a", "127.0.0.1", 2.0, 0.0, 1e9)])
     search.start_ray()
     series = search.series
-    assert [search.session.data(series.sha256) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
+    assert [search.session.data(series.identity) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
     assert "scaled" in vars(pickle.loads(pickle.dumps(search.series))), "scaled once, too"
 
 

@@ -101,7 +101,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finals = train(seeds(1001))
     read_test(results, finals, "final", series=series)
     wide = base.override({"training.seed": 1, "model.film": False})
-    odd = wide.run_id(series.sha256)  # by hand: what training seldom gives
+    odd = wide.run_id(series.identity)  # by hand: what training seldom gives
     key = {"run": odd, "attempt": 1}
     results.add("history", [
         {**key, "step": 1, "metric": "val_mse", "value": 1.5}, {**key, "step": 1, "metric": "train_loss", "value": 2.0},
@@ -562,7 +562,7 @@ def test_w_and_b_comes_back_during_a_study(
 
 def test_a_trial_that_has_ended_is_sent(out: Results, capsys: Any) -> None:
     config = Config.create({**TINY, "training.seed": 1})
-    sha = load_series(config.data).sha256
+    sha = load_series(config.data).identity
     trial = SimpleNamespace(config={"configs": [config.to_json()], "data_sha256": sha, "trial": "t0"})
     told: list[Any] = []
     callback = EndedTrials(told.extend, lambda ended, ids: [Member("search", "search", i, ended["trial"]) for i in ids])

@@ -364,7 +364,7 @@ def test_the_series_can_be_handed_in_and_must_be_the_study_s(
         "results": store.storage.url, "threads": 1, "gpu": False, "trial": "t0", "configs": [tiny.to_json()],
         "provenance": {"versions": "{}"}, "data_sha256": "0" * 64,
     }  # fmt: skip
-    with pytest.raises(DataError, match=f"the data's sha256 is {sha}; the study's is 000"):
+    with pytest.raises(DataError, match=f"the data's identity is {sha}; the study's is 000"):
         StackTrainable(settings).step()
     assert store.runs() == {}
 

@@ -1,0 +1,313 @@
+"""The date column: read, never guessed, and checked to run forward by one step.
+
+Read are ISO dates (`2020-01-31`, `2020-01-31 05:00`, `2020-01-31T05:00:00+01:00`), the same with slashes and without
+leading zeros (`1990/1/1 0:00`), `31.1.2020 5:00`, numbers (seconds, milli-, micro- or nanoseconds since 1970;
+`20200131`; years) and, where `data.date_format` says how, anything that strptime takes. Of `3/4/2020` the file itself
+must say which is the day, by a number above 12 somewhere; otherwise the format has to be given.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from dynonet.errors import DataError
+
+_YEAR_FIRST = r"(?P<a>\d{4})(?P<sep>[-/.])(?P<b>\d{1,2})(?:(?P=sep)(?P<c>\d{1,2}))?"
+_YEAR_LAST = r"(?P<a>\d{1,2})(?P<sep>[-/.])(?P<b>\d{1,2})(?P=sep)(?P<c>\d{4})"
+_TIME = (
+    r"(?:(?:[T ]|\s+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?"
+    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?"
+)
+_DATE = {"year first": re.compile(_YEAR_FIRST + _TIME, re.ASCII), "year last": re.compile(_YEAR_LAST + _TIME, re.ASCII)}
+_NUMBER = re.compile(r"-?\d{1,19}(?:\.\d*)?", re.ASCII)
+_SHOWN = 3  # offending lines that an error names
+
+Where = Callable[[int], str]  # row -> "line 12"
+
+
+@dataclass(frozen=True, eq=False)
+class Dates:
+    """The dates of the rows.
+
+    Attributes:
+        stamps: (rows,) datetime64[us]: the clock that the file writes, in its offset where that is one, else in UTC.
+        zone: "" where the file names none, else `UTC` or `+01:00`.
+    """
+
+    stamps: np.ndarray
+    zone: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What lies between two rows: a fixed time, or calendar months; neither of rows of unequal steps."""
+
+    microseconds: int = 0
+    months: int = 0
+
+    @property
+    def regular(self) -> bool:
+        return bool(self.microseconds or self.months)
+
+    def __str__(self) -> str:
+        if self.months:
+            years, months = divmod(self.months, 12)
+            return _counted(years, "year") if not months else _counted(self.months, "month")
+        return duration(self.microseconds) if self.microseconds else "unequal steps"
+
+    def after(self, last: np.datetime64, count: int) -> np.ndarray:
+        """The next `count` dates: (count,) datetime64[us]. Raises DataError where the steps are unequal."""
+        if not self.regular:
+            raise DataError("the rows are of unequal steps, so the dates that come next are not known")
+        ahead = np.arange(1, count + 1)
+        if self.microseconds:
+            return last + ahead * np.timedelta64(self.microseconds, "us")
+        month = last.astype("M8[M]")
+        start = month.astype("M8[us]")
+        at_end = (last + np.timedelta64(1, "D")).astype("M8[M]") != month
+        months = month + ahead * self.months
+        within = (months + 1).astype("M8[D]") - 1 if at_end else months.astype("M8[D]") + (last.astype("M8[D]") - start)
+        return within.astype("M8[us]") + (last - last.astype("M8[D]"))
+
+
+UNEQUAL = Step()
+
+
+def read_dates(texts: Sequence[str], name: str, where: Where, date_format: str | None = None) -> Dates:
+    """The dates that a column's texts say.
+
+    Raises:
+        DataError: texts that are no dates, dates that do not exist, or an order of day and month that is not told.
+    """
+    texts = [text.strip() for text in texts]
+    if date_format is not None:
+        return _by_format(texts, name, where, date_format)
+    if texts and all(_NUMBER.fullmatch(text) for text in texts):
+        return _from_numbers(texts, name, where)
+    for pattern in _DATE.values():
+        found = [pattern.fullmatch(text) for text in texts]
+        if sum(match is not None for match in found) * 2 > len(texts):
+            bad = [row for row, match in enumerate(found) if match is None]
+            if bad:
+                raise _unreadable(texts, bad, name, where)
+            return _assembled([match for match in found if match], texts, name, where)
+    raise _unreadable(texts, range(len(texts)), name, where)
+
+
+def in_order(dates: Dates, name: str, where: Where, sort: bool) -> np.ndarray | None:
+    """The order in which rows follow each other in time, or None where they stand so.
+
+    Raises:
+        DataError: a date that stands twice, or rows out of order and not to be sorted.
+    """
+    stamps = dates.stamps
+    order = np.argsort(stamps, kind="stable")
+    ranked = stamps[order]
+    twice = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if twice.size:
+        pairs = [(int(order[at]), int(order[at + 1])) for at in twice[:_SHOWN]]
+        shown = "; ".join(f"{shown_date(stamps[a])} in {where(a)} and {where(b)}" for a, b in pairs)
+        raise DataError(
+            f"column '{name}': {_counted(int(twice.size), 'row')} with a date that another row has: {shown}; "
+            "keep one row a date (a change of the clock? write dates with their offset, or in UTC)"
+        )
+    back = np.flatnonzero(stamps[1:] < stamps[:-1])
+    if not back.size:
+        return None
+    if sort:
+        return order
+    how = "newest first" if back.size == len(stamps) - 1 else f"{back.size} of {len(stamps) - 1} steps go back in time"
+    shown = "; ".join(
+        f"{where(int(at) + 1)} has {shown_date(stamps[at + 1])} after {shown_date(stamps[at])}" for at in back[:_SHOWN]
+    )
+    raise DataError(
+        f"column '{name}': the rows are not in the order of their dates ({how}): {shown}; data.sort=true sorts them"
+    )
+
+
+def one_step(stamps: np.ndarray, name: str, where: Where, irregular: bool) -> Step:
+    """The step between rows in order; a Step that is not regular where `irregular` takes them as they are.
+
+    Raises:
+        DataError: steps that are unequal, with the first that are.
+    """
+    gaps = np.diff(stamps).astype("timedelta64[us]").astype(np.int64)
+    if not len(gaps):
+        raise DataError(f"column '{name}': one row has no step; a series needs more")
+    step = _months(stamps) if gaps.min() != gaps.max() else Step(microseconds=int(gaps[0]))
+    if step.regular or irregular:
+        return step
+    values, counts = np.unique(gaps, return_counts=True)
+    usual = int(values[counts.argmax()])
+    odd = np.flatnonzero(gaps != usual)
+    shown = "; ".join(
+        f"{where(int(at) + 1)} ({shown_date(stamps[at + 1])}) comes {duration(int(gaps[at]))} after the row before it"
+        + (f", {gaps[at] // usual - 1} rows are missing" if gaps[at] > usual and gaps[at] % usual == 0 else "")
+        for at in odd[:_SHOWN]
+    )
+    raise DataError(
+        f"column '{name}': the rows are not of one step: most are {duration(usual)} apart, {odd.size} of {len(gaps)} "
+        f"are not: {shown}; fill in what is missing, or take the rows as they are with data.irregular_steps=true, "
+        "which every page then says"
+    )
+
+
+def shown_date(stamp: np.datetime64) -> str:
+    """`2020-01-31 05:00`, with no more of the clock than is not zero."""
+    text = str(stamp.astype("M8[us]")).replace("T", " ")
+    for ending in (".000000", ":00"):
+        text = text.removesuffix(ending)
+    return text
+
+
+def duration(microseconds: int) -> str:
+    """A time in its largest whole unit: `15 minutes`, `1 hour`, `7 days`."""
+    for size, unit in ((86_400_000_000, "day"), (3_600_000_000, "hour"), (60_000_000, "minute"), (1_000_000, "second")):
+        if microseconds % size == 0:
+            return _counted(microseconds // size, unit)
+    return f"{microseconds / 1e6:g} seconds"
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def _months(stamps: np.ndarray) -> Step:
+    """A step of whole months: the same day and clock each time, or each month's last day."""
+    months = stamps.astype("M8[M]")
+    ahead = np.diff(months).astype(np.int64)
+    days = (stamps.astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
+    lengths = ((months + 1).astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
+    clock = (stamps - stamps.astype("M8[D]")).astype(np.int64)
+    same_day = days.min() == days.max() or bool((days == lengths - 1).all())
+    whole = ahead.min() == ahead.max() > 0 and same_day and clock.min() == clock.max()
+    return Step(months=int(ahead[0])) if whole else Step()
+
+
+def _assembled(found: Sequence[re.Match[str]], texts: Sequence[str], name: str, where: Where) -> Dates:
+    def numbers(group: str, default: int = 0) -> np.ndarray:
+        return np.array([int(match[group] or default) for match in found], dtype=np.int64)
+
+    if len(found[0]["a"]) == 4:
+        year, month, day = numbers("a"), numbers("b"), numbers("c", 1)
+    else:
+        year = numbers("c")
+        day, month = _day_and_month(numbers("a"), numbers("b"), found[0]["sep"], name, where)
+    hour, minute, second = numbers("hour"), numbers("minute"), numbers("second")
+    half = np.array([(match["half"] or "").lower() for match in found])
+    wrong = (half != "") & ((hour < 1) | (hour > 12))
+    hour = np.where(half == "pm", hour % 12 + 12, np.where(half == "am", hour % 12, hour))
+    parts = np.array([int((match["part"] or "0").ljust(6, "0")[:6]) for match in found], dtype=np.int64)
+    months = (year - 1970).astype("M8[Y]").astype("M8[M]") + np.clip(month, 1, 12) - 1
+    length = ((months + 1).astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
+    wrong |= (month < 1) | (month > 12) | (day < 1) | (day > length) | (hour > 23) | (minute > 59) | (second > 59)
+    if wrong.any():
+        raise _unreadable(texts, np.flatnonzero(wrong).tolist(), name, where, "no date of the calendar")
+    seconds = (hour * 60 + minute) * 60 + second
+    stamps = (months.astype("M8[D]") + day - 1).astype("M8[us]") + (seconds * 1_000_000 + parts).astype("m8[us]")
+    zones = [match["zone"] or "" for match in found]
+    if len({zone == "" for zone in zones}) > 1:
+        bad = [row for row, zone in enumerate(zones) if (zone == "") == (zones.count("") * 2 < len(zones))]
+        raise _unreadable(texts, bad, name, where, "some dates have a time zone and others none")
+    return _in_zone(stamps, [_offset(zone) for zone in zones], named=bool(zones[0]))
+
+
+def _day_and_month(
+    first: np.ndarray, second: np.ndarray, separator: str, name: str, where: Where
+) -> tuple[np.ndarray, np.ndarray]:
+    """Day and month of `3/4/2020`: by convention with dots, else by a number above 12 somewhere in the column."""
+    day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
+    if separator == "." or day_first != month_first:
+        return (first, second) if separator == "." or day_first else (second, first)
+    if day_first:
+        at, other = int((first > 12).argmax()), int((second > 12).argmax())
+        raise DataError(
+            f"column '{name}': {where(at)} has the day first and {where(other)} the month; write all dates alike"
+        )
+    raise DataError(
+        f"column '{name}': whether the day or the month comes first is not told by any row; give data.date_format, "
+        f"such as '%d{separator}%m{separator}%Y' or '%m{separator}%d{separator}%Y' (as strptime takes it)"
+    )
+
+
+def _offset(zone: str) -> int:
+    """Seconds east of UTC."""
+    if not zone or zone[0] not in "+-":
+        return 0
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
+
+
+def _in_zone(stamps: np.ndarray, offsets: Sequence[int], named: bool) -> Dates:
+    if not named:
+        return Dates(stamps)
+    if len(set(offsets)) > 1:
+        return Dates(stamps - np.array(offsets) * np.timedelta64(1, "s"), "UTC")
+    minutes, sign = abs(offsets[0]) // 60, "+" if offsets[0] >= 0 else "-"
+    return Dates(stamps, f"{sign}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC")
+
+
+def _from_numbers(texts: Sequence[str], name: str, where: Where) -> Dates:
+    """Years, `20200131`, or a time since 1970 in the unit that puts it between 1971 and 2200."""
+    values = np.array([float(text) for text in texts])
+    whole = bool((values == np.floor(values)).all())
+    if whole and ((values >= 18_000_101) & (values <= 22_001_231)).all():
+        found = [_DATE["year first"].fullmatch(f"{text[:4]}-{text[4:6]}-{text[6:8]}") for text in texts]
+        if all(found):
+            return _assembled([match for match in found if match], texts, name, where)
+    if whole and ((values >= 1700) & (values <= 2300)).all() and all(len(text) == 4 for text in texts):
+        return Dates((values.astype(np.int64) - 1970).astype("M8[Y]").astype("M8[us]"), "")
+    # Small numbers are seconds from 1970 on; a file that begins there says so by its first rows alone.
+    for per_second in (1, 1_000, 1_000_000, 1_000_000_000):
+        if np.abs(values).max() / per_second <= 7_258_118_400:  # the year 2200
+            # Of whole numbers every digit counts: a float keeps 16 of nanoseconds' 19.
+            exact = (
+                [int(text) * 1_000_000 // per_second for text in texts]
+                if whole and "." not in "".join(texts)
+                else (values * (1_000_000 / per_second)).round()
+            )
+            return Dates(np.array(exact, dtype=np.int64).astype("M8[us]"), "UTC")
+    raise _unreadable(texts, range(len(texts)), name, where, "too large for a time since 1970")
+
+
+def _by_format(texts: Sequence[str], name: str, where: Where, date_format: str) -> Dates:
+    stamps, offsets, bad = [], [], []
+    for row, text in enumerate(texts):
+        try:
+            moment = datetime.strptime(text, date_format)
+        except ValueError:
+            bad.append(row)
+            continue
+        offset = moment.utcoffset()
+        offsets.append(None if offset is None else int(offset.total_seconds()))
+        stamps.append(np.datetime64(moment.replace(tzinfo=None), "us"))
+    if bad:
+        raise _unreadable(texts, bad, name, where, f"not of the form data.date_format={date_format}")
+    return _in_zone(np.array(stamps, dtype="M8[us]"), [o or 0 for o in offsets], named=offsets[:1] != [None])
+
+
+def _unreadable(
+    texts: Sequence[str], rows: Sequence[int], name: str, where: Where, reason: str = "no date that can be read"
+) -> DataError:
+    shown = "; ".join(
+        f"{where(row)}: {texts[row][:40]!r}" if texts[row] else f"{where(row)}: empty" for row in rows[:_SHOWN]
+    )
+    also = "" if reason.startswith("not of") else "; data.date_format says how dates are written, as strptime takes it"
+    return DataError(f"column '{name}': {len(rows)} of {len(texts)} rows: {reason}: {shown}{also}")
+
+
+def typed_dates(values: np.ndarray, name: str, where: Where) -> Dates:
+    """Dates of a column that holds them as such (Parquet, a DataFrame), from datetime64 of any unit.
+
+    Raises:
+        DataError: a row without one.
+    """
+    missing = np.flatnonzero(np.isnat(values))
+    if missing.size:
+        raise DataError(
+            f"column '{name}': {missing.size} of {len(values)} rows have no date, first {where(int(missing[0]))}"
+        )
+    return Dates(values.astype("M8[us]"))

@@ -1,0 +1,380 @@
+"""A file as named columns, before anything is made of them: text of a csv file, typed values of Parquet or a frame.
+
+Nothing is guessed that the file does not show: the separator is the one that divides every line alike, a decimal comma
+is one that no other reading explains, and what is no plain ASCII number (`1_000`, `1,234.5`, `true`, `½`) is refused
+as what it is.
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dynonet.data.dates import Dates, read_dates, typed_dates
+from dynonet.errors import DataError
+
+MOST_BYTES = 4 << 30  # of a text, unpacked
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # that are recognised
+NO_VALUE = ("", "na", "n/a", "nan", "null", "none", "-", "?")  # cells without a value, whatever their case
+_POINT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = {mark: re.compile(_POINT.replace(r"\.", re.escape(mark)), re.ASCII) for mark in (".", ",")}
+_ALL = {mark: re.compile(rf"(?:{pattern.pattern}\n)*", re.ASCII) for mark, pattern in _NUMBER.items()}
+_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII)
+_SAMPLE = 100  # lines that a separator is recognised by
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    name: str
+    cells: Sequence[str] | np.ndarray  # text, or numbers (float64, NaN for none) or dates (datetime64)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The columns of a file, in its order. `lines` are those of a text file, counted from 1 as an editor does."""
+
+    place: str  # the path, for errors
+    columns: tuple[Column, ...]
+    rows: int
+    lines: tuple[int, ...] | None = None
+    separator: str = ""  # of a text file
+    decimal: Literal[".", ","] = "."
+    sha256: str = ""
+
+    def where(self, row: int) -> str:
+        return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def ordered(self, order: np.ndarray) -> "Table":
+        """The rows in another order, each with the line that it had."""
+        columns = tuple(
+            Column(c.name, c.cells[order] if isinstance(c.cells, np.ndarray) else [c.cells[row] for row in order])
+            for c in self.columns
+        )
+        lines = None if self.lines is None else tuple(self.lines[row] for row in order)
+        return replace(self, columns=columns, lines=lines)
+
+    def understood(self) -> str:
+        """How the file was read, in some words."""
+        if self.lines is None:
+            return ""
+        separator = SEPARATORS.get(self.separator, f"'{self.separator}'")
+        return f"separator {separator}, decimal {'comma' if self.decimal == ',' else 'point'}"
+
+
+def read_file(path: Path, separator: str = "auto", decimal: str = "auto", expected: str | None = None) -> Table:
+    """A .csv (packed with gzip or not) or a .parquet file; its first bytes say which it is.
+
+    Args:
+        separator: one character, or `tab`; `auto`: comma, semicolon or tab, whichever divides every line alike.
+        decimal: `.` or `,`; `auto`: by what the numbers look like.
+        expected: the file's sha256, where it is known.
+    Raises:
+        DataError: a file that cannot be read, is another, holds no table, or may be read in two ways.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    sha256 = hashlib.sha256(content).hexdigest()
+    if expected not in (None, sha256):
+        raise DataError(
+            f"{path}: the checksum is off: expected sha256 {expected}, got {sha256}; "
+            "the file is damaged or was changed, delete it and get it again"
+        )
+    if content[:4] == b"PAR1":
+        return _parquet(path, content, sha256)
+    if content[:2] == b"PK" or content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        raise DataError(f"{path}: a zip archive or an Excel workbook; save the sheet as csv, or the data as Parquet")
+    return _text(path, _decoded(path, _unpacked(path, content)), sha256, separator, decimal)
+
+
+def frame_table(frame: pd.DataFrame, place: str, sha256: str = "") -> Table:
+    """A DataFrame's columns; a named or datetime index comes first, as a column.
+
+    Raises:
+        DataError: columns of several levels, two of one name, or values of a kind that is no data.
+    """
+    if isinstance(frame.columns, pd.MultiIndex) or isinstance(frame.index, pd.MultiIndex):
+        raise DataError(f"{place}: columns or rows of several levels; bring it into one column a channel first")
+    columns = []
+    index = frame.index
+    if index.name is not None or isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
+        columns.append((str(index.name if index.name is not None else ""), index.to_series()))
+    columns += [(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
+    _check_names(place, [name for name, _ in columns])
+    if not len(frame):
+        raise DataError(f"{place}: no rows")
+    return Table(place, tuple(Column(name, _cells(place, name, values)) for name, values in columns), len(frame),
+                 sha256=sha256)  # fmt: skip
+
+
+def numbers_of(table: Table, name: str, missing: Sequence[float | str] = ()) -> np.ndarray:
+    """A column as float64, NaN where it has no value.
+
+    Args:
+        missing: further cells that stand for no value.
+    Raises:
+        DataError: a cell that is no number, or an infinite one; names the first and counts them.
+    """
+    cells = table.column(name).cells
+    if isinstance(cells, np.ndarray):
+        if cells.dtype.kind == "M":
+            raise DataError(f"{table.place}: channel '{name}' holds dates; is it the date column (data.date_column)?")
+        values = cells.copy()
+        marks = [float(mark) for mark in missing if not isinstance(mark, str)]
+        values[np.isin(values, marks)] = np.nan
+        bad = np.flatnonzero(np.isinf(values)).tolist()
+        texts: Sequence[str] = [] if not bad else [str(value) for value in values]
+    else:
+        values, texts, bad = _parsed([cell.strip() for cell in cells], table.decimal, missing)
+    if bad:
+        more = f"; {len(bad)} of {table.rows} rows are like this" if len(bad) > 1 else ""
+        text = texts[bad[0]]
+        raise DataError(
+            f"{table.place}: channel '{name}', {table.where(bad[0])}: '{text}', {_what(text, table.decimal)}{more}; "
+            "mend it, or choose the channels with data.channels=[...]"
+        )
+    return values
+
+
+def dates_of(table: Table, name: str, date_format: str | None = None) -> Dates:
+    """A column as dates. Raises DataError where a row has none that can be read."""
+    cells = table.column(name).cells
+    try:
+        if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
+            return typed_dates(cells, name, table.where)
+        if isinstance(cells, np.ndarray):
+            cells = ["" if np.isnan(cell) else f"{cell:.0f}" if cell == np.floor(cell) else str(cell) for cell in cells]
+        return read_dates(cells, name, table.where, date_format)
+    except DataError as error:
+        raise DataError(f"{table.place}: {error}") from None
+
+
+def counts_rows(cells: Sequence[str] | np.ndarray) -> bool:
+    """Whether a column only numbers the rows: 0, 1, 2, ... or 1, 2, 3, ..."""
+    if isinstance(cells, np.ndarray):
+        return cells.dtype.kind == "f" and len(cells) > 1 and bool((np.diff(cells) == 1).all()) and cells[0] in (0, 1)
+    first = next(iter(cells), "").strip()
+    if first not in ("0", "1"):
+        return False
+    return all(cell.strip() == str(number) for number, cell in enumerate(cells, int(first))) and len(cells) > 1
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        with gzip.open(io.BytesIO(content)) as packed:
+            text = packed.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: gzip cannot unpack it: {error}; is the file whole?") from None
+    if len(text) > MOST_BYTES:
+        raise DataError(f"{path}: more than {MOST_BYTES >> 30} GiB unpacked; take fewer rows or columns")
+    return text
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8, or is it "
+            "no csv file?"
+        ) from None
+    if "\0" in text:
+        raise DataError(
+            f"{path}: not a csv file: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds bytes that are no text"
+        )
+    return text
+
+
+def _text(path: Path, text: str, sha256: str, separator: str, decimal: str) -> Table:
+    mark = {"auto": None, "tab": "\t"}.get(separator, separator) or _separator(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True, skipinitialspace=True)
+    lines, rows = [], []
+    before = 0
+    try:
+        for row in reader:
+            line, before = before + 1, reader.line_num
+            if row and not (len(row) == 1 and not row[0].strip()):
+                lines.append(line)
+                rows.append(row)
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num}: not a line of a csv file: {error}") from None
+    if not rows:
+        raise DataError(f"{path}: the file is empty")
+    header = [name.strip() for name in rows.pop(0)]
+    lines.pop(0)
+    shown = SEPARATORS.get(mark, repr(mark))
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: line {line} has {len(row)} {'field' if len(row) == 1 else 'fields'} and the header "
+                f"{len(header)} (separator: {shown}); data.separator sets another"
+            )
+    if not rows:
+        raise DataError(f"{path}: a header and no rows")
+    if not any(re.search(r"[^\W\d]", name) for name in header):
+        raise DataError(
+            f"{path}: the first line names no columns, it has {', '.join(map(repr, header[:3]))}; add a header line"
+        )
+    _check_names(str(path), header)
+    columns = tuple(Column(name, cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True))
+    point: Literal[".", ","] = _decimal(path, columns, mark) if decimal == "auto" else "," if decimal == "," else "."
+    return Table(str(path), columns, len(rows), tuple(lines), mark, point, sha256)
+
+
+def _separator(path: Path, text: str) -> str:
+    """The separator that divides the first lines into equal numbers of fields, the most if several do."""
+    found: dict[str, int] = {}
+    first = ""
+    for mark in SEPARATORS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+        sizes = []
+        try:
+            for row in reader:
+                if row and any(cell.strip() for cell in row):
+                    first = first or mark.join(row)
+                    sizes.append(len(row))
+                if len(sizes) == _SAMPLE:
+                    break
+        except csv.Error:
+            continue
+        if sizes and sizes[0] > 1 and 2 * sizes.count(sizes[0]) > len(sizes):
+            found[mark] = sizes[0]
+    if not found:
+        if not first:
+            raise DataError(f"{path}: the file is empty")
+        raise DataError(
+            f"{path}: neither comma, semicolon nor tab divides its lines into columns (first line: '{first[:60]}'); "
+            "a series needs a date column and at least one more; data.separator sets another separator"
+        )
+    most = max(found.values())
+    best = [mark for mark, count in found.items() if count == most]
+    if len(best) > 1:
+        names = " and ".join(SEPARATORS[mark] for mark in best)
+        raise DataError(
+            f"{path}: {names} both divide its lines into {most} columns; say which it is with data.separator"
+        )
+    return best[0]
+
+
+def _decimal(path: Path, columns: Sequence[Column], separator: str) -> Literal[".", ","]:
+    """What marks the decimals: a comma where cells have one, and no other reading explains them."""
+    commas = [
+        (c.name, cell.strip()) for c in columns for cell in c.cells if "," in cell and _COMMA.fullmatch(cell.strip())
+    ]
+    if not commas:
+        return "."
+    if all(_THOUSANDS.fullmatch(cell) for _, cell in commas):
+        name, cell = commas[0]
+        raise DataError(
+            f"{path}: column '{name}': '{cell}' may be a decimal comma or a separator of thousands; say so with "
+            "data.decimal=',', or write the numbers without a separator of thousands"
+        )
+    points = next(
+        (
+            (c.name, cell.strip())
+            for c in columns
+            for cell in c.cells
+            if "." in cell and _NUMBER["."].fullmatch(cell.strip())
+        ),
+        None,
+    )
+    if points is not None:
+        raise DataError(
+            f"{path}: decimals are written with a comma ('{commas[0][1]}' in column '{commas[0][0]}') and with a point "
+            f"('{points[1]}' in column '{points[0]}'); write all alike, or set data.decimal"
+        )
+    return ","
+
+
+def _parsed(cells: list[str], decimal: str, missing: Sequence[float | str]) -> tuple[np.ndarray, list[str], list[int]]:
+    """Numbers, the cells, and the rows whose cell is neither a number nor empty."""
+    marks = {mark for mark in missing if isinstance(mark, str)}
+    numbers = {float(mark) for mark in missing if not isinstance(mark, str)}
+    read = (lambda cell: float(cell.replace(",", "."))) if decimal == "," else float
+    if not marks and _ALL[decimal].fullmatch("\n".join(cells) + "\n"):  # the usual case, at the speed of C
+        values, bad = np.array(list(map(read, cells))), np.empty(0, dtype=np.int64)
+    else:
+        values, odd = np.full(len(cells), np.nan), []
+        for row, cell in enumerate(cells):
+            if _NUMBER[decimal].fullmatch(cell) and cell not in marks:
+                values[row] = read(cell)
+            elif cell.lower() not in NO_VALUE and cell not in marks:
+                odd.append(row)
+        bad = np.array(odd, dtype=np.int64)
+    if numbers:
+        values[np.isin(values, list(numbers))] = np.nan
+    return values, cells, sorted({*bad.tolist(), *np.flatnonzero(np.isinf(values)).tolist()})
+
+
+def _what(text: str, decimal: str) -> str:
+    """What a cell is that is no number."""
+    plain = text.lower().lstrip("+-")
+    if plain in ("true", "false", "yes", "no", "on", "off"):
+        return "a yes or no, no number; write 1 and 0 if that is what is meant"
+    if plain in ("inf", "infinity") or _NUMBER[decimal].fullmatch(text):
+        return "not a finite number"
+    if not text.isascii() and text.isnumeric():
+        return "digits that are not ASCII's"
+    if "_" in text or _NUMBER["."].fullmatch(re.sub(r"[ ,'’\u00a0\u202f]", "", text)):
+        return "no plain number: write it without a separator of thousands" + (
+            "; a decimal comma is data.decimal=','" if text.count(",") == 1 else ""
+        )
+    return "no number"
+
+
+def _check_names(place: str, names: Sequence[str]) -> None:
+    """Raises DataError for names that stand twice, or that would not print as they are."""
+    for name in names:
+        if any(not character.isprintable() for character in name):
+            raise DataError(f"{place}: the name of column {names.index(name) + 1} holds a control character: {name!r}")
+    named = [name for name in names if name]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise DataError(
+            f"{place}: columns of the same name: {', '.join(map(repr, twice))}; give each a name of its own"
+        )
+
+
+def _parquet(path: Path, content: bytes, sha256: str) -> Table:
+    try:
+        frame = pq.read_table(io.BytesIO(content)).to_pandas()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0][:200]}") from None
+    return frame_table(frame, str(path), sha256)
+
+
+def _cells(place: str, name: str, values: pd.Series) -> Sequence[str] | np.ndarray:
+    kind = values.dtype
+    if isinstance(kind, pd.DatetimeTZDtype):
+        local = values.dt.tz_localize(None)  # the clock that its zone shows
+        fixed = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        return np.asarray((local if (local - fixed).nunique() <= 1 else fixed).to_numpy(dtype="M8[us]"))
+    if isinstance(kind, pd.PeriodDtype):
+        values = values.dt.to_timestamp()
+        kind = values.dtype
+    if pd.api.types.is_datetime64_any_dtype(kind):
+        return np.asarray(values.to_numpy(dtype="M8[us]"))
+    if pd.api.types.is_complex_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
+        raise DataError(f"{place}: column '{name}' holds {kind} values, which are no numbers")
+    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
+        return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    return ["" if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell else str(cell) for cell in values]
