@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from processes import Driver, drivers, gone
 
 from ablations.collect import findings_of
 from ablations.record import StudyRecord
+from ablations.report import main as main_report
 from ablations.run import main
 from ablations.study import Study
+from dynonet.baseline import fit_linear
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.trainer import StackTrainer, evaluate_weights
@@ -128,6 +131,51 @@ def test_a_whole_study_and_what_is_not_trained_again(begin: Callable[..., Driver
     assert more.wait() == 0 and "24 runs, 24 different ones, 21 on record, 3 to train" in more.said(), more.said()
     assert "EXPLORATORY: seeds were added by hand, from 7 to 8, after verdicts had been read" in more.said()
     check_complete(results, "tiny", 24)
+
+
+@pytest.mark.slow
+def test_cells_of_one_file_are_trained_each_on_its_own(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    """Cells that differ in the split, the channels or the date column alone: each run equals that one trained alone,
+    its baseline the linear map fitted alone; what the file is not as it should be stands on the page."""
+    generator = np.random.default_rng(0)
+    values = np.sin(np.arange(400)[:, None] / [3.8, 3.9, 4.0]) + generator.normal(size=(400, 3))
+    values[-80:, 2] = 0.5  # the test split of one cell alone
+    frame = pd.DataFrame(values, columns=["a", "b", "still"])
+    frame.insert(0, "date", pd.date_range("2020", periods=400, freq="h"))
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    own = {"data.path": "mine.csv", "training.max_epochs": 1}
+    name = write(
+        tmp_path, baseline={k: v for k, v in TINY["baseline"].items() if "synthetic" not in k} | own, arms=["no_trend"],
+        seeds=8,
+        cells={
+            "early": {"data.split": [0.5, 0.2, 0.2]}, "late": {"data.split": [0.6, 0.2, 0.2]},
+            "b": {"data.channels": ["b"]}, "ba": {"data.channels": ["b", "a"]},
+        },
+    )  # fmt: skip
+    driver = begin(name)
+    assert driver.wait() == 0, driver.said()
+    results = Results(tmp_path / "results")
+    rows = results.runs({row["run"] for row in results.table("members", "tiny").to_pylist()})
+    readings = results.table("evaluations", "tiny").to_pylist()
+    test = {row["run"]: row["value"] for row in readings if row["metric"] == "mse" and row["channel"] is None}
+    study = Study.load(tmp_path / name)
+    identities = set()
+    for cell in study.cell_names:
+        config = study.config(cell, "full", 3)
+        series = load_series(config.data)
+        (run,) = StackTrainer([config], series).train()
+        assert run.weights is not None and rows[run.run]["data_sha256"] == series.identity
+        alone = evaluate_weights(config, run.weights, series, "test").mse[0].item()
+        assert test[run.run] == pytest.approx(alone, rel=1e-5)
+        linear = findings_of(results, "tiny").cell(cell).linear["test_mse"]
+        assert linear == pytest.approx(fit_linear(series, config.data).evaluate(series, config.data, "test").mse)
+        identities.add(series.identity)
+    assert len(identities) == 4
+    assert "note: data of cell late: channel still is constant over the test rows" in driver.said()
+    assert "data of cell late: channel still" in " ".join(findings_of(results, "tiny").notes)
+    assert main_report(["tiny", "--results", str(tmp_path / "results"), "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "mine" in page and str(tmp_path) not in page
 
 
 @pytest.mark.slow
