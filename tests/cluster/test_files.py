@@ -50,7 +50,7 @@ def test_what_is_to_be_filled_in_is_said(tmp_path: Path, capsys: pytest.CaptureF
     assert checks.main([str(FOLDER / "gcp.yaml"), str(FOLDER / "aws.yaml"), str(tmp_path / "none.yaml")]) == 1
     said = capsys.readouterr()
     assert said.err.count("still to fill in") == 1 and "project_id: CHANGE-ME" in said.err
-    assert "none.yaml: no such file" in said.err
+    assert "none.yaml: No such file or directory" in said.err
     assert said.out == f"{FOLDER / 'aws.yaml'}: fine\n"
     assert checks.main([str(FOLDER / "aws.yaml")]) == 0
 
