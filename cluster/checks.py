@@ -5,12 +5,10 @@ image of another Ray than constraints.txt, a file that does not exist, a dashboa
 text. Nothing here touches a network.
 """
 
-import argparse
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.check_kuberay import check_kuberay
@@ -28,6 +26,7 @@ from cluster.check_parts import (
 )
 from dynonet.data import ETT_SHA256
 from dynonet.errors import ConfigError, nearest
+from dynonet.printing import Parser, print
 from dynonet.strict_yaml import YamlError, parse_as_1_1, read_text
 
 UNFILLED = "CHANGE-ME"
@@ -110,7 +109,7 @@ def _shell(path: Path, text: str) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m cluster.checks", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m cluster.checks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     code = 0
     for path in parser.parse_args(arguments).files:

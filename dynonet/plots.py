@@ -21,7 +21,12 @@ SHOWN_WINDOWS = 256  # evenly over the test split, for the heatmaps
 
 
 def write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
-    """Writes forecast.png, curves.png and signals.png for the run's best weights."""
+    """Writes forecast.png, curves.png and signals.png for the run's best weights; `$` in a name is a dollar."""
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        return _write_plots(run, series, folder, device)
+
+
+def _write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
     assert run.weights is not None, "a run without weights has nothing to draw"
     layout = Layout.of(run.config, series.num_channels)
     params = Parameters.from_named(layout, [run.weights]).to(device=device)

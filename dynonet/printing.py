@@ -40,11 +40,11 @@ class Parser(argparse.ArgumentParser):
         super()._print_message(printable(message), file)
 
 
-def log_to_stderr(level: int) -> None:
-    """Log records as lines of printable text."""
+def log_to_stderr() -> None:
+    """Warnings of the log as lines of printable text."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 class _Formatter(logging.Formatter):
