@@ -14,6 +14,7 @@ from dynonet.data import Series, window_starts
 from dynonet.model import DynoNetStack
 from dynonet.parameters import Layout, Parameters
 from dynonet.parts import SIGNALS
+from dynonet.printing import one_line
 from dynonet.trainer import Run
 from dynonet.windows import Windows
 
@@ -63,10 +64,10 @@ def _forecast(window: torch.Tensor, target: torch.Tensor, forecast: torch.Tensor
         axis.plot(past, window[-shown:, i].cpu(), color="0.6", label="read")
         axis.plot(ahead, torch.cat([last, target[i]]).cpu(), color="black", label="true")
         axis.plot(ahead, torch.cat([last, forecast[i]]).cpu(), color="tab:blue", label="forecast")
-        axis.set_ylabel(series.channels[i])
+        axis.set_ylabel(one_line(series.channels[i]))
     axes[0, 0].legend(ncols=3, loc="upper left", fontsize="small")
     axes[-1, 0].set_xlabel("steps after the last one read")
-    figure.suptitle(f"{series.name}: one test window, z-scored")
+    figure.suptitle(f"{one_line(series.name)}: one test window, z-scored")
     _save(figure, path)
 
 
@@ -97,7 +98,9 @@ def _signals(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Pat
         rows = value.reshape(-1, value.shape[-1])
         image = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap="viridis")
         step = len(rows) // len(channels)
-        axis.set_yticks([step * i + (step - 1) / 2 for i in range(len(channels))], channels, fontsize=6)
+        axis.set_yticks(
+            [step * i + (step - 1) / 2 for i in range(len(channels))], [one_line(name) for name in channels], fontsize=6
+        )
         axis.set_title(f"{name}  ({rows.min():.3g} to {rows.max():.3g})", fontsize=9, loc="left")
         figure.colorbar(image, ax=axis, pad=0.01)
     axes[-1].set_xlabel("test windows, in time")

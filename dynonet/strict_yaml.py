@@ -76,18 +76,14 @@ def read_text(path: str | Path) -> str:
     """A text file of no more than MOST_BYTES. Raises ConfigError for anything else; waits for nobody."""
     name = one_line(path)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for its writer
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
-    with open(handle, "rb") as file:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-            raise ConfigError(f"cannot read {name}: it is {kind}, a file is needed")
-        try:
+        mode = os.stat(path).st_mode
+        there = stat.S_ISREG(mode)  # opening a pipe would wait for its writer
+        with open(path if there else os.devnull, "rb") as file:
             content = file.read(MOST_BYTES + 1)
-        except OSError as error:
-            raise ConfigError(f"cannot read {name}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL in it
+        raise ConfigError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
+    if not there:
+        raise ConfigError(f"cannot read {name}: it is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'}")
     if len(content) > MOST_BYTES:
         raise ConfigError(f"cannot read {name}: it has more than {MOST_BYTES >> 20} MiB, too much for such a file")
     try:

@@ -8,6 +8,7 @@ any of the common colour vision deficiencies.
 import io
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -81,7 +82,9 @@ def style() -> Iterator[None]:
 def inline(figure: Figure, prefix: str, title: str) -> str:
     """The figure as an <svg> element whose ids all start with `prefix`; `title` is what a screen reader says."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # the page's fonts will have it
+        figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
