@@ -86,8 +86,8 @@ FAULTS = [
     ("aws.yaml", "head_node_type: head", "head_node_type: heads", "`head_node_type` must be one of"),
     ("local.yaml", "  head_ip: CHANGE-ME\n", "", "Ray refuses the file"),
     ("local.yaml", "provider:", "provider: [", "not YAML"),
-    ("aws.yaml", "max_workers: 8\nupscaling", "max_workers: 8\nmax_workers: 9\nupscaling", "'max_workers' is given twice"),
-    ("kuberay/rayjob.yaml", 'rayVersion: "2.60.0"', 'rayVersion: "2.60.0"\n  on: 1', "key on is a truth value"),
+    ("aws.yaml", "max_workers: 8\nups", "max_workers: 8\nmax_workers: 9\nups", "'max_workers' is given twice, first"),
+    ("kuberay/rayjob.yaml", 'rayVersion: "2.60.0"', 'rayVersion: "2.60.0"\n    on: 1', "key on is a truth value"),
     # fields of machines
     ("aws.yaml", "InstanceType: g6", "InstanceTypo: g6", "unknown field 'InstanceTypo'; did you mean 'InstanceType'?"),
     ("aws.yaml", "{MarketType: spot}", "{MarketType: spott}", "got 'spott'; did you mean 'spot'?"),
