@@ -21,6 +21,7 @@ from ablations.stacks import StackFailures, StackSearcher
 from ablations.study import Study
 from ablations.tuning import search_name, tune_arm
 from ablations.verdicts import UNDECIDED
+from dynonet.printing import print
 from tune.events import record_event
 from tune.faults import FaultWatch
 from tune.final import record_baseline

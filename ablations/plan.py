@@ -15,6 +15,7 @@ from ablations.study_parts import TUNED
 from ablations.verdicts import smallest_p
 from dynonet.config import Config, DataConfig
 from dynonet.errors import ConfigError
+from dynonet.printing import one_line
 from dynonet.trainer import stack_key
 
 STACK = 16  # models of a stack where nothing says how many fit
@@ -240,11 +241,12 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
             config = study.config(cell, name, seeds[0])
             changes = [f"#   {key}: {a!r} -> {b!r}" for key, (a, b) in difference(base, config).items()]
             about = arm.removes or (f"adds {arm.adds}" if arm.adds else arm.claim)
+            about = one_line(" ".join(about.split()), 2000)  # a further line would be read as a setting
             head = [f"# Study {study.name}, cell {cell}, arm {name}: {about}", f"# Seeds: {', '.join(map(str, seeds))}"]
             head += [f"# Against {FULL}:", *changes] if changes else []
             path = Path(folder) / cell / f"{name}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("\n".join([*head, config.to_yaml()]))
+            path.write_text("\n".join([*head, config.to_yaml()]), encoding="utf-8")
             paths.append(path)
     return paths
 

@@ -14,6 +14,7 @@ from ablations.timing import Cost, Memory
 from dynonet.config import Config, DataConfig
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError
+from dynonet.printing import print
 from dynonet.trainer import stack_key, worker_role
 from tune.ray_session import RaySession
 from tune.readings import unread

@@ -15,6 +15,7 @@ from ablations.driver import Ablation
 from ablations.reporting.console import ledger_lines
 from ablations.study import Study, study_names
 from dynonet.errors import ConfigError
+from dynonet.printing import Parser, print
 from tune.ray_session import run_command
 from tune.results import open_results
 from tune.schema import check_study
@@ -22,7 +23,7 @@ from tune.settings import add_resource_arguments, add_tracking_arguments, check_
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m ablations.run", description=(__doc__ or "").split("\n")[0])
+    result = Parser(prog="python -m ablations.run", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
     add("study", help=f"{', '.join(study_names())}, or a YAML file (see ablations/study.py)")
     add("overrides", nargs="*", metavar="section.key=value", help="settings of every arm; no arm may change them")

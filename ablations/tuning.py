@@ -8,6 +8,7 @@ from typing import Any
 
 from ablations.study import Study
 from ablations.study_checks import matching
+from dynonet.printing import print
 from tune.driver import Search
 from tune.lease import Lease
 from tune.progress import params_text

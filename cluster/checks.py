@@ -5,15 +5,11 @@ image of another Ray than constraints.txt, a file that does not exist, a dashboa
 text. Nothing here touches a network.
 """
 
-import argparse
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-import yaml
 
 from cluster.check_kuberay import check_kuberay
 from cluster.check_launcher import check_launcher
@@ -29,7 +25,9 @@ from cluster.check_parts import (
     unknown_start_flags,
 )
 from dynonet.data import ETT_SHA256
-from dynonet.errors import nearest
+from dynonet.errors import ConfigError, nearest
+from dynonet.printing import Parser, print
+from dynonet.strict_yaml import YamlError, parse_as_1_1, read_text
 
 UNFILLED = "CHANGE-ME"
 
@@ -39,8 +37,10 @@ def check(path: Path, root: Path = ROOT) -> list[str]:
 
     Args:
         root: the project, whose constraints.txt and files the file must agree with.
+    Raises:
+        ConfigError: it cannot be read.
     """
-    text = path.read_text()
+    text = read_text(path)
     if path.suffix in (".yaml", ".yml"):
         return _yaml(text, root)
     if path.name.endswith(".env"):
@@ -55,15 +55,15 @@ def check(path: Path, root: Path = ROOT) -> list[str]:
 
 def unfilled(path: Path) -> list[str]:
     """Lines that still say CHANGE-ME, with their numbers."""
-    lines = enumerate(path.read_text().splitlines(), 1)
+    lines = enumerate(read_text(path).splitlines(), 1)
     return [f"line {n}: {line.strip()}" for n, line in lines if UNFILLED in line and not line.lstrip().startswith("#")]
 
 
 def _yaml(text: str, root: Path) -> list[str]:
     try:
-        documents: list[Any] = [each for each in yaml.safe_load_all(text) if each is not None]
-    except yaml.YAMLError as error:
-        return [f"not YAML: {' '.join(str(error).split())}"]
+        documents = [each for each in parse_as_1_1(text) if each is not None]
+    except YamlError as error:
+        return [str(error)]
     # Texts are searched as they are read, comments as they stand.
     found = secrets_of(documents) + secrets("\n".join(line.partition("#")[2] for line in text.splitlines()))
     if documents and all(isinstance(each, dict) for each in documents):
@@ -109,15 +109,16 @@ def _shell(path: Path, text: str) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m cluster.checks", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m cluster.checks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     code = 0
     for path in parser.parse_args(arguments).files:
-        if not path.is_file():
-            print(f"{path}: no such file", file=sys.stderr)
+        try:
+            problems = [*check(path), *(f"still to fill in: {line}" for line in unfilled(path))]
+        except ConfigError as error:
+            print(f"error: {error}", file=sys.stderr)
             code = 1
             continue
-        problems = [*check(path), *(f"still to fill in: {line}" for line in unfilled(path))]
         for line in problems:
             print(f"{path}: {line}", file=sys.stderr)
         if problems:

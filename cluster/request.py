@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from cluster.packing import ROOT
-from dynonet.config import data_paths, load_yaml, parse_overrides
+from dynonet.config import data_paths, parse_overrides
 from dynonet.errors import ConfigError
+from dynonet.strict_yaml import read_mapping, read_text
 
 MODULES = {"search": "tune.search", "ablations": "ablations.run"}
 RESULTS = "DYNONET_RESULTS"  # in the environment or cluster/storage.env: where results go if --out is not given
@@ -66,7 +67,7 @@ def read_request(kind: str, arguments: Sequence[str], keys: Sequence[str] = ()) 
     files: dict[str, bytes] = {}
     for path in _named_files(given):
         new = f"{FILES}/{len(files)}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(path).name)}"
-        files[new] = _read(path)
+        files[new] = read_text(path).encode()
         arguments = [_renamed(argument, path, new) for argument in arguments]
     study = _study(kind, given)
     for path in _data_paths(given):
@@ -88,7 +89,7 @@ def default_out() -> str:
     place = os.environ.get(RESULTS)
     shared = ROOT / "cluster" / "storage.env"
     if not place and shared.is_file():
-        lines = (line.partition("=") for line in shared.read_text().splitlines() if not line.startswith("#"))
+        lines = (line.partition("=") for line in read_text(shared).splitlines() if not line.startswith("#"))
         place = next((value.strip() for name, _, value in lines if name.strip() == RESULTS), None)
     if not place or UNSET in place:
         raise ConfigError(
@@ -141,7 +142,7 @@ def _study(kind: str, given: argparse.Namespace) -> str:
 
 def _data_paths(given: argparse.Namespace) -> list[str]:
     """Every `data.path` as the arguments and the files that they name write it, before it is taken from a folder."""
-    return data_paths([parse_overrides(given.overrides), *(load_yaml(path) for path in _named_files(given))])
+    return data_paths([parse_overrides(given.overrides), *(read_mapping(path) for path in _named_files(given))])
 
 
 def _named_files(given: argparse.Namespace) -> list[str]:
@@ -150,13 +151,6 @@ def _named_files(given: argparse.Namespace) -> list[str]:
     if getattr(given, "preset", None) is None and Path(given.study).suffix in (".yaml", ".yml"):
         paths.append(given.study)
     return [path for path in paths if path]
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _renamed(argument: str, path: str, new: str) -> str:

@@ -26,17 +26,18 @@ from cluster.keys import collect
 from cluster.request import MODULES, read_request
 from dynonet.errors import ConfigError
 from dynonet.interrupts import interrupts_heard
+from dynonet.printing import Parser, print
 from tune.results import ResultsError, StorageError
 
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m cluster.submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="|".join([*MODULES, *ACTIONS]))
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common = Parser(add_help=False, allow_abbrev=False)
     add = common.add_argument
     add("--address", metavar="URL", help=f"of the job server (default: {ADDRESS})")
     add("--insecure", action="store_true", help="send to another machine without a token, too")

@@ -29,6 +29,7 @@ from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
 from dynonet.layers import moving_average_matrix
 from dynonet.presets import PRESETS
+from dynonet.printing import print
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # lambda; validation MSE chooses
 _CHUNK = 1024  # windows of one channel in memory at once

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dynonet.errors import ConfigError, nearest, unknown
+from dynonet.overrides import switched, typed
 from dynonet.parts import SIGNALS
+from dynonet.printing import one_line
+from dynonet.strict_yaml import YamlError, dump, read_mapping
 
 # Part of every content id: raise it when a change to the code changes what a run computes.
 # 2: initial weights are drawn per entry, so that models of unlike shape share those of the entries that agree.
@@ -67,6 +69,16 @@ class DataConfig(_Section):
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:
         return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _names(cls, channels: Any) -> Any:
+        if isinstance(channels, str):
+            return (channels,)
+        for name in channels if isinstance(channels, list | tuple) else ():
+            if not isinstance(name, str):
+                raise ValueError(f"the names of columns are text; quote {name!r}, as in ['{name}']")
+        return channels
 
     @field_validator("separator")
     @classmethod
@@ -148,7 +160,7 @@ class ModelConfig(_Section):
 
 
 def _signal(name: str) -> Any:
-    """The type of one signal: 'adaptive', or held at a number; 'off' (which YAML reads as False) is neutral."""
+    """The type of one signal: 'adaptive', or held at a number; 'off' (False, as files give it) is neutral."""
 
     def read(value: Any) -> Any:
         if value is False or value == "off":
@@ -241,7 +253,7 @@ class Config(_Section):
         Args:
             settings: nested sections or dotted keys, `{"model": {"film": False}}` or `{"model.film": False}`.
             preset: a name in dynonet.presets.PRESETS.
-            overrides: `section.key=value` strings; the value is read as YAML.
+            overrides: `section.key=value` strings (see parse_overrides).
         Raises:
             ConfigError: an unknown key or preset, or a value that is not allowed; names the nearest valid one.
         """
@@ -337,7 +349,7 @@ class Config(_Section):
         return cls.create(json.loads(text))
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return dump(self.model_dump(mode="json"))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Config":
@@ -346,22 +358,11 @@ class Config(_Section):
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file of settings, with every relative `data.path` in it taken from the file's own folder.
+    """A file of settings, a space or a study, with every relative `data.path` in it taken from the file's own folder.
 
-    Raises ConfigError, naming the file, where it is something else than one mapping.
+    Raises ConfigError, with file and line, for what could be misread.
     """
-    content: dict[str, Any] = _anchored(load_yaml(path), Path(path).absolute().parent)
-    return content
-
-
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file that holds one mapping, as it stands. Raises ConfigError, naming the file."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
+    content: dict[str, Any] = _anchored(_with_switches(read_mapping(path)), Path(path).absolute().parent)
     return content
 
 
@@ -393,13 +394,14 @@ def _paths_of(settings: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
 
 
 def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one mapping with dotted keys."""
+    """Nested sections as one mapping with dotted keys. Raises ConfigError where both ways name one setting."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(dotted(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
+        path = f"{prefix}{key}"
+        for name, each in (dotted(value, f"{path}.") if isinstance(value, Mapping) else {path: value}).items():
+            if name in flat:
+                raise ConfigError(f"'{one_line(name)}' is given twice, as a dotted key and within a section")
+            flat[name] = each
     return flat
 
 
@@ -409,18 +411,48 @@ def with_own_file(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """`section.key=value` strings as a dotted mapping; a value is read as YAML (`off` is False, `8` an int)."""
+    """`section.key=value` strings as a dotted mapping.
+
+    The value of a setting that is text is taken as it is typed (`null` unsets one that may be unset), and so are the
+    items of a list of texts, `[a, "b, c"]`. Any other value is read as YAML: `off` is False, `8` an int.
+    """
     flat: dict[str, Any] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ConfigError(f"override '{text}' is not of the form section.key=value")
+            raise ConfigError(f"override '{one_line(text)}' is not of the form section.key=value")
         check_key(key)
         try:
-            flat[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"override '{text}': the value is not valid YAML ({error})") from None
+            read = typed(value, _LEAVES[key])
+        except YamlError as error:
+            raise ConfigError(f"override '{one_line(text)}': {error.problem}") from None
+        flat[key] = switched(read) if key in _SWITCHES else read
     return flat
+
+
+def _with_switches(content: Any, prefix: str = "") -> Any:
+    """A file's content with the words for true and false read where a switch is set, searched or asked for."""
+    if isinstance(content, list):
+        return [_with_switches(each) for each in content]
+    if not isinstance(content, dict):
+        return content
+    found = {}
+    for key, value in content.items():
+        path = f"{prefix}{key}"
+        if path in _SWITCHES or key in _SWITCHES or key == "log":  # of a range
+            found[key] = _switched(value)
+        else:
+            found[key] = _with_switches(value, f"{path}." if path in _SECTIONS else "")
+    return found
+
+
+def _switched(value: Any) -> Any:
+    """What a switch is set to, or a range of it."""
+    if isinstance(value, dict):
+        return {
+            key: switched(each) if key in ("choice", "log") else _with_switches(each) for key, each in value.items()
+        }
+    return switched(value)
 
 
 def _leaves(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:
@@ -435,6 +467,8 @@ def _leaves(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 
 _LEAVES = _leaves(Config)
 KEYS: tuple[str, ...] = tuple(_LEAVES)
+_SECTIONS = {key.rpartition(".")[0] for key in KEYS}
+_SWITCHES = {key for key in KEYS if _LEAVES[key] is bool or key.startswith("signals.")}
 
 
 def check_key(key: str) -> None:
@@ -443,7 +477,7 @@ def check_key(key: str) -> None:
         # A section left out is the likeliest slip: 'worker_hidden' for 'model.worker_hidden'.
         same_name = [k for k in KEYS if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
         hint = f"; did you mean '{same_name[0]}'?" if same_name else nearest(key, KEYS)
-        raise ConfigError(f"unknown key '{key}'{hint}")
+        raise ConfigError(f"unknown key '{one_line(key)}'{hint}")
 
 
 def setting_type(key: str) -> type:
@@ -461,7 +495,9 @@ def _explain(error: ValidationError) -> str:
             detail = "allowed: " + ", ".join(allowed) + nearest(str(item["input"]), allowed)
         else:
             detail = item["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(item["input"], (BaseModel, dict)) else f"got {item['input']!r}; "
+            if item["type"] == "string_type":
+                detail = "text is needed; in a file of settings, put it in quotes"
+        got = "" if isinstance(item["input"], (BaseModel, dict)) else f"got {one_line(repr(item['input']))}; "
         lines.append(f"{key or 'config'}: {got}{detail}")
     return "\n".join(lines)
 

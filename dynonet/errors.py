@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from dynonet.printing import one_line
+
 
 class ConfigError(ValueError):
     """A setting that cannot be used. Raised before any compute is spent."""
@@ -15,10 +17,11 @@ class DataError(ValueError):
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest allowed name, or an empty string if none is close."""
     close = get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"; did you mean '{one_line(close[0])}'?" if close else ""
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], error: type[ValueError] = ConfigError) -> ValueError:
     """The error for a name that is not among `allowed` (returned, so that the caller raises it)."""
     names = sorted(allowed)
-    return error(f"unknown {kind} '{name}'{nearest(name, names) or '; allowed: ' + ', '.join(names)}")
+    allowed_names = "; allowed: " + ", ".join(map(one_line, names))
+    return error(f"unknown {kind} '{one_line(name)}'{nearest(name, names) or allowed_names}")

@@ -14,6 +14,7 @@ from dynonet.data import Series, window_starts
 from dynonet.model import DynoNetStack
 from dynonet.parameters import Layout, Parameters
 from dynonet.parts import SIGNALS
+from dynonet.printing import one_line
 from dynonet.trainer import Run
 from dynonet.windows import Windows
 
@@ -21,7 +22,12 @@ SHOWN_WINDOWS = 256  # evenly over the test split, for the heatmaps
 
 
 def write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
-    """Writes forecast.png, curves.png and signals.png for the run's best weights."""
+    """Writes forecast.png, curves.png and signals.png for the run's best weights; `$` in a name is a dollar."""
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        return _write_plots(run, series, folder, device)
+
+
+def _write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
     assert run.weights is not None, "a run without weights has nothing to draw"
     layout = Layout.of(run.config, series.num_channels)
     params = Parameters.from_named(layout, [run.weights]).to(device=device)
@@ -58,10 +64,10 @@ def _forecast(window: torch.Tensor, target: torch.Tensor, forecast: torch.Tensor
         axis.plot(past, window[-shown:, i].cpu(), color="0.6", label="read")
         axis.plot(ahead, torch.cat([last, target[i]]).cpu(), color="black", label="true")
         axis.plot(ahead, torch.cat([last, forecast[i]]).cpu(), color="tab:blue", label="forecast")
-        axis.set_ylabel(series.channels[i])
+        axis.set_ylabel(one_line(series.channels[i]))
     axes[0, 0].legend(ncols=3, loc="upper left", fontsize="small")
     axes[-1, 0].set_xlabel("steps after the last one read")
-    figure.suptitle(f"{series.name}: one test window, z-scored")
+    figure.suptitle(f"{one_line(series.name)}: one test window, z-scored")
     _save(figure, path)
 
 
@@ -92,7 +98,9 @@ def _signals(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Pat
         rows = value.reshape(-1, value.shape[-1])
         image = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap="viridis")
         step = len(rows) // len(channels)
-        axis.set_yticks([step * i + (step - 1) / 2 for i in range(len(channels))], channels, fontsize=6)
+        axis.set_yticks(
+            [step * i + (step - 1) / 2 for i in range(len(channels))], [one_line(name) for name in channels], fontsize=6
+        )
         axis.set_title(f"{name}  ({rows.min():.3g} to {rows.max():.3g})", fontsize=9, loc="left")
         figure.colorbar(image, ax=axis, pad=0.01)
     axes[-1].set_xlabel("test windows, in time")

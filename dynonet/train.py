@@ -26,6 +26,7 @@ from dynonet.errors import ConfigError, DataError
 from dynonet.interrupts import interrupts_heard
 from dynonet.parameters import Parameters
 from dynonet.presets import PRESETS
+from dynonet.printing import Parser, print
 from dynonet.published import save_published
 from dynonet.trainer import Run, StackTrainer, evaluate_weights
 
@@ -39,7 +40,7 @@ FLAGS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m dynonet.train", description=(__doc__ or "").split("\n")[0])
+    result = Parser(prog="python -m dynonet.train", description=(__doc__ or "").split("\n")[0])
     result.add_argument("overrides", nargs="*", metavar="section.key=value", help="dotted settings; they win")
     result.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
     result.add_argument("--config", help="a YAML file of settings, such as a search's best.yaml")
@@ -203,13 +204,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     for run in trainer.runs:
         folder = out / f"seed-{run.config.training.seed}"
         metrics.append(write_run(trainer, run, folder, read_test=read_test))
-        if args.plots and run.weights is not None:
-            from dynonet.plots import write_plots  # matplotlib takes a second to import
-
-            write_plots(run, trainer.series, folder, device)
     print_results(trainer, metrics, read_test=read_test)
     print(f"written to {out}")
-    return 0 if any(run.status == "complete" for run in trainer.runs) else 1
+    drawn = not args.plots or draw(trainer, out, device)
+    return 0 if drawn and any(run.status == "complete" for run in trainer.runs) else 1
+
+
+def draw(trainer: StackTrainer, out: Path, device: torch.device) -> bool:
+    """Figures of every run, after all else: one that cannot be drawn is said and costs no result. Whether all were."""
+    from dynonet.plots import write_plots  # matplotlib takes a second to import
+
+    drawn = True
+    for run in trainer.runs:
+        folder = out / f"seed-{run.config.training.seed}"
+        try:
+            if run.weights is not None:
+                write_plots(run, trainer.series, folder, device)
+        except Exception as error:  # whatever matplotlib makes of names and numbers that nobody thought of
+            drawn = False
+            print(f"error: figures for {folder}: {type(error).__name__}: {error}", file=sys.stderr)
+    return drawn
 
 
 if __name__ == "__main__":

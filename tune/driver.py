@@ -17,6 +17,7 @@ from dynonet.config import Config
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
 from dynonet.parameters import parameter_count
+from dynonet.printing import print
 from dynonet.trainer import worker_role
 from tune.events import record_event
 from tune.faults import FaultWatch

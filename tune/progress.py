@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from dynonet.printing import one_line, print
 from tune.proposals import Proposal, Proposals
 from tune.searcher import DriverOnly
 
@@ -35,6 +36,10 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _shown(line: str) -> str:
+    return one_line(line, WIDTH)
 
 
 class LiveLines(DriverOnly, ray_tune.Callback):
@@ -72,7 +77,7 @@ class LiveLines(DriverOnly, ray_tune.Callback):
         if self._live is not None:
             if force or new or now - self._drawn >= DRAW_SECONDS:
                 self._drawn = now
-                self._live.update(Text("\n".join(line[:WIDTH] for line in self.lines())), refresh=True)
+                self._live.update(Text("\n".join(_shown(line) for line in self.lines())), refresh=True)
         elif force or now - self._drawn >= LOG_SECONDS:
             self._drawn = now
             for line in self.lines()[: self.log_lines]:
@@ -80,7 +85,7 @@ class LiveLines(DriverOnly, ray_tune.Callback):
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        line = line[:WIDTH]
+        line = _shown(line)
         if self._live is not None:
             self._live.console.print(Text(line))
         else:
@@ -93,7 +98,7 @@ class LiveLines(DriverOnly, ray_tune.Callback):
             self._live.stop()
             self._live = None
             for line in lines:
-                print(line[:WIDTH], file=self._stream)
+                print(_shown(line), file=self._stream)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.draw()

@@ -20,6 +20,7 @@ from ray import tune as ray_tune
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
 from dynonet.interrupts import interrupts_heard
+from dynonet.printing import log_to_stderr, print
 from tune.faults import MOST_DEATHS, FaultWatch
 from tune.lease import Lease, LeaseHeld
 from tune.nodes import living_nodes, room
@@ -217,7 +218,7 @@ class RaySession:
 def run_command(module: str, work: Callable[[], int]) -> int:
     """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
     refuses, 130 after Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_to_stderr()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from dynonet.printing import Parser, log_to_stderr, print
 from tune.lease import Lease, LeaseHeld
 from tune.results import Results, ResultsError, StorageError, joined, load, open_results
 from tune.settings import add_wandb_place
@@ -22,8 +23,8 @@ _ROWS = 20  # lines of a table on the screen
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m tune.results", description=__doc__)
-    where = argparse.ArgumentParser(add_help=False)
+    parser = Parser(prog="python -m tune.results", description=__doc__)
+    where = Parser(add_help=False)
     where.add_argument("--out", default=os.environ.get("DYNONET_RESULTS", "results"), help="folder or URL")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", parents=[where], help="the studies, and how far they are")
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_wandb_place(wandb)
     wandb.add_argument("--all", action="store_true", help="also what was sent before")
     options = parser.parse_args(arguments)
+    log_to_stderr()
     # One line a warning, without the source line that Python adds.
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

@@ -7,13 +7,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from dynonet.printing import Parser, print
 from tune.driver import Search
 from tune.ray_session import run_command
 from tune.settings import add_resource_arguments, add_tracking_arguments, preset_names, read_settings
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m tune.search", description=(__doc__ or "").split("\n")[0])
+    result = Parser(prog="python -m tune.search", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
     add("overrides", nargs="*", metavar="section.key=value", help="fixed settings; they win over every range")
     add("--preset", default="quickstart", help=f"{', '.join(preset_names())} (default: quickstart)")

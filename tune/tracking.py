@@ -17,6 +17,7 @@ from typing import Any
 from ray import tune as ray_tune
 
 from dynonet.config import Config
+from dynonet.printing import print
 from tune.lease import Lease
 from tune.results import Results
 from tune.searcher import DriverOnly

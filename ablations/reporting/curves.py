@@ -12,13 +12,14 @@ from ablations.arms import FULL
 from ablations.findings import ArmRuns, CellData, Curve, Findings
 from ablations.reporting.far import far_off
 from tune.pages.formats import known
-from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
+from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 
 STILL = "never moved"
 OWN_SCALE = "a scale of its own"
 TITLES = 0.75  # inches between two rows of panels: numbers of the axis above, then a title of two lines
 
 
+@drawn_or_said
 def validation(findings: Findings, cell: str, prefix: str) -> str:
     """Validation MSE by epoch, a small panel per arm with `full` behind it and the linear baseline as a line.
 
@@ -66,6 +67,7 @@ def _shared_scale(arms: Sequence[ArmRuns], bar: float) -> tuple[set[str], tuple[
     return set(near), (low - margin, high + margin)
 
 
+@drawn_or_said
 def signals(findings: Findings, cell: str, prefix: str) -> str:
     """What the controller of `full` sets, by epoch: a panel per signal, with those that never moved named."""
     full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell)), None)

@@ -20,7 +20,7 @@ from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import label
 from ablations.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
 from tune.pages.formats import decimal, known, signed
-from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
+from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 
 MOST_CHANNELS = 24  # of a heatmap
 _INTERACTION = ("^", PURPLE)
@@ -28,6 +28,7 @@ _MARKS = {HELPS: ("o", BLUE), HURTS: ("s", VERMILION), NO_EFFECT: ("D", GREEN), 
 _FEW_MARGINS = 10  # effects beyond so many margins are drawn on a logarithmic scale
 
 
+@drawn_or_said
 def forest(findings: Findings, cell: str, prefix: str) -> str:
     """Primary effects with their 95% interval and, thinner, the one adjusted for the family; the margin as a band."""
     shown = findings.of_cell(cell)
@@ -101,6 +102,7 @@ def _forest_row(axes: Axes, row: int, finding: Finding, margin: float) -> None:
     axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
 
 
+@drawn_or_said
 def accuracy(findings: Findings, cell: str, prefix: str) -> str:
     """Test MSE against effective parameters, each arm named at the right; the linear baseline as a point and a line.
 
@@ -188,6 +190,7 @@ def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None, far
         )  # fmt: skip
 
 
+@drawn_or_said
 def heatmap(findings: Findings, cell: str, prefix: str) -> str:
     """The primary effect by channel: arms by channels, blue where the part helps, the number in each field."""
     shown = [f for f in findings.of_cell(cell) if _drawn(f) and f.effects[PRIMARY].channels]

@@ -8,6 +8,7 @@ from typing import Any
 from ablations.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
 from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
+from dynonet.printing import printable
 from tune.pages.formats import interval, known, mean_deviation, p_value, signed
 
 Row = dict[str, Any]
@@ -171,7 +172,7 @@ _TEX = {
 
 def tex(text: str) -> str:
     """Escaped for LaTeX's text mode."""
-    return "".join(_TEX.get(sign, sign) for sign in text)
+    return "".join(_TEX.get(sign, sign) for sign in printable(text))
 
 
 def effects_tex(findings: Findings) -> str:

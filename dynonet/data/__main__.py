@@ -8,12 +8,13 @@ from typing import get_args
 from dynonet.config import Config, DataConfig
 from dynonet.data.check import check
 from dynonet.errors import ConfigError, DataError
+from dynonet.printing import Parser, print
 
 NAMED = tuple(name for name in get_args(DataConfig.model_fields["dataset"].annotation) if name not in ("csv", "frame"))
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m dynonet.data", description=(__doc__ or "").split("\n")[0])
+    result = Parser(prog="python -m dynonet.data", description=(__doc__ or "").split("\n")[0])
     commands = result.add_subparsers(dest="command", required=True)
     one = commands.add_parser("check", help="dates, step, channels, gaps, constant stretches, windows of each split")
     one.add_argument("file", help=f"a .csv, .csv.gz or .parquet file, or one of {', '.join(NAMED)}")

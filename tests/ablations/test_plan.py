@@ -176,3 +176,10 @@ def test_configs_are_written_out_as_they_will_be_trained(tmp_path: Path) -> None
     for path in paths:
         assert Config.from_yaml(path) == mine.config(path.parent.name, path.stem, 1)
     assert "#   model.film: True -> False" in (tmp_path / "b" / "no_film.yaml").read_text()
+
+
+def test_a_claim_of_two_lines_is_no_setting(tmp_path: Path) -> None:
+    own = {"name": "wide", "claim": "wider is better\nmodel.mixer: false", "overrides": {"model.worker_hidden": 9}}
+    mine = Study.create({**SMALL, "arms": [{**own, "removes": "x\nmodel.film: false"}]})
+    for path in write_configs(mine, tmp_path):
+        assert Config.from_yaml(path) == mine.config("main", path.stem, 1)

@@ -113,8 +113,36 @@ def test_ids_are_unique_and_references_lead_somewhere(files: dict[str, str], pag
 def test_texts_are_escaped(files: dict[str, str], page: Page) -> None:
     assert example.ODD_TEXT in page.text
     assert "<b>" not in files["report.html"]
-    assert r"the clip of &lt;b>50%&lt;/b> &amp; more, i.e. $x_1 &lt; 2^3$ \| #1 {or} \~so" in files["report.md"]
+    assert r"the clip of &lt;b>50%&lt;/b> &amp; more, i.e. \$x_1 &lt; 2^3\$ \| #1 {or} \~so" in files["report.md"]
     assert {len({len(row) for row in table}) for table in markdown_tables(files["report.md"])} == {1}
+
+
+def test_names_of_columns_are_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("spend_$_per_$", "a_b^c", "100%", "x|y", "<b>", "\x1b[31mred", "_$\\frac$")
+    monkeypatch.setattr(example, "CHANNELS", names)
+    found = example.findings()
+    found = replace(found, cells=tuple(replace(cell, dataset="$x_1$ & y.csv") for cell in found.cells))
+    made = render(found)
+    assert not any(
+        "\x1b" in text or "could not be drawn" in text for name, text in made.items() if name != "effects.csv"
+    )
+    html = Page(made["report.html"])
+    assert html.drawings == page.drawings and all(html.text.count(name.replace("\x1b", "\\x1b")) > 1 for name in names)
+    assert "<b>" not in made["report.html"] and "mathdefault" not in made["report.html"]
+    assert r"spend\_\$\_per\_\$" in made["report.md"] and r"x\|y" in made["report.md"]
+    assert {len({len(row) for row in table}) for table in markdown_tables(made["report.md"])} == {1}
+    assert r"\$x\_1\$ \& y.csv" in made["effects.tex"]
+
+
+def test_a_figure_that_fails_costs_no_table(
+    found: Findings, page: Page, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(figures, "_scale", lambda *_: 1 / 0)
+    made = render(found)
+    without = Page(made["report.html"])
+    assert without.text.count("This figure could not be drawn (forest: ZeroDivisionError: division by zero).") == 2
+    assert without.tables == page.tables and made["effects.tex"]
+    assert "warning: a figure could not be drawn (forest: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md", "effects.csv", "effects.tex"])

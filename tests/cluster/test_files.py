@@ -50,7 +50,7 @@ def test_what_is_to_be_filled_in_is_said(tmp_path: Path, capsys: pytest.CaptureF
     assert checks.main([str(FOLDER / "gcp.yaml"), str(FOLDER / "aws.yaml"), str(tmp_path / "none.yaml")]) == 1
     said = capsys.readouterr()
     assert said.err.count("still to fill in") == 1 and "project_id: CHANGE-ME" in said.err
-    assert "none.yaml: no such file" in said.err
+    assert "none.yaml: No such file or directory" in said.err
     assert said.out == f"{FOLDER / 'aws.yaml'}: fine\n"
     assert checks.main([str(FOLDER / "aws.yaml")]) == 0
 
@@ -86,6 +86,8 @@ FAULTS = [
     ("aws.yaml", "head_node_type: head", "head_node_type: heads", "`head_node_type` must be one of"),
     ("local.yaml", "  head_ip: CHANGE-ME\n", "", "Ray refuses the file"),
     ("local.yaml", "provider:", "provider: [", "not YAML"),
+    ("aws.yaml", "max_workers: 8\nups", "max_workers: 8\nmax_workers: 9\nups", "'max_workers' is given twice, first"),
+    ("kuberay/rayjob.yaml", 'rayVersion: "2.60.0"', 'rayVersion: "2.60.0"\n    on: 1', "key on is a truth value"),
     # fields of machines
     ("aws.yaml", "InstanceType: g6", "InstanceTypo: g6", "unknown field 'InstanceTypo'; did you mean 'InstanceType'?"),
     ("aws.yaml", "{MarketType: spot}", "{MarketType: spott}", "got 'spott'; did you mean 'spot'?"),

@@ -41,7 +41,7 @@ def test_every_switch_and_signal_has_its_row() -> None:
         ("modle.film=off", "unknown key 'modle.film'; did you mean 'model.film'?"),
         ("training.lr", "override 'training.lr' is not of the form section.key=value"),
         ("=3", "override '=3' is not of the form section.key=value"),
-        ("training.lr=[1", "override 'training.lr=\\[1': the value is not valid YAML"),
+        ("training.lr=[1", "override 'training.lr=\\[1': not YAML"),
         ("training.lr=-1", "training.lr: got -1; .*greater than 0"),
         ("training.lr=.nan", "training.lr: got nan; .*finite"),
         ("training.lr=quick", "training.lr: got 'quick'; .*number"),
@@ -50,7 +50,7 @@ def test_every_switch_and_signal_has_its_row() -> None:
             "training.protocol=publshed",
             "training.protocol: got 'publshed'; allowed: clean, published.*mean 'published'",
         ),
-        ("training.protocol=[clean]", "training.protocol: got \\['clean'\\]; allowed"),
+        ("training.protocol=[clean]", "training.protocol: got '\\[clean\\]'; allowed"),
         ("training.mode=jiont", "training.mode: got 'jiont'; allowed: alternating, joint.*did you mean 'joint'"),
         ("training.mode=unroled", "training.mode: got 'unroled'; allowed: alternating, joint, unrolled"),
         ("data.dataset=ETTh3", "data.dataset: got 'ETTh3'; allowed: .*did you mean 'ETTh"),
@@ -258,7 +258,7 @@ def test_round_trips(tmp_path: Path) -> None:
 
 def test_config_files_that_cannot_be_read(tmp_path: Path) -> None:
     for text, message in (
-        ("- 1", "expected a mapping of settings, got list"), ("a: [", "cannot read"), ("", "got NoneType"),
+        ("- 1", "expected a mapping of settings, got a list"), ("a: [", "line 1: not YAML"), ("", "got nothing"),
         ("model: {film: 3}", "model.film"), ("modal: {film: on}", "did you mean 'model.film'"),
     ):  # fmt: skip
         path = tmp_path / "config.yaml"

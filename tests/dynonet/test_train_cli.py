@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -255,3 +256,31 @@ def test_interrupt(tmp_path: Path) -> None:
 def test_an_interrupt_that_python_swallows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_command, "load_series", lost_ctrl_c)
     assert train_here(*TINY, "--out", tmp_path) == 130
+
+
+def test_names_of_columns_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["spend_$_per_$", "a_b^c", "100%", "x|y", "<b>", "_$\\frac$", "No"]
+    file = tmp_path / "a #1: $x_$.csv"
+    rows = [f"2020-01-{1 + hour // 24:02d} {hour % 24}:00," + ",".join(
+        f"{math.sin(hour / 4 + at):.4f}" for at in range(len(names))) for hour in range(400)]  # fmt: skip
+    file.write_text("\n".join(["date," + ",".join(names), *rows]) + "\n")
+    arguments = ("data.dataset=csv", f"data.path={file}", *TINY[1:], "--max-epochs", 1, "--plots")
+    assert train_here(*arguments, "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert f"test MSE per channel: {names[0]} " in said and all(f"  {name} " in said for name in names[1:])
+    folder = tmp_path / "out/seed-12345"
+    assert all((folder / name).stat().st_size > 10_000 for name in ("forecast.png", "curves.png", "signals.png"))
+    assert json.loads((folder / "metrics.json").read_text())["channels"] == names
+
+
+def test_a_figure_that_fails_costs_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no\x1b[31m figure")
+
+    monkeypatch.setattr("dynonet.plots.write_plots", fail)
+    assert train_here(*TINY, "--max-epochs", 1, "--plots", "--out", tmp_path) == 1
+    said = capsys.readouterr()
+    assert "linear baseline" in said.out and "ValueError: no\\x1b[31m figure" in said.err
+    assert (tmp_path / "seed-12345/metrics.json").exists()

@@ -137,7 +137,7 @@ def test_the_same_bytes_twice_and_no_address(full: Searched, files: dict[str, st
 
 
 def test_what_is_recorded_stays_text(begin: Callable[..., Searched]) -> None:
-    study = begin({"data.dataset": "csv", "data.path": "<b>&_x_.csv"})
+    study = begin({"data.dataset": "csv", "data.path": "<b>&_$x_$.csv"})
     study.add(*searched.spread(2), Made({**searched.spread(1)[0].params, "model.dropout": 0.2}, (), "failed", 0, NASTY))
     files = render(findings_of(study.results, "mine"))
     page = Page(files["report.html"])

@@ -89,7 +89,7 @@ def test_a_file_that_is_no_space(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*none.yaml"):
         Space.read(tmp_path / "none.yaml", BASE)
     (tmp_path / "list.yaml").write_text("- model.dropout\n")
-    with pytest.raises(ConfigError, match="expected a mapping of settings, got list"):
+    with pytest.raises(ConfigError, match="expected a mapping of settings, got a list"):
         Space.read(tmp_path / "list.yaml", BASE)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynonet.errors import ConfigError, DataError
+from dynonet.printing import Parser, log_to_stderr, print
 from tune.pages.page import write
 from tune.results import Results, ResultsError, StorageError, open_results
 
@@ -36,6 +37,7 @@ class ReportCommand:
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
         options = self._parser().parse_args(arguments)
+        log_to_stderr()
         try:
             there = destination(options.wandb, options.wandb_dry_run)  # a bad one is refused before anything is written
             results = open_results(options.results)
@@ -58,9 +60,7 @@ class ReportCommand:
         return 0
 
     def _parser(self) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(
-            prog=f"python -m {self.program}", description=(self.about or "").split("\n")[0]
-        )
+        parser = Parser(prog=f"python -m {self.program}", description=(self.about or "").split("\n")[0])
         add = parser.add_argument
         add("study", help="the name under which the study is on record")
         add("--results", default=os.environ.get("DYNONET_RESULTS", "results"), help="folder or URL of the records")

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from dynonet.printing import printable
 from tune.pages.blocks import Section
 
 
@@ -61,13 +63,21 @@ def _environment(badge: Callable[[str], str]) -> Environment:
         loader=PackageLoader("tune.pages"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
+        finalize=_printable,
         keep_trailing_newline=True,
     )
     environment.filters |= {"md": markdown, "badge": badge}
     return environment
 
 
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def markdown(text: Any) -> str:
     """Text that stays text: underscores inside words mean nothing in Markdown and are left alone."""
-    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*|\[\]~]|(?<!\w)_|_(?!\w))", r"\\\1", line)
+    line = printable(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;")
+    line = re.sub(r"([\\`*|\[\]~$]|(?<!\w)_|_(?!\w))", r"\\\1", line)
+    return re.sub(
+        r"^(?:(?=#{1,6}(?:\s|$)|[-+](?:\s|$)|>)|(\d{1,9})(?=[.)](?:\s|$)))", r"\1\\", line
+    )  # at a line's start

@@ -7,19 +7,26 @@ any of the common colour vision deficiencies.
 
 import io
 import re
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from html import escape
-from typing import Any
+from typing import Any, ParamSpec
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from dynonet.printing import one_line, print, printable
 
 INK = "#010203"
 BLUE, VERMILION, GREEN, PURPLE, GREY = "#2f86d1", "#d9622b", "#1d9a76", "#a56cc1", "#8a8f98"
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # of a channel, a study, an arm: `$` in a name is a dollar
+    "text.usetex": False,
     "svg.hashsalt": "dynonet",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # wider than the page's own fonts, so that what fits here fits there
@@ -46,6 +53,24 @@ _STYLE: dict[str, Any] = {
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
+_Given = ParamSpec("_Given")
+
+
+def drawn_or_said(draw: Callable[_Given, str]) -> Callable[_Given, str]:
+    """A figure that cannot be drawn is said to be missing, in its place and on stderr: it must not cost the page."""
+
+    @wraps(draw)
+    def drawn(*args: _Given.args, **kwargs: _Given.kwargs) -> str:
+        try:
+            return draw(*args, **kwargs)
+        except Exception as error:  # whatever matplotlib, Optuna or numpy make of numbers that nobody thought of
+            what = one_line(f"{draw.__name__.strip('_')}: {type(error).__name__}: {error}")
+            print(f"warning: a figure could not be drawn ({what})", file=sys.stderr)
+            return f'<p class="note">This figure could not be drawn ({escape(what)}).</p>\n'
+
+    return drawn
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """matplotlib's own defaults with ours on top, whatever the user's settings are; put back afterwards."""
@@ -57,12 +82,14 @@ def style() -> Iterator[None]:
 def inline(figure: Figure, prefix: str, title: str) -> str:
     """The figure as an <svg> element whose ids all start with `prefix`; `title` is what a screen reader says."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # the page's fonts will have it
+        figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)  # every text once more
-    svg = svg.replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS.replace("'", "&apos;"))
+    svg = printable(svg).replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS.replace("'", "&apos;"))
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     svg = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}-', svg)

@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from optuna.importance import BaseImportanceEvaluator
 from optuna.visualization import matplotlib as optuna_plots
 
-from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, inline, style
+from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 from tune.reporting.axes import LOSS, plain_log, reach, short_names
 from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
 from tune.space import Range
@@ -56,6 +56,7 @@ def _finish(figure: Figure, size: tuple[float, float], prefix: str, title: str) 
     return text
 
 
+@drawn_or_said
 def history(findings: SearchFindings, prefix: str) -> str:
     """Optuna's optimisation history, with the trials that it leaves out: stopped, diverged and failed ones."""
     if not findings.improvements:
@@ -96,6 +97,7 @@ class _Known(BaseImportanceEvaluator):
         return self._shares
 
 
+@drawn_or_said
 def importance(findings: SearchFindings, prefix: str) -> str:
     """Optuna's bars."""
     shares = findings.importance.shares
@@ -133,6 +135,7 @@ def slices(findings: SearchFindings, prefix: str) -> list[tuple[str, str]]:
     ]
 
 
+@drawn_or_said
 def _slices(findings: SearchFindings, row: Sequence[Range], prefix: str) -> str:
     with _drawn_by_optuna():
         found = optuna_plots.plot_slice(
@@ -182,6 +185,7 @@ def _slice_axis(axes: Axes, item: Range) -> None:
         plain_log(axes, item)
 
 
+@drawn_or_said
 def accuracy(findings: SearchFindings, prefix: str) -> str:
     """Loss against parameters, the published models behind. Of two objectives: Optuna's Pareto front, and its line."""
     trials = [t for t in findings.ranked() if t.parameters is not None]

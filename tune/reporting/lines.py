@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tune.pages.formats import brief
-from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, inline, style
+from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 from tune.reporting.axes import LOSS, SHOWN, reach, short_names, wrapped
 from tune.search_findings import COMPLETE, SearchFindings, Trial
 from tune.space import Range
@@ -18,6 +18,7 @@ from tune.space import Range
 UNDRAWN = -0.19  # height, below an axis, of a trial that did not draw the setting
 
 
+@drawn_or_said
 def parallel(findings: SearchFindings, prefix: str) -> str:
     """Parallel coordinates: an axis for each setting, a line for each complete trial.
 
@@ -90,6 +91,7 @@ def _height(item: Range, value: Any) -> float:
     return float((value - item.low) / (item.high - item.low))
 
 
+@drawn_or_said
 def curves(findings: SearchFindings, prefix: str) -> str:
     """Loss so far by epoch: the best few trials in colour, the rest behind.
 

@@ -1,0 +1,56 @@
+"""What commands say: text in which nothing is left that a terminal would act on.
+
+Names of files, columns, studies and settings come from elsewhere, and are quoted in errors, tables and progress lines.
+Every module of ours that prints takes its `print` and its parser from here.
+"""
+
+import argparse
+import builtins
+import logging
+import re
+from typing import IO, Any
+
+# Control characters (but not tab and newline), what turns the direction of writing, ends a line unseen or is not seen
+# at all, and halves of characters, which are what a name that is not UTF-8 consists of.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: object) -> str:
+    """The text with each such character as it is written in Python: `\\x1b`, `\\u202e`. Its lines stay lines."""
+    return _UNPRINTABLE.sub(_escaped, str(text))
+
+
+def one_line(name: object, most: int = 200) -> str:
+    """A name as it is quoted in a message: no line ends in it, and a long one is cut."""
+    text = re.sub(r"[\t\n]", _escaped, printable(name))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def print(*values: object, sep: str = " ", end: str = "\n", file: IO[str] | None = None, flush: bool = False) -> None:
+    """Python's own, of printable text."""
+    builtins.print(printable(sep.join(map(str, values))), end=end, file=file, flush=flush)
+
+
+class Parser(argparse.ArgumentParser):
+    """Python's own, which quotes arguments in its errors."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
+
+
+def log_to_stderr() -> None:
+    """Warnings of the log as lines of printable text."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode("ascii")
