@@ -8,6 +8,7 @@ import torch
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
 from dynonet.data import Series, window_starts
@@ -41,7 +42,8 @@ def _write_plots(run: Run, series: Series, folder: Path, device: torch.device) -
         forecast, signals = net.forward(params, window)
     middle = len(shown) // 2
     paths = [folder / name for name in ("forecast.png", "curves.png", "signals.png")]
-    _forecast(window[0, ..., middle], target[0, ..., middle], forecast[0, ..., middle], series, paths[0])
+    read = int(shown[middle]) + layout.seq_len  # the row of the first step that is forecast
+    _forecast(window[0, ..., middle], target[0, ..., middle], forecast[0, ..., middle], series, read, paths[0])
     _curves(run, paths[1])
     values = {name: getattr(signals, name)[0].cpu().numpy() for name in SIGNALS}
     _signals(values, series.channels, paths[2])
@@ -53,21 +55,30 @@ def _save(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _forecast(window: torch.Tensor, target: torch.Tensor, forecast: torch.Tensor, series: Series, path: Path) -> None:
+def _forecast(
+    window: torch.Tensor, target: torch.Tensor, forecast: torch.Tensor, series: Series, read: int, path: Path
+) -> None:
+    """One window by channel, over the dates of its rows; `read` is the first row that is forecast."""
     channels, horizon = target.shape
     shown = min(2 * horizon, len(window))
     size = (9, 1.6 * channels + 0.6)
     figure, axes = plt.subplots(channels, 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
-    past, ahead = np.arange(1 - shown, 1), np.arange(horizon + 1)  # true and forecast start at the last step read
+    # True and forecast start at the last step read.
+    past, ahead = np.arange(read - shown, read), np.arange(read - 1, read + horizon)
+    over, name = np.arange(len(series.values)) - (read - 1), "steps after the last one read"
+    if series.timestamps is not None and series.step.regular:
+        over, name = series.timestamps, f"date ({series.zone})" if series.zone else "date"
     for i, axis in enumerate(axes[:, 0]):
         last = window[-1:, i]
-        axis.plot(past, window[-shown:, i].cpu(), color="0.6", label="read")
-        axis.plot(ahead, torch.cat([last, target[i]]).cpu(), color="black", label="true")
-        axis.plot(ahead, torch.cat([last, forecast[i]]).cpu(), color="tab:blue", label="forecast")
-        axis.set_ylabel(one_line(series.channels[i]))
+        axis.plot(over[past], window[-shown:, i].cpu(), color="0.6", label="read")
+        axis.plot(over[ahead], torch.cat([last, target[i]]).cpu(), color="black", label="true")
+        axis.plot(over[ahead], torch.cat([last, forecast[i]]).cpu(), color="tab:blue", label="forecast")
+        axis.set_ylabel(f"{one_line(series.channels[i])} (z)")
     axes[0, 0].legend(ncols=3, loc="upper left", fontsize="small")
-    axes[-1, 0].set_xlabel("steps after the last one read")
-    figure.suptitle(f"{one_line(series.name)}: one test window, z-scored")
+    if name.startswith("date"):
+        axes[-1, 0].xaxis.set_major_formatter(ConciseDateFormatter(axes[-1, 0].xaxis.get_major_locator()))
+    axes[-1, 0].set_xlabel(name)
+    figure.suptitle(f"{one_line(series.name)}: one test window, forecast for {series.period((read, read + horizon))}")
     _save(figure, path)
 
 
