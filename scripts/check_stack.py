@@ -1,6 +1,6 @@
 """A model alone and the same model in a stack, trained in float32: how far do their numbers lie apart?
 
-    python scripts/check_stack.py [--stacks 12] [--epochs 60]
+    python scripts/check_stack.py [--stacks 6] [--epochs 60]
 
 Draws, initial weights and batches are the same to the bit, and so is the compiled GRU. Products of matrices are the
 BLAS library's: it may choose another order of summation for another number of products or another place in memory,
@@ -73,7 +73,7 @@ def compare(configs: list[Config], series: Series) -> list[tuple[bool, list[floa
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    options.add_argument("--stacks", type=int, default=12, help="of each kind")
+    options.add_argument("--stacks", type=int, default=6, help="of each kind")
     options.add_argument("--epochs", type=int, default=60)
     args = options.parse_args(arguments)
     torch.set_num_threads(1)
