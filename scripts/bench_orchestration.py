@@ -189,7 +189,7 @@ def phase(name: str, trials: int) -> None:
         if name == "ours":
             figures["wall"], figures["training"] = ours(search, folder)
         else:
-            figures["wall"] = plain(Loaded if name == "plain" else Trivial, trials, search.concurrent, folder)
+            figures["wall"] = plain(Loaded if name == "plain" else Trivial, trials, search.session.concurrent, folder)
         figures["cpu"] = meter.look() - before
     ray.shutdown()
     print(json.dumps(figures))
