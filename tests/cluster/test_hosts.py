@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hosts import missing, network, wait_for
-from ray_hosts import DASHBOARD, RAY, Job, RayHosts, clock, ray_processes
+from ray_hosts import DASHBOARD, RAY, RayHosts, clock, ray_processes
 
 pytestmark = pytest.mark.slow
 
