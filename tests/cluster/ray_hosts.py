@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import secrets
 import signal
@@ -11,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from hosts import Host, Network, wait_for
-from processes import command_of
+from processes import command_of, signal_all
 
 from tune.results import Results
 from tune.storage import StorageError
@@ -224,12 +223,6 @@ class Job:
         paths = self.results.storage.list(table)
         tables = [pq.read_table(io.BytesIO(self.results.get_blob(path))) for path in paths]
         return pa.concat_tables(tables, promote_options="permissive").to_pylist()
-
-
-def signal_all(pids: list[int], number: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def clock(begun: float) -> str:
