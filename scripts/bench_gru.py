@@ -1,6 +1,6 @@
 """CPU time of the GRU kernel beside torch.nn.GRU and the plain torch path, at the paper's two sizes.
 
-    python scripts/bench_gru.py [--repeats 5] [--threads 1]
+    python scripts/bench_gru.py [--repeats 5] [--threads 1] [--quick]
 
 Process CPU time in ms (not wall time: shared machines), least and median of repeats that take turns, after one warm-up.
 `floor` is the time the same number of multiplications takes as large matrix products: no elementwise work, no memory.
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from turns import NO_MEASUREMENT
 
 from dynonet.device import prepare_process, use_threads
 from dynonet.gru import gru
@@ -122,13 +123,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--quick", action="store_true", help="all of it at tiny sizes: a check of this script, no measurement"
+    )
     options = parser.parse_args()
+    cases, repeats = CASES, options.repeats
+    if options.quick:
+        print(NO_MEASUREMENT)
+        cases, repeats = [replace(case, steps=8, batch=32) for case in CASES], 1
     use_threads(options.threads)
     prepare_process()
     warnings.filterwarnings("ignore", message="DYNONET_KERNEL=torch")  # asked for, below
     print(f"{options.threads} thread(s), torch {torch.__version__}")
     print(f"{'case':<34} {'implementation':<26} {'min ms':>9} {'median':>9} {'/ kernel':>8}")
-    for case in CASES:
+    for case in cases:
         eight = replace(case, groups=8 * case.groups)
         for backward in (False, True):
             title = f"{case.name}, {'forward+backward' if backward else 'forward'}"
@@ -138,8 +146,8 @@ def main() -> None:
                 f"nn.GRU x {case.groups}": modules(case, backward),
                 "floor": floor(case.products(backward)),
             }
-            rows = measure(calls, options.repeats)
-            rows |= measure({"kernel, 8 models": stacked(eight, backward, "compiled")}, 3)
+            rows = measure(calls, repeats)
+            rows |= measure({"kernel, 8 models": stacked(eight, backward, "compiled")}, min(3, repeats))
             show(title, rows)
 
 

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ import optuna
 import pyarrow as pa
 import ray
 from ray import tune as ray_tune
+from turns import NO_MEASUREMENT
 
 from dynonet.config import Config
 from dynonet.parts import OFF, SIGNALS
@@ -172,8 +173,8 @@ class CpuMeter(threading.Thread):
         return sum(self.ticks.values()) / os.sysconf("SC_CLK_TCK")
 
 
-def phase(name: str, trials: int) -> None:
-    """One phase, in a process of its own: prints its figures as JSON."""
+def run_phases(names: Sequence[str], trials: int) -> None:
+    """Phases on one Ray, in a process of their own: prints the figures of each as JSON."""
     for logger in ("ray", "ray.tune"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     base = Config.create(TRIVIAL)
@@ -181,28 +182,33 @@ def phase(name: str, trials: int) -> None:
     search = driver.Search(SearchSettings("bench", base, Space(TRIVIAL_SPACE, base), budget), parser().parse_args([]))
     start = time.perf_counter()
     search.start_ray()
-    figures = {"init": time.perf_counter() - start}
-    with tempfile.TemporaryDirectory() as folder:
-        meter = CpuMeter()
-        before = meter.look()
-        meter.start()
-        if name == "ours":
-            figures["wall"], figures["training"] = ours(search, folder)
-        else:
-            figures["wall"] = plain(Loaded if name == "plain" else Trivial, trials, search.concurrent, folder)
-        figures["cpu"] = meter.look() - before
+    init = time.perf_counter() - start
+    for name in names:
+        figures = {"init": init}
+        with tempfile.TemporaryDirectory() as folder:
+            meter = CpuMeter()
+            before = meter.look()
+            meter.start()
+            if name == "ours":
+                figures["wall"], figures["training"] = ours(search, folder)
+            else:
+                trainable = Loaded if name == "plain" else Trivial
+                figures["wall"] = plain(trainable, trials, search.session.concurrent, folder)
+            figures["cpu"] = meter.look() - before
+        print(json.dumps(figures))
     ray.shutdown()
-    print(json.dumps(figures))
 
 
-def bench_trials(trials: int, rounds: int) -> None:
+def bench_trials(trials: int, rounds: int, apart: bool = True) -> None:
+    """`apart`: every phase has a Ray of its own."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in PHASES}
     for _ in range(rounds):
-        for name, figures in found.items():
-            command = [sys.executable, __file__, "--phase", name, "--trials", str(trials)]
+        for names in [[name] for name in PHASES] if apart else [list(PHASES)]:
+            command = [sys.executable, __file__, "--phases", *names, "--trials", str(trials)]
             marked = {**os.environ, MARK: uuid.uuid4().hex}
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=marked).stdout
-            figures.append(json.loads(said.splitlines()[-1]))
+            for name, line in zip(names, said.splitlines()[-len(names) :], strict=True):
+                found[name].append(json.loads(line))
     title = f"{trials} trivial trials of {REPORTS} reports"
     print(f"\n{title:<44s}{'wall s':>10s}{'CPU s':>10s}{'ours/this (<= 1.1)':>20s}  each round, wall s")
     for name, label in PHASES.items():
@@ -397,21 +403,25 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--only", default="trials,proposals,results")
     options.add_argument("--rounds", type=int, default=2)
-    options.add_argument("--quick", action="store_true", help="smaller counts, under a minute")
-    options.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
+    options.add_argument(
+        "--quick", action="store_true", help="all of it at tiny sizes: a check of this script, no measurement"
+    )
+    options.add_argument("--phases", nargs="+", choices=PHASES, help=argparse.SUPPRESS)
     options.add_argument("--trials", type=int, default=50, help=argparse.SUPPRESS)
     args = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if args.phase:
-        phase(args.phase, args.trials)
+    if args.phases:
+        run_phases(args.phases, args.trials)
         return
     only = args.only.split(",")
+    if args.quick:
+        print(NO_MEASUREMENT)
     if "trials" in only:
-        bench_trials(10 if args.quick else args.trials, 1 if args.quick else args.rounds)
+        bench_trials(2, 1, apart=False) if args.quick else bench_trials(args.trials, args.rounds)
     if "proposals" in only:
-        bench_proposals([100] if args.quick else [100, 500, 1000])
+        bench_proposals([20] if args.quick else [100, 500, 1000])
     if "results" in only:
-        bench_results(*((10_000, 100) if args.quick else (100_000, 1000)))
+        bench_results(*((1000, 20) if args.quick else (100_000, 1000)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """CPU time per model of stacks of 1 to 16 models: what the model axis costs or saves.
 
-    python scripts/bench_stack.py [--repeats 9]
+    python scripts/bench_stack.py [--repeats 9] [--quick]
 
 Seconds of process CPU time of one alternating step divided by the models of the stack, one thread; medians over turns
 that all stacks take, each in a process of its own. At the paper setting arithmetic is all there is, and a stack must
@@ -10,10 +10,11 @@ not cost more; at the setting of `make search` calls from Python weigh, and a st
 import argparse
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from bench_step import series, stacked, steps_of
-from turns import take_turns
+from bench_step import BATCH, series, stacked, steps_of
+from turns import NO_MEASUREMENT, Subjects, Taken, one_turn, take_turns
 
 from dynonet.config import Config
 from dynonet.trainer import StackTrainer
@@ -38,11 +39,15 @@ def small(models: int) -> Callable[[], None]:
     return run
 
 
-def compilations(models: int) -> Callable[[], None]:
+def paper(models: int, batch: int) -> Callable[[], None]:
+    return stacked(models, batch=batch)
+
+
+def compilations(models: int, batch: int) -> Callable[[], None]:
     """Fails if a step of a stack of this size compiles a kernel beyond the first."""
     from dynonet import gru_kernel
 
-    step = stacked(models)
+    step = paper(models, batch)
 
     def run() -> None:
         step()
@@ -56,19 +61,31 @@ def compilations(models: int) -> Callable[[], None]:
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--repeats", type=int, default=9)
+    options.add_argument(
+        "--quick", action="store_true", help="all of it at tiny sizes: a check of this script, no measurement"
+    )
     args = options.parse_args()
+    batch = 8 if args.quick else BATCH
+    papers, smalls = ((1, 2), (1, 2)) if args.quick else (PAPER, SMALL)
+
+    if args.quick:
+        print(NO_MEASUREMENT)
+
+    def turns(subjects: Subjects, repeats: int) -> dict[str, Taken]:
+        return one_turn(subjects) if args.quick else take_turns(subjects, repeats)
+
     print("CPU ms a model and step, one thread\n")
     print(f"{'setting':34s}{'stack of':>10s}{'ms a model':>12s}{'/ alone':>9s}{'peak MiB':>10s}")
     for title, make, counts, steps in (
-        ("paper: B=512 S=512 K=64 D=8", stacked, PAPER, 1),
-        ("make search: B=64 S=96 K=16 D=8", small, SMALL, 5),
+        (f"paper: B={batch} S=512 K=64 D=8", partial(paper, batch=batch), papers, 1),
+        ("make search: B=64 S=96 K=16 D=8", small, smalls, 5),
     ):
-        taken = take_turns({str(count): (make, [count]) for count in counts}, args.repeats)
+        taken = turns({str(count): (make, [count]) for count in counts}, args.repeats)
         each = {count: 1e3 * statistics.median(taken[str(count)].cpu) / count / steps for count in counts}
         for count in counts:
             memory = taken[str(count)].peak_mib
             print(f"{title:34s}{count:>10d}{each[count]:>12.2f}{each[count] / each[1]:>9.2f}{memory:>10.0f}")
-    take_turns({"1": (compilations, [1]), "3": (compilations, [3])}, 1)
+    turns({"1": (compilations, [1, batch]), "3": (compilations, [3, batch])}, 1)
     print("\nthe kernel was compiled once for all sizes")
 
 

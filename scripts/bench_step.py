@@ -1,6 +1,6 @@
 """CPU time and memory of one training step at the paper setting, beside stock torch modules.
 
-    python scripts/bench_step.py [--repeats 7] [--models 1,8]
+    python scripts/bench_step.py [--repeats 7] [--models 1,8] [--quick]
 
 An alternating step is the workers' phase, the controller's phase and both optimisers, on 512 windows of 512 steps
 each; seconds of process CPU time, one thread, medians over turns that all subjects take (each in a process of its own).
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from turns import take_turns
+from turns import NO_MEASUREMENT, Subjects, one_turn, take_turns
 
 from dynonet.config import Config
 from dynonet.data import Series
@@ -28,7 +28,7 @@ from dynonet.trainer import StackTrainer
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "dynonet"))
 from oracle import Oracle, OracleTrainer
 
-CHANNELS, ROWS = 7, 4000
+CHANNELS, ROWS, BATCH = 7, 4000, 512
 PAPER = {"training.protocol": "published"}  # over the preset h96: 512 windows of 512 steps, K=64, D=8, one layer
 
 
@@ -39,10 +39,10 @@ def series(rows: int = ROWS) -> Series:
     return Series("random walk", values, names, *bounds, "bench", "bench")
 
 
-def stacked(models: int, mode: str = "alternating") -> Callable[[], None]:
+def stacked(models: int, mode: str = "alternating", batch: int = BATCH) -> Callable[[], None]:
     """One step of a stack at the paper setting."""
     torch.set_num_threads(1)
-    settings = {**PAPER, "training.mode": mode}
+    settings = {**PAPER, "training.mode": mode, "training.batch_size": batch}
     configs = [Config.create({**settings, "training.seed": seed}, preset="h96") for seed in range(models)]
     return steps_of(StackTrainer(configs, series()))
 
@@ -59,19 +59,19 @@ def steps_of(trainer: StackTrainer) -> Callable[[], None]:
     return run
 
 
-def stock(flush: bool) -> Callable[[], None]:
+def stock(flush: bool, batch: int = BATCH) -> Callable[[], None]:
     """The same step as published, with dropout drawn as torch draws it."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(flush)
     net = Oracle(CHANNELS, 64, 8, 1, 512, 96)
     trainer = OracleTrainer(net, 2e-3, 1e-4)
     scaled = torch.as_tensor(series().scaled.copy(), dtype=torch.float32)
-    windows = scaled.unfold(0, 608, 1)[:512].transpose(1, 2).contiguous()
+    windows = scaled.unfold(0, 608, 1)[:batch].transpose(1, 2).contiguous()
     x, y = windows[:, :512], windows[:, 512:]
 
     def masks() -> dict[str, object]:
-        uniforms = [[torch.rand(512, 96, 8)] for _ in range(CHANNELS)]
-        return {"worker_uniforms": uniforms, "mixer_uniforms": torch.rand(512, 96, 4 * CHANNELS), "mixer_rate": 0.1}
+        uniforms = [[torch.rand(batch, 96, 8)] for _ in range(CHANNELS)]
+        return {"worker_uniforms": uniforms, "mixer_uniforms": torch.rand(batch, 96, 4 * CHANNELS), "mixer_rate": 0.1}
 
     def run() -> None:
         trainer.worker_step(x, y, torch.rand(CHANNELS), **masks())
@@ -106,18 +106,24 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--repeats", type=int, default=7)
     options.add_argument("--models", default="1,8", help="sizes of the stacks (default: 1,8)")
+    options.add_argument(
+        "--quick", action="store_true", help="all of it at tiny sizes: a check of this script, no measurement"
+    )
     args = options.parse_args()
-    counts = [int(count) for count in args.models.split(",")]
-    subjects = {
-        "stock": (stock, [False]),
-        "stock, flushed": (stock, [True]),
+    batch = 8 if args.quick else BATCH
+    counts = [1, 2] if args.quick else [int(count) for count in args.models.split(",")]
+    subjects: Subjects = {
+        "stock": (stock, [False, batch]),
+        "stock, flushed": (stock, [True, batch]),
         "floor": (floor, []),
-        **{f"stack of {count}": (stacked, [count]) for count in sorted({1, *counts})},
-        "unrolled": (stacked, [1, "unrolled"]),
+        **{f"stack of {count}": (stacked, [count, "alternating", batch]) for count in sorted({1, *counts})},
+        "unrolled": (stacked, [1, "unrolled", batch]),
     }
-    taken = take_turns(subjects, args.repeats)
+    if args.quick:
+        print(NO_MEASUREMENT)
+    taken = one_turn(subjects) if args.quick else take_turns(subjects, args.repeats)
     medians = {name: statistics.median(turns.cpu) for name, turns in taken.items()}
-    print("one alternating (and one unrolled) step, B=512 S=512 H=96 C=7 K=64 D=8, one thread; CPU seconds\n")
+    print(f"one alternating (and one unrolled) step, B={batch} S=512 H=96 C=7 K=64 D=8, one thread; CPU seconds\n")
     print(f"{'':16s}{'a model':>9s}{'stock /':>9s}{'flushed stock /':>17s}{'/ floor':>9s}{'peak MiB':>10s}")
     for name, median in medians.items():
         each = median / (int(name.split()[-1]) if name.startswith("stack") else 1)

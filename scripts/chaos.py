@@ -12,6 +12,7 @@ The exit code is 1 if anything was lost or done twice.
 
 import argparse
 import contextlib
+import io
 import os
 import random
 import re
@@ -26,6 +27,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster
 
 from tune.results import Results
@@ -75,7 +77,7 @@ class Study:
         outcomes = Counter(row["trial"] for row in events if row["event"] == "outcome")
         if set(outcomes.values()) != {1} or len(outcomes) != self.trials:
             found.append(f"{self.name}: {len(outcomes)} trials of {self.trials} have an outcome ({dict(outcomes)})")
-        rows = [row for row in self.results.table("runs", self.name).to_pylist() if row["model"] == "dynonet"]
+        rows = [row for row in self._every("runs") if row["model"] == "dynonet"]
         done = Counter(row["run"] for row in rows if row["status"] in DONE)
         members = {m["run"] for m in self.results.table("members", self.name).to_pylist() if m["role"] == "search"}
         found += [f"{self.name}: run {run} is lost" for run in sorted(members - set(done))]
@@ -91,7 +93,13 @@ class Study:
         return found
 
     def _losses(self) -> list[dict[str, Any]]:
-        return [row for row in self.results.table("history", self.name).to_pylist() if row["metric"] == "val_mse"]
+        return [row for row in self._every("history") if row["metric"] == "val_mse"]
+
+    def _every(self, table: str) -> list[dict[str, Any]]:
+        """The rows of every file: `Results` would pass over a second one of the same run or epoch."""
+        mine = {row["run"] for row in self.results.table("members", self.name).to_pylist()}
+        files = (pq.read_table(io.BytesIO(self.results.get_blob(path))) for path in self.results.storage.list(table))
+        return [row for file in files for row in file.to_pylist() if row["run"] in mine]
 
     def runs(self) -> int:
         return len({m["run"] for m in self.results.table("members", self.name).to_pylist() if m["role"] == "search"})

@@ -1,6 +1,6 @@
 """Mode unrolled: the controller's gradient beside brute force, and what it makes of problems with known answers.
 
-    python scripts/check_unrolled.py
+    python scripts/check_unrolled.py [--quick]
 
 Gradient: a small model in float64 (two channels) is trained in mode unrolled. At steps 1 and 10 the gradient of each
 head, along each of its biases and one random direction, is compared with brute force: the parameter is moved, the
@@ -11,10 +11,12 @@ inactive: none's.
 Known answers: see tests/dynonet/known_answers.py, where the directions are stated; one signal adaptive at a time.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import torch
+from turns import NO_MEASUREMENT
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "dynonet"))
 from brute_force import CASES, STEPS, Row, check
@@ -27,8 +29,14 @@ COLUMNS = [(clipping, step) for clipping in ("active", "inactive") for step in S
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="two cases, two seeds, two epochs: a check of this script")
+    cases, seeds, epochs = list(CASES), SEEDS, EPOCHS
+    if parser.parse_args().quick:
+        print(NO_MEASUREMENT)
+        cases, seeds, epochs = ["lr_scale", "together"], 2, 2
     torch.set_num_threads(1)
-    rows = [row for case in CASES for clipping in ("active", "inactive") for row in check(case, clipping)]
+    rows = [row for case in cases for clipping in ("active", "inactive") for row in check(case, clipping)]
     print(f"{'':24s}" + "".join(f"{f'clip {clipping}, step {step}':>24s}" for clipping, step in COLUMNS))
     for name in SIGNALS:
         show(f"{name} alone", [row for row in rows if row.case == name and row.group == name])
@@ -36,20 +44,20 @@ def main() -> int:
     for name in ("film", "context", "gru"):
         show(f"{name} together", [row for row in rows if row.case == "together" and row.group == name])
     print("the largest of all heads:")
-    for case in CASES:
+    for case in cases:
         if case not in SIGNALS:
             show(case, [row for row in rows if row.case == case])
     worst = max(row.off for row in rows)
     print(f"{len(rows)} comparisons, the largest difference {worst:.1e} (allowed {LIMIT:g})")
     print("none: no gradient by brute force (clipping is not active), and exactly none of ours")
-    print(f"\nmoved from its start after {EPOCHS} epochs, mean of {SEEDS} seeds")
+    print(f"\nmoved from its start after {epochs} epochs, mean of {seeds} seeds")
     print(f"{'':24s}{'of the noise':>14s}{'of the waves':>14s}   expected")
-    for answer in answers():
+    for answer in answers(seeds, epochs):
         if answer.case in SHIFT:
             print(f"{'':24s}{'level up':>14s}{'level down':>14s}")
         expected = "up, down" if answer.case in SHIFT else "more" if answer.case.more else "less"
         first, second = answer.first.mean().item(), answer.second.mean().item()
-        right = f"right in {answer.right} of {SEEDS}"
+        right = f"right in {answer.right} of {seeds}"
         print(f"{answer.case.name:24s}{first:>+14.3f}{second:>+14.3f}   {expected:9s} {right}")
     return int(worst > LIMIT)
 

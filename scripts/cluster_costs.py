@@ -61,19 +61,19 @@ def epoch_seconds(settings: dict[str, Any]) -> tuple[float, float]:
         return thread_seconds(stack.step, 3), begin
 
 
-def loop_costs() -> dict[str, float]:
-    """Of the driver, from searches of short and long trials, with few and with many trials on record."""
-    few, many, trials = 0, 4000, 60
+def loop_costs(many: int = 4000, trials: int = 60, starts: int = 300) -> dict[str, float]:
+    """Of the driver, from searches of short and long trials, with none and with many trials on record."""
+    few = 0
     found = {}
     for before in (few, many):
         for epochs in (1, 12):
             real = runs.tuned("search", runs.epochs_of(TRIVIAL, epochs), trials, 2, before=before)
             found[before, epochs] = (real.loop - real.proposing) / trials
     result = {before: (found[before, 12] - found[before, 1]) / 11 for before in (few, many)}
-    starts = runs.tuned("search", runs.epochs_of(TRIVIAL, 1), 300, 2)
+    begun = runs.tuned("search", runs.epochs_of(TRIVIAL, 1), starts, 2)
     return {
         "result": result[few], "result_per_trial": max(0.0, result[many] - result[few]) / (many - few),
-        "trial": found[few, 1] - result[few], "snapshot_per_trial": starts.snapshot / 300,
+        "trial": found[few, 1] - result[few], "snapshot_per_trial": begun.snapshot / starts,
     }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def searcher_costs(counts: tuple[int, ...] = (1000, 4000, 16_000)) -> dict[str, 
     return dict(zip(("propose", "propose_per_trial"), growth(proposing), strict=True))
 
 
-def record_costs() -> dict[str, float]:
+def record_costs(recorded: int = 50_000, files: int = 500) -> dict[str, float]:
     """A stopped trial closed by the driver, a finished run sealed and read on test, runs looked up, files merged."""
     base = Config.create({**QUICK, "training.max_epochs": 3})
     series, found = load_series(base.data), {}
@@ -117,7 +117,6 @@ def record_costs() -> dict[str, float]:
     prune, each = growth({size: found["prune", size] for size in (1, 4)})
     costs = {"prune": prune, "prune_per_run": each}
     costs["seal_per_run"], costs["read_test_per_run"] = found["seal", 4] / 4, found["test", 4] / 4
-    recorded, files = 50_000, 500
     with tempfile.TemporaryDirectory() as folder:
         write_segments(Results(folder), recorded)
         results = Results(folder)
@@ -134,7 +133,7 @@ def record_costs() -> dict[str, float]:
     return costs
 
 
-def cluster_costs() -> dict[str, float]:
+def cluster_costs(many: int = 1000) -> dict[str, float]:
     """Waiting for one of many trials, a new actor, and a slot's way to its first trial."""
 
     @ray.remote(resources={"nowhere": 1})
@@ -148,7 +147,7 @@ def cluster_costs() -> dict[str, float]:
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         waits = {}
-        for slots in (1, 1000):
+        for slots in (1, many):
             manager = RayEventManager()
             for _ in range(slots):
                 manager.track_future(never.remote())
@@ -168,9 +167,8 @@ def cluster_costs() -> dict[str, float]:
     return costs
 
 
-def storage_costs() -> dict[str, float]:
+def storage_costs(names: int = 20_000) -> dict[str, float]:
     """Seconds of operations on this machine's disk: a durable object, reading and deleting it, a name in a listing."""
-    names = 20_000
     with tempfile.TemporaryDirectory() as folder:
         storage, paths = Results(folder).storage, [f"checkpoints/{n}.pt" for n in range(50)]
         data = os.urandom(1 << 20)
@@ -184,8 +182,11 @@ def storage_costs() -> dict[str, float]:
     return costs
 
 
-def measure() -> dict[str, dict[str, float]]:
-    """Prints every constant as it is measured, beside the model's, and returns them."""
+def measure(quick: bool = False) -> dict[str, dict[str, float]]:
+    """Prints every constant as it is measured, beside the model's, and returns them.
+
+    `quick`: on tiny numbers of everything, which measures nothing.
+    """
     runs.quiet()
     found: dict[str, dict[str, float]] = {"costs": {}, "local": {}}
     print(f"{'ms':<28s}{'measured':>12s}{'model has':>12s}{'ratio':>8s}")
@@ -198,7 +199,10 @@ def measure() -> dict[str, dict[str, float]]:
 
     step, begin = epoch_seconds(TRIVIAL)
     note("costs", {"begin": begin, "report": step}, asdict(Costs()))
-    for part in (cluster_costs, loop_costs, searcher_costs, record_costs):
-        note("costs", part(), asdict(Costs()))
-    note("local", storage_costs(), asdict(STORES["local"]))
+    parts: dict[Callable[..., dict[str, float]], tuple[Any, ...]] = {  # each with its tiny numbers
+        cluster_costs: (10,), loop_costs: (20, 2, 2), searcher_costs: ((10, 20),), record_costs: (100, 5),
+    }  # fmt: skip
+    for part, tiny in parts.items():
+        note("costs", part(*(tiny if quick else ())), asdict(Costs()))
+    note("local", storage_costs(*((100,) if quick else ())), asdict(STORES["local"]))
     return found

@@ -169,10 +169,21 @@ def slowness(bursts: int = 60) -> float:
     return max(1.0, statistics.fmean(found))
 
 
-def check(costs: Costs) -> Iterator[str]:
-    """Predictions beside real searches and studies of this project on this machine, from the first report on."""
+def check(costs: Costs, quick: bool = False) -> Iterator[str]:
+    """Predictions beside real searches and studies of this project on this machine, from the first report on.
+
+    `quick`: a search and a study of two trials on one worker, which says nothing of the model.
+    """
     quiet()
-    yield f"{os.cpu_count()} cores; {TRIALS} trials of one run, at most {EPOCHS} epochs, on the local disk. Workers"
+    kinds = (
+        ("search", "search", 0),
+        ("search, ASHA's stops replayed", "search", 2),
+        ("study", "study", 0),
+    )
+    trials, epochs, counts = TRIALS, EPOCHS, (1, 2, 4)
+    if quick:
+        kinds, trials, epochs, counts = kinds[1:], 2, 3, (1,)
+    yield f"{os.cpu_count()} cores; {trials} trials of one run, at most {epochs} epochs, on the local disk. Workers"
     yield f"replay an epoch: they sleep {SLEEP:g} s beside a trivial network's training, so that four do not need four"
     yield "cores; all else is real. Seconds are from the first report on; asleep: how many of them a worker sleeps."
     yield "Not predicted but replayed: when each worker came up (up s: first to last), and `slow`, which multiplies the"
@@ -180,16 +191,12 @@ def check(costs: Costs) -> Iterator[str]:
     yield "before and after each run.\n"
     head = f"{'':<30s}{'workers':>8s}{'asleep s':>10s}{'predicted s':>13s}{'real s':>9s}{'ratio':>7s}"
     yield f"{head}{'up s':>14s}{'slow':>6s}"
-    for label, kind, grace in (
-        ("search", "search", 0),
-        ("search, ASHA's stops replayed", "search", 2),
-        ("study", "study", 0),
-    ):
-        for workers in (1, 2, 4):
+    for label, kind, grace in kinds:
+        for workers in counts:
             before = slowness()
-            real = tuned(kind, epochs_of(TRIVIAL, EPOCHS), TRIALS, workers, SLEEP, grace=grace)
+            real = tuned(kind, epochs_of(TRIVIAL, epochs), trials, workers, SLEEP, grace=grace)
             slow = (before + slowness()) / 2
-            work = Work(kind, TRIALS, 1, EPOCHS, grace=grace or EPOCHS, epoch=SLEEP)
+            work = Work(kind, trials, 1, epochs, grace=grace or epochs, epoch=SLEEP)
             if grace:  # which trials ASHA stops is not predicted
                 work = replace(work, lengths=real.lengths)
             costs_now = costs.slower(slow)

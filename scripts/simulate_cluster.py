@@ -20,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `python -m scripts.simulate_cluster`
 from cluster_model import STORES, Costs, Outcome, Work, simulate
+from turns import NO_MEASUREMENT
 
 HEAD = f"{'':<40s}{'GPUs':>6s}{'wall time':>12s}{'GPUs busy':>11s}{'driver busy':>13s}{'compaction':>12s}  limit"
 
@@ -40,6 +41,7 @@ def row(label: str, slots: int, found: Outcome) -> str:
 
 def report(costs: Costs, args: argparse.Namespace) -> Iterator[str]:
     store = STORES[args.store]
+    some, many = (100, 1000) if args.quick else (10_000, 1_000_000)
 
     def line(label: str, kind: str, runs: int, slots: int, costs: Costs = costs, **changes: Any) -> str:
         """The work as the defaults cut it: replicates of a proposal, or a study's runs divided over the devices."""
@@ -61,23 +63,23 @@ def report(costs: Costs, args: argparse.Namespace) -> Iterator[str]:
             for slots in args.gpus:
                 yield line(f"{kind}, {runs:,d} runs, stacks of STACK", kind, runs, slots)
     for slots in (10, 100):
-        yield f"\n{'what the defaults do, 10,000 runs':<40s}{HEAD[40:]}"
-        yield line("search, by default (stacks of STACK)", "search", 10_000, slots)
-        yield line("  a trial a replicate (stacks of 1)", "search", 10_000, slots, stack=1)
-        yield line("  eight replicates (stacks of 8)", "search", 10_000, slots, stack=8)
-        yield line("  without ASHA", "search", 10_000, slots, grace=40)
-        yield line("  compacted every 1,000 runs", "search", 10_000, slots, compact_every=1000)
-        yield line("  a report every 4 epochs", "search", 10_000, slots, cadence=4)
-        yield line("  epochs five times as long", "search", 10_000, slots, longer=5)
-        yield line("study, by default (stacks of STACK)", "study", 10_000, slots)
-        yield line("  unstacked (stacks of 1)", "study", 10_000, slots, stack=1)
+        yield f"\n{f'what the defaults do, {some:,d} runs':<40s}{HEAD[40:]}"
+        yield line("search, by default (stacks of STACK)", "search", some, slots)
+        yield line("  a trial a replicate (stacks of 1)", "search", some, slots, stack=1)
+        yield line("  eight replicates (stacks of 8)", "search", some, slots, stack=8)
+        yield line("  without ASHA", "search", some, slots, grace=40)
+        yield line("  compacted every 1,000 runs", "search", some, slots, compact_every=1000)
+        yield line("  a report every 4 epochs", "search", some, slots, cadence=4)
+        yield line("  epochs five times as long", "search", some, slots, longer=5)
+        yield line("study, by default (stacks of STACK)", "study", some, slots)
+        yield line("  unstacked (stacks of 1)", "study", some, slots, stack=1)
         fresh = replace(costs, begin=costs.begin + costs.actor_start, trial=costs.trial + costs.actor)
-        yield line("  unstacked, a process a trial", "study", 10_000, slots, fresh, stack=1)
-    yield f"\n{'1,000,000 runs':<40s}{HEAD[40:]}"
+        yield line("  unstacked, a process a trial", "study", some, slots, fresh, stack=1)
+    yield f"\n{f'{many:,d} runs':<40s}{HEAD[40:]}"
     for kind in ("search", "study"):
-        yield line(f"{kind}, compacted every 1,000 runs", kind, 1_000_000, 1000, compact_every=1000)
-        yield line("  100 studies, folders apart: each", kind, 10_000, 10)
-        yield line("  the same, compacted every 1,000 runs", kind, 10_000, 10, compact_every=1000)
+        yield line(f"{kind}, compacted every 1,000 runs", kind, many, 1000, compact_every=1000)
+        yield line("  100 studies, folders apart: each", kind, some, 10)
+        yield line("  the same, compacted every 1,000 runs", kind, some, 10, compact_every=1000)
 
 
 def numbers(text: str) -> list[int]:
@@ -97,7 +99,10 @@ def main() -> None:
     add("--costs", type=Path, metavar="FILE", help="what --measure wrote (default: the costs in cluster_model.py)")
     add("--measure", nargs="?", const="", metavar="FILE", help="measure this machine's costs (and write them)")
     add("--check", action="store_true", help="compare predictions with real runs on this machine")
+    add("--quick", action="store_true", help="tiny sizes: a check of this script, no measurement")
     args = options.parse_args()
+    if args.quick:
+        print(NO_MEASUREMENT)
     costs = Costs()
     if args.costs:
         measured = json.loads(args.costs.read_text())
@@ -105,14 +110,14 @@ def main() -> None:
     if args.measure is not None:
         from cluster_costs import measure
 
-        measured = measure()
+        measured = measure(args.quick)
         if args.measure:
             Path(args.measure).write_text(json.dumps(measured, indent=1) + "\n")
         return
     if args.check:
         from cluster_runs import check
 
-        lines = check(costs)
+        lines = check(costs, args.quick)
     else:
         lines = report(costs, args)
     for line in lines:

@@ -19,7 +19,11 @@ class Taken:
     peak_mib: float = 0.0  # most memory of the process, interpreter and libraries included
 
 
-def take_turns(subjects: dict[str, tuple[Make, Sequence[Any]]], repeats: int, warm_up: int = 1) -> dict[str, Taken]:
+NO_MEASUREMENT = "QUICK: A CHECK OF THIS SCRIPT, NO MEASUREMENT"  # what --quick says first
+Subjects = dict[str, tuple[Make, Sequence[Any]]]
+
+
+def take_turns(subjects: Subjects, repeats: int, warm_up: int = 1) -> dict[str, Taken]:
     """CPU time of every subject `make(*arguments)()`, in turns: a round of all, then the next."""
     context = multiprocessing.get_context("spawn")
     ends: dict[str, Connection] = {}
@@ -44,6 +48,17 @@ def take_turns(subjects: dict[str, tuple[Make, Sequence[Any]]], repeats: int, wa
     return taken
 
 
+def one_turn(subjects: Subjects) -> dict[str, Taken]:
+    """The same of a single turn, one subject after the other in this process: a check of them, no measurement."""
+    taken = {}
+    for name, (make, arguments) in subjects.items():
+        run = make(*arguments)
+        start = time.process_time()
+        run()
+        taken[name] = Taken([time.process_time() - start], _peak_mib())
+    return taken
+
+
 def _serve(end: Connection, make: Make, arguments: Sequence[Any], warm_up: int) -> None:
     run = make(*arguments)
     for _ in range(warm_up):
@@ -53,4 +68,8 @@ def _serve(end: Connection, make: Make, arguments: Sequence[Any], warm_up: int) 
         start = time.process_time()
         run()
         end.send(time.process_time() - start)
-    end.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    end.send(_peak_mib())
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

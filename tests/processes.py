@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,16 @@ class Driver:
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Its trials stand still as long as the context lasts: in the meantime it cannot come to its end."""
+        pids = self.trials()
+        signal_all(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            signal_all(pids, signal.SIGCONT)
+
     def trials(self) -> list[int]:
         """Processes that train, by their title."""
         return [pid for pid in marked(self.mark) if re.match(rb"ray::\w+Trainable", command_of(pid))]
@@ -83,6 +93,13 @@ def lost_ctrl_c(*_: Any) -> int:
     return 0
 
 
+def signal_all(pids: Sequence[int], number: int) -> None:
+    """Those that are gone are passed over."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def command_of(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -99,8 +116,8 @@ def marked(mark: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-def gone(mark: str, seconds: float) -> bool:
-    """Whether nothing that trains or writes is left. After a kill two idle agents of Ray's may stay for minutes."""
+def gone(mark: str, seconds: float = WAIT) -> bool:
+    """Whether nothing that trains or writes is left, in the end. After a kill two idle agents of Ray's may stay."""
     deadline = time.monotonic() + seconds
     while [pid for pid in marked(mark) if not command_of(pid).startswith(IDLE)]:
         if time.monotonic() > deadline:

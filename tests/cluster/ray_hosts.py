@@ -2,11 +2,15 @@
 
 import io
 import json
+import re
 import secrets
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from hosts import Host, Network, wait_for
+from processes import command_of, signal_all
 
 from tune.results import Results
 from tune.storage import StorageError
@@ -70,7 +75,8 @@ class RayHosts:
         wait_for(lambda: self.alive() == {self.head.name, *cpus}, "the workers", self.said)
 
     def alive(self) -> set[str]:
-        """Names of the hosts that the head counts as nodes."""
+        """Names of the hosts that the head counts as nodes. The dashboard's answers are up to two seconds old: a search
+        learns of a lost host sooner, and may have moved its trials by then."""
         status, text = self.head.ask(f"{DASHBOARD}/nodes?view=summary", self.token)
         nodes = json.loads(text)["data"]["summary"] if status == 200 else []
         raylets = [node.get("raylet", {}) for node in nodes]
@@ -91,6 +97,7 @@ class Place:
 
     epoch: int
     host: str  # that wrote it
+    runs: tuple[str, ...]  # of the trial
 
 
 class Job:
@@ -113,11 +120,15 @@ class Job:
     def said(self) -> str:
         return self.log.read_text() + self.cluster.said()
 
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
     def until(self, condition: Any, what: str) -> Any:
         """Waits for it while the search runs."""
 
         def found() -> Any:
-            ended = self.process.poll() is not None
+            ended = self.ended
             return condition() or (ended and "ended")
 
         value = wait_for(found, what, self.said)
@@ -125,7 +136,7 @@ class Job:
         return value
 
     def wait(self) -> int:
-        wait_for(lambda: self.process.poll() is not None, "the end of the search", self.said)
+        wait_for(lambda: self.ended, "the end of the search", self.said)
         return self.process.returncode
 
     def checkpoints(self, trial: str) -> list[int]:
@@ -142,12 +153,50 @@ class Job:
                     saved = torch.load(io.BytesIO(self.results.get_blob(path)), map_location="cpu", weights_only=True)
                 except StorageError:  # a newer one is there, or the trial has ended
                     continue
-                found[trial] = Place(int(name[:8]), saved["meta"]["host"])
+                runs = tuple(run["run"] for state in saved["trainers"] for run in state["runs"])
+                found[trial] = Place(int(name[:8]), saved["meta"]["host"], runs)
         return found
 
-    def training(self, host: str, least: int = 1, most: int = EPOCHS) -> dict[str, Place]:
-        """Trials whose newest checkpoint, of an epoch between the two, was written by this host."""
-        return {t: place for t, place in self.places().items() if place.host == host and least <= place.epoch <= most}
+    def training(self, host: str) -> dict[str, Place]:
+        """Trials whose newest checkpoint was written by this host."""
+        return {trial: place for trial, place in self.places().items() if place.host == host}
+
+    def trained_on(self, host: str) -> bool:
+        """Whether a trial trains there, or has trained there to its end."""
+        return bool(self.training(host)) or host in {row["host"] for row in self.results.runs().values()}
+
+    @contextmanager
+    def held(self, host: Host) -> Iterator[tuple[str, Place]]:
+        """A host's trial, stopped in its middle as long as the context lasts, and where it stands: what the test does
+        in the meantime cannot come too late."""
+
+        def in_the_middle() -> list[tuple[str, Place]]:
+            return [(t, place) for t, place in self.training(host.name).items() if 2 <= place.epoch <= self.EPOCHS - 5]
+
+        pids: list[int] = []
+        try:
+            while True:
+                self.until(in_the_middle, f"a trial in its middle on {host.name}")
+                pids = [pid for pid in host.processes() if re.match(rb"ray::\w+Trainable", command_of(pid))]
+                signal_all(pids, signal.SIGSTOP)
+                if found := in_the_middle():
+                    break
+                signal_all(pids, signal.SIGCONT)  # it has come to its end meanwhile
+            (one,) = found
+            yield one
+        finally:
+            signal_all(pids, signal.SIGCONT)
+
+    def check_moved(self, place: Place, left_at: float, host: str) -> None:
+        """A trial that stood at this place, at this time, was trained to its end on another host without beginning
+        again, and the end of its process is on record."""
+        rows = self.results.runs(place.runs).values()
+        assert [row["host"] for row in rows] == [host] * len(place.runs)
+        assert all(row["started"].timestamp() < left_at < row["ended"].timestamp() for row in rows)
+        members = self.results.table("members", self.study).to_pylist()
+        (name,) = {row["trial"] for row in members if row["role"] == "search" and row["run"] in place.runs}
+        events = self.results.table("events", self.study).to_pylist()
+        assert name in {row["trial"] for row in events if row["kind"] == "process_died"}, events
 
     def check_whole(self, trials: int, replicates: int = 2) -> dict[str, dict[str, Any]]:
         """The study is complete and every file of it holds something else: no run twice, not even identical copies

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hosts import missing, network, wait_for
-from ray_hosts import DASHBOARD, RAY, Job, RayHosts, clock, ray_processes
+from ray_hosts import DASHBOARD, RAY, RayHosts, clock, ray_processes
 
 pytestmark = pytest.mark.slow
 
@@ -53,28 +53,20 @@ def test_nobody_gets_in_without_the_token(cluster: RayHosts) -> None:
 
 def test_a_host_joins_late_and_another_is_killed(cluster: RayHosts) -> None:
     cluster.only(one=1)
+    one = cluster.hosts["one"]
     job = cluster.search("killed", "--trials=3", "--max-concurrent=2")
-    job.until(lambda: job.training("one"), "an epoch on the host that is there")
-    begun = time.monotonic()
-    cluster.join("two", 2)
-    job.until(lambda: job.training("two"), "an epoch on the host that has joined late")
-    print(f"\njoined late: trains after {clock(begun)}")
-    job.until(lambda: job.training("one", 2, Job.EPOCHS // 2), "a trial in its middle on the other")
-    ((trial, _),) = job.training("one").items()
-    cluster.hosts["one"].kill()
-    begun, killed_at = time.monotonic(), time.time()
-    left = job.places()[trial]
-    assert left.host == "one" and 2 <= left.epoch < Job.EPOCHS, "killed in the middle"
-    assert job.checkpoints(trial)[-2:] == [left.epoch - 1, left.epoch], "every epoch has left its checkpoint"
-
-    job.until(lambda: "one" not in cluster.alive(), "the head to give the host up")
-    print(f"killed: given up after {clock(begun)}")
-    job.until(lambda: trial in job.training("two", left.epoch + 1), "the trial to go on elsewhere")
-    print(f"killed: trains again after {clock(begun)}")
+    with job.held(one) as (trial, left):
+        assert job.checkpoints(trial)[-2:] == [left.epoch - 1, left.epoch], "every epoch leaves its checkpoint"
+        begun = time.monotonic()
+        cluster.join("two", 2)
+        job.until(lambda: job.trained_on("two"), "an epoch on the host that has joined late")
+        print(f"\njoined late: trains after {clock(begun)}")
+        one.kill()
+        killed_at = time.time()
+    wait_for(lambda: "one" not in cluster.alive(), "the head to give the host up", cluster.said)
     assert job.wait() == 0, job.said()
-    trained = job.check_whole(trials=3)
-    moved = [row for row in trained.values() if row["started"].timestamp() < killed_at and row["host"] == "two"]
-    assert len(moved) >= 2, "its runs went on, they did not begin again"
+    job.check_whole(trials=3)
+    job.check_moved(left, killed_at, "two")
     assert cluster.token not in job.log.read_text()
     secret = cluster.token.encode()
     places = [job.out, *(host.tmp for host in cluster.hosts.values())]
@@ -86,26 +78,24 @@ def test_a_host_is_cut_off_and_comes_back(cluster: RayHosts) -> None:
     cluster.only(one=1, two=1)
     one = cluster.hosts["one"]
     job = cluster.search("cut", "--trials=2", "--max-concurrent=2")
-    job.until(lambda: job.training("two"), "an epoch on the host that stays")
-    job.until(lambda: job.training("one", 2, Job.EPOCHS // 2), "a trial in its middle on the other")
-    one.cut_off()
-    begun = time.monotonic()
-    ((trial, left),) = job.training("one").items()
-    job.until(lambda: "one" not in cluster.alive(), "the head to give the host up")
+    with job.held(one) as (trial, left):
+        one.cut_off()
+        cut_at, begun = time.time(), time.monotonic()
+        assert ray_processes(one), "it still stands"
+    # There it trains on, for an epoch at most, and hears of nobody.
+    wait_for(lambda: "one" not in cluster.alive(), "the head to give the host up", cluster.said)
     print(f"\ncut off: given up after {clock(begun)}")
-    last = job.places()[trial]
-    assert last.host == "one" and left.epoch <= last.epoch <= left.epoch + 1 and ray_processes(one), "it still stands"
-    job.until(lambda: trial in job.training("two", last.epoch + 1), "the trial to go on elsewhere")
-    print(f"cut off: trains again after {clock(begun)}")
+    wait_for(lambda: trial in job.training("two") or job.ended, "the trial to go on elsewhere", job.said)
     one.reconnect()
     begun = time.monotonic()
     ended = cluster.joined["one"]
-    job.until(lambda: ended.poll() is not None, "Ray to end on the host that is back")
+    wait_for(lambda: ended.poll() is not None, "Ray to end on the host that is back", job.said)
     print(f"back: Ray has ended after {clock(begun)}")
     assert ended.returncode != 0, "so that what supervises it starts it again"
     cluster.join("one", 1)
     assert job.wait() == 0, job.said()
     job.check_whole(trials=2)
+    job.check_moved(left, cut_at, "two")
     wait_for(lambda: cluster.alive() == {"head", "one", "two"}, "the host to be back", cluster.said)
 
 

@@ -73,10 +73,11 @@ class Answer:
         return int(good.sum())
 
 
-def answers() -> list[Answer]:
-    """What the controller says after some epochs: ten seeds of every case side by side."""
-    noise = [Answer(case, says[:, 2], says[:, :2].mean(1)) for case, says in _learned(NOISE, noise_series())]
-    return noise + [Answer(case, says[:, 0], says[:, 1]) for case, says in _learned(SHIFT, shift_series())]
+def answers(seeds: int = SEEDS, epochs: int = EPOCHS) -> list[Answer]:
+    """What the controller says after some epochs: all seeds of every case side by side."""
+    noise, shift = (_learned(*problem, seeds, epochs) for problem in ((NOISE, noise_series()), (SHIFT, shift_series())))
+    found = [Answer(case, says[:, 2], says[:, :2].mean(1)) for case, says in noise]
+    return found + [Answer(case, says[:, 0], says[:, 1]) for case, says in shift]
 
 
 def noise_series() -> Series:
@@ -101,23 +102,24 @@ def _series(name: str, channels: tuple[str, ...], values: np.ndarray) -> Series:
     return Series(name, values, channels, (0, first), (first, second), (second, ROWS), name, "made")
 
 
-def _learned(cases: list[Case], series: Series) -> list[tuple[Case, Tensor]]:
+def _learned(cases: list[Case], series: Series, seeds: int, epochs: int) -> list[tuple[Case, Tensor]]:
     """Of each case, what its signal has moved by (seeds, C), the mean over validation windows."""
     configs = [
         Config.create({**SETTINGS, **{f"signals.{case.signal}": "adaptive"}, **dict(case.settings), "training.seed": s})
         for case in cases
-        for s in range(SEEDS)
+        for s in range(seeds)
     ]
     trainer = StackTrainer(configs, series)
-    before = _says(trainer, cases)
-    for _ in range(EPOCHS):
+    before = _says(trainer, cases, seeds)
+    for _ in range(epochs):
         trainer.run_epoch()
-    return [(case, now - start) for case, now, start in zip(cases, _says(trainer, cases), before, strict=True)]
+    after = _says(trainer, cases, seeds)
+    return [(case, now - start) for case, now, start in zip(cases, after, before, strict=True)]
 
 
-def _says(trainer: StackTrainer, cases: list[Case]) -> list[Tensor]:
+def _says(trainer: StackTrainer, cases: list[Case], seeds: int) -> list[Tensor]:
     window, _ = trainer._windows.gather(trainer._validation[None])
     with torch.no_grad():
         signals = trainer._net.signals(trainer.parameters(), window)
     values = [getattr(signals, case.signal).flatten(2).mean(2) for case in cases]
-    return [value[place * SEEDS : (place + 1) * SEEDS] for place, value in enumerate(values)]
+    return [value[place * seeds : (place + 1) * seeds] for place, value in enumerate(values)]

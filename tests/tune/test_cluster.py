@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 import ray
-from processes import ROOT, Driver, drivers
+from processes import ROOT, Driver, command_of, drivers, signal_all
 from ray._private.state import state as ray_state
 from ray.cluster_utils import Cluster
 from test_search import check_complete, outcomes, rows
@@ -65,6 +67,13 @@ def gpus_in_use() -> list[float]:
     return sorted(round(node.gpus - free.get(node.id, {}).get("GPU", 0.0), 3) for node in living_nodes() if node.gpus)
 
 
+def trial_processes(cluster: Cluster) -> list[int]:
+    """Processes that hold a trial, of all machines."""
+    raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes]
+    pids = [pid for raylet in raylets for pid in Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()]
+    return [int(pid) for pid in pids if re.match(rb"ray::\w+Trainable", command_of(int(pid)))]
+
+
 def kinds(results: Results) -> set[str]:
     return {row["kind"] for row in rows(results, "events")}
 
@@ -95,18 +104,24 @@ def test_machines_and_drivers_come_and_go_and_every_run_is_there_once(
 
     driver = begin(*arguments)
     driver.until(lambda: "resumed" in kinds(results))
-    driver.until(lambda: gpus_in_use() == [1.0])
-    leaving = next(node for node in living_nodes() if node.gpus)  # whose trials are under way
-    add_machine(cluster)
-    driver.until(lambda: gpus_in_use() == [1.0, 1.0])  # it gets work
-    driver.until(lambda: "node_joined" in kinds(results))
-    # A notice: its trials move between two epochs.
-    reason = 2  # preemption
-    accepted, why = ray._private.worker.global_worker.gcs_client.drain_node(
-        leaving.id, reason, "spot notice", int((time.time() + 60) * 1000)
-    )
-    assert accepted, why
-    driver.until(lambda: {"node_leaving", "moved"} <= kinds(results))
+    driver.until(lambda: gpus_in_use() == [1.0] and len(trial_processes(cluster)) == 2)
+    leaving = next(node for node in living_nodes() if node.gpus)
+    under_way = trial_processes(cluster)
+    signal_all(under_way, signal.SIGSTOP)  # whatever happens next, its trials do not come to their end before
+    try:
+        add_machine(cluster)
+        driver.until(lambda: len(used := gpus_in_use()) == 2 and min(used) > 0)  # it gets work
+        driver.until(lambda: "node_joined" in kinds(results))
+        # A notice: its trials move between two epochs.
+        reason = 2  # preemption
+        accepted, why = ray._private.worker.global_worker.gcs_client.drain_node(
+            leaving.id, reason, "spot notice", int((time.time() + 600) * 1000)
+        )
+        assert accepted, why
+        driver.until(lambda: "node_leaving" in kinds(results))
+    finally:
+        signal_all(under_way, signal.SIGCONT)
+    driver.until(lambda: "moved" in kinds(results))
     assert driver.wait() == 0, driver.said()
     check_complete(results, 5, 2, 200, 1)
     assert {row["state"] for row in outcomes(results).values()} == {"complete"}

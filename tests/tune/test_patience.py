@@ -3,9 +3,9 @@
 import errno
 import os
 import pickle
-import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,7 +61,9 @@ def test_what_does_not_pass_is_raised(
     record_event(Results(PatientStorage(str(tmp_path))), "study", "raised", "t0 raised")
 
 
-def test_a_folder_that_is_not_mounted_is_not_written_to_nor_found_empty(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_mounted_is_not_written_to_nor_found_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, aside = tmp_path / "mount", tmp_path / "aside"
     storage = PatientStorage(str(root), 30.0, lease_folder("study"))
     with pytest.raises(StorageError, match=r"leases/study is gone: is .*/mount still mounted\?"):
@@ -70,10 +72,16 @@ def test_a_folder_that_is_not_mounted_is_not_written_to_nor_found_empty(tmp_path
         storage.put("checkpoints/1.pt", b"1")
         root.rename(aside)
         root.mkdir()  # a mount point with nothing mounted
-        threading.Timer(0.3, lambda: (root.rmdir(), aside.rename(root))).start()
+
+        def mounted_meanwhile(seconds: float) -> None:
+            root.rmdir()
+            aside.rename(root)
+
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=mounted_meanwhile)
+        monkeypatch.setattr("tune.patience.time", clock)
         assert storage.list("checkpoints") == ["checkpoints/1.pt"], "not taken for a storage without checkpoints"
         (outage,) = storage.take_outages()
-        assert outage.seconds >= 0.25 and "still mounted" in outage.cause
+        assert outage.seconds > 0 and "still mounted" in outage.cause
 
 
 def test_a_lease_outlives_an_outage_unless_another_driver_came(tmp_path: Path) -> None:
@@ -81,11 +89,13 @@ def test_a_lease_outlives_an_outage_unless_another_driver_came(tmp_path: Path) -
     for outage, taken in ((30.0, False), (30.0, True), (0.0, False)):
         with Lease(open_storage(root), "study", beat=0.05, expire=0.3, outage=outage) as lease:
             root.rename(aside)
-            time.sleep(0.6)
+            deadline = time.monotonic() + (0.6 if outage else 60)
+            while not lease.lost and time.monotonic() < deadline:
+                time.sleep(0.02)
             if taken:
                 (aside / "leases/study/000900.json").write_text("{}")
             aside.rename(root)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             wanted = taken or not outage
             while lease.lost != wanted and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -107,7 +107,7 @@ def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver],
     assert "model.worker_hidden" not in said
     assert len(re.findall(r"^  control_hidden=\d lr=0.\d+$", said, re.M)) == 3
     assert [path.name for path in tmp_path.iterdir()] == [driver.log.name]
-    assert gone(driver.mark, 20)
+    assert gone(driver.mark)
 
 
 def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
         train, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert gone(first.mark, 20)
+    assert gone(first.mark)
 
 
 @pytest.mark.slow
@@ -211,14 +211,13 @@ def test_a_driver_killed_twice_and_one_turned_away(begin: Callable[..., Driver],
     results = Results(tmp_path / "out")
     driver = begin(*arguments)
     driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
-    # A second driver is refused at once.
-    started = time.monotonic()
-    assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments[2:]]) == 2
-    assert f"study 'smoke' is held by process {driver.process.pid} on " in capsys.readouterr().err
-    assert time.monotonic() - started < 20, "at once"
-    driver.kill()
-    killed_at = time.time()
-    assert gone(driver.mark, 30), "Ray's processes outlive the driver"
+    with driver.held():
+        # A second driver is refused.
+        assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments[2:]]) == 2
+        assert f"study 'smoke' is held by process {driver.process.pid} on " in capsys.readouterr().err
+        driver.kill()
+        killed_at = time.time()
+    assert gone(driver.mark), "Ray's processes outlive the driver"
     started_at = {row["trial"]: row["params"] for row in rows(results, "trials") if row["event"] == "proposed"}
     ended = len(outcomes(results))
 
@@ -229,7 +228,7 @@ def test_a_driver_killed_twice_and_one_turned_away(begin: Callable[..., Driver],
     assert f"going on: {ended} trials on record, {resumed} resumed" in driver.said() and resumed >= 1, driver.said()
     first = dict(outcomes(results))
     driver.kill()
-    assert gone(driver.mark, 30)
+    assert gone(driver.mark)
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
@@ -275,7 +274,7 @@ def test_a_killed_trial_goes_on_and_a_broken_one_is_recorded(begin: Callable[...
     runs = [row for row in rows(results, "runs") if row["model"] == "dynonet"]
     assert {row["attempt"] for row in runs} == {1}
     assert any(row["started"].timestamp() < killed_at and row["status"] == "complete" for row in runs)
-    assert gone(driver.mark, 20)
+    assert gone(driver.mark)
 
 
 @pytest.mark.slow
@@ -304,10 +303,7 @@ def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(
     driver = begin(*arguments, "--time-budget", "2")
     assert driver.wait() == 0, driver.said()
     assert "the time budget is spent after 0:00:" in driver.said() and "Go on with the same command:" in driver.said()
-    waiting = [
-        row for row in rows(results, "trials") if row["event"] == "proposed" and row["trial"] not in outcomes(results)
-    ]
-    assert waiting and not (tmp_path / "out/artifacts").exists()
+    assert len(outcomes(results)) < 12 and not (tmp_path / "out/artifacts").exists()
 
     driver = begin(*arguments)
     driver.until(lambda: "going on" in driver.said() and driver.trials() and outcomes(results))
@@ -316,7 +312,7 @@ def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(
     assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
     assert "python -m tune.search --preset smoke --out out --trials 12" in driver.said()
     first = dict(outcomes(results))
-    assert 0 < len(first) < 12 and gone(driver.mark, 20)
+    assert 0 < len(first) < 12 and gone(driver.mark)
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
@@ -370,7 +366,7 @@ def test_more_than_this_machine_has(begin: Callable[..., Driver], tmp_path: Path
     driver = begin("--out", "out", "--gpus-per-trial", "1")
     assert driver.wait() == 2, driver.said()
     assert driver.said().splitlines()[1:] == ["error: a trial asks for 1 GPUs, and this machine has 0"]
-    assert not Results(tmp_path / "out").studies() and gone(driver.mark, 20)
+    assert not Results(tmp_path / "out").studies() and gone(driver.mark)
 
 
 @pytest.mark.parametrize(

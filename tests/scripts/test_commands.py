@@ -1,0 +1,149 @@
+"""Every command that the README, the Makefile and the scripts name is there, takes these arguments, and knows the
+presets, studies, arms, settings and files that they name."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import ROOT, SCRIPTS, Command, Read, commands, read
+
+from ablations.run import read_study
+from ablations.study import study_names
+from cluster.request import MODULES
+from dynonet.config import Config
+from dynonet.train import configs_of
+from tune.settings import preset_names, read_settings
+
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+ENTRY = "scripts/cluster_entry.py"  # reads no options of its own: tests/cluster/test_files.py
+PROGRAMS = [path for path in sorted(SCRIPTS.glob("*.py")) if "__main__" in path.read_text()]
+
+
+def made(*targets: str) -> str:
+    """What `make` would run."""
+    if shutil.which("make") is None:
+        return MAKEFILE.replace("$(BIN)/", "").replace("$(ARGS)", "").replace("$(FLAGSHIP)", "parts_tuned")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--dry-run", "--no-print-directory", *targets]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.replace(".venv/bin/", "")
+
+
+def named() -> list[Command]:
+    texts = [README, made("search", "bench", "flagship", "flagship-report")]
+    texts += [ast.get_docstring(ast.parse(path.read_text())) or "" for path in PROGRAMS]
+    return list(dict.fromkeys(command for text in texts for command in commands(text)))
+
+
+NAMED = named()
+FULL = [command for command in NAMED if command.arguments and command.program != ENTRY]  # the others are mentions
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_all_kinds_of_mentions_are_found() -> None:
+    text = """`python -m tune.results list | show STUDY | copy STUDY... --to OTHER`
+python scripts/chaos.py [--kills 3]  # x
+ray submit a.yaml scripts/cluster_entry.py -- search --out $SECRET && true
+sbatch --nodes=4 cluster/slurm.sh ablations \\
+  --seeds 3 # y
+`python -m tune.search
+data.seq_len=3`"""
+    assert [str(command) for command in commands(text)] == [
+        "python -m tune.results list",
+        "python -m tune.results show STUDY",
+        "python -m tune.results copy STUDY --to OTHER",
+        "python scripts/chaos.py --kills 3",
+        "python -m tune.search data.seq_len=3",
+        "python -m tune.search --out '$SECRET'",
+        "python -m ablations.run --seeds 3",
+    ]
+
+
+def test_there_are_many() -> None:
+    programs = {command.program for command in FULL}
+    assert {"tune.search", "ablations.run", "tune.results", "dynonet.train", "dynonet.baseline"} <= programs
+    assert {"tune.report", "ablations.report", "cluster.submit", "cluster.checks"} <= programs
+    assert {f"scripts/{path.name}" for path in PROGRAMS} <= {command.program for command in NAMED}
+    assert len(FULL) > 40
+    benches = {f"scripts/{path.name}" for path in SCRIPTS.glob("bench_*.py")} - {"scripts/bench_gpu.py"}
+    assert {command.program for command in commands(made("bench"))} == benches, "make bench runs every benchmark"
+
+
+@pytest.mark.parametrize("command", FULL, ids=str)
+def test_it_takes_its_arguments_and_knows_their_names(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    best = tmp_path / "best.yaml"  # stands for what a search would have written
+    best.write_text(Config.create(preset="tuned-etth1-h96").to_yaml())
+    words = (str(best) if word.endswith("/best.yaml") else word for word in command.arguments)
+    command = Command(command.program, tuple(words))
+    with monkeypatch.context() as patch:
+        found = read(command, patch)
+    if command.program == "cluster.submit" and found.arguments.command in MODULES:
+        if "ARGS" in found.rest:
+            return
+        sent = Command(MODULES[found.arguments.command], tuple(found.rest))
+        with monkeypatch.context() as patch:
+            found = read(sent, patch)
+        check_names(sent, found)
+    else:
+        assert not found.rest
+        check_names(command, found)
+
+
+def check_names(command: Command, found: Read) -> None:
+    arguments = found.arguments
+    match command.program:
+        case "tune.search":
+            assert read_settings(arguments)
+        case "ablations.run":
+            study, _ = read_study(arguments)
+            assert arguments.arms is None or len(study.arms) == len(arguments.arms.split(","))
+        case "dynonet.train":
+            assert configs_of(arguments)
+        case "dynonet.baseline":
+            assert Config.create(preset=arguments.preset, overrides=arguments.overrides)
+        case "cluster.checks":
+            assert arguments.files and all((ROOT / path).exists() for path in arguments.files)
+        case "tune.results" | "tune.report" | "ablations.report":
+            known = {*preset_names(), *study_names(), *begun()}
+            studies = {*getattr(arguments, "studies", ()), getattr(arguments, "study", None)} - {None}
+            assert {study for study in studies if not study.isupper()} <= known
+
+
+def begun() -> Iterator[str]:
+    """Names that commands give to studies."""
+    for command in NAMED:
+        for option, value in zip(command.arguments, command.arguments[1:], strict=False):
+            if option in ("--study", "--name"):
+                yield value
+
+
+@pytest.mark.parametrize("program", sorted({command.program for command in NAMED} - {ENTRY}))
+def test_its_help(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        read(Command(program, ("--help",)), patch)
+    assert not ended.value.code and capsys.readouterr().out.startswith("usage: ")
+
+
+def test_what_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="2"):
+        read(Command("scripts/bench_gru.py", ("--qick",)), patch)
+
+
+def test_every_target_of_make_that_is_named_is_there() -> None:
+    targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.M)[1].split())  # type: ignore[index]
+    names = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.M)) | set(re.findall(r"\(make ([a-z-]+) ", README))
+    assert {"search", "test", "bench", "flagship"} <= names <= targets
+    for target in targets - {"clean"}:
+        assert made(target)

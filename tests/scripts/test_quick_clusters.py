@@ -1,0 +1,81 @@
+"""The scripts that start Ray, at sizes that take seconds, and what they make of records that are not whole."""
+
+import math
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from commands import ROOT, SCRIPTS, script_says
+
+sys.path.insert(0, str(SCRIPTS))
+import chaos
+import cluster_costs
+from cluster_model import STORES, Costs
+from cluster_runs import Real
+
+from tune.results import Results
+
+pytestmark = pytest.mark.slow
+
+
+def check_phases(said: str, *phases: str) -> None:
+    missing = [phase for phase in phases if not re.search(f"^{phase}", said, re.M)]
+    assert not missing and "nan" not in said, said
+
+
+def test_the_benchmark_of_orchestration() -> None:
+    said = script_says("bench_orchestration", "--quick")
+    check_phases(said, "ours ", "plain Ray Tune, the same", "plain Ray Tune, nothing loaded", "  of ours, the training")
+    check_phases(
+        said, "20 trials, 1 obj", "20 trials, 2 obj", "1,000 runs, compacted", "20 runs, as single", "  compact "
+    )
+
+
+def test_predictions_beside_real_runs() -> None:
+    said = script_says("simulate_cluster", "--check", "--quick")
+    check_phases(said, r"search, ASHA's stops replayed +1 .*[0-9]\.[0-9]+$", r"study +1 .*[0-9]\.[0-9]+$")
+
+
+def test_every_cost_of_the_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On tiny numbers; the searches whose loop is measured are those of `--check`."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{SCRIPTS}")  # of Ray's workers
+    real = Real(wall=2.0, first=1.0, loop=1.5, proposing=0.5, snapshot=0.01, lengths=(1,), up=(0.0,))
+    monkeypatch.setattr(cluster_costs.runs, "tuned", lambda *_, **__: real)
+    found = cluster_costs.measure(quick=True)
+    assert set(found["costs"]) == set(asdict(Costs())) and set(found["local"]) <= set(asdict(STORES["local"]))
+    assert all(math.isfinite(value) for costs in found.values() for value in costs.values())
+
+
+def test_chaos_kills_and_finds_what_is_wrong(tmp_path: Path) -> None:
+    said = script_says(
+        "chaos", "--kills", "1", "--seed", "1", "--trials", "2", "--epochs", "30", "--keep", str(tmp_path)
+    )
+    check_phases(said.replace("nan", ""), "trial process +1 ", " +1 chaos1: trial process killed$")
+    assert "1 kills in 1 studies of 2 trials, 4 runs of 30 epochs at most" in said
+    assert "runs or epochs lost: 0; there twice: 0; begun again: 0; other problems: 0" in said
+
+    # The same records with something missing, or there twice.
+    study = object.__new__(chaos.Study)  # its driver is not begun
+    study.name, study.trials, study.log = "chaos1", 2, tmp_path / "log"
+    study.results, study.driver = Results(tmp_path / "results"), SimpleNamespace(returncode=0)
+    assert study.problems() == []
+    storage = study.results.storage
+    row = next(row for row in study.results.runs().values() if row["model"] == "dynonet")
+    run, epochs = row["run"], row["epochs"]
+    other = {"run": run, "attempt": 1, "step": 7, "metric": "val_mse", "value": 0.5}
+    study.results.add("history", [other], key="other")
+    assert study.problems() == [f"chaos1: epoch 7 of run {run} is there 2 times"]
+    for table, lost in (
+        ("history", [f"epoch {n} of run {run}" for n in range(1, epochs + 1)]),
+        ("runs", [f"run {run}"]),
+    ):
+        for path in storage.list(table):
+            if run in path:
+                storage.delete(path)
+        assert {f"chaos1: {what} is lost" for what in lost} <= set(study.problems())
+    study.driver, study.trials = SimpleNamespace(returncode=1), 3
+    told = "\n".join(study.problems())
+    assert "the last driver ended with 1" in told and "2 trials of 3 have an outcome" in told
