@@ -32,7 +32,7 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("search, 100 runs", "study, by default", "  the same, compacted"),
     ),
 }
-ELSEWHERE = {"flagship_report", "bench_orchestration", "chaos", "cluster_entry"}
+ELSEWHERE = {"flagship_report", "bench_orchestration", "chaos", "check_stack", "cluster_entry"}
 
 
 def test_no_script_is_left_out() -> None:
