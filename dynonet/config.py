@@ -263,6 +263,14 @@ class Config(_Section):
             drop.add("model.trend_start")
         return {key: value for key, value in flat.items() if key not in drop}
 
+    @property
+    def learns_from_validation(self) -> bool:
+        """Whether anything is trained on the rows that pick epochs and hyperparameters, whatever the protocol's name.
+
+        In mode joint the controller learns from the workers' rows.
+        """
+        return self.data.controller_rows == "validation" and self.training.mode != "joint"
+
     def run_id(self, data_sha256: str) -> str:
         """The content id of this run on that data: 20 hexadecimal digits."""
         content = {"config": self.canonical(), "data": data_sha256, "results_version": RESULTS_VERSION}

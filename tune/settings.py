@@ -11,7 +11,7 @@ from typing import Any
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml
 from dynonet.errors import ConfigError, unknown
 from tune.schema import check_study
-from tune.space import DEFAULT, Space
+from tune.space import DEFAULT, Space, same_spec
 
 PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("val_mse", "parameters")
@@ -87,8 +87,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, missing) != after.get(key, missing)
+        if not _same(key, before.get(key, missing), after.get(key, missing))
     ]
+
+
+def _same(key: str, one: Any, other: Any) -> bool:
+    if key.startswith("space.") and isinstance(one, Mapping) and isinstance(other, Mapping):
+        return same_spec(key.removeprefix("space."), one, other)
+    return bool(one == other)
 
 
 def _leaves(identity: Mapping[str, Any]) -> dict[str, Any]:

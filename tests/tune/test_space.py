@@ -208,7 +208,7 @@ def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
     again = space(json.loads(json.dumps(of.as_dict())))
     assert again.as_dict() == of.as_dict() and draws(again, 5) == draws(of, 5)
     assert of.conditional and not space(DEFAULT).conditional
-    assert "when training.mode is alternating or joint and model.film is True" in of.ranges[-1].describe()
+    assert "when training.mode is alternating or joint and model.film is true" in of.ranges[-1].describe()
 
 
 def ends() -> list[Any]:
