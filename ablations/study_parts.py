@@ -52,9 +52,9 @@ class PairSpec(Section):
 class Retune(Section):
     """The search that each arm gets before its replicates. It varies the study's nuisance settings."""
 
-    trials: int = Field(20, ge=1)
-    replicates: int = Field(2, ge=1)  # seeds of a proposal
-    seed_offset: int = Field(10_000, ge=0)  # the search's seeds are this, this + 1, ...
+    trials: int = Field(20, ge=1, le=1_000_000)
+    replicates: int = Field(2, ge=1, le=1000)  # seeds of a proposal
+    seed_offset: int = Field(10_000, ge=0, le=2**62)  # the search's seeds are this, this + 1, ...
     space: dict[str, dict[str, Any]] = Field(
         default_factory=dict
     )  # ranges beside dotted paths; the default ranges of tune.space otherwise

@@ -8,6 +8,8 @@ from typing import Any
 
 from ablations.study import Study
 from ablations.study_checks import matching
+from dynonet.data import Series
+from dynonet.errors import ConfigError, DataError
 from tune.driver import Search
 from tune.lease import Lease
 from tune.progress import params_text
@@ -16,6 +18,7 @@ from tune.results import Results
 from tune.schema import check_study
 from tune.settings import Budget, SearchSettings
 from tune.space import DEFAULT, Space
+from tune.space_windows import check_windows
 
 
 def search_name(study: str, arm: str, cell: str) -> str:
@@ -36,6 +39,15 @@ def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSetti
     grace = min(Budget.grace_epochs, base.training.max_epochs)
     budget = Budget(replicates=retune.replicates, trials=retune.trials, final_replicates=0, grace_epochs=grace)
     return SearchSettings(name, base, space, budget)
+
+
+def check_search(study: Study, arm: str, cell: str, name: str, series: Series) -> None:
+    """Raises what the search for an arm would raise before its first trial: names the arm and its cell."""
+    settings = search_settings(study, arm, cell, search_name(name, arm, cell))
+    try:
+        check_windows(settings.space, series)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"retune: arm '{arm}' (cell '{cell}'): {error}") from None
 
 
 def tune_arm(

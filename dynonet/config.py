@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from dynonet.errors import ConfigError, nearest, unknown
+from dynonet.errors import MOST_WHOLE, ConfigError, nearest, unknown
 from dynonet.parts import SIGNALS
 
 # Part of every content id: raise it when a change to the code changes what a run computes.
@@ -199,8 +199,10 @@ class Config(_Section):
             flat.update(PRESETS[preset])
         flat.update(dotted(settings or {}))
         flat.update(parse_overrides(overrides))
-        for key in flat:
+        for key, value in flat.items():
             check_key(key)
+            if isinstance(value, int) and abs(value) > MOST_WHOLE:
+                raise ConfigError(f"{key}: got {str(value)[:40]}; whole numbers of 64 bits are allowed")
         protocol = str(flat.get("training.protocol", "clean"))  # an unknown one is refused with the other values
         flat = {**PROTOCOLS.get(protocol, {}), **flat}
         nested: dict[str, Any] = {}

@@ -197,8 +197,8 @@ class Collector:
         if learned := sum(config.learns_from_validation for config in configs):
             some = "" if learned == len(configs) else f", in {learned} of {len(configs)} trials"
             notes.append(
-                f"The controller learned from validation (data.controller_rows){some}: it also picks epochs and trials, "
-                "so that validation errors here are not those of data kept apart."
+                f"The controller learned from validation (data.controller_rows{some}), which also picks epochs and "
+                "trials, so that validation errors here are not those of data kept apart."
             )
         if unfinished := sum(trial.outcome == UNFINISHED for trial in trials):
             them = "1 trial has" if unfinished == 1 else f"{unfinished} trials have"
