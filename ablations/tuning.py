@@ -9,7 +9,7 @@ from typing import Any
 from ablations.study import Study
 from ablations.study_checks import matching
 from dynonet.data import Series
-from dynonet.errors import ConfigError, DataError
+from dynonet.errors import DataError
 from tune.driver import Search
 from tune.lease import Lease
 from tune.progress import params_text
@@ -42,12 +42,12 @@ def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSetti
 
 
 def check_search(study: Study, arm: str, cell: str, name: str, series: Series) -> None:
-    """Raises what the search for an arm would raise before its first trial: names the arm and its cell."""
+    """Raises DataError, with the arm and its cell, where its search would find a split without a window."""
     settings = search_settings(study, arm, cell, search_name(name, arm, cell))
     try:
         check_windows(settings.space, series)
-    except (ConfigError, DataError) as error:
-        raise type(error)(f"retune: arm '{arm}' (cell '{cell}'): {error}") from None
+    except DataError as error:
+        raise DataError(f"retune: arm '{arm}' (cell '{cell}'): {error}") from None
 
 
 def tune_arm(
