@@ -201,6 +201,8 @@ class Config(_Section):
         flat.update(parse_overrides(overrides))
         for key, value in flat.items():
             check_key(key)
+            if isinstance(value, bool) and setting_type(key) in (int, float):
+                raise ConfigError(f"{key}: got {value}; a number is needed")
             if isinstance(value, int) and abs(value) > MOST_WHOLE:
                 raise ConfigError(f"{key}: got {str(value)[:40]}; whole numbers of 64 bits are allowed")
         protocol = str(flat.get("training.protocol", "clean"))  # an unknown one is refused with the other values

@@ -282,6 +282,7 @@ class Space:
         conditions = {key: wanted[0] for key, wanted in item.when.items()}
         for end in item.ends():
             held = self.base.override({**conditions, item.path: end}).flat()[item.path]
+            held = held or abs(held) if isinstance(held, float) else held  # -0.0 is 0.0
             if item.kind == "choice" and label(held) in meanings:
                 one, other = (shown(item.path, each) for each in (meanings[label(held)], end))
                 raise ConfigError(

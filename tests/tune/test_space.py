@@ -86,6 +86,8 @@ MODES = {"choice": ["alternating", "joint"]}
         ({"training.max_epochs": {"int": [2, 9]}}, r"training.max_epochs: it is the axis .*\(--max-epochs N\)"),
         ({"signals.gate_masks": {"choice": [0.5, 1.0, False]}}, r"choice: 1.0 and off are one setting, 1.0; leave one"),
         ({"training.lr": {"choice": [1, 1.0]}}, "training.lr: choice: 1 and 1.0 are one setting, 1.0"),
+        ({"model.dropout": {"choice": [0.0, -0.0]}}, "model.dropout: choice: 0.0 and -0.0 are one setting, 0.0"),
+        ({"training.batch_size": {"choice": [True, 64]}}, "training.batch_size: got True; a number is needed"),
         ({"training.lr": {"choice": ["1e-3", 1e-3]}}, "training.lr: choice: 0.001 and 0.001 are one setting"),
         ({"model.film": {"choice": [True, "on"]}}, "model.film: choice: true and true are one setting"),
         ({"training.lr": {"choice": [1e-3, "fast"]}}, "training.lr: got 'fast'"),
