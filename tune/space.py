@@ -21,9 +21,10 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from dynonet.config import Config, check_key, read_yaml, setting_type
+from dynonet.config import Config, check_key, read_yaml
 from dynonet.errors import ConfigError, unknown
 from tune.categories import label, plain, shown
+from tune.space_rules import refusal
 
 Kind = Literal["int", "float", "choice"]
 
@@ -45,22 +46,6 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "training.unroll_every": {"int": [1, 8], "log": True, "when": {"training.mode": "unrolled"}},
 }
 
-# What a search may vary of the data, for it changes neither what is forecast nor what validation judges: how far back
-# the network reads (as long as all lengths leave the same validation windows, see tune.space_windows), and which of the
-# training rows teach whom.
-OF_DATA = ("data.seq_len", "data.meta_fraction", "data.worker_rows", "data.joint_rows")
-_SERIES = "a study has one series, by which its runs are named; make a study for each (--study NAME)"
-_REFUSED: dict[str, str] = {
-    "data.pred_len": "errors at different horizons do not compare; make a study for each (--study NAME)",
-    "data.controller_rows": (
-        "a controller that learns from validation has seen what judges trials; fix it (data.controller_rows=meta)"
-    ),
-    "training.protocol": "it stands for other settings, data.controller_rows among them; fix it, or vary those",
-    "training.seed": "a search would pick lucky seeds; each trial has some of its own (--replicates)",
-    "training.max_epochs": (
-        "it is the axis along which weak trials are stopped early, the same for all; set it (--max-epochs N)"
-    ),
-}
 MOST_WHOLE = 2**53  # Optuna keeps numbers as floats, which hold no larger whole number for sure
 
 EDGE = 0.02  # share of a range, on its own scale, within which a value counts as at the edge
@@ -268,16 +253,8 @@ class Space:
 
     def _checked(self, item: Range) -> dict[str, Any]:
         """The choices by what they mean. Raises ConfigError where the range is none that can be searched."""
-        reason = _REFUSED.get(item.path)
-        if reason is None and item.path.startswith("data.") and item.path not in OF_DATA:
-            reason = _SERIES
-        if reason is not None:
+        if reason := refusal(item.path, item.kind):
             raise ConfigError(f"space: {item.path}: {reason}")
-        kind = setting_type(item.path)
-        if kind is int and item.kind == "float":
-            raise ConfigError(f"space: {item.path}: got a float range, a whole number is needed; take int")
-        if kind is bool and item.kind != "choice":
-            raise ConfigError(f"space: {item.path}: got a range of numbers; take choice: [true, false]")
         meanings: dict[str, Any] = {}
         conditions = {key: wanted[0] for key, wanted in item.when.items()}
         for end in item.ends():

@@ -4,7 +4,8 @@ from dynonet.data import Series, window_starts
 from dynonet.errors import DataError
 from dynonet.trainer import worker_role
 from tune.categories import shown
-from tune.space import OF_DATA, Space
+from tune.space import Space
+from tune.space_rules import OF_DATA
 
 _DECIDES = (*OF_DATA, "training.mode")  # which windows there are
 

@@ -14,7 +14,8 @@ from dynonet.errors import ConfigError
 from dynonet.presets import PUBLISHED
 from dynonet.trainer import StackTrainer
 from tune.settings import PRESETS, preset_names
-from tune.space import DEFAULT, OF_DATA, Range, Space
+from tune.space import DEFAULT, Range, Space
+from tune.space_rules import OF_DATA
 
 BASE = Config()
 
