@@ -19,7 +19,7 @@ from ablations.record import StudyRecord
 from ablations.reporting.console import verdict_lines
 from ablations.stacks import StackFailures, StackSearcher
 from ablations.study import Study
-from ablations.tuning import search_name, tune_arm
+from ablations.tuning import check_search, search_name, tune_arm
 from ablations.verdicts import UNDECIDED
 from dynonet.printing import print
 from tune.events import record_event
@@ -51,7 +51,7 @@ class Ablation:
         self._tracker: Tracker
         if study.retune is not None:
             for arm, cell in product(_searched(self.prepared.study, ()), study.cell_names):
-                search_name(name, arm, cell)
+                check_search(self.prepared.study, arm, cell, name, self.prepared.series[cell])
 
     def dry_run(self) -> list[str]:
         """What --dry-run prints. Nothing is trained but a few steps, and nothing recorded."""

@@ -13,7 +13,7 @@ from ablations.study import Study
 from ablations.timing import Cost, Memory
 from dynonet.config import Config, DataConfig
 from dynonet.data import Series, load_series, window_starts
-from dynonet.errors import ConfigError
+from dynonet.errors import ConfigError, DataError
 from dynonet.printing import print
 from dynonet.trainer import stack_key, worker_role
 from tune.ray_session import RaySession
@@ -55,8 +55,11 @@ class Preparation:
         if _source(config.data) not in self._identities:
             raise ConfigError(f"arm '{arm}' (cell '{cell}') reads another series than its cell; make it a cell")
         baseline = self.study.baseline_of(cell)
-        for role in {worker_role(config), "controller", "validation", "test"}:
-            windows = len(window_starts(self.series[cell], config.data, role))
+        for role in dict.fromkeys((worker_role(config), "controller", "validation", "test")):
+            try:
+                windows = len(window_starts(self.series[cell], config.data, role))
+            except DataError as error:
+                raise DataError(f"arm '{arm}' (cell '{cell}'): {error}") from None
             if role in ("validation", "test"):
                 wanted = len(window_starts(self.series[cell], baseline.data, role))
                 if windows != wanted:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ablations.arms import Arm, difference
 from dynonet.config import KEYS, Config, check_key
-from dynonet.errors import ConfigError, nearest
+from dynonet.errors import ConfigError, check_number, nearest
 
 if TYPE_CHECKING:
     from ablations.study import Study
@@ -79,8 +79,10 @@ def _check_groups(study: "Study") -> None:
 def _check_seeds(study: "Study") -> None:
     seeds = study.seeds
     if isinstance(seeds, tuple):
-        if not 2 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        if not 2 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) != len(seeds):
             raise ConfigError(f"seeds: 2 to {MOST_SEEDS} different ones, none negative, are needed; got {list(seeds)}")
+        for seed in seeds:
+            check_number("seeds", seed, 0)
     elif seeds != "auto" and not 2 <= seeds <= MOST_SEEDS:
         raise ConfigError(f"seeds: got {seeds}; 2 to {MOST_SEEDS} are allowed, a list of them, or auto")
     # A baseline from a search's best.yaml names the seed it was searched with, so there it says nothing.

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ablations.arms import ARMS, FULL, Arm
-from dynonet.config import PROTOCOLS, dotted
+from dynonet.config import PROTOCOLS, dotted, with_own_file
 from dynonet.errors import ConfigError, unknown
 from dynonet.presets import PRESETS
 
@@ -52,9 +52,9 @@ class PairSpec(Section):
 class Retune(Section):
     """The search that each arm gets before its replicates. It varies the study's nuisance settings."""
 
-    trials: int = Field(20, ge=1)
-    replicates: int = Field(2, ge=1)  # seeds of a proposal
-    seed_offset: int = Field(10_000, ge=0)  # the search's seeds are this, this + 1, ...
+    trials: int = Field(20, ge=1, le=1_000_000)
+    replicates: int = Field(2, ge=1, le=1000)  # seeds of a proposal
+    seed_offset: int = Field(10_000, ge=0, le=2**62)  # the search's seeds are this, this + 1, ...
     space: dict[str, dict[str, Any]] = Field(
         default_factory=dict
     )  # ranges beside dotted paths; the default ranges of tune.space otherwise
@@ -117,7 +117,7 @@ def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for layer in layers:
-        flat = dotted(layer)
+        flat = with_own_file(dotted(layer))
         name = flat.pop("preset", None)
         if name is not None and name not in PRESETS:
             raise unknown("preset", str(name), PRESETS)

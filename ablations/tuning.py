@@ -8,6 +8,8 @@ from typing import Any
 
 from ablations.study import Study
 from ablations.study_checks import matching
+from dynonet.data import Series
+from dynonet.errors import DataError
 from dynonet.printing import print
 from tune.driver import Search
 from tune.lease import Lease
@@ -17,6 +19,7 @@ from tune.results import Results
 from tune.schema import check_study
 from tune.settings import Budget, SearchSettings
 from tune.space import DEFAULT, Space
+from tune.space_windows import check_windows
 
 
 def search_name(study: str, arm: str, cell: str) -> str:
@@ -37,6 +40,15 @@ def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSetti
     grace = min(Budget.grace_epochs, base.training.max_epochs)
     budget = Budget(replicates=retune.replicates, trials=retune.trials, final_replicates=0, grace_epochs=grace)
     return SearchSettings(name, base, space, budget)
+
+
+def check_search(study: Study, arm: str, cell: str, name: str, series: Series) -> None:
+    """Raises DataError, with the arm and its cell, where its search would find a split without a window."""
+    settings = search_settings(study, arm, cell, search_name(name, arm, cell))
+    try:
+        check_windows(settings.space, series)
+    except DataError as error:
+        raise DataError(f"retune: arm '{arm}' (cell '{cell}'): {error}") from None
 
 
 def tune_arm(

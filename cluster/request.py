@@ -119,7 +119,7 @@ def _parse(kind: str, arguments: Sequence[str]) -> argparse.Namespace:
 
         parser = search_parser()
         parser.set_defaults(out=None)
-        return parser.parse_args(arguments)
+        return parser.parse_intermixed_args(arguments)
     from ablations.run import parser as ablations_parser
 
     parser = ablations_parser()

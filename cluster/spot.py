@@ -114,6 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.command == "watch":
         return watch(args.cloud)
+    if not 0 <= args.seconds <= 86_400:
+        parser.error(f"--seconds: got {str(args.seconds)[:40]}; 0 to 86400 are allowed")
     begin = time.monotonic()
     code = drain(args.seconds, "this machine is taken back")
     wait_for_ray(args.seconds - (time.monotonic() - begin))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dynonet.errors import ConfigError, nearest, unknown
+from dynonet.errors import MOST_WHOLE, ConfigError, nearest, unknown
 from dynonet.overrides import switched, typed
 from dynonet.parts import SIGNALS
 from dynonet.printing import one_line
@@ -266,8 +266,12 @@ class Config(_Section):
             flat.update(PRESETS[preset])
         flat.update(with_own_file(dotted(settings or {})))
         flat.update(with_own_file(parse_overrides(overrides)))
-        for key in flat:
+        for key, value in flat.items():
             check_key(key)
+            if isinstance(value, bool) and setting_type(key) in (int, float):
+                raise ConfigError(f"{key}: got {value}; a number is needed")
+            if isinstance(value, int) and abs(value) > MOST_WHOLE:
+                raise ConfigError(f"{key}: got {str(value)[:40]}; whole numbers of 64 bits are allowed")
         protocol = str(flat.get("training.protocol", "clean"))  # an unknown one is refused with the other values
         flat = {**PROTOCOLS.get(protocol, {}), **flat}
         nested: dict[str, Any] = {}
@@ -334,6 +338,14 @@ class Config(_Section):
         if self.data.path is not None:
             flat["data.path"] = os.path.basename(self.data.path)
         return flat
+
+    @property
+    def learns_from_validation(self) -> bool:
+        """Whether anything is trained on the rows that pick epochs and hyperparameters, whatever the protocol's name.
+
+        In mode joint the controller learns from the workers' rows.
+        """
+        return self.data.controller_rows == "validation" and self.training.mode != "joint"
 
     def run_id(self, data_sha256: str) -> str:
         """The content id of this run on the series of that identity: 20 hexadecimal digits."""

@@ -10,10 +10,12 @@ import sys
 import torch
 
 from dynonet import kernels
-from dynonet.errors import ConfigError, unknown
+from dynonet.errors import ConfigError, check_number, unknown
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+
+MOST_THREADS = 1024  # torch ends the process where the system refuses it more
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -64,8 +66,7 @@ def use_threads(count: int) -> None:
 
     Many small models train fastest as one thread in each of many processes.
     """
-    if count < 1:
-        raise ConfigError(f"threads: got {count}, at least 1 is needed")
+    check_number("threads", count, 1, MOST_THREADS)
     torch.set_num_threads(count)
     kernels.set_threads(count)
 

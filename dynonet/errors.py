@@ -14,6 +14,19 @@ class DataError(ValueError):
     """A dataset that is missing, damaged or too short for the windows asked of it."""
 
 
+MOST_WHOLE = 2**63 - 1  # that 64 bits hold, as records and seeds have them
+
+
+def check_number(name: str, value: float, least: float, most: float = MOST_WHOLE) -> None:
+    """Raises ConfigError unless a number lies between two: NaN and infinity lie between none."""
+    got = (f"{value:g}" if isinstance(value, float) else str(value))[:40]
+    if value > most:
+        limit = f"{most:g}" if isinstance(most, float) else str(most)
+        raise ConfigError(f"{name}: got {got}, at most {limit} are allowed")
+    if not least <= value:
+        raise ConfigError(f"{name}: got {got}, at least {least} is needed")
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest allowed name, or an empty string if none is close."""
     close = get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)

@@ -40,6 +40,7 @@ from turns import NO_MEASUREMENT
 
 from dynonet.config import Config
 from dynonet.parts import OFF, SIGNALS
+from tune.categories import distributions_to_json
 from tune.compaction import encode, new_name
 from tune.proposals import Proposals
 from tune.results import Results, history, load, run_params
@@ -233,12 +234,11 @@ def filled(folder: str, space: Space, trials: int, objectives: tuple[str, ...]) 
         params = space.suggest(trial)
         size = float(params["model.worker_hidden"])
         value = (np.log10(params["training.lr"]) + 2.7) ** 2 - 0.2 * np.log(size) + 0.05 * chance.random()
-        kinds = {k: json.loads(optuna.distributions.distribution_to_json(d)) for k, d in trial.distributions.items()}
         key = {"study": "bench", "trial": f"t{number:05d}", "number": number, "seed": 0}
         stopped = number % 3 != 0
         rows.append({
-            **key, "event": "proposed", "params": json.dumps(params), "distributions": json.dumps(kinds),
-            "config": space.config(params).to_json(),
+            **key, "event": "proposed", "params": json.dumps(params),
+            "distributions": distributions_to_json(trial.distributions), "config": space.config(params).to_json(),
         })  # fmt: skip
         rows.append({
             **key, "event": "outcome", "state": "pruned" if stopped else "complete",

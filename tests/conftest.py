@@ -20,6 +20,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def _denormals_kept() -> None:
+    """Training flushes them for the rest of the process, and Hypothesis refuses to draw floats there."""
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """The folder of the golden vectors: DYNONET_GOLDEN_DIR, or the project's own."""

@@ -14,11 +14,10 @@ import ray
 from ray import tune as ray_tune
 
 from dynonet.config import Config
-from dynonet.data import Series, load_series, window_starts
+from dynonet.data import Series, load_series
 from dynonet.errors import ConfigError, DataError
 from dynonet.parameters import parameter_count
 from dynonet.printing import print
-from dynonet.trainer import worker_role
 from tune.events import record_event
 from tune.faults import FaultWatch
 from tune.final import (
@@ -30,14 +29,16 @@ from tune.final import (
     train_final,
 )
 from tune.lease import Lease, lease_folder
+from tune.pages.formats import counted
 from tune.patience import PatientStorage
 from tune.progress import Progress, duration, params_text, trial_error
-from tune.proposals import Proposal, Proposals
+from tune.proposals import Proposal, Proposals, allowed_points
 from tune.provenance import code_provenance
 from tune.ray_session import EXIT_CODES, STOPPED, RaySession, Stop, command_line
 from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
+from tune.space_windows import check_windows
 from tune.tracked_runs import Member
 from tune.tracking import Tracker, options_of
 from tune.trial import StackRun
@@ -73,9 +74,9 @@ class Search:
     def __init__(self, settings: SearchSettings, args: argparse.Namespace, session: RaySession | None = None):
         self.settings, self.args = settings, args
         self.series: Series = load_series(settings.base.data)
-        for role in (worker_role(settings.base), "controller", "validation", "test"):
-            window_starts(self.series, settings.base.data, role)
+        check_windows(settings.space, self.series)
         self._check_size()
+        self._few = self._points()
         self._session = session
         self.tracker: Tracker | None = None  # of the command that this search is all of
 
@@ -91,6 +92,44 @@ class Search:
     def _allowed(self, config: Config) -> bool:
         most = self.settings.budget.max_parameters
         return most is None or self._count(config) <= most
+
+    def _points(self) -> int | None:
+        """How many points of the space may be trained; None where they are too many to count.
+
+        Raises ConfigError where there is none.
+        """
+        points = allowed_points(self.settings.space, self._allowed)
+        if points == []:
+            most = self.settings.budget.max_parameters
+            limit = "" if most is None else f", and have at most {most:,} parameters"
+            raise ConfigError(f"space: of its values none are allowed together{limit}; take other ranges")
+        return None if points is None else len(points)
+
+    def few_points(self) -> str:
+        """A sentence where the space has fewer points than trials are asked for, else ""."""
+        if self._few is None or self._few >= self.settings.budget.trials:
+            return ""
+        return (
+            f"the space has {counted(self._few, 'point')} in all, and {self.settings.budget.trials} trials are asked "
+            "for: the search ends when it is used up"
+        )
+
+    def to_come(self, proposals: Proposals) -> int:
+        """Trials without an outcome that this study can still have, as many as are asked for at most."""
+        wanted = max(0, self.settings.budget.trials - len(proposals.outcomes))
+        left = proposals.left()
+        new = 0 if proposals.exhausted else wanted if left is None else len(left)
+        return min(wanted, len(proposals.all) - len(proposals.outcomes) + new)
+
+    def used_up(self, proposals: Proposals) -> str:
+        """A sentence where no more trials can come than are on record, though more are asked for, else ""."""
+        asked, outcomes = self.settings.budget.trials, len(proposals.outcomes)
+        if outcomes >= asked or self.to_come(proposals):
+            return ""
+        return (
+            f"the space is used up: {counted(outcomes, 'trial')} on record, {asked} asked for, and no other point of "
+            "it may be trained; a wider space (--space FILE, --study OTHER) has more"
+        )
 
     def start_ray(self) -> None:
         """Connects to Ray. Raises ConfigError where the cluster cannot give what a trial takes."""
@@ -142,7 +181,8 @@ class Search:
                 f"data {self.series.name} ({self.series.source})",
                 *(f"note: {note}" for note in self.series.notes),
             ]
-            remaining = max(0, budget.trials - outcomes)
+            remaining = self.to_come(proposals)
+            lines += filter(None, [self.used_up(proposals) or self.few_points()])
             lines.append(
                 f"{remaining} trials to come x {budget.replicates} replicates = {remaining * budget.replicates} runs "
                 f"of at most {settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
@@ -179,6 +219,8 @@ class Search:
         ):
             self.tracker = tracker
             self.check_settings(results, record=False)
+            if few := self.few_points():
+                print(few)
             print("starting Ray ...", flush=True)
             self.start_ray()
             self.session.check_machines(results)
@@ -190,7 +232,7 @@ class Search:
                 proposals, baseline = self.search(results, stop, Path(scratch))
             if stop.reason is not None:
                 tracker.hurry()
-                left = self.settings.budget.trials - len(proposals.outcomes)
+                left = self.to_come(proposals)
                 elapsed = duration(time.monotonic() - started)
                 on_record = f"{len(proposals.outcomes)} trials on record, {left} to come"
                 print(f"{STOPPED[stop.reason]} after {elapsed}: {on_record}")
@@ -221,11 +263,13 @@ class Search:
         baseline = record_baseline(results, study, self.settings.base, self.series)
         if self.tracker is not None:
             self.tracker.follow(study)
-        remaining = budget.trials - len(proposals.outcomes)
-        if remaining <= 0 and proposals.outcomes:
+        remaining = self.to_come(proposals)
+        if len(proposals.outcomes) >= budget.trials:
             print(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
         if remaining > 0:
             self._tune(results, proposals, remaining, stop, scratch)
+        if used_up := self.used_up(proposals):
+            print(used_up, flush=True)
         return proposals, baseline
 
     def _close(self, results: Results, proposal: Proposal, status: str, error: str | None = None) -> None:
@@ -259,7 +303,7 @@ class Search:
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,
         )  # fmt: skip
-        progress = Progress(proposals, budget.trials)
+        progress = Progress(proposals, len(proposals.outcomes) + remaining)
         watch = FaultWatch(results, self.settings.study, lambda config: str(config["trial"]), progress.say)
         failures = FailureRecorder(
             proposals, watch, lambda proposal, error: self._close(results, proposal, "failed", error)

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from dynonet.printing import one_line, print
+from tune.categories import shown
 from tune.proposals import Proposal, Proposals
 from tune.searcher import DriverOnly
 
@@ -27,7 +28,7 @@ def params_text(params: dict[str, Any]) -> str:
     """`worker_hidden=8 lr=0.002`: short names are enough beside each other."""
     parts = []
     for path, value in params.items():
-        text = f"{value:.3g}" if isinstance(value, float) else str(value)
+        text = f"{value:.3g}" if isinstance(value, float) else shown(path, value)
         parts.append(f"{path.rsplit('.', 1)[-1]}={text}")
     return " ".join(parts)
 
@@ -119,7 +120,8 @@ class Progress(LiveLines):
         for proposal in self.proposals.outcomes:
             counts[proposal.state or "failed"] += 1
         counts["running"] = len(self._now)
-        counts["to come"] = max(0, self.target - len(self.proposals.outcomes) - counts["running"])
+        left = 0 if self.proposals.exhausted else self.target - len(self.proposals.outcomes) - counts["running"]
+        counts["to come"] = max(0, left)
         return counts
 
     def lines(self) -> list[str]:

@@ -7,27 +7,30 @@ each start, so that nothing in it can be ahead of or behind the records after a 
 import contextlib
 import json
 import logging
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import optuna
-from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dynonet.config import Config
 from dynonet.errors import ConfigError
+from tune.categories import distributions_of_json, distributions_to_json, labelled, plain
 from tune.results import Results
 from tune.space import Space
 
 logger = logging.getLogger(__name__)
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
-REDRAWS = 25  # tries to draw something new in a space of few points before it counts as exhausted
+REDRAWS = 25  # tries of the sampler's to draw something new in a space of few points; then chance draws
 REFUSALS = 1000  # tries to draw what is allowed, where most of the space is not
+COUNTED = 1000  # points of a space up to which they are counted, so that one that is used up is known to be
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -98,10 +101,12 @@ class Proposals:
         self.replicates, self.data_sha256, self.objectives = replicates, data_sha256, tuple(objectives)
         self.allowed = allowed
         self.all: dict[str, Proposal] = {}
+        self.exhausted = False  # nothing new was found when last drawn
         self._next = 0  # number of the next proposal
         self._optuna_trials: dict[str, optuna.trial.Trial] = {}
         distributions = self._read()
-        self._known = {point(p.params) for p in self.all.values()}
+        self._known = {point(space.own(p.params)) for p in self.all.values()}
+        self._every = allowed_points(space, allowed)
         self.pending = [p for p in self.all.values() if p.state is None]
         self.optuna = self._rebuild(sampler, journal, distributions)
 
@@ -141,10 +146,14 @@ class Proposals:
                 # It breeds from the trials of earlier generations, and takes one without this mark for none of them.
                 system[study.sampler._get_generation_key()] = complete // (study.sampler.population_size or 1)
                 complete += 1
-            study.add_trial(optuna_trial(proposal, distributions[proposal.trial], single, system))
+            study.add_trial(optuna_trial(proposal, distributions[proposal.trial], single, system, self.space))
         for proposal in self.pending:
-            study.enqueue_trial(proposal.params, user_attrs={"trial": proposal.trial})
+            self._enqueue(study, proposal.params, trial=proposal.trial)
         return study
+
+    def _enqueue(self, study: optuna.Study, params: Mapping[str, Any], **attributes: Any) -> None:
+        """Has Optuna ask for these settings next."""
+        study.enqueue_trial(self.space.labelled(params), user_attrs=attributes)
 
     def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
         # A sampler seeded alike would draw again what it drew before the restart.
@@ -168,7 +177,7 @@ class Proposals:
             proposal = self.pending.pop(0)
             trial = self.optuna.ask()
             drawn = self.space.suggest(trial)
-            if drawn != proposal.params:
+            if point(drawn) != point(self.space.own(proposal.params)):
                 raise RuntimeError(f"trial {proposal.trial}: Optuna gave {drawn} for {proposal.params} on record")
             self._optuna_trials[proposal.trial] = trial
             self._add_members(proposal)  # a kill may have come between the two records
@@ -179,8 +188,10 @@ class Proposals:
 
     def draw(self) -> tuple[optuna.trial.Trial, dict[str, Any], Config] | None:
         """A new point of the space, with its config, on no record yet; None as `propose`."""
+        left = self.left()
+        self.exhausted = left == []
         known = refused = 0
-        while known < REDRAWS and refused < REFUSALS:
+        while not self.exhausted and known < REDRAWS and refused < REFUSALS:
             trial = self.optuna.ask()
             params = self.space.suggest(trial)
             if point(params) in self._known:
@@ -192,19 +203,43 @@ class Proposals:
                         return trial, params, config
                 refused += 1
             self.optuna.tell(trial, state=TrialState.FAIL)
+        # The sampler comes back to what it knows; chance does not.
+        chosen = self._by_chance(left)
+        self.exhausted = chosen is None
+        if chosen is None:
+            return None
+        self._enqueue(self.optuna, chosen)
+        while True:
+            trial = self.optuna.ask()
+            params = self.space.suggest(trial)
+            if point(params) == point(chosen):
+                return trial, params, self.space.config(params)
+            self.optuna.tell(trial, state=TrialState.FAIL)  # one that waited before it
+
+    def left(self) -> list[dict[str, Any]] | None:
+        """The points of the space that are new and allowed; None where they are too many to count."""
+        return None if self._every is None else [p for p in self._every if point(p) not in self._known]
+
+    def _by_chance(self, left: Sequence[dict[str, Any]] | None) -> dict[str, Any] | None:
+        """A new point that is allowed, or None."""
+        seed = (self.seed + len(self.all)) % 2**32
+        if left is not None:
+            return random.Random(seed).choice(left) if left else None
+        draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        for _ in range(REFUSALS):
+            params = self.space.suggest(draws.ask())
+            if point(params) not in self._known and _is_allowed(self.space, self.allowed, params):
+                return params
         return None
 
     def _record(self, trial: optuna.trial.Trial, params: dict[str, Any], config: Config) -> Proposal:
         number, self._next = self._next, self._next + 1
         proposal = Proposal(f"t{number:05d}", number, params, config)
-        distributions = {
-            name: json.loads(optuna.distributions.distribution_to_json(d)) for name, d in trial.distributions.items()
-        }
         self.results.add(
             "trials",
             [{
                 "study": self.study, "trial": proposal.trial, "number": number, "event": "proposed", "seed": self.seed,
-                "params": json.dumps(params), "distributions": json.dumps(distributions),
+                "params": json.dumps(params), "distributions": distributions_to_json(trial.distributions),
                 "config": proposal.config.to_json(),
             }],
             key=proposal.trial,
@@ -261,10 +296,9 @@ def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposa
     distributions: dict[str, Distributions] = {}
     for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: r["number"]):
         config = Config.from_json(row["config"])
-        proposal = Proposal(row["trial"], row["number"], json.loads(row["params"]), config)
-        proposals.setdefault(row["trial"], proposal)
-        parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
-        distributions[row["trial"]] = parsed
+        params = {path: plain(path, value) for path, value in json.loads(row["params"]).items()}
+        proposals.setdefault(row["trial"], Proposal(row["trial"], row["number"], params, config))
+        distributions[row["trial"]] = distributions_of_json(row["distributions"])
     for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
         if row["trial"] not in proposals:
             logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
@@ -297,19 +331,27 @@ def front_of(proposals: Iterable[Proposal]) -> list[Proposal]:
 
 
 def optuna_trial(
-    proposal: Proposal, distributions: Distributions, single: bool, system: Mapping[str, Any] | None = None
+    proposal: Proposal,
+    distributions: Distributions,
+    single: bool,
+    system: Mapping[str, Any] | None = None,
+    space: Space | None = None,
 ) -> FrozenTrial:
     """A proposal as Optuna keeps it; one without an outcome is running.
 
     `single`: the study has one objective; only then does Optuna take what was reported on the way.
+    `space`: which Optuna will draw from, where a choice may be written otherwise than on record.
     """
+    params = proposal.params
+    if space is not None:
+        params, distributions = space.own(params), {**distributions, **space.distributions(params)}
     values = proposal.values or None
     if proposal.state in (None, "failed") or (proposal.state == "pruned" and not single):
         values = None
     return optuna.trial.create_trial(
         state=_STATES[proposal.state] if proposal.state else TrialState.RUNNING,
         values=values,
-        params=proposal.params,
+        params=labelled(params, distributions),
         distributions=dict(distributions),
         intermediate_values=dict(proposal.reports) if single else None,
         user_attrs={"trial": proposal.trial},
@@ -320,3 +362,16 @@ def optuna_trial(
 def point(params: Mapping[str, Any]) -> str:
     """A point of the space, to compare with others."""
     return json.dumps(params, sort_keys=True)
+
+
+def allowed_points(space: Space, allowed: Callable[[Config], bool]) -> list[dict[str, Any]] | None:
+    """All points of a space that may be trained; None where it has too many to count."""
+    every = space.every_point(COUNTED)
+    return None if every is None else [params for params in every if _is_allowed(space, allowed, params)]
+
+
+def _is_allowed(space: Space, allowed: Callable[[Config], bool], params: Mapping[str, Any]) -> bool:
+    try:
+        return allowed(space.config(params))
+    except ConfigError:  # values that are allowed each, but not together
+        return False

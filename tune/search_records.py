@@ -60,7 +60,7 @@ class Collector:
         mine = {run for ids in self.searched.values() for run in ids}
         self.shared = sum(self.rows[run]["started"] < began for run in mine if self._started(run))
         self.base = self._base()
-        self.space = Space(self.identity["space"], self.base)
+        self.space = Space(self.identity["space"], self.base, recorded=True)
 
     def findings(self) -> SearchFindings:
         trials = tuple(self._trial(p, self.distributions[p.trial]) for p in self.proposals.values())
@@ -145,7 +145,7 @@ class Collector:
             epochs=sum(row["epochs"] or 0 for row in rows), parameters=parameters,
             cpu_seconds=_sum(rows, "cpu_seconds"), gpu_seconds=_sum(rows, "gpu_seconds"),
             wall_seconds=max((row["wall_seconds"] or 0.0 for row in rows), default=0.0),
-            optuna=optuna_trial(proposal, distributions, single=len(self.objectives) == 1),
+            optuna=optuna_trial(proposal, distributions, single=len(self.objectives) == 1, space=self.space),
         )  # fmt: skip
 
     def _tests(self) -> Mapping[tuple[str, str], float]:
@@ -196,9 +196,11 @@ class Collector:
 
     def _notes(self, trials: Sequence[Trial], finals: Sequence[RunErrors], best: str) -> list[str]:
         notes = [f"Of the data: {note}." for note in _data_notes(self.rows.values())]
-        if self.base.training.protocol == "published":
+        configs = [proposal.config for proposal in self.proposals.values()] or [self.base]
+        if learned := sum(config.learns_from_validation for config in configs):
+            some = "" if learned == len(configs) else f", in {learned} of {len(configs)} trials"
             notes.append(
-                "The published protocol was used: the controller learned from validation, which also picks epochs and "
+                f"The controller learned from validation (data.controller_rows{some}), which also picks epochs and "
                 "trials, so that validation errors here are not those of data kept apart."
             )
         if unfinished := sum(trial.outcome == UNFINISHED for trial in trials):

@@ -2,21 +2,22 @@
 
 import argparse
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml
-from dynonet.errors import ConfigError, unknown
+from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
+from dynonet.errors import MOST_WHOLE, ConfigError, check_number, unknown
 from tune.schema import check_study
-from tune.space import DEFAULT, Space
+from tune.space import DEFAULT, Space, same_spec
 
 PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("val_mse", "parameters")
 SAMPLERS = ("tpe", "nsga2")
 FINAL_SEED_OFFSET = 1000  # final replicates share no seed with the search's
+MOST_TRIALS, MOST_FAILURES = 1_000_000, 1000
+MOST_SECONDS = 1e9  # thirty years
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,17 @@ class Budget:
     IDENTITY = ("replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed", "max_parameters")
 
     def __post_init__(self) -> None:
-        least_of = {"replicates": 1, "grace_epochs": 1, "trials": 1, "final_replicates": 0, "max_failures": 0}
-        for name, least in least_of.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name.replace('_', '-')}: got {getattr(self, name)}, at least {least} is needed")
-        if self.max_parameters is not None and self.max_parameters < 1:
-            raise ConfigError(f"max-parameters: got {self.max_parameters}, at least 1 is needed")
-        if not 1 < self.reduction_factor < math.inf:
-            raise ConfigError(f"reduction-factor: got {self.reduction_factor}, a number above 1 is needed")
+        for name, least, most in (
+            ("replicates", 1, FINAL_SEED_OFFSET), ("grace_epochs", 1, MOST_WHOLE), ("trials", 1, MOST_TRIALS),
+            ("final_replicates", 0, FINAL_SEED_OFFSET), ("max_failures", 0, MOST_FAILURES),
+            ("max_parameters", 1, MOST_WHOLE), ("seed", -MOST_WHOLE, MOST_WHOLE),
+        ):  # fmt: skip
+            if getattr(self, name) is not None:
+                check_number(name.replace("_", "-"), getattr(self, name), least, most)
+        if not 1.01 <= self.reduction_factor <= 1e6:  # a smaller one has rungs without number
+            raise ConfigError(
+                f"reduction-factor: got {self.reduction_factor}, a number above 1 is needed (from 1.01 to 1,000,000)"
+            )
         for name in self.objectives:
             if name not in OBJECTIVES:
                 raise unknown("objective", name, OBJECTIVES)
@@ -53,8 +57,6 @@ class Budget:
             raise ConfigError(f"objectives: got {','.join(self.objectives)}; allowed: val_mse, or val_mse,parameters")
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
-        if self.replicates > FINAL_SEED_OFFSET:
-            raise ConfigError(f"replicates: got {self.replicates}, at most {FINAL_SEED_OFFSET} are allowed")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class SearchSettings:
     base: Config  # what is not searched
     space: Space
     budget: Budget
+
+    def __post_init__(self) -> None:
+        most = MOST_WHOLE - FINAL_SEED_OFFSET - max(self.budget.replicates, self.budget.final_replicates)
+        check_number("training.seed", self.base.training.seed, 0, most)  # replicates count on from it
 
     def identity(self, data_sha256: str) -> dict[str, Any]:
         """What must stay the same for results to belong to one study."""
@@ -87,8 +93,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, missing) != after.get(key, missing)
+        if not _same(key, before.get(key, missing), after.get(key, missing))
     ]
+
+
+def _same(key: str, one: Any, other: Any) -> bool:
+    if key.startswith("space.") and isinstance(one, Mapping) and isinstance(other, Mapping):
+        return same_spec(key.removeprefix("space."), one, other)
+    return bool(one == other)
 
 
 def _leaves(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,13 +143,20 @@ def add_wandb_place(parser: argparse.ArgumentParser) -> None:
 
 def check_resource_arguments(args: argparse.Namespace) -> None:
     """Raises ConfigError for a number that cannot be."""
-    for name, least in (
-        ("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0),
-        ("storage_patience", 0),
+    for name, least, most in (
+        ("cpus_per_trial", 0, 1e6), ("gpus_per_trial", 0, 1e6), ("max_concurrent", 1, 1_000_000),
+        ("time_budget", 0, MOST_SECONDS), ("storage_patience", 0, MOST_SECONDS), ("max_failures", 0, MOST_FAILURES),
+        ("device_hours", 0, MOST_SECONDS / 3600), ("stack_size", 1, 1_000_000),
     ):  # fmt: skip
         value = getattr(args, name, None)
-        if value is not None and not least <= value < math.inf:
-            raise ConfigError(f"{name.replace('_', '-')}: got {value:g}, at least {least} is needed")
+        if value is not None:
+            check_number(name.replace("_", "-"), value, least, most)
+    for name in ("cpus_per_trial", "gpus_per_trial"):
+        share = getattr(args, name, None) or 0.0
+        if round(share, 4) != share:
+            raise ConfigError(f"{name.replace('_', '-')}: got {share}; four decimals are allowed, as Ray counts")
+    if (gpus := getattr(args, "gpus_per_trial", None) or 0.0) > 1 and not float(gpus).is_integer():
+        raise ConfigError(f"gpus-per-trial: got {gpus:g}; above 1 whole numbers are allowed, as Ray counts")
 
 
 def read_settings(args: argparse.Namespace) -> SearchSettings:
@@ -150,12 +169,12 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
     if args.preset not in preset_names():
         raise unknown("preset", args.preset, preset_names())
     preset = read_yaml(PRESETS / f"{args.preset}.yaml")
-    fixed = parse_overrides(args.overrides)
+    fixed = with_own_file(parse_overrides(args.overrides))
     if args.max_epochs is not None:
         fixed.setdefault("training.max_epochs", args.max_epochs)
     settings = dict(preset["settings"])
     if args.config:
-        settings.update(dotted(read_yaml(args.config)))
+        settings.update(with_own_file(dotted(read_yaml(args.config))))
     if fixed.get("training.protocol") in PROTOCOLS:
         for key in PROTOCOLS["clean"]:  # the protocol's own settings win over the file's
             settings.pop(key, None)

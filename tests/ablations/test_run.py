@@ -1,6 +1,7 @@
 """The command, end to end through real Ray: whole studies, killed ones, broken stacks, and what it refuses."""
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -348,6 +349,14 @@ def test_each_arm_is_tuned_before_its_replicates(begin: Callable[..., Driver], t
     (["quickstart", "--device-hours", "2"], "--device-hours goes with --seeds auto"),
     (["quickstart", "--config", "absent.yaml"], "cannot read absent.yaml"),
     (["quickstart", "--cpus-per-trial", "-1"], "cpus-per-trial: got -1"),
+    (["quickstart", "--max-failures", "-1"], "max-failures: got -1, at least 0 is needed"),
+    (["quickstart", "--stack-size", "0"], "stack-size: got 0, at least 1 is needed"),
+    (["quickstart", "--seeds", "auto", "--device-hours", "nan"], "device-hours: got nan, at least 0 is needed"),
+    (["quickstart", "--seeds", "auto", "--max-seeds", "61"], "max_seeds: got 61"),
+    (["quickstart", "--alpha", "nan"], "alpha: got nan"),
+    (["quickstart", "--margin", "inf"], "margin_percent: got inf"),
+    (["quickstart", "--seeds", f"1,{2**63}"], "seeds: got 9223372036854775808, at most 9223372036854775807"),
+    (["quickstart", "--max-epochs", str(10**30)], "training.max_epochs: got 1000"),
     (["quickstart", "--name", "7up"], "study name '7up': a letter first"),
     (["quickstart", "data.pred_len=4000"], "take a smaller data.seq_len or data.pred_len"),
     (["quickstart", "--ledger"], "no results at"),
@@ -376,6 +385,16 @@ def test_what_can_change_nothing_is_said_and_not_begun(tmp_path: Path, capsys: A
     path.write_text(yaml.safe_dump({**TINY, "arms": [ahead]}))
     assert main([str(path), "--out", out]) == 2
     assert "would be evaluated on 121 validation windows" in (error := capsys.readouterr().err) or "windows" in error
+    path.write_text(yaml.safe_dump({
+        **TINY, "nuisance": ["data.seq_len"],
+        "retune": {"trials": 1, "space": {"data.seq_len": {"choice": [24, 300]}}},
+    }))  # fmt: skip
+    assert main([str(path), "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert "retune: arm 'full' (cell 'main'): space: with data.seq_len=300: synthetic: " in error
+    path.write_text(yaml.safe_dump({**TINY, "cells": {"near": {}, "far": {"data.seq_len": 400}}}))
+    assert main([str(path), "--out", out]) == 2
+    assert re.match(r"error: arm '\w+' \(cell 'far'\): synthetic: ", capsys.readouterr().err)
     path.write_text(yaml.safe_dump({**TINY, "nuisance": ["training.lr"], "retune": {"trials": 1}}))
     assert main([str(path), "--out", out, "--name", "x" * 120]) == 2
     assert "study name" in capsys.readouterr().err

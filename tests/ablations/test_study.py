@@ -227,6 +227,11 @@ def test_an_override_is_stronger_than_cells_and_collides_with_arms() -> None:
         ({"space": {"model.dropout": {"float": [0, 0.4]}}}, ["training.lr"], "not among the nuisance settings"),
         ({}, ["training.controller_wd_ratio"], "no range for training.controller_wd_ratio"),
         ({"space": {"training.lr": {"flaot": [0, 1]}}}, ["training.lr"], "flaot"),
+        ({"space": {"data.pred_len": {"int": [4, 8]}}}, ["data.pred_len"], "space: data.pred_len: errors at different"),
+        ({"space": {"training.max_epochs": {"int": [1, 2]}}}, ["training.max_epochs"], "it is the axis along which"),
+        ({"space": {"training.lr": {"choice": [1, 1.0]}}}, ["training.lr"], "1 and 1.0 are one setting"),
+        ({"seed_offset": 2**63}, ["training.lr"], "seed_offset: got 9223372036854775808"),
+        ({"replicates": 1001}, ["training.lr"], "retune.replicates: got 1001"),
     ],
 )
 def test_a_search_for_each_arm_needs_seeds_and_ranges_of_its_own(

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 
 from dynonet.config import Config
+from tune.categories import distributions_to_json
 from tune.results import Results, run_params
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
@@ -81,15 +82,13 @@ class Searched:
     def _add(self, made: Made, tables: Mapping[str, list[dict[str, Any]]]) -> None:
         number, self.count = self.count, self.count + 1
         trial, at = f"t{number:05d}", BEGUN + timedelta(minutes=1 + number)
-        drawn = optuna.trial.FixedTrial(dict(made.params))
+        drawn = optuna.trial.FixedTrial(self.space.labelled(made.params))
         assert self.space.suggest(drawn) == made.params
-        distributions = {k: json.loads(optuna.distributions.distribution_to_json(d))
-                         for k, d in drawn.distributions.items()}  # fmt: skip
         config = self.base.override(made.params)
         configs = [config.override({"training.seed": config.training.seed + r}) for r in range(self.budget.replicates)]
         key = {"study": self.name, "trial": trial, "number": number, "time": at}
         proposed = {"event": "proposed", "params": json.dumps(made.params), "config": config.to_json()}
-        tables["trials"].append({**key, **proposed, "distributions": json.dumps(distributions)})
+        tables["trials"].append({**key, **proposed, "distributions": distributions_to_json(drawn.distributions)})
         for replicate in configs:
             member = {"study": self.name, "trial": trial, "role": "search", "run": replicate.run_id(SHA)}
             tables["members"].append(member)

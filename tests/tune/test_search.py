@@ -355,6 +355,53 @@ def test_bad_names_and_values(capsys: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_overrides_stand_where_they_like(capsys: Any, tmp_path: Path) -> None:
+    arguments = ["model.dropout=0.3", "--trials", "0", "model.num_layers=2", "--out", str(tmp_path), "model.film=maybe"]
+    assert "model.film: got 'maybe'" in refused(capsys, *arguments)
+
+
+def test_a_space_that_no_proposal_can_be_drawn_from(capsys: Any, tmp_path: Path) -> None:
+    def said(text: str, *more: str) -> str:
+        (tmp_path / "space.yaml").write_text(text)
+        return refused(capsys, "--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out"), *more)
+
+    assert "space: with data.seq_len=2000: synthetic: " in said("data.seq_len: {choice: [32, 2000]}")
+    assert "space: data.pred_len: errors at different horizons" in said("data.pred_len: {choice: [8, 16]}")
+    few = said("model.num_layers: {int: [1, 2]}\nmodel.worker_hidden: {int: [2, 3]}", "--max-parameters", "9")
+    assert "max-parameters: got 9, but the smallest model" in few
+    none = said("model.trend: {choice: [false]}\nmodel.workers: {choice: [false]}")
+    assert "space: of its values none are allowed together; take other ranges" in none
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_space_with_fewer_points_than_trials_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "space.yaml").write_text("model.num_layers: {int: [1, 2]}\n")
+    arguments = ("--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out"), "--trials", "6")
+    asked: list[int] = []
+
+    def trained(self: Search, results: Any, proposals: Any, remaining: int, *rest: Any) -> None:
+        asked.append(remaining)
+        while (proposal := proposals.propose()) is not None:
+            proposals.finish(proposal.trial, "complete", [1.0], [(1, 1.0)])
+
+    monkeypatch.setattr(Search, "_tune", trained)
+    stop = SimpleNamespace(reason=None)
+    for first in (True, False):
+        search = Search(*settings_of(*arguments))
+        search._session = SimpleNamespace(resources="", gpus=0.0, concurrent=2)  # type: ignore[assignment]
+        few = "the space has 2 points in all, and 6 trials are asked for: the search ends when it is used up"
+        used_up = "the space is used up: 2 trials on record, 6 asked for, and no other point of it may be trained"
+        assert search.few_points() == few, "before anything is on record"
+        plan = "\n".join(search.plan())
+        assert (few in plan and "2 trials to come" in plan) if first else (used_up in plan and "0 trials to" in plan)
+        proposals, _ = search.search(Results(tmp_path / "out"), stop, tmp_path)  # type: ignore[arg-type]
+        assert len(proposals.outcomes) == 2 and search.to_come(proposals) == 0 and proposals.best() is not None
+        assert used_up in capsys.readouterr().out and asked == [2]
+    assert Search(*settings_of(*arguments[:-1], "2")).few_points() == ""
+
+
 def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot create" in refused(capsys, "--out", str(tmp_path / "file" / "out"))

@@ -148,6 +148,46 @@ def test_what_is_recorded_stays_text(begin: Callable[..., Searched]) -> None:
     assert "as reported" not in page.text, "the published table is about ETTh1"
 
 
+def test_off_and_nought_are_two_choices_on_every_page(begin: Callable[..., Searched]) -> None:
+    specs = {
+        "signals.gate_masks": {"choice": [0.0, False, True]}, "model.film": {"choice": [True, False]},
+        "model.dropout": {"float": [0.0, 0.4]},
+    }  # fmt: skip
+    study = begin(specs=specs)
+    masks, switches = (0.0, False, True), (True, False)
+    study.add(*(
+        Made({"signals.gate_masks": masks[n % 3], "model.film": switches[n % 2], "model.dropout": 0.02 * n},
+             [(0.3 if masks[n % 3] is False else 0.9) + n / 1000] * 2) for n in range(18)
+    ))  # fmt: skip
+    findings = findings_of(study.results, "mine")
+    assert findings.best is not None and findings.best.params["signals.gate_masks"] is False
+    assert next(iter(findings.importance.shares)) == "signals.gate_masks" and not findings.edges
+    assert findings.importance.shares["signals.gate_masks"] > 0.5
+    page = Page(render(findings)["report.html"])
+    best = {row["setting"]: (row["best"], row["searched"]) for row in page.table("setting", "best")}
+    assert best["signals.gate_masks"] == ("off", "choice: 0.0, off, on")
+    trials = page.table("trial", "outcome")
+    assert [row["gate_masks"] for row in trials[:6]] == ["off"] * 6 and {row["film"] for row in trials} == {
+        "true", "false"
+    }  # fmt: skip
+
+
+def test_a_page_says_where_the_controller_learned_from_validation(begin: Callable[..., Searched]) -> None:
+    """Whatever the protocol is called: `custom` has many meanings."""
+    rows = {"data.controller_rows": "validation"}
+    said = "The controller learned from validation (data.controller_rows"
+    for settings, name, expected in (
+        ({}, "clean", 0), ({"training.protocol": "published"}, "published", 1), (rows, "custom", 1),
+        ({"training.protocol": "published", "data.controller_rows": "meta"}, "custom", 0),
+        (rows | {"training.mode": "joint"}, "custom", 0),
+    ):  # fmt: skip
+        specs = {"model.dropout": {"float": [0.0, 0.5]}}
+        study = begin(settings, name=f"mine{len(settings)}{name}{expected}", specs=specs)
+        assert study.base.training.protocol == name
+        study.add(Made({"model.dropout": 0.1}, (0.4, 0.5)))
+        assert sum(said in note for note in findings_of(study.results, study.name).notes) == expected, settings
+
+
 def test_two_objectives(begin: Callable[..., Searched]) -> None:
     budget = Budget(replicates=2, grace_epochs=2, reduction_factor=2, objectives=("val_mse", "parameters"))
     study = begin(budget=budget).add(*searched.spread(16))

@@ -100,6 +100,20 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
         (["--max-concurrent", "0"], "max-concurrent: got 0, at least 1 is needed"),
         (["--time-budget", "-5"], "time-budget: got -5, at least 0 is needed"),
         (["--max-epochs", "0"], "training.max_epochs: got 0"),
+        (["--trials", "1000001"], "trials: got 1000001, at most 1000000 are allowed"),
+        (["--seed", str(2**63)], "seed: got 9223372036854775808, at most 9223372036854775807 are allowed"),
+        (["--seed", str(-(2**64))], "seed: got -18446744073709551616, at least -9223372036854775807 is needed"),
+        (["--final-replicates", "1001"], "final-replicates: got 1001, at most 1000 are allowed"),
+        (["--max-parameters", "0"], "max-parameters: got 0, at least 1 is needed"),
+        (["--max-parameters", "9" * 99], "max-parameters: got 9{40}, at most"),
+        (["--reduction-factor", "1.001"], r"reduction-factor: got 1.001, .*\(from 1.01 to 1,000,000\)"),
+        (["--time-budget", "nan"], "time-budget: got nan, at least 0 is needed"),
+        (["--time-budget", "inf"], r"time-budget: got inf, at most 1e\+09 are allowed"),
+        (["--storage-patience", "nan"], "storage-patience: got nan"),
+        (["--cpus-per-trial", "0.00001"], "cpus-per-trial: got 1e-05; four decimals are allowed, as Ray counts"),
+        (["--gpus-per-trial", "1.5"], "gpus-per-trial: got 1.5; above 1 whole numbers are allowed, as Ray counts"),
+        (["--max-epochs", str(2**63)], "training.max_epochs: got 9223372036854775808; whole numbers of 64 bits"),
+        ([f"training.seed={2**63 - 1}"], "training.seed: got 9223372036854775807, at most"),
         (["model.worker_hiden=8"], "'model.worker_hiden'; did you mean 'model.worker_hidden'?"),
         (["model.num_layers=two"], "model.num_layers: got 'two'"),
         (["model.num_layers"], "override 'model.num_layers' is not of the form section.key=value"),
@@ -165,6 +179,22 @@ def test_what_may_not_change_is_shown_line_by_line(tmp_path: Path) -> None:
     lines = space.read_text().replace("9", "8").splitlines(keepends=True)
     space.write_text("".join(reversed(lines)))
     assert changed("--space", str(space)) == []
+
+
+def test_a_space_is_compared_by_type_and_value_but_not_by_how_it_is_written(tmp_path: Path) -> None:
+    def begun(name: str, choices: str, rate: str = "[1.0e-4, 1.0e-3]") -> dict[str, Any]:
+        text = f"signals.gate_masks: {{choice: {choices}}}\ntraining.lr: {{choice: {rate}}}\n"
+        return settings("--space", written(tmp_path / f"{name}.yaml", text)).identity("a")
+
+    before = begun("before", "[0.0, false, adaptive]")
+    assert before["space"]["signals.gate_masks"] == {"choice": [0.0, False, "adaptive"]}
+    assert differences(before, begun("a", "[0, 'off', true]", "['1e-4', 1.0e-3]")) == []
+    assert differences(before, begun("b", "[0.0, 1.0, 'on']", "['1e-4', '1e-3']")) == []
+    raw = {**before, "space": {**before["space"], "training.lr": {"choice": ["1e-4", "1e-3"]}}}
+    assert differences(raw, before) == [], "as it was recorded when YAML's 1e-4 stayed a text"
+    assert differences(before, begun("c", "[0.0, 0.1, adaptive]")) == [
+        "space.signals.gate_masks: {'choice': [0.0, False, 'adaptive']} -> {'choice': [0.0, 0.1, 'adaptive']}"
+    ]
 
 
 def test_final_replicates_share_no_seed_with_the_search() -> None:

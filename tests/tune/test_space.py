@@ -1,19 +1,21 @@
 """The space: what it refuses, when a range is drawn, and that both ends of every range train."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
-from dynonet.config import Config, read_yaml
+from dynonet.config import KEYS, Config, read_yaml
 from dynonet.data import load_series
 from dynonet.errors import ConfigError
 from dynonet.presets import PUBLISHED
 from dynonet.trainer import StackTrainer
 from tune.settings import PRESETS, preset_names
 from tune.space import DEFAULT, Range, Space
+from tune.space_rules import OF_DATA
 
 BASE = Config()
 
@@ -78,11 +80,65 @@ MODES = {"choice": ["alternating", "joint"]}
         ),
         ({"data.synthetic.seed": {"int": [0, 3]}}, "data.synthetic.seed: a study has one series"),
         ({"data.dataset": {"choice": ["ETTh1", "ETTh2"]}}, "data.dataset: a study has one series"),
+        ({"data.pred_len": {"int": [4, 8]}}, "data.pred_len: errors at different horizons do not compare"),
+        ({"data.controller_rows": {"choice": ["meta", "validation"]}}, "has seen what judges trials; fix it"),
+        ({"training.protocol": {"choice": ["clean", "published"]}}, "training.protocol: it stands for other settings"),
+        ({"training.seed": {"int": [1, 9]}}, "training.seed: a search would pick lucky seeds; .*--replicates"),
+        ({"training.max_epochs": {"int": [2, 9]}}, r"training.max_epochs: it is the axis .*\(--max-epochs N\)"),
+        ({"signals.gate_masks": {"choice": [0.5, 1.0, False]}}, r"choice: 1.0 and off are one setting, 1.0; leave one"),
+        ({"training.lr": {"choice": [1, 1.0]}}, "training.lr: choice: 1 and 1.0 are one setting, 1.0"),
+        ({"model.dropout": {"choice": [0.0, -0.0]}}, "model.dropout: choice: 0.0 and -0.0 are one setting, 0.0"),
+        ({"training.batch_size": {"choice": [True, 64]}}, "training.batch_size: got True; a number is needed"),
+        ({"training.lr": {"choice": ["1e-3", 1e-3]}}, "training.lr: choice: 0.001 and 0.001 are one setting"),
+        ({"model.film": {"choice": [True, "on"]}}, "model.film: choice: true and true are one setting"),
+        ({"training.lr": {"choice": [1e-3, "fast"]}}, "training.lr: got 'fast'"),
+        ({"training.mode": {"choice": [date(2020, 1, 1)]}}, r"choice: got datetime.date\(2020, 1, 1\) \(date\); texts"),
+        ({"training.lr": {"float": [True, 2]}}, "lowest <= highest is needed"),
+        ({"model.worker_hidden": {"float": [4, 8]}}, "got a float range, a whole number is needed; take int"),
+        ({"model.film": {"int": [0, 1]}}, r"model.film: got a range of numbers; take choice: \[true, false\]"),
+        ({"model.num_layers": {"int": [1, 2**64]}}, r"whole numbers from -2\*\*53 to 2\*\*53 are allowed"),
+        ({"model.num_layers": {"int": [1, 10**400]}}, "int takes two numbers"),
+        ({"model.dropout": {"float": [LOW, HIGH], "when": {"training.mode": []}}}, "training.mode is given no value"),
     ],
 )
 def test_a_space_that_does_not_fit_is_refused(specs: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         space(specs)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("data.") and key not in OF_DATA])
+def test_of_the_data_a_space_may_vary_only_what_is_known_to_change_neither_target_nor_judge(key: str) -> None:
+    specs = {key: {"choice": [BASE.flat()[key]]}}
+    with pytest.raises(ConfigError, match=f"^space: {key}: "):
+        space(specs)
+    assert list(space(specs, fixed={key: BASE.flat()[key]}).as_dict()) == []
+    assert list(Space(specs, BASE, recorded=True).as_dict()) == [key], "what was searched can be read"
+
+
+def test_off_is_drawn_as_often_as_nought() -> None:
+    drawn = [params["signals.gate_masks"] for params in draws(space({"signals.gate_masks": {"choice": [0.0, False]}}))]
+    assert 20 < sum(value is False for value in drawn) < 40 and {type(value) for value in drawn} == {float, bool}
+
+
+def test_a_text_that_is_a_number_is_a_number() -> None:
+    of = space({"training.lr": {"choice": ["1e-4", "1e-3", "1e-2"]}, "model.dropout": {"float": ["1e-2", "4e-1"]}})
+    assert of.as_dict() == {
+        "training.lr": {"choice": [1e-4, 1e-3, 1e-2]}, "model.dropout": {"float": [0.01, 0.4]}
+    }  # fmt: skip
+    assert of.edges({"training.lr": 1e-4, "model.dropout": 0.01}) == dict.fromkeys(of.as_dict(), "lower")
+    assert of.edges({"training.lr": 1e-3}) == {} and all(type(p["training.lr"]) is float for p in draws(of, 9))
+
+
+def test_the_points_of_a_space_are_counted_where_they_can_be() -> None:
+    of = space({
+        "training.mode": {"choice": ["alternating", "unrolled"]}, "model.num_layers": {"int": [1, 3]},
+        "training.unroll_every": {"int": [1, 2], "when": {"training.mode": "unrolled"}},
+    })  # fmt: skip
+    points = of.every_point(99)
+    assert points is not None and len(points) == 3 + 3 * 2
+    assert {json.dumps(p, sort_keys=True) for p in draws(of, 200)} == {json.dumps(p, sort_keys=True) for p in points}
+    assert of.every_point(5) is None and space({"model.dropout": {"float": [0.0, 0.4]}}).every_point(99) is None
+    assert space({"model.dropout": {"float": [0.1, 0.1]}}).every_point(1) == [{"model.dropout": 0.1}]
 
 
 def test_a_file_that_is_no_space(tmp_path: Path) -> None:
@@ -208,7 +264,7 @@ def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
     again = space(json.loads(json.dumps(of.as_dict())))
     assert again.as_dict() == of.as_dict() and draws(again, 5) == draws(of, 5)
     assert of.conditional and not space(DEFAULT).conditional
-    assert "when training.mode is alternating or joint and model.film is True" in of.ranges[-1].describe()
+    assert "when training.mode is alternating or joint and model.film is true" in of.ranges[-1].describe()
 
 
 def ends() -> list[Any]:

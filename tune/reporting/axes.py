@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from tune.pages.formats import METRIC_NAMES
+from tune.categories import shown
+from tune.pages.formats import METRIC_NAMES, brief
 from tune.space import Range
 
 LOSS = METRIC_NAMES["val_mse"]
@@ -32,6 +33,11 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     """The last part of each path, where it says which is meant."""
     last = [path.rsplit(".", 1)[-1] for path in paths]
     return {path: name if last.count(name) == 1 else path for path, name in zip(paths, last, strict=True)}
+
+
+def brief_value(item: Range, value: object) -> str:
+    """A value of a searched setting beside many others; a choice as it is written in a file."""
+    return shown(item.path, value) if item.kind == "choice" and isinstance(value, bool | str) else brief(value)
 
 
 def wrapped(name: str) -> str:

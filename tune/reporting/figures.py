@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from optuna.importance import BaseImportanceEvaluator
 from optuna.visualization import matplotlib as optuna_plots
 
+from tune.categories import label, shown
 from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 from tune.reporting.axes import LOSS, plain_log, reach, short_names
 from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
@@ -159,7 +160,7 @@ def _slices(findings: SearchFindings, row: Sequence[Range], prefix: str) -> str:
             best = findings.best
             if best is not None and item.path in best.params:
                 value = best.params[item.path]
-                at = repr(value) if item.kind == "choice" else value
+                at = repr(label(value)) if item.kind == "choice" else value
                 axes.plot([at], [best.loss], "o", color="none", markeredgecolor=VERMILION, markersize=9)
         width = 0.6 + 1.85 * len(panels)
         return _finish(figure, (width, 2.5), prefix, f"{LOSS} by {', '.join(item.path for item in row)}")
@@ -168,8 +169,8 @@ def _slices(findings: SearchFindings, row: Sequence[Range], prefix: str) -> str:
 def _slice_axis(axes: Axes, item: Range) -> None:
     """The whole range that was searched, not only what was drawn of it."""
     if item.kind == "choice":
-        labels = [tick.get_text() for tick in axes.get_xticklabels()]
-        axes.set_xticks(axes.get_xticks(), [label.strip("'") for label in labels])
+        written = {repr(name): shown(item.path, choice) for name, choice in item.by_label.items()}
+        axes.set_xticks(axes.get_xticks(), [written[tick.get_text()] for tick in axes.get_xticklabels()])
         axes.margins(x=0.2)
         axes.autoscale(axis="x")
     elif item.low < item.high:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tune.pages.formats import brief
 from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
-from tune.reporting.axes import LOSS, SHOWN, reach, short_names, wrapped
+from tune.reporting.axes import LOSS, SHOWN, brief_value, reach, short_names, wrapped
 from tune.search_findings import COMPLETE, SearchFindings, Trial
 from tune.space import Range
 
@@ -77,13 +77,15 @@ def _axis(axes: Axes, place: int, ticks: Iterable[tuple[float, str]], aside: boo
 
 
 def _ticks(item: Range) -> list[tuple[float, str]]:
+    if item.kind == "choice":
+        return [(_height(item, choice), brief_value(item, choice)) for choice in item.choices]
     return [(_height(item, value), brief(value)) for value in dict.fromkeys(item.ends())]
 
 
 def _height(item: Range, value: Any) -> float:
     """Where a value lies in its range, on its own scale: 0 at the lower end, 1 at the upper."""
     if item.kind == "choice":
-        return item.choices.index(value) / max(len(item.choices) - 1, 1)
+        return item.place(value) / max(len(item.choices) - 1, 1)
     if item.low == item.high:
         return 0.5
     if item.log:

@@ -8,7 +8,7 @@ from tune.pages.blocks import Block, Item, Section, Text, drawing, items, sectio
 from tune.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
-from tune.reporting.axes import LOSS, SHOWN, short_names
+from tune.reporting.axes import LOSS, SHOWN, brief_value, short_names
 from tune.search_findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 
 FEW_COMPLETE = 25  # complete trials below which an importance is said to be rough
@@ -48,7 +48,7 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
     if best is not None:
         ends = {edge.path: edge.end for edge in findings.edges}
         rows = [
-            (item.path, brief(best.params.get(item.path)), item.describe(), ends.get(item.path, ""))
+            (item.path, brief_value(item, best.params.get(item.path)), item.describe(), ends.get(item.path, ""))
             for item in findings.space
         ]
         yield table(("setting", "best", "searched", "at an end"), rows, f"Settings of {best.trial}", words=4)
@@ -163,7 +163,7 @@ def _trials(findings: SearchFindings) -> Iterator[Block | None]:
                 mean_deviation(trial.loss, trial.deviation),
                 whole(trial.last_epoch),
                 whole(trial.parameters),
-                *(brief(trial.params.get(item.path)) for item in findings.space),
+                *(brief_value(item, trial.params.get(item.path)) for item in findings.space),
             )
             for trial in ranked[:MOST_ROWS]
         ],
@@ -227,7 +227,7 @@ def _pareto(findings: SearchFindings) -> Iterator[Block | None]:
                 trial.trial,
                 mean_deviation(trial.loss, trial.deviation),
                 whole(trial.parameters),
-                *(brief(trial.params.get(item.path)) for item in findings.space),
+                *(brief_value(item, trial.params.get(item.path)) for item in findings.space),
             )
             for trial in findings.front
         ],

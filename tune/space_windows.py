@@ -1,0 +1,32 @@
+"""Whether every proposal of a space finds windows to train on and to be judged by, asked before the first trial."""
+
+from dynonet.data import Series, window_starts
+from dynonet.errors import DataError
+from dynonet.trainer import worker_role
+from tune.categories import shown
+from tune.space import Space
+from tune.space_rules import OF_DATA
+
+_DECIDES = (*OF_DATA, "training.mode")  # which windows there are
+
+
+def check_windows(space: Space, series: Series) -> None:
+    """Looks at the base config and at the ends of all ranges that decide which windows there are.
+
+    All proposals are judged on the same windows: targets lie in the split whatever the lookback, for which there is
+    room before it, since windows of training lie before it with as long a lookback.
+
+    Raises:
+        DataError: a split without a window; says with which settings.
+    """
+    searched = [item.path for item in space.ranges if item.path in _DECIDES]
+    for config in (space.base, *space.corners(searched)):
+        for role in dict.fromkeys((worker_role(config), "controller", "validation", "test")):
+            try:
+                window_starts(series, config.data, role)
+            except DataError as error:
+                if not searched:
+                    raise
+                flat = config.flat()
+                here = ", ".join(f"{path}={shown(path, flat[path])}" for path in searched)
+                raise DataError(f"space: with {here}: {error}") from None
