@@ -1,6 +1,6 @@
 """Published results on ETTh1 at H=96 (multivariate), each as its source reports it, to stand beside our own."""
 
-from dynonet.config import DataConfig
+from dynonet.data_config import DataConfig
 
 # Model: (test MSE, test MAE, parameters as printed). DynoNet's is one run of one seed.
 PUBLISHED_ETTH1_H96: dict[str, tuple[float, float, str]] = {

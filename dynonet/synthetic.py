@@ -20,7 +20,7 @@ from math import exp, pi
 
 import numpy as np
 
-from dynonet.config import SyntheticConfig
+from dynonet.data_config import SyntheticConfig
 
 # Part of the data's checksum: raise it when a change to this file changes what it generates.
 VERSION = 1

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dynonet.config import DataConfig
 from dynonet.data.roles import resolve_role, window_starts
 from dynonet.data.series import Rows, Series
 from dynonet.data.sources import load_series
+from dynonet.data_config import DataConfig
 from dynonet.errors import DataError
 
 # Settings with which a file that is refused can still be described, the fewest first.

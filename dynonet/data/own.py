@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dynonet.config import DataConfig
 from dynonet.data.dates import Dates, Step, in_order, one_step
 from dynonet.data.files import Column, Table, counts_rows, dates_of, numbers_of
+from dynonet.data_config import DataConfig
 from dynonet.errors import DataError, nearest
 
 MOST_NAMED = 20  # columns that an error names

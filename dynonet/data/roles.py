@@ -5,8 +5,8 @@ A window covers rows [s, s + S + H) of a series: S rows are read, H are forecast
 
 import numpy as np
 
-from dynonet.config import DataConfig
 from dynonet.data.series import Rows, Series, share
+from dynonet.data_config import DataConfig
 from dynonet.errors import DataError, unknown
 
 ROLES = ("train", "before_meta", "meta", "validation", "test", "worker", "controller", "joint")

@@ -10,11 +10,11 @@ from math import floor
 import numpy as np
 import pandas as pd
 
-from dynonet.config import DataConfig
 from dynonet.data.calendar import calendar_of
 from dynonet.data.dates import UNEQUAL, Step, shown_date
 from dynonet.data.files import Table, frame_table
 from dynonet.data.own import Understood, understand
+from dynonet.data_config import DataConfig
 from dynonet.errors import DataError, nearest
 
 Rows = tuple[int, int]  # [first, end)

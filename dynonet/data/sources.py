@@ -16,11 +16,11 @@ import numpy as np
 import pooch  # type: ignore[import-untyped]
 
 from dynonet import synthetic
-from dynonet.config import DataConfig, SyntheticConfig
 from dynonet.data.dates import Dates, Step
 from dynonet.data.files import read_file
 from dynonet.data.own import Understood, understand
 from dynonet.data.series import Series, contiguous, fractions
+from dynonet.data_config import DataConfig, SyntheticConfig
 from dynonet.errors import DataError, nearest
 
 ETT_CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")

@@ -9,15 +9,14 @@ from pydantic import ValidationError
 
 from dynonet.config import (
     KEYS,
-    OWN,
     PROTOCOLS,
-    SOURCE,
     Config,
     ModelConfig,
     SignalsConfig,
     parse_overrides,
     setting_type,
 )
+from dynonet.data_config import OWN, SOURCE
 from dynonet.errors import ConfigError
 from dynonet.parts import OFF, SIGNALS
 from dynonet.presets import PRESETS

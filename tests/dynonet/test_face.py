@@ -11,8 +11,8 @@ from small import make_series
 from torch import Tensor
 
 from dynonet import Config, ConfigError, DynoNet, StackTrainer, Trainer, get_ett_dataloaders
-from dynonet.config import DataConfig
 from dynonet.data import Series, window_starts
+from dynonet.data_config import DataConfig
 from dynonet.face import EttLoader
 from dynonet.published import load_published
 from dynonet.trainer import evaluate_weights

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dynonet.config import OWN, Config, DataConfig
+from dynonet.config import Config
 from dynonet.data import Series, load_series
 from dynonet.data.__main__ import main
 from dynonet.data.calendar import calendar_of
 from dynonet.data.dates import Step, shown_date
+from dynonet.data_config import OWN, DataConfig
 from dynonet.errors import ConfigError, DataError
 
 START = datetime(2020, 1, 1)

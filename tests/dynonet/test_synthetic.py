@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dynonet.config import DataConfig, SyntheticConfig
 from dynonet.data import ETT_CHANNELS, load_series
+from dynonet.data_config import DataConfig, SyntheticConfig
 from dynonet.synthetic import CHANNELS, checksum, generate
 
 ROWS = 4000
