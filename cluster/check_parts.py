@@ -112,34 +112,6 @@ def secrets(text: str) -> list[str]:
     return [f"line {n}: {what} stands in the file; pass it by name" for n, line in lines for what in _kinds(line)]
 
 
-def tree(value: Any, known: Any, place: str) -> Iterator[str]:
-    """A structure against a tree of field names (None: anything, a tuple: these values), a list item by item."""
-    if isinstance(known, tuple):
-        yield from one_of(value, known, place)
-    elif isinstance(value, list) and known is not None:
-        for index, each in enumerate(value):
-            yield from tree(each, known, f"{place}[{index}]")
-    elif known is not None:
-        yield from fields(value, known, place)
-        for key, each in value.items() if isinstance(value, dict) else ():
-            yield from tree(each, known.get(key), f"{place}.{key}")
-
-
-def fields(value: Any, allowed: Mapping[str, Any], place: str) -> Iterator[str]:
-    """A structure's own names against those allowed."""
-    if not isinstance(value, dict):
-        yield f"{place}: got '{value}', fields are needed: {', '.join(sorted(allowed))}"
-        return
-    for key in value:
-        if key not in allowed:
-            yield f"{place}: unknown field '{key}'{nearest(key, allowed) or '; allowed: ' + ', '.join(sorted(allowed))}"
-
-
-def one_of(value: Any, allowed: Any, place: str) -> Iterator[str]:
-    if value not in allowed:
-        yield f"{place}: got '{value}'{nearest(str(value), allowed) or '; allowed: ' + ', '.join(list(allowed)[:20])}"
-
-
 def _kinds(text: str) -> list[str]:
     return [what for what, pattern in _SECRETS.items() if pattern.search(text)]
 

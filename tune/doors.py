@@ -1,4 +1,4 @@
-"""The doors of Ray: what one that we start listens on, who else can read its token, and which keys no Ray writes down."""
+"""The doors of Ray: what one that we start listens on, who can read its token, and which keys no Ray writes down."""
 
 import contextlib
 import os

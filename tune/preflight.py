@@ -115,7 +115,8 @@ def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool) -> None:
     finally:
         _remove(storage, token)
     if problems:
-        hint = _KEYS_HINT if "AWS_SECRET_ACCESS_KEY" in os.environ and any(_STORAGE in each for each in problems) else ""
+        asked = "AWS_SECRET_ACCESS_KEY" in os.environ and any(_STORAGE in each for each in problems)
+        hint = _KEYS_HINT if asked else ""
         raise ConfigError("the cluster is not ready:\n  " + "\n  ".join(sorted(problems)) + hint)
 
 
