@@ -58,9 +58,8 @@ def check(path: Path, root: Path = ROOT) -> list[str]:
     if path.name == "Dockerfile":
         images = re.findall(r"^FROM (\S+)", text, re.M)
         problems = [] if images else ["no FROM: there is nothing to build on"]
-        return [*problems, *(each for name in images for each in image(name, "FROM", pins(root), gpu=True))] + secrets(
-            text
-        )
+        problems += [each for name in images for each in image(name, "FROM", pins(root), gpu=True)]
+        return problems + secrets(text)
     if path.suffix == ".sh":
         return _shell(path, text) + secrets(text)
     return [f"no check for '{path.name}'; allowed: .yaml, .env, .sh, Dockerfile"]

@@ -5,7 +5,7 @@
     frame = load("mystudy", out="results")
 
 `python -m tune.results list | show STUDY | export STUDY --csv FILE | copy STUDY... --to OTHER | wandb STUDY |
-compact [STUDY]` is the command.
+compact [STUDY] | prune STUDY...` is the command.
 """
 
 import os
