@@ -154,7 +154,7 @@ def asking(head: Head) -> Iterator[set[str]]:
 
     def ask() -> None:
         while not over.wait(1.0):
-            with suppress(requests.RequestException, AssertionError):  # the last time must succeed
+            with suppress(Exception):  # the last time must succeed
                 answers.update(answers_of(head))
 
     thread = threading.Thread(target=ask)
@@ -192,7 +192,7 @@ def test_a_search_is_sent_followed_and_gone_on_with(
     commit = code_provenance()["git_commit"]
     assert set(runs["git_commit"].dropna()) == ({commit} if commit else set()), "a job's folder is no checkout"
     told = "".join(answers)
-    assert "StackTrainable" in told and "PL_DISABLE_FORK" in told, "trials and their environment are shown"
+    assert "ResourceTrainable" in told and "PL_DISABLE_FORK" in told, "trials and their environment are shown"
     assert len(files_below(head.folder, out)) > 50 and (head.folder / "session_latest").exists()
     for name, value in {**PLANTED, "the token": TOKEN}.items():
         assert not [path for path in holding(value, head.folder, out) if path != head.token], name
