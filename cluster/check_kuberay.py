@@ -92,7 +92,7 @@ _POLICY = Fields({
     "podSelector": _SELECTOR, "policyTypes": [("Ingress", "Egress")], "egress": None,
     "ingress": [Fields({
         "from": [{"podSelector": _SELECTOR, "namespaceSelector": _SELECTOR, "ipBlock": None}],
-        "ports": [{"protocol": ("TCP", "UDP", "SCTP"), "port": None, "endPort": SOME}],
+        "ports": [{"protocol": ("TCP", "UDP", "SCTP"), "port": SOME, "endPort": SOME}],
     }, empty=True)],
 }, "podSelector", "ingress")  # fmt: skip
 _SPECS = {
@@ -179,8 +179,22 @@ def _group(place: str, group: Mapping[str, Any], wanted: Pins, root: Path, gpu: 
     for key, value in group.get("rayStartParams", {}).items():
         if not isinstance(value, str):
             yield f'{place}.rayStartParams.{key}: got {value!r}, KubeRay takes texts: "{value}"'
-    yield from unknown_start_flags([f"--{key}" for key in group.get("rayStartParams", {})], f"{place}.rayStartParams")
+    flags = {f"--{key}": str(value) for key, value in group.get("rayStartParams", {}).items()}
+    yield from unknown_start_flags(flags, f"{place}.rayStartParams")
+    yield from _expressions(group["template"]["spec"].get("affinity", {}), f"{place}.affinity")
     yield from _containers(group["template"]["spec"], place, wanted, root, gpu)
+
+
+def _expressions(value: Any, place: str) -> Iterator[str]:
+    """Every `In` and `NotIn` says in what."""
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _expressions(each, f"{place}[{index}]")
+    elif isinstance(value, dict):
+        if value.get("operator") in ("In", "NotIn") and "values" not in value:
+            yield f"{place}: no 'values', which operator {value['operator']} needs"
+        for key, each in value.items():
+            yield from _expressions(each, f"{place}.{key}")
 
 
 def _containers(pod: Mapping[str, Any], place: str, wanted: Pins, root: Path, gpu: bool) -> Iterator[str]:
@@ -197,15 +211,37 @@ def _containers(pod: Mapping[str, Any], place: str, wanted: Pins, root: Path, gp
                 and "value" in variable
             ):
                 yield f"{where}: {variable['name']} has its value in the file; allowed: valueFrom.secretKeyRef"
+            if re.match(r"RAY_\w+_(ms|threshold)$", name := variable["name"]) and not re.fullmatch(
+                r"\d+", variable.get("value", "0")
+            ):
+                yield f"{where}: {name} is '{variable['value']}', a number is needed"
+        yield from _quantities(container, where)
         hook = container.get("lifecycle", {}).get("preStop", {}).get("exec", {})
         yield from missing_files(" ".join(map(str, hook.get("command", []))), f"{where}, preStop", root)
+
+
+def _quantities(container: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Kubernetes refuses a container that asks for more than it may have."""
+    resources = container.get("resources", {})
+    for name, most in resources.get("limits", {}).items():
+        asked = resources.get("requests", {}).get(name, most)
+        if _number(asked) > _number(most):
+            yield f"{where}: requests {asked} of {name}, and its limit is {most}"
+
+
+def _number(quantity: Any) -> float:
+    found = re.fullmatch(r"([\d.]+)(\D*)", str(quantity))
+    assert found is not None, "its kind was looked at"
+    unit = found[2]
+    power = "kMGTPE".find(unit[:1] if unit[:1] != "K" else "k") + 1 if unit and unit != "m" else 0
+    return float(found[1]) * (1e-3 if unit == "m" else (1024 if unit.endswith("i") else 1000) ** power)
 
 
 def _notice(place: str, pod: Mapping[str, Any]) -> list[str]:
     """A worker that is to go is drained first, and has the time for it."""
     command = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
     text, grace = " ".join(map(str, command)), pod.get("terminationGracePeriodSeconds", 30)
-    if "drain" not in text:
+    if not re.search(r"\bpython3? \S*spot\.py drain --seconds[= ]\d+", text):
         return [f"{place}: no lifecycle.preStop that drains the node (cluster/spot.py drain --seconds N)"]
     seconds = re.search(r"--seconds[= ](\d+)", text)
     if seconds and int(seconds[1]) >= grace:
@@ -227,6 +263,10 @@ def _reached_by(policies: list[Mapping[str, Any]], cluster: Mapping[str, Any]) -
     if not covering:
         return ["no NetworkPolicy whose podSelector covers head and workers: every pod of the cluster would reach Ray"]
     problems = []
+    peers = [peer for policy in covering for rule in policy["spec"]["ingress"] for peer in rule.get("from", [])]
+    inside = [p.get("podSelector", {}).get("matchLabels", {}) for p in peers if "namespaceSelector" not in p]
+    if not any(chosen and all(chosen.items() <= own.items() for own in labels) for chosen in inside):
+        problems.append("NetworkPolicy: no rule admits head and workers themselves: they could not reach each other")
     for rule in [rule for policy in covering for rule in policy["spec"].get("ingress", [])]:
         if not rule.get("from") or any("podSelector" not in peer or not peer["podSelector"] for peer in rule["from"]):
             problems.append(

@@ -31,7 +31,7 @@ _GIGABYTES = Scalar("a whole number of gigabytes", (int, str), r"[1-9]\d*")
 # The fields of a Compute Engine instance that a node_config may give (REST resource v1.instances).
 GCP = Fields({
     "machineType": TEXT, "minCpuPlatform": TEXT, "labels": Each(VALUE), "tags": {"items": [TEXT]}, "canIpForward": FLAG,
-    "metadata": {"items": [Fields({"key": TEXT, "value": None}, "key", "value")]},
+    "metadata": {"items": [Fields({"key": TEXT, "value": VALUE}, "key", "value")]},
     "disks": [{
         "boot": FLAG, "autoDelete": FLAG, "type": ("PERSISTENT", "SCRATCH"), "mode": TEXT, "interface": TEXT,
         "deviceName": TEXT, "source": TEXT,
@@ -55,6 +55,10 @@ GCP = Fields({
 
 _OPTIONS = [Scalar("an option, which begins with -", (str,), r"-.*")]
 _DOCKER = {"run_options": _OPTIONS, "head_run_options": _OPTIONS, "worker_run_options": _OPTIONS}
+_SHAPE = {  # what Ray takes for granted before it validates
+    "provider": Each(None), "auth": Each(None, empty=True), "docker": Each(None, empty=True),
+    "available_node_types": Each(Each(None, empty=True)), "file_mounts": Each(TEXT, empty=True),
+}  # fmt: skip
 _PROVIDERS: dict[str, Fields] = {  # what Ray asks of them as it starts a machine, and not before
     "aws": Fields({"region": Scalar("a region such as us-east-1", (str,), r"[a-z]{2,3}(-[a-z]+)+-\d")}, "region"),
     "gcp": Fields({
@@ -68,13 +72,15 @@ _PROVIDERS: dict[str, Fields] = {  # what Ray asks of them as it starts a machin
 
 def check_launcher(config: Mapping[str, Any], root: Path) -> list[str]:
     """What is wrong with a launcher file: one line each."""
-    if problems := list(nothing(config)) or _ray_says(config) or _kinds(config):
+    shape = [line for key, kind in _SHAPE.items() if key in config for line in tree(config[key], kind, key)]
+    if problems := shape or list(nothing(config)) or _ray_says(config) or _kinds(config):
         return problems  # the rest reads what has been found to be well formed
     wanted, kind = pins(root), config["provider"]["type"]
     problems = _images(config, wanted) + _mounts(config, root) + _commands(config, root) + _ports(config)
     for name, node in config.get("available_node_types", {}).items():
         place, machine = f"available_node_types.{name}.node_config", node["node_config"]
         problems += _aws(machine, place) if kind == "aws" else list(tree(machine, GCP, place)) if kind == "gcp" else []
+        problems += _gcp_disks(machine, place) if kind == "gcp" else []
         if kind == "aws" and "InstanceType" not in machine:
             problems.append(f"{place}: no 'InstanceType', which is needed")
         low, high = node.get("min_workers", 0), node.get("max_workers", config.get("max_workers", 2))
@@ -94,6 +100,10 @@ def _kinds(config: Mapping[str, Any]) -> list[str]:
     for place, kinds in (("provider", needed), ("docker", _DOCKER)):
         part = config.get(place) or {}
         problems += [line for key in kinds if key in part for line in _tree_or_none(part[key], kinds[key], place, key)]
+    for zone in filter(None, [provider.get("availability_zone")] if provider["type"] in ("aws", "gcp") else []):
+        region = str(provider.get("region"))
+        if not all(re.fullmatch(rf"{re.escape(region)}-?[a-z]", each.strip()) for each in str(zone).split(",")):
+            problems.append(f"provider.availability_zone: got '{zone}', allowed: zones of {region}")
     for key, item in (("worker_ips", provider.get("worker_ips")), ("rsync_exclude", config.get("rsync_exclude"))):
         for index, each in enumerate(item if isinstance(item, list) else ()):
             problems += tree(each, TEXT, f"{key}[{index}]")
@@ -204,7 +214,7 @@ def _commands(config: Mapping[str, Any], root: Path) -> list[str]:
             problems.append(f"{key}: {len(starts)} commands with 'ray start', 1 is needed")
             continue
         flags = start_flags(starts[0])
-        problems += unknown_start_flags(list(flags), key)
+        problems += unknown_start_flags(flags, key)
         if not re.search(r"RAY_AUTH_MODE=token\b.*ray start", starts[0]):
             problems.append(
                 f"{key}: no 'export RAY_AUTH_MODE=token' before 'ray start': the node would ask for no token"
@@ -244,6 +254,17 @@ def is_spot(machine: Mapping[str, Any]) -> bool:
         or scheduling.get("provisioningModel") == "SPOT"
         or bool(scheduling.get("preemptible"))
     )
+
+
+def _gcp_disks(machine: Mapping[str, Any], place: str) -> list[str]:
+    disks: Any = machine.get("disks")
+    if not isinstance(disks, list) or not all(isinstance(disk, dict) for disk in disks):
+        return []  # said already
+    empty = [n for n, disk in enumerate(disks) if not {"source", "initializeParams"} & set(disk)]
+    problems = [f"{place}.disks[{n}]: neither 'source' nor 'initializeParams': of what?" for n in empty]
+    if not any(disk.get("boot") is True for disk in disks):
+        problems.append(f"{place}.disks: none with 'boot: true'")
+    return problems
 
 
 def _aws(machine: Mapping[str, Any], place: str) -> list[str]:

@@ -67,13 +67,21 @@ def start_flags(command: str) -> dict[str, str]:
     return {flag: value.strip("\"'") for flag, value in re.findall(r"(--[\w-]+)(?:[= ]([^\s-]\S*))?", found[1])}
 
 
-def unknown_start_flags(flags: list[str], where: str) -> list[str]:
+def unknown_start_flags(flags: Mapping[str, str], where: str) -> list[str]:
+    """Options that `ray start` of the pinned Ray does not know, and numbers that are none."""
+    import click
     from ray.scripts.scripts import start
 
-    allowed = [name for parameter in start.params for name in parameter.opts]
-    return [
-        f"{where}: 'ray start' has no option '{flag}'{nearest(flag, allowed)}" for flag in flags if flag not in allowed
-    ]
+    known = {name: parameter for parameter in start.params for name in parameter.opts}
+    problems = []
+    for flag, value in flags.items():
+        if flag not in known:
+            problems.append(f"{where}: 'ray start' has no option '{flag}'{nearest(flag, known)}")
+            continue
+        number = isinstance(known[flag].type, click.types.IntParamType | click.types.FloatParamType)
+        if number and not re.fullmatch(r"-?\d+(\.\d+)?|.*\$.*", value):
+            problems.append(f"{where}: {flag} is '{value}', a number is needed")
+    return problems
 
 
 def dashboard(flags: Mapping[str, str], where: str) -> list[str]:

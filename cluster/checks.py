@@ -9,7 +9,9 @@ import codecs
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.check_kuberay import check_kuberay
@@ -90,12 +92,18 @@ def _yaml(text: str, root: Path) -> list[str]:
         return [str(error)]
     # Texts are searched as they are read, comments as they stand.
     found = secrets_of(documents) + secrets("\n".join(line.partition("#")[2] for line in text.splitlines()))
-    if documents and all(isinstance(each, dict) for each in documents):
+    return check_documents(documents, root) + found
+
+
+def check_documents(documents: Sequence[Any], root: Path = ROOT) -> list[str]:
+    """What is wrong with the documents of a YAML file, secrets apart."""
+    structures = [each for each in documents if isinstance(each, dict)]
+    if structures and len(structures) == len(documents):
         if len(documents) == 1 and "provider" in documents[0]:
-            return check_launcher(documents[0], root) + found
-        if any(each.get("kind") in ("RayCluster", "RayJob") for each in documents):
-            return check_kuberay(documents, root) + found
-    return ["neither a file of Ray's cluster launcher (it has a 'provider') nor a RayCluster or RayJob", *found]
+            return check_launcher(documents[0], root)
+        if any(each.get("kind") in ("RayCluster", "RayJob") for each in structures):
+            return check_kuberay(structures, root)
+    return ["neither a file of Ray's cluster launcher (it has a 'provider') nor a RayCluster or RayJob"]
 
 
 def _environment(text: str) -> list[str]:
@@ -137,7 +145,7 @@ def _shell(path: Path, text: str) -> list[str]:
     starts = [command for command in commands if "ray start" in command]
     for command in starts:
         flags = start_flags(command)
-        problems += unknown_start_flags(list(flags), "ray start") + dashboard(flags, "ray start")
+        problems += unknown_start_flags(flags, "ray start") + dashboard(flags, "ray start")
     if path.name == "env.sh" and "RAY_AUTH_MODE=token" not in "\n".join(commands):
         problems.append("no 'export RAY_AUTH_MODE=token': the nodes that read this file would ask for no token")
     if "#SBATCH" in text and not starts:
