@@ -6,7 +6,7 @@ parts of a pod that our files have use for (compared with the custom resource de
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ _SPECS = {
 _WHOLE = ("apiVersion", "kind", "metadata", "spec")
 
 
-def check_kuberay(documents: list[Mapping[str, Any]], root: Path) -> list[str]:
+def check_kuberay(documents: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
     """What is wrong with the documents of one file: one line each."""
     problems = [f"document {n}: no 'kind'" for n, each in enumerate(documents, 1) if not _kind(each)]
     for document in documents:

@@ -97,7 +97,8 @@ def _kinds(config: Mapping[str, Any]) -> list[str]:
     provider = config["provider"]
     needed = _PROVIDERS.get(provider["type"], Fields({}))
     problems += [f"provider: no '{key}', which is needed" for key in needed.needed if key not in provider]
-    for place, kinds in (("provider", needed), ("docker", _DOCKER)):
+    looked_at: tuple[tuple[str, dict[str, Any]], ...] = (("provider", needed), ("docker", _DOCKER))
+    for place, kinds in looked_at:
         part = config.get(place) or {}
         problems += [line for key in kinds if key in part for line in _tree_or_none(part[key], kinds[key], place, key)]
     for zone in filter(None, [provider.get("availability_zone")] if provider["type"] in ("aws", "gcp") else []):
@@ -114,10 +115,10 @@ def _kinds(config: Mapping[str, Any]) -> list[str]:
     if len(types) == 1 and head.get("resources", {}).get("CPU") == 0:
         problems.append("available_node_types: none beside the head, which has no CPU: nothing could train")
     setups = [each for key, value in config.items() if key.endswith("setup_commands") for each in value]
-    kinds = re.findall(r"cluster/setup\.sh (\w+)", " ".join(setups))
-    if not kinds:
+    installs = re.findall(r"cluster/setup\.sh (\w+)", " ".join(setups))
+    if not installs:
         problems.append("setup_commands: none runs cluster/setup.sh, which installs the project")
-    if "image" in kinds and not config.get("docker"):
+    if "image" in installs and not config.get("docker"):
         problems.append(
             "docker: not there, and setup.sh installs into its image; allowed: setup.sh venv without docker"
         )
