@@ -10,60 +10,124 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cluster.check_kinds import FLAG, SOME, TEXT, VALUE, Each, Fields, Scalar, fields, nothing, one_of, tree
 from cluster.check_parts import (
     Pins,
     authentication,
     dashboard,
-    fields,
     image,
     missing_files,
-    one_of,
     pins,
     start_flags,
-    tree,
     unknown_start_flags,
 )
 from dynonet.errors import nearest
+from dynonet.printing import one_line
 
 PROJECT = "~/dynonet"  # where the project's files are mounted, on every node
 TOKEN = "~/.ray/auth_token"  # where Ray looks for the token, here and there
 
-# The fields of a Compute Engine instance that a node_config may give (REST resource v1.instances); None: any value.
-GCP: dict[str, Any] = {
-    "machineType": None, "minCpuPlatform": None, "labels": None, "tags": {"items": None}, "canIpForward": None,
-    "metadata": {"items": {"key": None, "value": None}},
-    "disks": {
-        "boot": None, "autoDelete": None, "type": ("PERSISTENT", "SCRATCH"), "mode": None, "interface": None,
-        "deviceName": None, "source": None,
-        "initializeParams": {"diskSizeGb": None, "sourceImage": None, "diskType": None, "labels": None},
-    },
-    "guestAccelerators": {"acceleratorType": None, "acceleratorCount": None},
+_GIGABYTES = Scalar("a whole number of gigabytes", (int, str), r"[1-9]\d*")
+# The fields of a Compute Engine instance that a node_config may give (REST resource v1.instances).
+GCP = Fields({
+    "machineType": TEXT, "minCpuPlatform": TEXT, "labels": Each(VALUE), "tags": {"items": [TEXT]}, "canIpForward": FLAG,
+    "metadata": {"items": [Fields({"key": TEXT, "value": VALUE}, "key", "value")]},
+    "disks": [{
+        "boot": FLAG, "autoDelete": FLAG, "type": ("PERSISTENT", "SCRATCH"), "mode": TEXT, "interface": TEXT,
+        "deviceName": TEXT, "source": TEXT,
+        "initializeParams": {
+            "diskSizeGb": _GIGABYTES, "sourceImage": TEXT, "diskType": TEXT, "labels": Each(VALUE),
+        },
+    }],
+    "guestAccelerators": [Fields({"acceleratorType": TEXT, "acceleratorCount": SOME}, "acceleratorType")],
     "scheduling": {
         "provisioningModel": ("SPOT", "STANDARD"), "instanceTerminationAction": ("DELETE", "STOP"),
-        "onHostMaintenance": ("TERMINATE", "MIGRATE"), "automaticRestart": None, "preemptible": None,
+        "onHostMaintenance": ("TERMINATE", "MIGRATE"), "automaticRestart": FLAG, "preemptible": FLAG,
         "maxRunDuration": None,
     },
-    "serviceAccounts": {"email": None, "scopes": None},
-    "networkInterfaces": {
-        "network": None, "subnetwork": None, "kind": None, "aliasIpRanges": None, "nicType": None,
-        "accessConfigs": {"type": None, "name": None, "networkTier": None},
-    },
+    "serviceAccounts": [Fields({"email": TEXT, "scopes": [TEXT]}, "email", "scopes")],
+    "networkInterfaces": [{
+        "network": TEXT, "subnetwork": TEXT, "kind": TEXT, "aliasIpRanges": None, "nicType": TEXT,
+        "accessConfigs": [{"type": TEXT, "name": TEXT, "networkTier": TEXT}],
+    }],
     "reservationAffinity": None, "shieldedInstanceConfig": None, "confidentialInstanceConfig": None,
+}, "machineType", "disks")  # fmt: skip
+
+_OPTIONS = [Scalar("an option, which begins with -", (str,), r"-.*")]
+_DOCKER = {"run_options": _OPTIONS, "head_run_options": _OPTIONS, "worker_run_options": _OPTIONS}
+_SHAPE = {  # what Ray takes for granted before it validates
+    "provider": Each(None), "auth": Each(None, empty=True), "docker": Each(None, empty=True),
+    "available_node_types": Each(Each(None, empty=True)), "file_mounts": Each(TEXT, empty=True),
+}  # fmt: skip
+_PROVIDERS: dict[str, Fields] = {  # what Ray asks of them as it starts a machine, and not before
+    "aws": Fields({"region": Scalar("a region such as us-east-1", (str,), r"[a-z]{2,3}(-[a-z]+)+-\d")}, "region"),
+    "gcp": Fields({
+        "region": Scalar("a region such as us-central1", (str,), r"[a-z]+-[a-z]+\d+"),
+        "availability_zone": Scalar("a zone such as us-central1-a", (str,), r"[a-z]+-[a-z]+\d+-[a-z]"),
+        "project_id": TEXT,
+    }, "region", "availability_zone", "project_id"),
+    "local": Fields({"head_ip": TEXT, "worker_ips": None}, "head_ip", "worker_ips"),
 }  # fmt: skip
 
 
 def check_launcher(config: Mapping[str, Any], root: Path) -> list[str]:
     """What is wrong with a launcher file: one line each."""
-    if problems := _ray_says(config):
-        return problems  # the rest reads what Ray has found to be well formed
+    shape = [line for key, kind in _SHAPE.items() if key in config for line in tree(config[key], kind, key)]
+    if problems := shape or list(nothing(config)) or _ray_says(config) or _kinds(config):
+        return problems  # the rest reads what has been found to be well formed
     wanted, kind = pins(root), config["provider"]["type"]
     problems = _images(config, wanted) + _mounts(config, root) + _commands(config, root) + _ports(config)
     for name, node in config.get("available_node_types", {}).items():
         place, machine = f"available_node_types.{name}.node_config", node["node_config"]
         problems += _aws(machine, place) if kind == "aws" else list(tree(machine, GCP, place)) if kind == "gcp" else []
+        problems += _gcp_disks(machine, place) if kind == "gcp" else []
+        if kind == "aws" and "InstanceType" not in machine:
+            problems.append(f"{place}: no 'InstanceType', which is needed")
+        low, high = node.get("min_workers", 0), node.get("max_workers", config.get("max_workers", 2))
+        if not 0 <= low <= high:
+            problems.append(f"available_node_types.{name}: min_workers {low} is not between 0 and max_workers {high}")
         if name == config.get("head_node_type") and is_spot(machine):
             problems.append(f"{place}: the head is on spot; its loss ends the driver, allowed: on demand")
     return problems
+
+
+def _kinds(config: Mapping[str, Any]) -> list[str]:
+    """What Ray's validation leaves unlooked at, and runs into when machines are paid for."""
+    problems = []
+    provider = config["provider"]
+    needed = _PROVIDERS.get(provider["type"], Fields({}))
+    problems += [f"provider: no '{key}', which is needed" for key in needed.needed if key not in provider]
+    looked_at: tuple[tuple[str, dict[str, Any]], ...] = (("provider", needed), ("docker", _DOCKER))
+    for place, kinds in looked_at:
+        part = config.get(place) or {}
+        problems += [line for key in kinds if key in part for line in _tree_or_none(part[key], kinds[key], place, key)]
+    for zone in filter(None, [provider.get("availability_zone")] if provider["type"] in ("aws", "gcp") else []):
+        region = str(provider.get("region"))
+        if not all(re.fullmatch(rf"{re.escape(region)}-?[a-z]", each.strip()) for each in str(zone).split(",")):
+            problems.append(f"provider.availability_zone: got '{zone}', allowed: zones of {region}")
+    for key, item in (("worker_ips", provider.get("worker_ips")), ("rsync_exclude", config.get("rsync_exclude"))):
+        for index, each in enumerate(item if isinstance(item, list) else ()):
+            problems += tree(each, TEXT, f"{key}[{index}]")
+    if "ssh_user" not in config.get("auth", {}):
+        problems.append("auth: no 'ssh_user', which is needed")
+    types = config.get("available_node_types", {})
+    head = types.get(config.get("head_node_type"), {})
+    if len(types) == 1 and head.get("resources", {}).get("CPU") == 0:
+        problems.append("available_node_types: none beside the head, which has no CPU: nothing could train")
+    setups = [each for key, value in config.items() if key.endswith("setup_commands") for each in value]
+    installs = re.findall(r"cluster/setup\.sh (\w+)", " ".join(setups))
+    if not installs:
+        problems.append("setup_commands: none runs cluster/setup.sh, which installs the project")
+    if "image" in installs and not config.get("docker"):
+        problems.append(
+            "docker: not there, and setup.sh installs into its image; allowed: setup.sh venv without docker"
+        )
+    return problems
+
+
+def _tree_or_none(value: Any, kind: Any, place: str, key: str) -> list[str]:
+    empty = isinstance(kind, list) and value == []  # no options are none
+    return [] if empty else list(tree(value, kind, f"{place}.{key}"))
 
 
 def _ray_says(config: Mapping[str, Any]) -> list[str]:
@@ -77,15 +141,15 @@ def _ray_says(config: Mapping[str, Any]) -> list[str]:
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
             validate_config(prepare_config(copy.deepcopy(dict(config))))
     except jsonschema.ValidationError as error:
-        place = ".".join(map(str, error.absolute_path)) or "file"
+        place, said = ".".join(map(str, error.absolute_path)) or "file", one_line(error.message, 300)
         hints = []
         if error.validator == "additionalProperties":
             allowed = error.schema.get("properties", {})
             hints = [nearest(key, allowed) for key in error.instance if key not in allowed]
-        return [f"{place}: {error.message}{''.join(hints)}"]
+        return [f"{place}: {said}{''.join(hints)}"]
     except (click.ClickException, SystemExit) as error:
         return [f"Ray refuses the file: {' '.join(told.getvalue().split()) or error}"]
-    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # it takes for granted what it has not looked at
         return [f"Ray refuses the file: {type(error).__name__}: {error}"]
     finally:
         logging.disable(logging.NOTSET)
@@ -151,7 +215,7 @@ def _commands(config: Mapping[str, Any], root: Path) -> list[str]:
             problems.append(f"{key}: {len(starts)} commands with 'ray start', 1 is needed")
             continue
         flags = start_flags(starts[0])
-        problems += unknown_start_flags(list(flags), key)
+        problems += unknown_start_flags(flags, key)
         if not re.search(r"RAY_AUTH_MODE=token\b.*ray start", starts[0]):
             problems.append(
                 f"{key}: no 'export RAY_AUTH_MODE=token' before 'ray start': the node would ask for no token"
@@ -193,6 +257,17 @@ def is_spot(machine: Mapping[str, Any]) -> bool:
     )
 
 
+def _gcp_disks(machine: Mapping[str, Any], place: str) -> list[str]:
+    disks: Any = machine.get("disks")
+    if not isinstance(disks, list) or not all(isinstance(disk, dict) for disk in disks):
+        return []  # said already
+    empty = [n for n, disk in enumerate(disks) if not {"source", "initializeParams"} & set(disk)]
+    problems = [f"{place}.disks[{n}]: neither 'source' nor 'initializeParams': of what?" for n in empty]
+    if not any(disk.get("boot") is True for disk in disks):
+        problems.append(f"{place}.disks: none with 'boot: true'")
+    return problems
+
+
 def _aws(machine: Mapping[str, Any], place: str) -> list[str]:
     """A node_config against the arguments of EC2's RunInstances, as botocore knows them."""
     try:
@@ -212,19 +287,20 @@ def _run_instances() -> Any:
 
 def _shape(value: Any, shape: Any, place: str) -> Iterator[str]:
     if shape.type_name == "structure":
-        yield from fields(value, shape.members, place)
+        needed = [name for name in shape.required_members if name not in ("MinCount", "MaxCount")]  # Ray gives them
+        yield from fields(value, Fields(shape.members, *needed), place)
         for key, each in value.items() if isinstance(value, dict) else ():
             if key in shape.members:
                 yield from _shape(each, shape.members[key], f"{place}.{key}")
     elif shape.type_name == "list":
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not value:
             yield f"{place}: got '{value}', a list is needed"
         for index, each in enumerate(value if isinstance(value, list) else ()):
             yield from _shape(each, shape.member, f"{place}[{index}]")
     elif allowed := getattr(shape, "enum", None):
         yield from one_of(value, allowed, place)
     elif not isinstance(value, kind := _TYPES.get(shape.type_name, object)) or (
-        kind is int and isinstance(value, bool)
+        kind is int and (isinstance(value, bool) or value < 0)
     ):
         yield f"{place}: got '{value}' ({type(value).__name__}), a {shape.type_name} is needed"
 

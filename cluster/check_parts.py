@@ -67,13 +67,21 @@ def start_flags(command: str) -> dict[str, str]:
     return {flag: value.strip("\"'") for flag, value in re.findall(r"(--[\w-]+)(?:[= ]([^\s-]\S*))?", found[1])}
 
 
-def unknown_start_flags(flags: list[str], where: str) -> list[str]:
+def unknown_start_flags(flags: Mapping[str, str], where: str) -> list[str]:
+    """Options that `ray start` of the pinned Ray does not know, and numbers that are none."""
+    import click
     from ray.scripts.scripts import start
 
-    allowed = [name for parameter in start.params for name in parameter.opts]
-    return [
-        f"{where}: 'ray start' has no option '{flag}'{nearest(flag, allowed)}" for flag in flags if flag not in allowed
-    ]
+    known = {name: parameter for parameter in start.params for name in parameter.opts}
+    problems = []
+    for flag, value in flags.items():
+        if flag not in known:
+            problems.append(f"{where}: 'ray start' has no option '{flag}'{nearest(flag, known)}")
+            continue
+        number = isinstance(known[flag].type, click.types.IntParamType | click.types.FloatParamType)
+        if number and not re.fullmatch(r"-?\d+(\.\d+)?|.*\$.*", value):
+            problems.append(f"{where}: {flag} is '{value}', a number is needed")
+    return problems
 
 
 def dashboard(flags: Mapping[str, str], where: str) -> list[str]:
@@ -110,34 +118,6 @@ def secrets(text: str) -> list[str]:
     """Secrets in lines of text, each said with the line's number and without its value."""
     lines = enumerate(text.splitlines(), 1)
     return [f"line {n}: {what} stands in the file; pass it by name" for n, line in lines for what in _kinds(line)]
-
-
-def tree(value: Any, known: Any, place: str) -> Iterator[str]:
-    """A structure against a tree of field names (None: anything, a tuple: these values), a list item by item."""
-    if isinstance(known, tuple):
-        yield from one_of(value, known, place)
-    elif isinstance(value, list) and known is not None:
-        for index, each in enumerate(value):
-            yield from tree(each, known, f"{place}[{index}]")
-    elif known is not None:
-        yield from fields(value, known, place)
-        for key, each in value.items() if isinstance(value, dict) else ():
-            yield from tree(each, known.get(key), f"{place}.{key}")
-
-
-def fields(value: Any, allowed: Mapping[str, Any], place: str) -> Iterator[str]:
-    """A structure's own names against those allowed."""
-    if not isinstance(value, dict):
-        yield f"{place}: got '{value}', fields are needed: {', '.join(sorted(allowed))}"
-        return
-    for key in value:
-        if key not in allowed:
-            yield f"{place}: unknown field '{key}'{nearest(key, allowed) or '; allowed: ' + ', '.join(sorted(allowed))}"
-
-
-def one_of(value: Any, allowed: Any, place: str) -> Iterator[str]:
-    if value not in allowed:
-        yield f"{place}: got '{value}'{nearest(str(value), allowed) or '; allowed: ' + ', '.join(list(allowed)[:20])}"
 
 
 def _kinds(text: str) -> list[str]:

@@ -90,7 +90,10 @@ def default_out() -> str:
     shared = ROOT / "cluster" / "storage.env"
     if not place and shared.is_file():
         lines = (line.partition("=") for line in read_text(shared).splitlines() if not line.startswith("#"))
-        place = next((value.strip() for name, _, value in lines if name.strip() == RESULTS), None)
+        values = [value.strip() for name, _, value in lines if name.strip() == RESULTS]
+        if len(values) > 1:
+            raise ConfigError(f"{shared}: {RESULTS} is given {len(values)} times; python -m cluster.checks {shared}")
+        place = next(iter(values), None)
     if not place or UNSET in place:
         raise ConfigError(
             f"--out is needed: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder that every node mounts (or set "

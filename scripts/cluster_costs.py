@@ -20,6 +20,7 @@ from ray.air.execution._internal.event_manager import RayEventManager
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.device import use_threads
+from tune.doors import loopback, private_token
 from tune.proposals import Proposals
 from tune.readings import read_test
 from tune.results import Results
@@ -144,7 +145,9 @@ def cluster_costs(many: int = 1000) -> dict[str, float]:
         def load(self, settings: dict[str, Any]) -> None:
             epoch_seconds(settings)
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    private_token()
+    with loopback():
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         waits = {}
         for slots in (1, many):

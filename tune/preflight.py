@@ -26,6 +26,11 @@ PROBE_SECONDS = 60.0  # for a machine to answer: a loaded one takes a while to s
 GPU_SHARE = 0.001  # of a GPU: a probe finds room beside other trials
 PACKAGES = ("dynonet", "tune", "ablations")
 FOLDER = "probes"
+_STORAGE = "its storage"
+_KEYS_HINT = (
+    "\nThe keys in this shell go to no other machine: give each a role or its own, or send the study with them: "
+    "python -m cluster.submit ... --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY"
+)
 
 
 @lru_cache(maxsize=1)
@@ -64,7 +69,7 @@ def probe(url: str, token: str, node: str, expected: Mapping[str, str], digest: 
             "that every machine mounts at the same place"
         )
     except (StorageError, ValueError) as error:
-        problems.append(f"its storage: {getattr(error, 'strerror', None) or error}")
+        problems.append(f"{_STORAGE}: {getattr(error, 'strerror', None) or error}")
     if gpu:
         problems += _gpu_problems()
     return problems
@@ -110,7 +115,9 @@ def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool) -> None:
     finally:
         _remove(storage, token)
     if problems:
-        raise ConfigError("the cluster is not ready:\n  " + "\n  ".join(sorted(problems)))
+        asked = "AWS_SECRET_ACCESS_KEY" in os.environ and any(_STORAGE in each for each in problems)
+        hint = _KEYS_HINT if asked else ""
+        raise ConfigError("the cluster is not ready:\n  " + "\n  ".join(sorted(problems)) + hint)
 
 
 def _started(url: str, token: str, node: Node, gpu: bool) -> Any:

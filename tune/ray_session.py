@@ -1,6 +1,7 @@
 """Ray for one driver: started or joined, what a trial takes of it, and stacks of runs as Tune's trials on it."""
 
 import argparse
+import contextlib
 import logging
 import os
 import shlex
@@ -21,6 +22,7 @@ from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
 from dynonet.interrupts import interrupts_heard
 from dynonet.printing import log_to_stderr, print
+from tune.doors import keep_keys_home, loopback, private_token
 from tune.faults import MOST_DEATHS, FaultWatch
 from tune.lease import Lease, LeaseHeld
 from tune.nodes import living_nodes, room
@@ -139,10 +141,12 @@ class RaySession:
             # ahead of the first trials.
             size = sum(series.values.nbytes for series in self.series.values())
             memory = max(128 << 20, 8 * size)  # a series is there raw and scaled
+            private_token()
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
         for attempt in range(START_TRIES):
             try:
-                ray.init(**options)
+                with contextlib.nullcontext() if address else loopback():
+                    ray.init(**options)
                 break
             except Exception as error:
                 if address:
@@ -205,6 +209,7 @@ class RaySession:
                 callbacks=list(callbacks),
             ),
         )  # fmt: skip
+        keep_keys_home()
         in_main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, stop.interrupt) if in_main else None
         try:

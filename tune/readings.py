@@ -29,6 +29,11 @@ def unread(results: Results, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {run: row for run, row in results.done([i for i in ids if i not in known]).items() if row["weights"]}
 
 
+def lost(results: Results, ids: Sequence[str]) -> list[str]:
+    """Those of the unread runs whose weights are gone (`tune.results prune`): they are to be trained once more."""
+    return [run for run, row in unread(results, ids).items() if not results.storage.exists(row["weights"])]
+
+
 def read_test(
     results: Results,
     ids: Sequence[str],

@@ -6,7 +6,7 @@
     references = bars("mystudy", out="results")  # the closed-form ones beside it
 
 `python -m tune.results list | show STUDY | export STUDY --csv FILE | copy STUDY... --to OTHER | wandb STUDY |
-compact [STUDY]` is the command.
+compact [STUDY] | prune STUDY...` is the command.
 """
 
 import os

@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export = commands.add_parser("export", parents=[where], help="one row a trained run, as CSV")
     wandb = commands.add_parser("wandb", parents=[where], help="send a study to W&B, whole or what is missing")
     compact = commands.add_parser("compact", parents=[where], help="merge many small files into few")
+    prune = commands.add_parser("prune", parents=[where], help="delete weights and checkpoints that nothing needs")
+    prune.add_argument("studies", nargs="+", metavar="study")
+    prune.add_argument("--dry-run", action="store_true", help="say what could go, and delete nothing")
     copy = commands.add_parser("copy", parents=[where], help="studies into other results, to keep or pass on")
     copy.add_argument("studies", nargs="+", metavar="study")
     copy.add_argument("--to", required=True, help="folder or URL of the other results; made if it is not there")
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `... | head`
             sys.stderr.close()
             return 0
-        except (ResultsError, StorageError, OSError) as error:
+        except (ResultsError, StorageError, LeaseHeld, OSError) as error:
             print(f"error: {' '.join(_text(error).split())}", file=sys.stderr)
             return 2
 
@@ -90,6 +93,10 @@ def _run(options: argparse.Namespace) -> int:
     elif options.command == "copy":
         count = open_results(options.out).copy(options.studies, Results(options.to))
         print(f"{len(options.studies)} studies and {count} runs copied to {options.to}; weights stay in {options.out}")
+    elif options.command == "prune":
+        from tune.pruning import prune  # imports torch
+
+        print("\n".join(prune(open_results(options.out), options.studies, options.dry_run).lines(not options.dry_run)))
     elif options.command == "compact":
         print(f"{open_results(options.out).compact(options.study)} files merged")
     return 0

@@ -24,6 +24,7 @@ from dynonet.parts import SIGNALS
 from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
 from tune.provenance import code_provenance, host_name
+from tune.readings import lost
 from tune.results import Results, StorageError, run_params
 from tune.schema import series_columns
 
@@ -82,6 +83,8 @@ class StackRun:
         self.folder = self.folder_of(self.ids)
         self._rows = results.runs(self.ids)  # what is on record, by run
         self._sealed = {run for run, row in self._rows.items() if row["status"] in ("complete", "diverged")}
+        if outlive_divergence and self._sealed:  # test is read of all: not without weights, which may have been pruned
+            self._sealed -= set(lost(results, sorted(self._sealed)))
         wanted = [c for run, c in zip(self.ids, configs, strict=True) if run not in self._sealed]
         here = {**(provenance or code_provenance()), "host": host_name(), "device": self._device_name()}
         here["kernel"] = kernels.in_use(self.device.type)
@@ -146,7 +149,7 @@ class StackRun:
         at_epoch: dict[int, list[tuple[Config, State]]] = defaultdict(list)
         fresh = []
         for config in configs:
-            saved = self._load(_run_checkpoint(config.run_id(self.series.identity)))
+            saved = self._load(run_checkpoint(config.run_id(self.series.identity)))
             if saved is None:
                 fresh.append(config)
             else:
@@ -263,7 +266,7 @@ class StackRun:
             self._seal(finished)
         for run in finished:
             self._sealed.add(run.run)
-            self.results.storage.delete(_run_checkpoint(run.run))
+            self.results.storage.delete(run_checkpoint(run.run))
 
     def close(self, status: str, error: str | None = None) -> None:
         """Ends the stack before its time: the runs still training are recorded as `stopped` or `failed`.
@@ -275,7 +278,7 @@ class StackRun:
                 continue
             if trainer.epoch:
                 for run, state in split_state(trainer.state_dict()).items():
-                    self.results.put_blob(_run_checkpoint(run), _saved(state))
+                    self.results.put_blob(run_checkpoint(run), _saved(state))
             self._seal(trainer.running, status, error)
         self.finish()
 
@@ -317,7 +320,8 @@ class StackRun:
         self._rows |= {row["run"]: row for row in rows}
 
 
-def _run_checkpoint(run: str) -> str:
+def run_checkpoint(run: str) -> str:
+    """Where the checkpoint of a run that was stopped lies, whatever stack it was in."""
     return f"checkpoints/runs/{run}.pt"
 
 

@@ -18,12 +18,14 @@ from processes import Driver, drivers, gone
 from ablations.collect import findings_of
 from ablations.record import StudyRecord
 from ablations.report import main as main_report
+from ablations.report import render
 from ablations.run import main
 from ablations.study import Study
 from dynonet.baseline import fit_linear
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.trainer import StackTrainer, evaluate_weights
+from tune.pruning import prune
 from tune.results import Results, load
 from tune.window_errors import window_errors
 
@@ -126,6 +128,12 @@ def test_a_whole_study_and_what_is_not_trained_again(begin: Callable[..., Driver
     assert set(results.storage.list("runs")) == files
     assert {f.name: f.effects for f in findings_of(results, "tiny").findings} == before
     assert {reading.purpose for reading in findings_of(results, "other").ledger} == {"ablation tiny", "baseline"}
+
+    # Pruned of what nothing needs, both reports are the same, and nothing below misses it.
+    pages = [render(findings_of(results, name)) for name in ("tiny", "other")]
+    freed = prune(results, ["tiny", "other"]).freed
+    assert len(freed) == 14 and all(path.startswith("weights/") for path in freed), "those of the arms but full"
+    assert [render(findings_of(results, name)) for name in ("tiny", "other")] == pages
 
     # Seeds by hand, after the verdicts: only they are trained, and the study says what it has become.
     more = begin("tiny.yaml", "--seeds", "8")

@@ -10,16 +10,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 import requests
+from planted import PLANTED, files_below, holding
 from processes import MARK, ROOT, WAIT, lost_ctrl_c, marked
 from ray.job_submission import JobSubmissionClient
 
@@ -128,10 +130,41 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
-def holding(text: str, *folders: Path) -> list[Path]:
-    """The files that hold a text, other than sockets."""
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return [path for path in files if text.encode() in path.read_bytes()]
+STATE = ("actors", "jobs", "workers", "tasks", "nodes", "runtime_envs", "objects", "placement_groups")
+
+
+def answers_of(head: Head) -> list[str]:
+    """What the head says to whoever holds the token: every listing of the state API, in full, jobs and their logs."""
+    paths = [f"/api/v0/{name}?detail=1&limit=10000" for name in STATE]
+    paths += ["/api/jobs/", "/nodes?view=summary", "/logical/actors", "/api/cluster_status", "/api/v0/cluster_metadata"]
+    paths += [f"/api/jobs/{job.submission_id}/logs" for job in head.client().list_jobs() if job.submission_id]
+    found = []
+    for path in paths:
+        answer = requests.get(head.url + path, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=WAIT)
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:200]}"
+        found.append(answer.text)
+    return found
+
+
+@contextmanager
+def asking(head: Head) -> Iterator[set[str]]:
+    """Asks the head all the while, and once more at the end. Yields what it answered."""
+    answers: set[str] = set()
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(1.0):
+            with suppress(Exception):  # the last time must succeed
+                answers.update(answers_of(head))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        thread.join()
+    answers.update(answers_of(head))
 
 
 # On a real head --------------------------------------------------------------------------------------------------
@@ -144,11 +177,13 @@ def test_a_search_is_sent_followed_and_gone_on_with(
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(head.token))
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")  # Ray's client would prefer it to --address
     monkeypatch.setenv("DYNONET_KERNEL", "torch")
-    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    for name, value in PLANTED.items():
+        monkeypatch.setenv(name, value)
     out = tmp_path / "results with spaces"
     command = ["search", *SMALL, "--out", str(out), "--address", head.url]
-    command += ["--env", "DYNONET_KERNEL", "--env", "WANDB_API_KEY"]
-    assert submit.main(command) == 0
+    command += [word for name in ("DYNONET_KERNEL", *PLANTED) for word in ("--env", name)]
+    with asking(head) as answers:
+        assert submit.main(command) == 0
     said = capsys.readouterr()
     assert "best: t0000" in said.out and ": succeeded" in said.err
     runs = load("smoke", out)
@@ -156,8 +191,12 @@ def test_a_search_is_sent_followed_and_gone_on_with(
     assert set(runs["kernel"].dropna()) == {"torch"}, "the variable reached the trials"
     commit = code_provenance()["git_commit"]
     assert set(runs["git_commit"].dropna()) == ({commit} if commit else set()), "a job's folder is no checkout"
-    assert (head.folder / "session_latest").exists() and not holding(SECRET, head.folder, out)
-    assert SECRET not in json.dumps([job.model_dump(mode="json") for job in head.client().list_jobs()])
+    told = "".join(answers)
+    assert "ResourceTrainable" in told and "PL_DISABLE_FORK" in told, "trials and their environment are shown"
+    assert len(files_below(head.folder, out)) > 50 and (head.folder / "session_latest").exists()
+    for name, value in {**PLANTED, "the token": TOKEN}.items():
+        assert not [path for path in holding(value, head.folder, out) if path != head.token], name
+        assert value not in told, name
 
     assert submit.main(command) == 0
     assert "none to come" in capsys.readouterr().out

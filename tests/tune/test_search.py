@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +23,11 @@ from tune import ray_session
 from tune.driver import Search
 from tune.nodes import Node
 from tune.progress import params_text
+from tune.pruning import prune
+from tune.report import render
 from tune.results import Results, bars, load
 from tune.search import main, parser
+from tune.search_records import findings_of
 from tune.settings import SearchSettings, read_settings
 
 
@@ -48,8 +51,10 @@ def outcomes(results: Results) -> dict[str, dict[str, Any]]:
     return {row["trial"]: row for row in rows(results, "trials") if row["event"] == "outcome"}
 
 
-def check_complete(results: Results, trials: int, replicates: int, epochs: int, finals: int) -> None:
-    """A finished study: every table whole, and all of them saying the same."""
+def check_complete(
+    results: Results, trials: int, replicates: int, epochs: int, finals: int, pruned: Collection[str] = ()
+) -> None:
+    """A finished study: every table whole, and all of them saying the same. `pruned`: what was since deleted of it."""
     events = rows(results, "trials")
     proposed = {row["trial"]: row for row in events if row["event"] == "proposed"}
     ended = outcomes(results)
@@ -88,7 +93,7 @@ def check_complete(results: Results, trials: int, replicates: int, epochs: int, 
     assert len(final) == finals and final <= tested
     assert not tested & {m["run"] for m in members if m["role"] == "search"}, "no searched run sees test"
     stopped = {f"checkpoints/runs/{run}.pt" for run, row in latest.items() if row["status"] == "stopped"}
-    assert set(results.storage.list("checkpoints")) == stopped
+    assert set(results.storage.list("checkpoints")) == stopped - set(pruned)
 
 
 def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver], tmp_path: Path) -> None:
@@ -175,11 +180,17 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
     assert [f for f in results.storage.list() if "leases" not in f] == [f for f in files if "leases" not in f]
     assert time.monotonic() - started < 60, "before Ray starts"
 
+    # Pruned of what nothing needs, its report is the same, and nothing below misses it.
+    page = render(findings_of(results, "smoke"))
+    pruned = set(prune(results, ["smoke"]).freed)
+    assert len([path for path in pruned if path.startswith("weights/")]) >= 4
+    assert render(findings_of(results, "smoke")) == page
+
     # The same command with more trials trains only what is new.
     second = begin(*arguments, "--trials", "5")
     assert second.wait() == 0, second.said()
     assert "going on: 3 trials on record, 0 resumed" in second.said()
-    check_complete(results, 5, 2, 4, 2)
+    check_complete(results, 5, 2, 4, 2, pruned)
     after = {(row["run"], row["attempt"]): row for row in rows(results, "runs")}
     assert before.items() <= after.items()
     # And once more, with nothing left to do.

@@ -174,6 +174,9 @@ def test_what_cannot_be_opened(tmp_path: Path, s3_url: str) -> None:
         open_storage(tmp_path / "file" / "x")
     with pytest.raises(StorageError, match="cannot open storage 'nope://x/y'"):
         open_storage("nope://x/y")
+    with pytest.raises(StorageError, match="no key in an address") as refused:
+        open_storage("s3://name:planted@bucket/x")
+    assert "planted" not in str(refused.value)
     with pytest.raises(StorageError, match="cannot write nobucket/x"):
         open_storage(s3_url.replace("bucket/prefix", "nobucket")).put("x", b"")
 
