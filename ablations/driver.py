@@ -256,7 +256,9 @@ class Ablation:
         stacks = [[run.run for run in stack.runs] for stack in plan.stacks]
         results.put_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
-        watch = FaultWatch(results, self.name, lambda config: f"stack {config['stack']}", progress.say)
+        watch = FaultWatch(
+            results, self.name, lambda config: f"stack {config['stack']}", progress.say, session.memory_per_trial
+        )
         failures = StackFailures(results, session.series, watch)
         tracking = self._tracker.callbacks(
             self.name,

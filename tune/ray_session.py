@@ -9,20 +9,23 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 from ray import tune as ray_tune
+from ray.exceptions import RayError, RayTaskError
 
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
 from dynonet.interrupts import interrupts_heard
 from dynonet.printing import log_to_stderr, print
-from tune.faults import MOST_DEATHS, FaultWatch
+from tune.faults import FaultWatch
 from tune.lease import Lease, LeaseHeld
+from tune.memory import MemoryGate, shortage, waiting_actors
 from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
@@ -45,6 +48,10 @@ PASSED_ON = (
     "DYNONET_KERNEL",
     "DYNONET_DEVICE",
 )  # environment that trials need
+
+
+class DoesNotFit(ConfigError):
+    """A task that needs more memory than a trial may take."""
 
 
 class Stop(DriverOnly, ray_tune.Stopper):
@@ -158,9 +165,49 @@ class RaySession:
             self._references[identity] = ray.put(self.series[identity])
         return self._references[identity]
 
-    def task(self, function: Any) -> Any:
-        """A remote function that takes what a trial takes; a lost one is tried again."""
-        return function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=TASK_RETRIES)
+    def run_tasks(
+        self, function: Any, calls: Mapping[Any, tuple[Any, ...]], say: Callable[[str, str], None] | None = None
+    ) -> dict[Any, Any]:
+        """A remote function for each of some arguments, each with what a trial takes.
+
+        One whose process or machine is lost is tried again; one that was ended because others took the memory waits
+        until there is some, however often. What it raises is raised.
+
+        Args:
+            say: takes the kind and the text of an event; by default the text is printed.
+        Raises:
+            DoesNotFit: a task held more memory than a trial's share.
+        """
+        tell = say or (lambda kind, text: print(text, file=sys.stderr, flush=True))
+        name = function._function_name.rpartition(".")[2].strip("_").replace("_", " ")
+        remote = function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=0)
+        gate, lost = MemoryGate(self._local), Counter[Any]()
+        waiting = {remote.remote(*arguments): key for key, arguments in calls.items()}
+        found: dict[Any, Any] = {}
+        while waiting:
+            (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+            key = waiting.pop(ready)
+            try:
+                found[key] = ray.get(ready)
+                continue
+            except RayError as error:
+                short = shortage(error)
+                if short is not None and short.was_its_own(self.memory_per_trial):
+                    raise DoesNotFit(f"{name}: it does not fit into the memory of a trial{short.text()}") from error
+                if short is not None:
+                    gate.shut(str(key))
+                    tell(
+                        "memory_short",
+                        f"{name}: ended for want of memory{short.text()}; begun again when others leave some",
+                    )
+                elif isinstance(error, RayTaskError) or lost[key] == TASK_RETRIES:
+                    raise
+                else:
+                    lost[key] += 1
+                    tell("process_died", f"{name}: its process ended; it is begun again")
+            gate.wait()
+            waiting[remote.remote(*calls[key])] = key
+        return {key: found[key] for key in calls}
 
     def trial_config(self, results: Results, study: str) -> dict[str, Any]:
         """What every trial is told, beside its `configs` and its `data_sha256`."""
@@ -186,15 +233,16 @@ class RaySession:
     ) -> None:
         """Trains what the searcher suggests, as StackTrainables. Ctrl-C ends it between two steps, by `stop`."""
         queue = TrialQueue(searcher, samples, self.limit)
+        gate = MemoryGate(self._local)
         if watch is not None:
-            watch.again, watch.forgiving = queue.again, max_failures > 0
+            watch.again, watch.forgiving, watch.gate = queue.again, max_failures > 0, gate
             callbacks = [watch, *callbacks]
         resources = {"cpu": self.cpus_per_trial, "gpu": self.gpus}
         series = {identity: [self.data(identity)] for identity in self.series}
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=series), resources),
             tune_config=ray_tune.TuneConfig(
-                search_alg=queue, scheduler=scheduler, num_samples=samples * (1 + MOST_DEATHS),
+                search_alg=queue, scheduler=scheduler, num_samples=-1,  # the queue says when there are no more
                 reuse_actors=True, trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -208,7 +256,8 @@ class RaySession:
         in_main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, stop.interrupt) if in_main else None
         try:
-            tuner.fit()
+            with waiting_actors(gate):
+                tuner.fit()
         finally:
             if in_main:
                 signal.signal(signal.SIGINT, before)

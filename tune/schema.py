@@ -25,7 +25,7 @@ VERSION_KEY = b"dynonet_schema_version"
 
 DONE = ("complete", "diverged")  # statuses of a run that is never trained again
 EVENTS = (
-    "resumed", "node_joined", "node_leaving", "node_lost", "process_died", "raised", "moved", "halved",
+    "resumed", "node_joined", "node_leaving", "node_lost", "process_died", "memory_short", "raised", "moved", "halved",
     "storage_outage",
 )  # fmt: skip
 
