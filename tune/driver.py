@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune as ray_tune
 
+from dynonet.commands import command_line
 from dynonet.config import Config
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
@@ -33,7 +34,7 @@ from tune.patience import PatientStorage
 from tune.progress import Progress, duration, params_text, trial_error
 from tune.proposals import Proposal, Proposals
 from tune.provenance import code_provenance
-from tune.ray_session import EXIT_CODES, STOPPED, DoesNotFit, RaySession, Stop, command_line
+from tune.ray_session import STOPPED, DoesNotFit, RaySession, Stop
 from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
@@ -194,7 +195,7 @@ class Search:
                 on_record = f"{len(proposals.outcomes)} trials on record, {left} to come"
                 print(f"{STOPPED[stop.reason]} after {elapsed}: {on_record}")
                 print(f"Go on with the same command:\n  {command_line('tune.search')}")
-                return EXIT_CODES[stop.reason]
+                return stop.exit_code
             code = self._conclude(results, proposals, baseline)
             results.compact_many()
             return code

@@ -139,7 +139,7 @@ def _threshold() -> float:
 def as_tune_knows_it(error: Exception) -> Exception:
     """The error as one of the two kinds that Tune takes for a trial's; any other ends the command."""
     known = isinstance(error, (RayActorError, RayTaskError))
-    return error if known else ProcessEnded(None, str(error) or type(error).__name__)
+    return error if known else ProcessEnded("", str(error) or type(error).__name__)
 
 
 @contextmanager
@@ -157,8 +157,8 @@ def waiting_actors(gate: MemoryGate) -> Iterator[None]:
             super()._actor_task_failed(tracked_actor_task, as_tune_knows_it(exception))
 
     before = tune_controller.RayActorManager  # there is no public way to give Tune's controller one of our own
-    tune_controller.RayActorManager = Actors
+    tune_controller.RayActorManager = Actors  # type: ignore[misc]
     try:
         yield
     finally:
-        tune_controller.RayActorManager = before
+        tune_controller.RayActorManager = before  # type: ignore[misc]

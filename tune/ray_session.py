@@ -3,25 +3,24 @@
 import argparse
 import logging
 import os
-import shlex
-import signal
 import socket
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 from ray import tune as ray_tune
+from ray._private import utils as ray_utils
 from ray.exceptions import RayError, RayTaskError
 
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
-from dynonet.interrupts import interrupts_heard
+from dynonet.interrupts import Ended, exit_code, handled
 from dynonet.printing import log_to_stderr, print
 from tune.faults import FaultWatch
 from tune.lease import Lease, LeaseHeld
@@ -38,7 +37,7 @@ STOPPED = {
     "time": "the time budget is spent",
     "lease": "another driver has taken the study over (this one was silent too long)",
 }
-EXIT_CODES = {"interrupt": 130, "time": 0, "lease": 1}
+_EXIT_CODES = {"time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
 TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
@@ -55,11 +54,12 @@ class DoesNotFit(ConfigError):
 
 
 class Stop(DriverOnly, ray_tune.Stopper):
-    """Ends the trials between two of Tune's steps: after Ctrl-C, or when the time is up."""
+    """Ends the trials between two of Tune's steps: after Ctrl-C, SIGTERM or SIGHUP, or when the time is up."""
 
     def __init__(self, budget: float | None, lease: Lease):
         self._lease = lease
         self.reason: str | None = None
+        self._signum: int | None = None
         self._deadline = time.monotonic() + budget if budget is not None else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -74,9 +74,15 @@ class Stop(DriverOnly, ray_tune.Stopper):
 
     def interrupt(self, signum: int, frame: Any) -> None:
         if self.reason == "interrupt":
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
-        self.reason = "interrupt"
+            raise Ended(signum)  # the second one does not wait
+        self.reason, self._signum = "interrupt", signum
         print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that was stopped."""
+        assert self.reason is not None, "it was not"
+        return exit_code(Ended(self._signum)) if self._signum is not None else _EXIT_CODES[self.reason]
 
 
 class RaySession:
@@ -149,7 +155,8 @@ class RaySession:
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
         for attempt in range(START_TRIES):
             try:
-                ray.init(**options)
+                with _signals_ours():
+                    ray.init(**options)
                 break
             except Exception as error:
                 if address:
@@ -253,20 +260,18 @@ class RaySession:
                 callbacks=list(callbacks),
             ),
         )  # fmt: skip
-        in_main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, stop.interrupt) if in_main else None
         try:
-            with waiting_actors(gate):
+            with handled(stop.interrupt), waiting_actors(gate):
                 tuner.fit()
-        finally:
-            if in_main:
-                signal.signal(signal.SIGINT, before)
+        except Exception:
+            # A service manager, or a terminal that is gone, ends Ray's processes too, and Tune stumbles over them.
+            if stop.reason != "interrupt":
+                raise
 
 
-@interrupts_heard()
-def run_command(module: str, work: Callable[[], int]) -> int:
+def run_command(work: Callable[[], int]) -> int:
     """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
-    refuses, 130 after Ctrl-C."""
+    refuses. Other ends are `dynonet.commands`'s."""
     log_to_stderr()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -276,16 +281,19 @@ def run_command(module: str, work: Callable[[], int]) -> int:
     except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\ninterrupted. Go on with the same command:\n  {command_line(module)}", file=sys.stderr)
-        return 130
     finally:
         ray.shutdown()
 
 
-def command_line(module: str) -> str:
-    """This call, as it can be typed again."""
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+@contextmanager
+def _signals_ours() -> Iterator[None]:
+    """Ray would end a driver by SIGTERM at once, without a word and with an exit code of its own."""
+    before = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = before
 
 
 def _check_answers(address: str) -> None:

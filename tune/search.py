@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from dynonet.commands import command_named
 from dynonet.printing import Parser, print
 from tune.driver import Search
 from tune.ray_session import run_command
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@command_named("tune.search")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return search.run()
 
-    return run_command("tune.search", work)
+    return run_command(work)
 
 
 if __name__ == "__main__":
