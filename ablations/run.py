@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return ablation.run()
 
-    return run_command(work)
+    return run_command("ablations.run", work)
 
 
 if __name__ == "__main__":

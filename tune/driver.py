@@ -33,7 +33,6 @@ from tune.lease import Lease, lease_folder
 from tune.patience import PatientStorage
 from tune.progress import Progress, duration, params_text, trial_error
 from tune.proposals import Proposal, Proposals
-from tune.provenance import code_provenance
 from tune.ray_session import STOPPED, DoesNotFit, RaySession, Stop
 from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
@@ -114,8 +113,9 @@ class Search:
         identity = self.settings.identity(self.series.identity)
         rows = results.table("studies", self.settings.study).to_pylist()
         if rows:
-            before = json.loads(min(rows, key=lambda row: row["time"])["settings"])
-            if "search" not in before:
+            told = [json.loads(row["settings"]) for row in sorted(rows, key=lambda row: row["time"])]
+            before = next((content for content in told if "search" in content), None)
+            if before is None:
                 raise ConfigError(f"'{self.settings.study}' is no search; take another name (--study OTHER)")
             if changed := differences(before, identity):
                 shown = "\n  ".join(changed[:12])
@@ -289,9 +289,10 @@ class Search:
             record_event(results, self.settings.study, kind, text)
 
         session, most = self.session, len(finals)
+        provenance = session.trial_config(results, self.settings.study)["provenance"]
         texts, data = [config.to_json() for config in finals], session.data(self.series.identity)
         while True:
-            call = (results, texts, data, session.gpus > 0, session.threads, code_provenance(), most)
+            call = (results, texts, data, session.gpus > 0, session.threads, provenance, most)
             try:
                 for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
                     record_event(results, self.settings.study, "halved", f"final replicates: {text}")

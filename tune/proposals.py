@@ -265,7 +265,7 @@ def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposa
         proposals.setdefault(row["trial"], proposal)
         parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
         distributions[row["trial"]] = parsed
-    for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
+    for row in sorted((r for r in rows if r["event"] == "outcome"), key=_standing):
         if row["trial"] not in proposals:
             logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
             continue
@@ -276,6 +276,14 @@ def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposa
         proposal.values = list(row["values"] or [])
         proposal.reports = [(r["epoch"], r["value"]) for r in row["reports"] or []]
     return proposals, distributions
+
+
+def _standing(outcome: Mapping[str, Any]) -> tuple[int, Any]:
+    """Orders the outcomes that drivers of two clocks gave one trial, the one that stands first: what was trained to its
+    end was trained, whatever else was said."""
+    states = list(_STATES)
+    state = outcome["state"]
+    return (states.index(state) if state in states else len(states), outcome["time"])
 
 
 def best_of(proposals: Iterable[Proposal]) -> Proposal | None:

@@ -3,21 +3,21 @@
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 from ray import tune as ray_tune
-from ray._private import utils as ray_utils
 from ray.exceptions import RayError, RayTaskError
 
+from dynonet.commands import command_line, unplanned
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
 from dynonet.interrupts import Ended, exit_code, handled
@@ -28,6 +28,7 @@ from tune.memory import MemoryGate, shortage, waiting_actors
 from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
+from tune.ray_processes import RayGone, end, gone, missed, signals_are_ours
 from tune.results import Results, ResultsError, StorageError
 from tune.searcher import DriverOnly, TrialQueue
 from tune.trainable import StackTrainable
@@ -73,6 +74,10 @@ class Stop(DriverOnly, ray_tune.Stopper):
         return self.reason is not None
 
     def interrupt(self, signum: int, frame: Any) -> None:
+        if gone():
+            if self._signum is not None:  # which has ended Ray's processes too
+                raise Ended(self._signum)
+            raise RayGone
         if self.reason == "interrupt":
             raise Ended(signum)  # the second one does not wait
         self.reason, self._signum = "interrupt", signum
@@ -155,7 +160,7 @@ class RaySession:
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
         for attempt in range(START_TRIES):
             try:
-                with _signals_ours():
+                with signals_are_ours():
                     ray.init(**options)
                 break
             except Exception as error:
@@ -222,7 +227,7 @@ class RaySession:
         return {
             "results": storage.url, "patience": getattr(storage, "patience", 0.0),
             "mark": getattr(storage, "mark", None), "study": study, "threads": self.threads, "gpu": self.gpus > 0,
-            "provenance": code_provenance(),
+            "provenance": {**code_provenance(), "trained_for": study},
         }  # fmt: skip
 
     def run_trials(
@@ -261,39 +266,42 @@ class RaySession:
             ),
         )  # fmt: skip
         try:
-            with handled(stop.interrupt), waiting_actors(gate):
+            with handled(stop.interrupt), missed(signal.SIGINT), waiting_actors(gate):
                 tuner.fit()
-        except Exception:
-            # A service manager, or a terminal that is gone, ends Ray's processes too, and Tune stumbles over them.
+        except Exception as error:
             if stop.reason != "interrupt":
+                if gone():
+                    raise RayGone from error
                 raise
+            # A service manager ends Ray's processes too, and Tune stumbles over them.
 
 
-def run_command(work: Callable[[], int]) -> int:
+def run_command(module: str, work: Callable[[], int]) -> int:
     """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
     refuses. Other ends are `dynonet.commands`'s."""
     log_to_stderr()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    code = 1
+    again = f"Go on with the same command:\n  {command_line(module)}"
     try:
-        return work()
+        code = work()
     except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        code = 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted. {again}", file=sys.stderr)
+        code = exit_code(interrupt)
+    except RayGone:
+        print(f"error: Ray's own processes here have ended; everything finished is kept. {again}", file=sys.stderr)
+    except Exception as error:
+        if not gone():
+            raise
+        print(f"error: {unplanned(error)}\n{again}", file=sys.stderr)
     finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _signals_ours() -> Iterator[None]:
-    """Ray would end a driver by SIGTERM at once, without a word and with an exit code of its own."""
-    before = ray_utils.set_sigterm_handler
-    ray_utils.set_sigterm_handler = lambda handler: None
-    try:
-        yield
-    finally:
-        ray_utils.set_sigterm_handler = before
+        end(code)
+    return code
 
 
 def _check_answers(address: str) -> None:

@@ -77,6 +77,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("data_notes", _TEXTS),  # what a reader must know of the data, a sentence each
         ("host", _TEXT),
         ("device", _TEXT),
+        ("trained_for", _TEXT),  # the study
         ("kernel", _TEXT),  # what computed the GRUs: numba, triton or torch
         ("weights", _TEXT),  # path in the store of the best epoch's weights
         ("config", _TEXT),  # JSON, every setting

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return search.run()
 
-    return run_command(work)
+    return run_command("tune.search", work)
 
 
 if __name__ == "__main__":

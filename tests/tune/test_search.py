@@ -352,7 +352,7 @@ def refused(capsys: Any, *arguments: str) -> str:
 
 
 def test_a_ctrl_c_that_python_swallows(capsys: Any) -> None:
-    assert command_named("tune.search")(lambda _: ray_session.run_command(lost_ctrl_c))() == 130
+    assert command_named("tune.search")(lambda _: ray_session.run_command("tune.search", lost_ctrl_c))() == 130
     assert "Go on with the same command" in capsys.readouterr().err
 
 
