@@ -35,6 +35,14 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
     return 128 + (interrupt.signum if isinstance(interrupt, Ended) else signal.SIGINT)
 
 
+_heard: list[int] = []
+
+
+def heard() -> int | None:
+    """The last signal of ENDING that this process got."""
+    return _heard[-1] if _heard else None
+
+
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
     """Within it each signal of ENDING is the handler's, but for one that is ignored, as by nohup.
@@ -44,8 +52,13 @@ def handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         before = {each: found for each in ENDING if (found := signal.getsignal(each)) not in (signal.SIG_IGN, None)}
+
+    def noted(signum: int, frame: FrameType | None) -> None:
+        _heard.append(signum)
+        handler(signum, frame)
+
     for each in before:
-        signal.signal(each, handler)
+        signal.signal(each, noted)
     try:
         yield
     finally:

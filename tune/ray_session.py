@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -17,7 +16,6 @@ import ray
 from ray import tune as ray_tune
 from ray.exceptions import RayError, RayTaskError
 
-from dynonet.commands import command_line, unplanned
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
 from dynonet.interrupts import Ended, exit_code, handled
@@ -28,7 +26,7 @@ from tune.memory import MemoryGate, shortage, waiting_actors
 from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
-from tune.ray_processes import RayGone, end, gone, missed, signals_are_ours
+from tune.ray_processes import missed, signals_are_ours
 from tune.results import Results, ResultsError, StorageError
 from tune.searcher import DriverOnly, TrialQueue
 from tune.trainable import StackTrainable
@@ -74,10 +72,6 @@ class Stop(DriverOnly, ray_tune.Stopper):
         return self.reason is not None
 
     def interrupt(self, signum: int, frame: Any) -> None:
-        if gone():
-            if self._signum is not None:  # which has ended Ray's processes too
-                raise Ended(self._signum)
-            raise RayGone
         if self.reason == "interrupt":
             raise Ended(signum)  # the second one does not wait
         self.reason, self._signum = "interrupt", signum
@@ -265,15 +259,8 @@ class RaySession:
                 callbacks=list(callbacks),
             ),
         )  # fmt: skip
-        try:
-            with handled(stop.interrupt), missed(signal.SIGINT), waiting_actors(gate):
-                tuner.fit()
-        except Exception as error:
-            if stop.reason != "interrupt":
-                if gone():
-                    raise RayGone from error
-                raise
-            # A service manager ends Ray's processes too, and Tune stumbles over them.
+        with handled(stop.interrupt), waiting_actors(gate):
+            tuner.fit()
 
 
 def run_command(module: str, work: Callable[[], int]) -> int:
@@ -283,25 +270,12 @@ def run_command(module: str, work: Callable[[], int]) -> int:
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    code = 1
-    again = f"Go on with the same command:\n  {command_line(module)}"
     try:
-        code = work()
+        with missed(module):
+            return work()
     except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
         print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt as interrupt:
-        print(f"\ninterrupted. {again}", file=sys.stderr)
-        code = exit_code(interrupt)
-    except RayGone:
-        print(f"error: Ray's own processes here have ended; everything finished is kept. {again}", file=sys.stderr)
-    except Exception as error:
-        if not gone():
-            raise
-        print(f"error: {unplanned(error)}\n{again}", file=sys.stderr)
-    finally:
-        end(code)
-    return code
+        return 2
 
 
 def _check_answers(address: str) -> None:
