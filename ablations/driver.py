@@ -21,6 +21,7 @@ from ablations.stacks import StackFailures, StackSearcher
 from ablations.study import Study
 from ablations.tuning import check_search, search_name, tune_arm
 from ablations.verdicts import UNDECIDED
+from dynonet.commands import command_line
 from dynonet.printing import print
 from tune.events import record_event
 from tune.faults import FaultWatch
@@ -28,7 +29,7 @@ from tune.final import record_baseline
 from tune.lease import Lease, lease_folder
 from tune.patience import PatientStorage
 from tune.progress import duration
-from tune.ray_session import EXIT_CODES, STOPPED, Stop, command_line
+from tune.ray_session import STOPPED, Stop
 from tune.results import Results
 from tune.schema import DONE
 from tune.tracked_runs import Member
@@ -117,7 +118,8 @@ class Ablation:
         print(f"the config of every arm is in {results.storage.url_of(folder)}", flush=True)
 
     def run(self) -> int:
-        """The whole study. Returns the exit code: 0 with its verdicts printed, 1 if runs failed, 130 after Ctrl-C."""
+        """The whole study. Returns the exit code: 0 with its verdicts printed, 1 if runs failed, 130 after Ctrl-C (see
+        `Stop.exit_code`)."""
         results = Results(self.args.out)
         patience = self.args.storage_patience
         with (
@@ -146,7 +148,7 @@ class Ablation:
                 tracker.hurry()
                 print(f"{STOPPED[stop.reason]} after {duration(time.monotonic() - started)}")
                 print(f"Go on with the same command:\n  {command_line('ablations.run')}")
-                return EXIT_CODES[stop.reason]
+                return stop.exit_code
             results.compact_many()
             print("\n" + "\n".join(verdict_lines(findings_of(results, self.name))))
             print(f"\nthe report: python -m ablations.report {self.name} --results {results.storage.url}")
@@ -256,7 +258,9 @@ class Ablation:
         stacks = [[run.run for run in stack.runs] for stack in plan.stacks]
         results.put_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
-        watch = FaultWatch(results, self.name, lambda config: f"stack {config['stack']}", progress.say)
+        watch = FaultWatch(
+            results, self.name, lambda config: f"stack {config['stack']}", progress.say, session.memory_per_trial
+        )
         failures = StackFailures(results, session.series, watch)
         tracking = self._tracker.callbacks(
             self.name,

@@ -1,10 +1,12 @@
 """What a study puts on record beside its runs: what was asked, what was found inert, which verdicts were read when.
 
-Each is an event, a row of the table `studies`; the first says all that must stay the same. Which run is which arm's
-stands in `members`.
+Each is an event, a row of the table `studies`; that of the beginning says all that must stay the same. Their order
+follows from what they say, not from their times: drivers' clocks differ, and go back. Which run is which arm's stands
+in `members`.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,10 +73,12 @@ class StudyRecord:
     @classmethod
     def find(cls, results: Results, name: str) -> "StudyRecord | None":
         """The study on record, or None. Raises ConfigError if something else has that name."""
-        rows = sorted(results.table("studies", name).to_pylist(), key=lambda row: row["time"])
+        rows = results.table("studies", name).to_pylist()
         if not rows:
             return None
-        first = json.loads(rows[0]["settings"])
+        told = [(json.loads(row["settings"]), row) for row in rows]
+        told.sort(key=lambda each: (*_place(each[0]), each[1]["time"]))
+        first = told[0][0]
         if first.get("kind") != KIND:
             raise ConfigError(f"'{name}' is a search, not an ablation study; take another name (--name OTHER)")
         study = Study.create(first["study"])
@@ -83,9 +87,9 @@ class StudyRecord:
             name, study, first["data"], inert, first["train_inert"], tuple(first["looks"]), first["family"],
             identity=first["identity"],
         )  # fmt: skip
-        record.events.append(f"{_when(rows[0])}: begun with {record.looks[0]} seeds")
-        for row in rows[1:]:
-            record._take_in(json.loads(row["settings"]), _when(row))
+        record.events.append(f"{_when(told[0][1])}: begun with {record.looks[0]} seeds")
+        for event, row in told[1:]:
+            record._take_in(event, _when(row))
         return record
 
     @classmethod
@@ -195,6 +199,16 @@ class StudyRecord:
 
     def _study_with(self, changes: Mapping[str, Any]) -> Study:
         return Study.create({**self.study.model_dump(exclude_defaults=True), **changes})
+
+
+def _place(event: Mapping[str, Any]) -> tuple[float, int]:
+    """Where an event stands among a study's. Seeds are only ever added, and those that are there are judged before."""
+    kind = event.get("event")
+    if kind is None or kind == "tuned":
+        return (-math.inf, int(event.get("kind") != KIND) if kind is None else 2)
+    if kind in ("judged", "seeds"):
+        return (event["seeds"], 0) if kind == "judged" else (event["from"], 1)
+    return (math.inf, 0)
 
 
 def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -> dict[str, Any]:

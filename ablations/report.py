@@ -12,6 +12,7 @@ from ablations.reporting.appendix import record
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.sections import evidence
 from ablations.reporting.tables import effects_csv, effects_tex
+from dynonet.commands import command_named
 from tune.pages.command import ReportCommand
 from tune.pages.page import Page
 from tune.results import Results
@@ -38,6 +39,7 @@ def page_of(findings: Findings) -> Page:
     )  # fmt: skip
 
 
+@command_named("ablations.report")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
     return ReportCommand("ablations.report", __doc__, _find, render, _wandb_report, verdict_lines).main(arguments)

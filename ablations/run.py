@@ -14,6 +14,7 @@ from ablations.collect import findings_of
 from ablations.driver import Ablation
 from ablations.reporting.console import ledger_lines
 from ablations.study import Study, study_names
+from dynonet.commands import command_named
 from dynonet.errors import ConfigError
 from dynonet.printing import Parser, print
 from tune.ray_session import run_command
@@ -91,6 +92,7 @@ def _seeds(text: str) -> Any:
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
+@command_named("ablations.run")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)
 

@@ -65,7 +65,7 @@ class StackFailures(DriverOnly, ray_tune.Callback):
 
 
 @ray.remote(max_calls=1)
-def _measured(config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
+def measure_shape(config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
     import torch
 
     use_threads(threads)
@@ -78,9 +78,8 @@ def measure_shapes(
     session: RaySession, configs: Mapping[Any, Config], sha256_of: Callable[[Config], str]
 ) -> dict[Any, tuple[Cost, Memory, int]]:
     """What a model of each config costs where trials run, and the bytes that its device has (0 for a CPU)."""
-    task = session.task(_measured)
-    waiting = {
-        key: task.remote(config.to_json(), session.data(sha256_of(config)), session.gpus > 0, session.threads)
+    calls = {
+        key: (config.to_json(), session.data(sha256_of(config)), session.gpus > 0, session.threads)
         for key, config in configs.items()
     }
-    return dict(zip(waiting, ray.get(list(waiting.values())), strict=True))
+    return session.run_tasks(measure_shape, calls)

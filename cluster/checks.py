@@ -27,6 +27,7 @@ from cluster.check_parts import (
     start_flags,
     unknown_start_flags,
 )
+from dynonet.commands import command_named
 from dynonet.data import ETT_SHA256
 from dynonet.errors import ConfigError, nearest
 from dynonet.printing import Parser, one_line, print
@@ -155,6 +156,7 @@ def _shell(path: Path, text: str) -> list[str]:
     return problems
 
 
+@command_named("cluster.checks")
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m cluster.checks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")

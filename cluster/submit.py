@@ -12,6 +12,7 @@ import argparse
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -24,8 +25,9 @@ from cluster import jobs
 from cluster.addresses import ADDRESS, OVERRULING, check_answers, check_safe, find_token, is_loopback, job_server
 from cluster.keys import collect
 from cluster.request import MODULES, read_request
+from dynonet.commands import command_named
 from dynonet.errors import ConfigError
-from dynonet.interrupts import interrupts_heard
+from dynonet.interrupts import Ended, exit_code
 from dynonet.printing import Parser, print
 from tune.results import ResultsError, StorageError
 
@@ -60,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-@interrupts_heard()
+@command_named("cluster.submit")
 def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     args, rest = top.parse_known_args(argv)
@@ -75,8 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, ResultsError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return jobs.STOPPED_CODE
     except (requests.RequestException, RuntimeError, RayError) as error:  # how Ray's client says that a request failed
         print(f"error: {str(error).strip().splitlines()[-1][:500]}", file=sys.stderr)
         return 1
@@ -111,17 +111,19 @@ def _submit(args: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _follow(client: JobSubmissionClient, name: str) -> int:
-    """The job's log to its end. Returns its exit code; 130 if it was left running, 1 if the cluster was lost."""
+    """The job's log to its end. Returns its exit code; 130 (143 or 129, by the signal) if it was left running, 1 if the
+    cluster was lost."""
     follower = jobs.Follower(client, name, lambda text: print(text, end="", flush=True))
     while True:
         try:
             details = follower.follow()
             break
-        except KeyboardInterrupt:
-            wish = _asked(name)
+        except KeyboardInterrupt as interrupt:
+            nobody = isinstance(interrupt, Ended) and interrupt.signum != signal.SIGINT  # is there to be asked
+            wish = "leave" if nobody else _asked(name)
             if wish == "leave":
                 _say(_how_to_come_back(name, client.get_address()))
-                return jobs.STOPPED_CODE
+                return exit_code(interrupt)
             if wish == "stop":
                 client.stop_job(name)
                 _say("stopping; everything finished is kept")

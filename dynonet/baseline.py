@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from dynonet.commands import command_named
 from dynonet.config import Config, DataConfig
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
@@ -263,6 +264,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
+@command_named("dynonet.baseline")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 for bad arguments or data, with one line on stderr."""
     parser = _Parser(

@@ -1,74 +1,134 @@
-"""Ctrl-C that gets through wherever it falls.
+"""Ctrl-C that gets through wherever it falls; and SIGTERM and SIGHUP that end a command as it does.
 
 Python raises KeyboardInterrupt between any two instructions. In a weak reference's callback or a `__del__` it is
 swallowed; between two lines of the import system it can leave the lock of all imports taken.
 """
 
+import os
 import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-AGAIN_SECONDS = 0.05  # until a Ctrl-C that could not be raised comes again
+# What ends a command: Ctrl-C, a service manager or a container's, a terminal that is gone.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN_SECONDS = 0.05  # until a signal that could not be raised comes again
 MOST_PUT_OFF = 100  # times; an import that takes longer may be one that never ends
 _IMPORTING = "<frozen importlib."
 
 
+class Ended(KeyboardInterrupt):
+    """Raised by one of ENDING, wherever the command is."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+def exit_code(interrupt: KeyboardInterrupt) -> int:
+    """As a shell says it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    return 128 + (interrupt.signum if isinstance(interrupt, Ended) else signal.SIGINT)
+
+
+_heard: list[int] = []
+
+
+def heard() -> int | None:
+    """The last signal of ENDING that this process got."""
+    return _heard[-1] if _heard else None
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Within it each signal of ENDING is the handler's, but for one that is ignored, as by nohup.
+
+    Nothing is changed outside the main thread, which alone hears signals.
+    """
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {each: found for each in ENDING if (found := signal.getsignal(each)) not in (signal.SIG_IGN, None)}
+
+    def noted(signum: int, frame: FrameType | None) -> None:
+        _heard.append(signum)
+        handler(signum, frame)
+
+    for each in before:
+        signal.signal(each, noted)
+    try:
+        yield
+    finally:
+        for each, found in before.items():
+            signal.signal(each, found)
+
+
 @contextmanager
 def interrupts_heard() -> Iterator[None]:
-    """Within it, or the function that it decorates, a Ctrl-C at such a place is sent again until it is raised.
+    """Within it, or the function that it decorates, each signal of ENDING raises Ended. One at a place where that would
+    be lost is sent again until it is raised.
 
-    Python's own way is kept outside the main thread, and where Ctrl-C is ignored or handled by another.
+    Python's own way is kept outside the main thread, and where Ctrl-C is handled by another.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) not in (
+        signal.default_int_handler,
+        signal.SIG_IGN,
     ):
         yield
         return
     main = threading.get_ident()
     # Its put() may interrupt itself, as no other lock's holder may; a new thread could not be started there.
-    lost: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    lost: queue.SimpleQueue[int] = queue.SimpleQueue()
     over = threading.Event()
     put_off = 0
     unraisable_before = sys.unraisablehook
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
     def send_again() -> None:
-        while lost.get():
+        while signum := lost.get():
             time.sleep(AGAIN_SECONDS)
             if not over.is_set():
-                signal.pthread_kill(main, signal.SIGINT)
+                signal.pthread_kill(main, signum)
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         nonlocal put_off
+        if signum == signal.SIGHUP:
+            _let_go_of(terminals)
         importing = frame is not None and frame.f_code.co_filename.startswith(_IMPORTING)
         if importing and put_off < MOST_PUT_OFF:
             put_off += 1
-            lost.put(True)
+            lost.put(signum)
         else:
             put_off = 0
-            raise KeyboardInterrupt
+            raise Ended(signum)
 
     def unraisable(swallowed: Any) -> None:
         if issubclass(swallowed.exc_type, KeyboardInterrupt):
-            lost.put(True)
+            lost.put(getattr(swallowed.exc_value, "signum", signal.SIGINT))
         else:
             unraisable_before(swallowed)
 
     sender = threading.Thread(target=send_again, name="interrupts", daemon=True)
     sender.start()
     sys.unraisablehook = unraisable
-    signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        with handled(interrupt):
+            yield
     finally:
         over.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.unraisablehook = unraisable_before
-        lost.put(False)
+        lost.put(0)
         sender.join()
+
+
+def _let_go_of(terminals: list[int]) -> None:
+    """What is written to a terminal that has gone is dropped, so that a last word to it is no error of its own."""
+    for descriptor in terminals:
+        with suppress(OSError):
+            if not os.isatty(descriptor):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)

@@ -18,12 +18,12 @@ import torch
 from tqdm import tqdm
 
 from dynonet.baseline import fit_linear
+from dynonet.commands import command_named
 from dynonet.comparison import published_results
 from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.device import pick_device, use_threads
 from dynonet.errors import ConfigError, DataError
-from dynonet.interrupts import interrupts_heard
 from dynonet.parameters import Parameters
 from dynonet.presets import PRESETS
 from dynonet.printing import Parser, print
@@ -179,10 +179,9 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
         print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}")
 
 
-@interrupts_heard()
+@command_named("dynonet.train")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
-    out: Path | None = None
     try:
         configs = configs_of(args)
         device = pick_device(args.device)
@@ -196,9 +195,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on from {out / 'checkpoint.pt' if out else 'here'}", file=sys.stderr)
-        return 130
     read_test = not args.no_test
     metrics = []
     for run in trainer.runs:

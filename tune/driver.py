@@ -6,13 +6,13 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune as ray_tune
 
+from dynonet.commands import command_line
 from dynonet.config import Config
 from dynonet.data import Series, load_series
 from dynonet.errors import ConfigError, DataError
@@ -33,8 +33,7 @@ from tune.pages.formats import counted
 from tune.patience import PatientStorage
 from tune.progress import Progress, duration, params_text, trial_error
 from tune.proposals import Proposal, Proposals, allowed_points
-from tune.provenance import code_provenance
-from tune.ray_session import EXIT_CODES, STOPPED, RaySession, Stop, command_line
+from tune.ray_session import STOPPED, DoesNotFit, RaySession, Stop
 from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
@@ -153,8 +152,9 @@ class Search:
         identity = self.settings.identity(self.series.identity)
         rows = results.table("studies", self.settings.study).to_pylist()
         if rows:
-            before = json.loads(min(rows, key=lambda row: row["time"])["settings"])
-            if "search" not in before:
+            told = [json.loads(row["settings"]) for row in sorted(rows, key=lambda row: row["time"])]
+            before = next((content for content in told if "search" in content), None)
+            if before is None:
                 raise ConfigError(f"'{self.settings.study}' is no search; take another name (--study OTHER)")
             if changed := differences(before, identity):
                 shown = "\n  ".join(changed[:12])
@@ -237,7 +237,7 @@ class Search:
                 on_record = f"{len(proposals.outcomes)} trials on record, {left} to come"
                 print(f"{STOPPED[stop.reason]} after {elapsed}: {on_record}")
                 print(f"Go on with the same command:\n  {command_line('tune.search')}")
-                return EXIT_CODES[stop.reason]
+                return stop.exit_code
             code = self._conclude(results, proposals, baseline)
             results.compact_many()
             return code
@@ -304,7 +304,10 @@ class Search:
             reduction_factor=budget.reduction_factor,
         )  # fmt: skip
         progress = Progress(proposals, len(proposals.outcomes) + remaining)
-        watch = FaultWatch(results, self.settings.study, lambda config: str(config["trial"]), progress.say)
+        watch = FaultWatch(
+            results, self.settings.study, lambda config: str(config["trial"]), progress.say,
+            self.session.memory_per_trial,
+        )  # fmt: skip
         failures = FailureRecorder(
             proposals, watch, lambda proposal, error: self._close(results, proposal, "failed", error)
         )
@@ -321,6 +324,28 @@ class Search:
             )  # fmt: skip
         finally:
             progress.close()
+
+    def _train_final(self, results: Results, finals: Sequence[Config]) -> None:
+        """The final replicates, to their end, in smaller stacks where one of all does not fit into memory."""
+
+        def happened(kind: str, text: str) -> None:
+            print(text, file=sys.stderr, flush=True)
+            record_event(results, self.settings.study, kind, text)
+
+        session, most = self.session, len(finals)
+        provenance = session.trial_config(results, self.settings.study)["provenance"]
+        texts, data = [config.to_json() for config in finals], session.data(self.series.identity)
+        while True:
+            call = (results, texts, data, session.gpus > 0, session.threads, provenance, most)
+            try:
+                for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
+                    record_event(results, self.settings.study, "halved", f"final replicates: {text}")
+                return
+            except DoesNotFit as error:
+                if most == 1:
+                    raise
+                most = (most + 1) // 2
+                happened("halved", f"{error}; it goes on with {most} models side by side at most")
 
     def _conclude(self, results: Results, proposals: Proposals, baseline: str) -> int:
         settings, budget = self.settings, self.settings.budget
@@ -356,10 +381,7 @@ class Search:
                 print(f"retraining it with {fresh} fresh seeds, then reading test once", flush=True)
             else:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
-            task, session = self.session.task(train_final), self.session
-            texts = [config.to_json() for config in finals]
-            data = session.data(self.series.identity)
-            ray.get(task.remote(results, texts, data, session.gpus > 0, session.threads, code_provenance()))
+            self._train_final(results, finals)
             scores.insert(0, scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         print("\n" + "\n".join(comparison_table(scores, settings.base)))
         validation = results.runs([baseline])[baseline]["val_mse"]

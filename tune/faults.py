@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ray import tune as ray_tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from tune.events import record_event, record_outages
+from tune.memory import KernelKills, MemoryGate, Shortage, shortage
 from tune.nodes import Node, NodeLeaves, leaving, living_nodes
 from tune.results import Results
 from tune.searcher import DriverOnly
@@ -18,19 +19,19 @@ from tune.searcher import DriverOnly
 LOOK_SECONDS = 2.0  # between two looks at the cluster
 MOST_DEATHS = 10  # of a trial's processes, one after the other with no epoch in between
 DEATHS_TO_HALVE = 3  # in a row without a known reason: it may have been memory
-# How Ray says that it ended a process for that; its text for any other end names memory too, as one possible reason.
-MEMORY = ("low on memory", "node_out_of_memory")
 
 
 class FaultWatch(DriverOnly, ray_tune.Callback):
     """Machines that come and go, processes that die, trials that raise.
 
     Tune counts a dead process like an error of the trial's; here only what a trial raises counts against
-    `max_failures`. A process that ends for want of memory comes back with half the models side by side.
+    `max_failures`. A process that ends for want of memory comes back with half the models side by side where it held
+    more than its share, and else as soon as others have let go of some, however long that takes.
 
     Args:
         name_of: a trial's name in the study, from its config.
         say: takes a line for people.
+        share: bytes that a trial may take of its machine; 0 where that is not known.
     """
 
     def __init__(
@@ -39,11 +40,15 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         study: str,
         name_of: Callable[[dict[str, Any]], str],
         say: Callable[[str], None],
+        share: float = 0.0,
     ):
         self.results, self.study, self.name_of, self.say = results, study, name_of, say
         self._nodes: dict[str, Node] = {node.id: node for node in living_nodes()}
         self._looked = time.monotonic()
-        self.again: Callable[[str], None] = lambda trial_id: None  # begins a trial of Tune's once more (RaySession)
+        self._share, self._kernel = share, KernelKills()
+        self.gate = MemoryGate()  # RaySession's
+        # Begins a trial of Tune's once more, with changes of its config (RaySession).
+        self.again: Callable[[str, Mapping[str, Any]], None] = lambda trial_id, changes: None
         self.forgiving = True  # with --max-failures 0 nothing is tried again, whatever the reason
         self._raised: Counter[str] = Counter()  # times a trial raised, by its name
         self._deaths: Counter[str] = Counter()  # of its processes since its last epoch
@@ -62,16 +67,20 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
                 self.say(text)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        self._deaths[self.name_of(trial.config)] = 0
+        name = self.name_of(trial.config)
+        self._deaths[name] = 0
+        self.gate.went_on(name)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name, error = self.name_of(trial.config), _error_of(trial)
-        if isinstance(error, RayActorError):
+        if (short := self._shortage(trial, error)) is not None:
+            if self._ran_short(trial, name, short):
+                trial.run_metadata.num_failures = self._raised[name]
+        elif isinstance(error, RayActorError):
             self._deaths[name] += 1
-            reason = "for want of memory" if _memory(error) else "with its machine" if _with_node(error) else "suddenly"
+            reason = "with its machine" if _with_node(error) else "suddenly"
             self._happened("process_died", f"{name}: its process ended {reason}; it goes on from its last epoch", name)
-            unexplained = self._deaths[name] >= DEATHS_TO_HALVE and not _with_node(error)
-            if _memory(error) or unexplained:
+            if self._deaths[name] >= DEATHS_TO_HALVE and not _with_node(error):
                 self._halve(trial, name)
             if self._deaths[name] <= MOST_DEATHS:
                 trial.run_metadata.num_failures = self._raised[name]
@@ -87,21 +96,49 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
 
     def forgives(self, trial: Any) -> bool:
         """Whether a trial that Tune has given up is begun again: its process died while it started, which Tune does not
-        try again, and it has not died too often."""
-        name = self.name_of(trial.config)
-        if not self.forgiving or not isinstance(_error_of(trial), RayActorError) or self._deaths[name] > MOST_DEATHS:
+        try again, or for want of memory, and it has not died too often by its own doing."""
+        name, error = self.name_of(trial.config), _error_of(trial)
+        if not self.forgiving:
             return False
-        self._deaths[name] += 1
-        self._happened("process_died", f"{name}: its process ended as it started; it is begun again", name)
-        self.again(trial.trial_id)
+        if (short := self._shortage(trial, error)) is not None:
+            if not self._ran_short(trial, name, short):
+                return False
+        elif isinstance(error, RayActorError) and self._deaths[name] <= MOST_DEATHS:
+            self._deaths[name] += 1
+            self._happened("process_died", f"{name}: its process ended as it started; it is begun again", name)
+        else:
+            return False
+        self.again(trial.trial_id, {"most": trial.config["most"]} if trial.config.get("most") else {})
         return True
 
-    def _halve(self, trial: Any, name: str) -> None:
+    def _shortage(self, trial: Any, error: BaseException | None) -> Shortage | None:
+        found = shortage(error, (getattr(trial, "last_result", None) or {}).get("pid"))
+        if found is None and isinstance(error, RayActorError) and not _with_node(error):
+            # On one machine alone it is sure to be this process that the kernel has ended.
+            return Shortage() if len(self._nodes) == 1 and self._kernel.happened() else None
+        return found
+
+    def _ran_short(self, trial: Any, name: str, short: Shortage) -> bool:
+        """A trial ended for want of memory. Whether it goes on: always, where it held no more than its share."""
+        what = f"{name}: ended for want of memory{short.text()}"
+        if not short.was_its_own(self._share):
+            self.gate.shut(name)
+            self._happened("memory_short", f"{what}; goes on from its last epoch when others leave some", name)
+            return True
+        self._deaths[name] += 1
+        self._happened("memory_short", f"{what}; goes on from its last epoch", name)
+        if not self._halve(trial, name):
+            self.gate.shut(name)  # less than one model is not to be had
+        return self._deaths[name] <= MOST_DEATHS
+
+    def _halve(self, trial: Any, name: str) -> bool:
+        """Half as many models side by side. Returns whether there is more than one to halve."""
         now = trial.config.get("most") or len(trial.config["configs"])
         if now > 1:
             trial.config["most"] = (now + 1) // 2
             text = f"{name}: of {now} models side by side it goes on with {trial.config['most']} at most"
             self._happened("halved", text, name)
+        return now > 1
 
     def _look(self) -> None:
         now = {node.id: node for node in living_nodes()}
@@ -123,11 +160,6 @@ def _error_of(trial: Any) -> BaseException | None:
     path = trial.pickled_error_file
     error = cloudpickle.loads(Path(path).read_bytes()) if path and Path(path).exists() else None
     return error.cause if isinstance(error, RayTaskError) else error
-
-
-def _memory(error: RayActorError) -> bool:
-    text = str(error).lower()
-    return any(words in text for words in MEMORY)
 
 
 def _with_node(error: RayActorError) -> bool:

@@ -88,18 +88,25 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
 
 @ray.remote
 def train_final(
-    results: Results, configs: Sequence[str], series: Series, gpu: bool, threads: int, provenance: Mapping[str, Any]
-) -> str:
-    """Trains the final replicates as one stack, to the end, and reads test. Returns the device's name."""
+    results: Results,
+    configs: Sequence[str],
+    series: Series,
+    gpu: bool,
+    threads: int,
+    provenance: Mapping[str, Any],
+    most: int,
+) -> list[str]:
+    """Trains the final replicates as one stack of so many at most, to the end, and reads test. Returns how often the
+    stack was halved, a line each."""
     use_threads(threads)
     device = device_for(gpu)
     finals = [Config.from_json(text) for text in configs]
     # Every seed of the final is reported.
-    stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True)
+    stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True, most=most)
     while stack.step().state == "running":
         pass
     read_test(results, stack.ids, "final", device, series)
-    return str(device)
+    return stack.halvings
 
 
 @dataclass(frozen=True)

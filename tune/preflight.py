@@ -18,6 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dynonet.errors import ConfigError
+from tune.memory import shortage
 from tune.nodes import Node
 from tune.provenance import code_provenance
 from tune.storage import ObjectMissing, Storage, StorageError, open_storage
@@ -133,6 +134,8 @@ def _answer(reference: Any, storage: Storage, left: str) -> list[str]:
     try:
         problems: list[str] = ray.get(reference)
     except Exception as error:  # a machine can fail in as many ways as a program
+        if (short := shortage(error)) is not None:
+            return [f"it has no memory left for a process{short.text()}"]
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return [f"it cannot run the project's code: {(lines or [type(error).__name__])[-1][:200]}"]
     if not problems and not storage.exists(left):

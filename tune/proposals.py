@@ -299,7 +299,7 @@ def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposa
         params = {path: plain(path, value) for path, value in json.loads(row["params"]).items()}
         proposals.setdefault(row["trial"], Proposal(row["trial"], row["number"], params, config))
         distributions[row["trial"]] = distributions_of_json(row["distributions"])
-    for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
+    for row in sorted((r for r in rows if r["event"] == "outcome"), key=_standing):
         if row["trial"] not in proposals:
             logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
             continue
@@ -310,6 +310,14 @@ def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposa
         proposal.values = list(row["values"] or [])
         proposal.reports = [(r["epoch"], r["value"]) for r in row["reports"] or []]
     return proposals, distributions
+
+
+def _standing(outcome: Mapping[str, Any]) -> tuple[int, Any]:
+    """Orders the outcomes that drivers of two clocks gave one trial, the one that stands first: what was trained to its
+    end was trained, whatever else was said."""
+    states = list(_STATES)
+    state = outcome["state"]
+    return (states.index(state) if state in states else len(states), outcome["time"])
 
 
 def best_of(proposals: Iterable[Proposal]) -> Proposal | None:

@@ -4,30 +4,31 @@ import argparse
 import contextlib
 import logging
 import os
-import shlex
-import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 from ray import tune as ray_tune
+from ray.exceptions import RayError, RayTaskError
 
 from dynonet.data import Series
 from dynonet.errors import ConfigError, DataError
-from dynonet.interrupts import interrupts_heard
+from dynonet.interrupts import Ended, exit_code, handled
 from dynonet.printing import log_to_stderr, print
 from tune.doors import keep_keys_home, loopback, private_token
-from tune.faults import MOST_DEATHS, FaultWatch
+from tune.faults import FaultWatch
 from tune.lease import Lease, LeaseHeld
+from tune.memory import MemoryGate, shortage, waiting_actors
 from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
+from tune.ray_processes import missed, signals_are_ours
 from tune.results import Results, ResultsError, StorageError
 from tune.searcher import DriverOnly, TrialQueue
 from tune.trainable import StackTrainable
@@ -37,7 +38,7 @@ STOPPED = {
     "time": "the time budget is spent",
     "lease": "another driver has taken the study over (this one was silent too long)",
 }
-EXIT_CODES = {"interrupt": 130, "time": 0, "lease": 1}
+_EXIT_CODES = {"time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
 TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
@@ -49,12 +50,17 @@ PASSED_ON = (
 )  # environment that trials need
 
 
+class DoesNotFit(ConfigError):
+    """A task that needs more memory than a trial may take."""
+
+
 class Stop(DriverOnly, ray_tune.Stopper):
-    """Ends the trials between two of Tune's steps: after Ctrl-C, or when the time is up."""
+    """Ends the trials between two of Tune's steps: after Ctrl-C, SIGTERM or SIGHUP, or when the time is up."""
 
     def __init__(self, budget: float | None, lease: Lease):
         self._lease = lease
         self.reason: str | None = None
+        self._signum: int | None = None
         self._deadline = time.monotonic() + budget if budget is not None else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -69,9 +75,15 @@ class Stop(DriverOnly, ray_tune.Stopper):
 
     def interrupt(self, signum: int, frame: Any) -> None:
         if self.reason == "interrupt":
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
-        self.reason = "interrupt"
+            raise Ended(signum)  # the second one does not wait
+        self.reason, self._signum = "interrupt", signum
         print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that was stopped."""
+        assert self.reason is not None, "it was not"
+        return exit_code(Ended(self._signum)) if self._signum is not None else _EXIT_CODES[self.reason]
 
 
 class RaySession:
@@ -145,7 +157,7 @@ class RaySession:
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
         for attempt in range(START_TRIES):
             try:
-                with contextlib.nullcontext() if address else loopback():
+                with contextlib.nullcontext() if address else loopback(), signals_are_ours():
                     ray.init(**options)
                 break
             except Exception as error:
@@ -162,9 +174,49 @@ class RaySession:
             self._references[identity] = ray.put(self.series[identity])
         return self._references[identity]
 
-    def task(self, function: Any) -> Any:
-        """A remote function that takes what a trial takes; a lost one is tried again."""
-        return function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=TASK_RETRIES)
+    def run_tasks(
+        self, function: Any, calls: Mapping[Any, tuple[Any, ...]], say: Callable[[str, str], None] | None = None
+    ) -> dict[Any, Any]:
+        """A remote function for each of some arguments, each with what a trial takes.
+
+        One whose process or machine is lost is tried again; one that was ended because others took the memory waits
+        until there is some, however often. What it raises is raised.
+
+        Args:
+            say: takes the kind and the text of an event; by default the text is printed.
+        Raises:
+            DoesNotFit: a task held more memory than a trial's share.
+        """
+        tell = say or (lambda kind, text: print(text, file=sys.stderr, flush=True))
+        name = function._function_name.rpartition(".")[2].strip("_").replace("_", " ")
+        remote = function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=0)
+        gate, lost = MemoryGate(self._local), Counter[Any]()
+        waiting = {remote.remote(*arguments): key for key, arguments in calls.items()}
+        found: dict[Any, Any] = {}
+        while waiting:
+            (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+            key = waiting.pop(ready)
+            try:
+                found[key] = ray.get(ready)
+                continue
+            except RayError as error:
+                short = shortage(error)
+                if short is not None and short.was_its_own(self.memory_per_trial):
+                    raise DoesNotFit(f"{name}: it does not fit into the memory of a trial{short.text()}") from error
+                if short is not None:
+                    gate.shut(str(key))
+                    tell(
+                        "memory_short",
+                        f"{name}: ended for want of memory{short.text()}; begun again when others leave some",
+                    )
+                elif isinstance(error, RayTaskError) or lost[key] == TASK_RETRIES:
+                    raise
+                else:
+                    lost[key] += 1
+                    tell("process_died", f"{name}: its process ended; it is begun again")
+            gate.wait()
+            waiting[remote.remote(*calls[key])] = key
+        return {key: found[key] for key in calls}
 
     def trial_config(self, results: Results, study: str) -> dict[str, Any]:
         """What every trial is told, beside its `configs` and its `data_sha256`."""
@@ -172,7 +224,7 @@ class RaySession:
         return {
             "results": storage.url, "patience": getattr(storage, "patience", 0.0),
             "mark": getattr(storage, "mark", None), "study": study, "threads": self.threads, "gpu": self.gpus > 0,
-            "provenance": code_provenance(),
+            "provenance": {**code_provenance(), "trained_for": study},
         }  # fmt: skip
 
     def run_trials(
@@ -190,15 +242,16 @@ class RaySession:
     ) -> None:
         """Trains what the searcher suggests, as StackTrainables. Ctrl-C ends it between two steps, by `stop`."""
         queue = TrialQueue(searcher, samples, self.limit)
+        gate = MemoryGate(self._local)
         if watch is not None:
-            watch.again, watch.forgiving = queue.again, max_failures > 0
+            watch.again, watch.forgiving, watch.gate = queue.again, max_failures > 0, gate
             callbacks = [watch, *callbacks]
         resources = {"cpu": self.cpus_per_trial, "gpu": self.gpus}
         series = {identity: [self.data(identity)] for identity in self.series}
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=series), resources),
             tune_config=ray_tune.TuneConfig(
-                search_alg=queue, scheduler=scheduler, num_samples=samples * (1 + MOST_DEATHS),
+                search_alg=queue, scheduler=scheduler, num_samples=-1,  # the queue says when there are no more
                 reuse_actors=True, trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -210,38 +263,23 @@ class RaySession:
             ),
         )  # fmt: skip
         keep_keys_home()
-        in_main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, stop.interrupt) if in_main else None
-        try:
+        with handled(stop.interrupt), waiting_actors(gate):
             tuner.fit()
-        finally:
-            if in_main:
-                signal.signal(signal.SIGINT, before)
 
 
-@interrupts_heard()
 def run_command(module: str, work: Callable[[], int]) -> int:
     """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
-    refuses, 130 after Ctrl-C."""
+    refuses. Other ends are `dynonet.commands`'s."""
     log_to_stderr()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return work()
+        with missed(module):
+            return work()
     except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\ninterrupted. Go on with the same command:\n  {command_line(module)}", file=sys.stderr)
-        return 130
-    finally:
-        ray.shutdown()
-
-
-def command_line(module: str) -> str:
-    """This call, as it can be typed again."""
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def _check_answers(address: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
+from dynonet.commands import command_named
 from tune.pages.command import ReportCommand
 from tune.pages.page import Page
 from tune.reporting.appendix import record, trials_csv
@@ -34,6 +35,7 @@ def render(findings: SearchFindings) -> dict[str, str]:
     return {"report.html": page.html(), "report.md": page.markdown(), "trials.csv": trials_csv(findings)}
 
 
+@command_named("tune.report")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
     matplotlib.use("agg")  # Optuna draws by pyplot, which would ask for a display

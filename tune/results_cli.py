@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from dynonet.commands import command_named
 from dynonet.printing import Parser, log_to_stderr, print
 from tune.lease import Lease, LeaseHeld
 from tune.results import Results, ResultsError, StorageError, bars, joined, load, open_results
@@ -22,6 +23,7 @@ Row = dict[str, Any]
 _ROWS = 20  # lines of a table on the screen
 
 
+@command_named("tune.results")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
     parser = Parser(prog="python -m tune.results", description=__doc__)

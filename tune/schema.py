@@ -26,7 +26,7 @@ VERSION_KEY = b"dynonet_schema_version"
 DONE = ("complete", "diverged")  # statuses of a run that is never trained again
 BARS = ("linear",)  # models of runs that are closed-form references beside what was trained
 EVENTS = (
-    "resumed", "node_joined", "node_leaving", "node_lost", "process_died", "raised", "moved", "halved",
+    "resumed", "node_joined", "node_leaving", "node_lost", "process_died", "memory_short", "raised", "moved", "halved",
     "storage_outage",
 )  # fmt: skip
 
@@ -78,6 +78,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("data_notes", _TEXTS),  # what a reader must know of the data, a sentence each
         ("host", _TEXT),
         ("device", _TEXT),
+        ("trained_for", _TEXT),  # the study
         ("kernel", _TEXT),  # what computed the GRUs: numba, triton or torch
         ("weights", _TEXT),  # path in the store of the best epoch's weights
         ("config", _TEXT),  # JSON, every setting

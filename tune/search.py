@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from dynonet.commands import command_named
 from dynonet.printing import Parser, print
 from tune.driver import Search
 from tune.ray_session import run_command
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@command_named("tune.search")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
 

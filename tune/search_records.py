@@ -58,7 +58,7 @@ class Collector:
         self.baseline = [row["run"] for row in members if row["role"] == "baseline"][:1]
         self.rows: Mapping[str, Row] = results.runs({row["run"] for row in members})
         mine = {run for ids in self.searched.values() for run in ids}
-        self.shared = sum(self.rows[run]["started"] < began for run in mine if self._started(run))
+        self.shared = sum(self._of_another(self.rows[run], began) for run in mine if self._started(run))
         self.base = self._base()
         self.space = Space(self.identity["space"], self.base, recorded=True)
 
@@ -124,6 +124,11 @@ class Collector:
 
     def _started(self, run: str) -> bool:
         return run in self.rows and self.rows[run]["started"] is not None
+
+    def _of_another(self, row: Row, began: datetime) -> bool:
+        """Whether a run was trained for another study. Records of before do not say; there the clock must."""
+        trained_for = row.get("trained_for")
+        return bool(row["started"] < began if trained_for is None else trained_for != self.name)
 
     # Trials and runs ------------------------------------------------------------------------------------------------
 
@@ -249,15 +254,16 @@ def _outcome(proposal: Proposal, statuses: Sequence[str]) -> str:
 
 def _identity(results: Results, name: str) -> tuple[datetime, Mapping[str, Any]]:
     """When the study was begun, and with which settings."""
-    rows = sorted(results.table("studies", name).to_pylist(), key=lambda row: row["time"])
-    first = json.loads(rows[0]["settings"]) if rows else {}
-    if first.get("kind") == "ablation":
+    told = [(json.loads(row["settings"]), row["time"]) for row in results.table("studies", name).to_pylist()]
+    if any(content.get("kind") == "ablation" for content, _ in told):
         raise ConfigError(
             f"'{name}' is an ablation study, not a search; its report is made by: python -m ablations.report {name}"
         )
-    if "search" not in first:
+    begun = [(content, time) for content, time in told if "search" in content]
+    if not begun:
         raise ConfigError(f"'{name}' is no search: what was searched is not on record")
-    return rows[0]["time"], first
+    content, time = min(begun, key=lambda each: each[1])  # two that began it at once had the same settings
+    return time, content
 
 
 def _by_trial(members: Iterable[Row]) -> dict[str, list[str]]:

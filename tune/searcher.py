@@ -6,7 +6,7 @@ cannot be rebuilt after a kill; this one tells it as pruned, and knows only what
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -90,9 +90,11 @@ class TrialQueue(DriverOnly, ConcurrencyLimiter):
             self._configs[trial_id] = dict(found)
         return found
 
-    def again(self, trial_id: str) -> None:
-        """Begins a trial that Tune has given up once more, the others that wait first."""
-        self._waiting.append(self._first.get(trial_id, trial_id))
+    def again(self, trial_id: str, changes: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Begins a trial that Tune has given up once more, with changes of its config, the others that wait first."""
+        first = self._first.get(trial_id, trial_id)
+        self._configs[first] |= changes
+        self._waiting.append(first)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self.live_trials.discard(trial_id)

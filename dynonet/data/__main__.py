@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
+from dynonet.commands import command_named
 from dynonet.config import Config, DataConfig
 from dynonet.data.check import check
 from dynonet.errors import ConfigError, DataError
@@ -23,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@command_named("dynonet.data")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 where training would take the data, 2 where it would refuse it, with the reasons."""
     args = parser().parse_args(argv)

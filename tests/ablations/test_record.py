@@ -1,5 +1,6 @@
 """What a study puts on record beside its runs: what must stay the same, and what came later."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,26 @@ def test_a_packaged_study_survives_the_record(results: Results) -> None:
         StudyRecord.begin(results, name, study, data, {})
         assert StudyRecord.load(results, name).study == study
         StudyRecord.load(results, name).check_same(study, data)
+
+
+def test_drivers_whose_clocks_differ(results: Results) -> None:
+    """Each event a day before the one that it follows: the same study is read."""
+    nuisance, last = ["training.lr"], datetime(2026, 1, 9, tzinfo=UTC)
+    study = small_study(arms=["no_film"], nuisance=nuisance, retune={"trials": 3, "space": {}})
+    record = begin(results, study)
+    record.add_seeds(results, 9)
+    record.add_tuned(results, {"full": {"main": {"training.lr": 0.005}}, "no_film": {"main": {"training.lr": 0.007}}})
+    record.add_judgement(results, 9)
+    record.add_seeds(results, 12)
+    record.add_judgement(results, 12)
+    rows = results.table("studies", "mine").to_pylist()
+    for back in (rows, rows[::-1]):
+        other = Results(f"{results.storage.root}-{back is rows}")
+        other.add("studies", [{**row, "time": last - timedelta(days=day)} for day, row in enumerate(back)])
+        again = StudyRecord.load(other, "mine")
+        assert again.study == record.study and again.judged == [9, 12] and again.exploratory == record.exploratory
+        assert [event.split(": ", 1)[1] for event in again.events] == [
+            "begun with 8 seeds", "the searches for the nuisance settings were through",
+            "seeds were added by hand, from 8 to 9", "verdicts were read at 9 seeds",
+            "seeds were added by hand, from 9 to 12, after verdicts had been read", "verdicts were read at 12 seeds",
+        ]  # fmt: skip

@@ -236,6 +236,12 @@ def test_a_running_study_is_not_sent_twice_and_ctrl_c_asks_before_it_stops(
     assert submit.main(["search", *SMALL, "--out", out + "/", *address]) == 2
     assert "'smoke'" in (refused := capsys.readouterr().err) and "as job at-work" in refused
 
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with monkeypatch.context() as away:  # nobody is there to be asked
+        away.setattr(jobs.Follower, "follow", lambda self: os.kill(os.getpid(), signal.SIGHUP))
+        assert submit.main(["logs", "at-work", "--follow", *address]) == 129
+        assert "it runs without this; come back with" in capsys.readouterr().err
+
     answers = ["g", "s", ""]
     follow = jobs.Follower.follow
 
@@ -247,7 +253,6 @@ def test_a_running_study_is_not_sent_twice_and_ctrl_c_asks_before_it_stops(
     while "at work" not in client.get_job_logs("at-work"):
         time.sleep(0.2)
     monkeypatch.setattr(jobs.Follower, "follow", follow_until_work)
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: answers.pop(0))
     assert submit.main(["logs", "at-work", "--follow", *address]) == 130
     said = capsys.readouterr()

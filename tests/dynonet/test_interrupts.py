@@ -12,7 +12,7 @@ import pytest
 from processes import Thing, press_ctrl_c, press_where_it_is_lost
 
 from dynonet import interrupts
-from dynonet.interrupts import interrupts_heard
+from dynonet.interrupts import exit_code, interrupts_heard
 
 
 class Dying:
@@ -49,6 +49,29 @@ def test_an_import_that_never_ends_can_be_left(monkeypatch: pytest.MonkeyPatch) 
     source = "kill(pid, SIGINT)\nwhile True:\n    pass"
     with pytest.raises(KeyboardInterrupt), interrupts_heard():
         exec(compile(source, "<frozen importlib._bootstrap>", "exec"), places)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_what_ends_a_command_beside_ctrl_c(signum: signal.Signals, code: int) -> None:
+    with pytest.raises(KeyboardInterrupt) as ended, interrupts_heard():
+        thing = Thing()  # in whose callback it is lost, and sent again
+        reference = weakref.ref(thing, lambda _: [os.kill(os.getpid(), signum), time.sleep(0.01)])
+        del thing
+        assert reference() is None
+        time.sleep(60)
+    assert exit_code(ended.value) == code
+    assert signal.getsignal(signum) is signal.SIG_DFL
+
+
+def test_what_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with interrupts_heard():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_ctrl_c_of_another_handler_is_left_alone() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shlex
 import signal
 import subprocess
 import sys
@@ -236,23 +237,23 @@ def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unrecognized arguments: --worker_hiden" in capsys.readouterr().err
 
 
-def test_interrupt(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_interrupt(signum: signal.Signals, code: int, tmp_path: Path) -> None:
     line = command(*TINY, "--max-epochs", 500, "training.patience=500", "--out", tmp_path)
     # A test run in the background inherits an ignored SIGINT, and would hand it down.
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
-    process = subprocess.Popen(
-        line, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
-    )
+    process = subprocess.Popen(line, text=True, preexec_fn=lambda: signal.signal(signum, signal.SIG_DFL), **pipes)
     assert process.stderr is not None
     seen = [next(process.stderr)]
     while not seen[-1].startswith("epoch   1"):
         seen.append(next(process.stderr))
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     rest = process.stderr.read()
-    assert process.wait() == 130
+    assert process.wait() == code
     process.stderr.close()
-    assert "the same command goes on from" in rest
+    assert f"Go on with the same command:\n  {shlex.join(['python', *line[1:]])}\n" in rest
+    assert (tmp_path / "checkpoint.pt").exists()
     assert "Traceback" not in rest
 
 

@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 from ray import cloudpickle
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.search import Searcher
 
 from tune import faults
 from tune.events import events_of
 from tune.faults import DEATHS_TO_HALVE, MOST_DEATHS, FaultWatch
+from tune.memory import as_tune_knows_it
 from tune.nodes import Node, NodeLeaves
 from tune.results import Results
 from tune.searcher import TrialQueue
+
+SHARE = 2.0**30  # bytes that a trial may take
 
 
 class Trial:
@@ -51,7 +54,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Node]:
 
 @pytest.fixture
 def watch(store: Results, cluster: list[Node], lines: list[str]) -> FaultWatch:
-    return FaultWatch(store, "study", lambda config: str(config["trial"]), lines.append)
+    return FaultWatch(store, "study", lambda config: str(config["trial"]), lines.append, SHARE)
 
 
 @pytest.fixture
@@ -90,6 +93,31 @@ def test_a_stack_is_halved_after_deaths_that_memory_explains(
     assert other.config["most"] == 1
     other.fails(watch, died("running low on memory"))
     assert other.config["most"] == 1
+
+
+def killed_for_memory(own: float) -> RayActorError:
+    text = f"node running low on memory. (... pid=7, actual memory used={own:.2f}GB, ...)"
+    error = as_tune_knows_it(OutOfMemoryError(text))
+    assert isinstance(error, RayActorError)
+    return error
+
+
+def test_a_trial_whose_memory_others_took_waits_and_is_never_given_up(
+    watch: FaultWatch, store: Results, tmp_path: Path
+) -> None:
+    trial, again = Trial(tmp_path, "t0", models=4), list[tuple[str, Any]]()
+    watch.again = lambda trial_id, changes: again.append((trial_id, dict(changes)))
+    for _ in range(3 * MOST_DEATHS):
+        assert trial.fails(watch, killed_for_memory(0.25)) == 0
+    assert "most" not in trial.config and not watch.gate.is_open()
+    assert watch.forgives(trial) and again == [("tune-t0", {})]
+    assert trial.fails(watch, killed_for_memory(SHARE / 2**30 + 0.5)) == 0
+    assert trial.config["most"] == 2, "it held more than its share"
+    assert watch.forgives(trial) and again[-1] == ("tune-t0", {"most": 1})
+    assert {event.kind for event in events_of(store, "study")} == {"memory_short", "halved"}
+    assert [trial.fails(watch, killed_for_memory(9)) for _ in range(MOST_DEATHS)][-3:] == [0, 1, 2], (
+        "too large for ever"
+    )
 
 
 def test_machines_that_join_leave_and_are_lost(
@@ -143,8 +171,8 @@ def test_a_trial_that_tune_gave_up_is_begun_again_and_is_one_to_the_searcher(sam
     queue.on_trial_complete("d")
     assert queue.suggest("e") is None, "what lives may yet have to be begun again"
     queue.on_trial_complete("c", error=True)
-    queue.again("c")
-    assert queue.suggest("e") == {"number": 0}
+    queue.again("c", {"most": 2})
+    assert queue.suggest("e") == {"number": 0, "most": 2}
     queue.on_trial_complete("e")
     assert queue.suggest("f") == Searcher.FINISHED
     assert searcher.told == [(0, True), (1, False), (2, False), (0, True), (0, False)]
@@ -154,7 +182,7 @@ def test_a_process_that_dies_as_it_starts_is_forgiven_but_not_for_ever(
     watch: FaultWatch, store: Results, tmp_path: Path
 ) -> None:
     trial, again = Trial(tmp_path, "t0"), list[str]()
-    watch.again = again.append
+    watch.again = lambda trial_id, changes: again.append(trial_id)
     Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(raised(ValueError("its own"))))
     assert not watch.forgives(trial)
     Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(died("its node has died")))

@@ -18,6 +18,7 @@ import pytest
 import torch
 from processes import ROOT, Driver, drivers, gone, lost_ctrl_c
 
+from dynonet.commands import command_named
 from dynonet.config import Config
 from tune import ray_session
 from tune.driver import Search
@@ -305,7 +306,7 @@ def test_a_search_whose_trials_all_fail(
 
 
 @pytest.mark.slow
-def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(
+def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives(
     begin: Callable[..., Driver], tmp_path: Path
 ) -> None:
     arguments = ("--out", "out", "--trials", "12", "--max-epochs", "12", "--final-replicates", "1")
@@ -324,6 +325,12 @@ def test_time_budget_then_ctrl_c_then_to_the_end_with_two_objectives(
     assert "python -m tune.search --preset smoke --out out --trials 12" in driver.said()
     first = dict(outcomes(results))
     assert 0 < len(first) < 12 and gone(driver.mark)
+
+    driver = begin(*arguments)
+    driver.until(lambda: "going on" in driver.said() and driver.trials())
+    os.kill(driver.process.pid, signal.SIGTERM)  # as a container's manager does
+    assert driver.wait() == 143, driver.said()
+    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said() and gone(driver.mark, 20)
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
@@ -353,7 +360,7 @@ def refused(capsys: Any, *arguments: str) -> str:
 
 
 def test_a_ctrl_c_that_python_swallows(capsys: Any) -> None:
-    assert ray_session.run_command("tune.search", lost_ctrl_c) == 130
+    assert command_named("tune.search")(lambda _: ray_session.run_command("tune.search", lost_ctrl_c))() == 130
     assert "Go on with the same command" in capsys.readouterr().err
 
 
