@@ -26,7 +26,8 @@ Two layouts, chosen by D and F alone (`plan`). Figures are for one window and on
   (1 KiB) are kept. That leaves backward with W_hh alone to hold, 96 KiB in its two parts; with the transpose, to
   compute the gates again, it would pass the 227 KiB that a block may have.
   Triton gives warps different columns of a product only where each product has more columns than lanes; else all
-  warps compute the same. So a D below 64 is padded that far, and F to 32 where x needs a gradient.
+  warps compute the same. So with the 8 warps taken here a D below 64 is padded that far, and F to 32 where x needs a
+  gradient; 1 or 2 warps would need no padding beyond 16 or 32.
   Above 64 weights are read anew in every step (RELOAD), from the second-level cache: slower.
 
 Where only the last state has a gradient, that gradient underflows on its way back in time. Every 8 steps a block looks

@@ -1,6 +1,9 @@
 """Training a stack: epochs, validation, early stopping per model, checkpoint and resume.
 
-A stack is a list of configs of one shape. A model that stops or diverges leaves it; the others go on.
+A stack is a list of configs of one shape. A model that stops or diverges leaves it; the others go on. No model reads
+another's numbers: draws and initial weights are the same alone and in any stack to the bit, and training agrees up to
+the rounding of matrix products, whose order of summation the BLAS library may choose by their number and place in
+memory (`scripts/check_stack.py` measures it).
 """
 
 import copy

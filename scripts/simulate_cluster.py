@@ -4,9 +4,9 @@
     python scripts/simulate_cluster.py --measure [FILE]    # this machine's costs beside the model's, 3 minutes
     python scripts/simulate_cluster.py --check             # predictions beside real runs, 4 to 5 minutes
 
-The model and what it assumes: cluster_model.py. **No GPU was measured**: the seconds of its epoch (`--epoch-seconds`),
-what each further model of a stack adds (`--further`) and how many fit (`--fits`) are assumed, and the tables say so.
-A CPU core takes some 3 s for an epoch of the published setting (bench_step.py: 0.21 s a step).
+The model and what it assumes: cluster_model.py. The seconds of a GPU's epoch (`--epoch-seconds`), what each further
+model of a stack adds (`--further`) and how many fit (`--fits`) are **assumed**, and the tables say so. For an epoch of
+the published setting a CPU core takes some 3 s (bench_step.py: 0.21 s a step), an H100 0.15 s (bench_gpu.py: 9.8 ms).
 """
 
 import argparse
@@ -50,7 +50,7 @@ def report(costs: Costs, args: argparse.Namespace) -> Iterator[str]:
 
     yield (
         f"store: {args.store} ({'measured' if args.store == 'local' else 'assumed latencies'})\n"
-        f"ASSUMED, no GPU was measured: an epoch of one model takes {args.epoch_seconds:g} s of a GPU, each further "
+        f"ASSUMED, not measured: an epoch of one model takes {args.epoch_seconds:g} s of a GPU, each further "
         f"one of its stack {args.further:.0%} of that; {args.fits} fit\n"
         "driver busy: time in which its loop can take no further report; compaction: after the last run, unless done\n"
         "before; limit: what most of the GPUs' time goes to"

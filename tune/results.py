@@ -2,7 +2,8 @@
 
     store = Results("results")
     store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete"}])
-    frame = load("mystudy", out="results")
+    frame = load("mystudy", out="results")  # what was trained
+    references = bars("mystudy", out="results")  # the closed-form ones beside it
 
 `python -m tune.results list | show STUDY | export STUDY --csv FILE | copy STUDY... --to OTHER | wandb STUDY |
 compact [STUDY]` is the command.
@@ -12,7 +13,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from tune.compaction import (
 )
 from tune.results_keys import codes, firsts, row_keys, rows_among, take, without_repeats
 from tune.schema import (
+    BARS,
     DONE,
     IDENTITY,
     PARTITIONED,
@@ -48,7 +50,7 @@ from tune.schema import (
 )
 from tune.storage import Storage, StorageError, open_storage
 
-__all__ = ["Results", "ResultsError", "StorageError", "history", "joined", "load", "open_results", "run_params"]
+__all__ = ["Results", "ResultsError", "StorageError", "bars", "history", "joined", "load", "open_results", "run_params"]
 
 COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
@@ -304,24 +306,32 @@ def open_results(out: str | os.PathLike[str]) -> Results:
 
 
 def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
-    """One row per recorded run of the study: its latest attempt, membership and evaluations, in Arrow types.
+    """One row per trained run of the study: its latest attempt, membership and evaluations, in Arrow types.
 
     Beside the columns of table `runs`: `trial`, `arm`, `cell`, `role` (if a run has several, joined by commas), and
     a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
-    counts, and a reading that no run has makes no column.
+    counts, and a reading that no run has makes no column. The closed-form references are in `bars`.
 
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
-    return joined(open_results(out), study).to_pandas(types_mapper=pd.ArrowDtype)
+    return joined(open_results(out), study, "trained").to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def joined(results: Results, study: str) -> pa.Table:
-    """What `load` returns, as an Arrow table."""
+def bars(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
+    """As `load`, of the closed-form references of the study (`model` in `schema.BARS`), which nothing trained."""
+    return joined(open_results(out), study, "bars").to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def joined(results: Results, study: str, part: Literal["all", "trained", "bars"] = "all") -> pa.Table:
+    """What `load` (trained) and `bars` return, or both in one, as an Arrow table."""
     results.check_known(study)
     members = results.table("members", study)
     ids = pc.unique(members["run"])
     runs = results.latest(ids.to_pylist())
+    if part != "all":
+        closed_form = pc.is_in(runs["model"], pa.array(BARS))
+        runs = runs.filter(closed_form if part == "bars" else pc.invert(closed_form))
     places = pc.drop_null(pc.index_in(ids, runs["run"].combine_chunks()))
     runs = take(runs, places.to_numpy())
     columns = {"run": runs["run"]}

@@ -13,7 +13,8 @@ from typing import Any
 
 from dynonet.printing import Parser, log_to_stderr, print
 from tune.lease import Lease, LeaseHeld
-from tune.results import Results, ResultsError, StorageError, joined, load, open_results
+from tune.results import Results, ResultsError, StorageError, bars, joined, load, open_results
+from tune.schema import BARS
 from tune.settings import add_wandb_place
 
 Row = dict[str, Any]
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", parents=[where], help="the studies, and how far they are")
     show = commands.add_parser("show", parents=[where], help="one study: trials, best, test, failures")
-    export = commands.add_parser("export", parents=[where], help="one row a run, as CSV")
+    export = commands.add_parser("export", parents=[where], help="one row a trained run, as CSV")
     wandb = commands.add_parser("wandb", parents=[where], help="send a study to W&B, whole or what is missing")
     compact = commands.add_parser("compact", parents=[where], help="merge many small files into few")
     copy = commands.add_parser("copy", parents=[where], help="studies into other results, to keep or pass on")
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show.add_argument("study")
     export.add_argument("study")
     export.add_argument("--csv", required=True, metavar="FILE")
+    export.add_argument("--bars", action="store_true", help="the closed-form references in place of what was trained")
     compact.add_argument("study", nargs="?")
     wandb.add_argument("study")
     mode = wandb.add_mutually_exclusive_group()
@@ -75,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     elif options.command == "show":
         print("\n".join(show_lines(open_results(options.out), options.study)))
     elif options.command == "export":
-        frame = load(options.study, options.out)
+        frame = (bars if options.bars else load)(options.study, options.out)
         for name in frame.columns:  # lists as JSON: CSV knows none
             if str(frame[name].dtype).startswith("list<"):
                 frame[name] = [
@@ -123,7 +125,7 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def list_lines(results: Results) -> list[str]:
-    """A line per study: runs by status, and the best validation MSE."""
+    """A line per study: trained runs by status, and the best validation MSE."""
     names = results.studies()
     if not names:
         return [f"no studies in {results.storage.url}"]
@@ -134,9 +136,8 @@ def list_lines(results: Results) -> list[str]:
         members.setdefault(member["study"], set()).add(member["run"])
     rows = []
     for name, ids in sorted(members.items()):
-        mine = [runs[run] for run in ids if run in runs]
-        networks = [run for run in mine if run["model"] == "dynonet"]
-        rows.append([name, len(mine), _statuses(mine), min(_present(networks, "val_mse"), default=None)])
+        mine = [runs[run] for run in ids if run in runs and runs[run]["model"] not in BARS]
+        rows.append([name, len(mine), _statuses(mine), min(_present(mine, "val_mse"), default=None)])
     return _aligned(["study", "runs", "by status", "lowest val MSE of a run"], rows)
 
 
@@ -146,10 +147,10 @@ def show_lines(results: Results, study: str) -> list[str]:
     runs = table.to_pylist()
     if not runs:
         return [f"study {study}: no run recorded yet"]
-    lines = [f"study {study}: {len(runs)} runs ({_statuses(runs)})"]
+    networks = [run for run in runs if run["model"] not in BARS]
+    lines = [f"study {study}: {len(networks)} runs ({_statuses(networks)})"]
     # The best trial's final replicates stand below, with their test readings.
     searched = [run for run in runs if "search" in run["role"].split(",")]
-    networks = [run for run in runs if run["model"] == "dynonet"]
     varied = [
         name
         for name in table.column_names
@@ -157,7 +158,7 @@ def show_lines(results: Results, study: str) -> list[str]:
     ][:8]
     lines += _trial_lines(searched, varied)
     tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]
-    groups = _grouped(runs, lambda run: " ".join(filter(None, (run["role"], run["arm"], _cell_of(run)))))
+    groups = _grouped(runs, _group_of)
     for name, group in list(groups.items())[:_ROWS]:
         figures = [f"{test} {_spread(_present(group, test))}" for test in tests if _present(group, test)]
         if figures:
@@ -170,6 +171,11 @@ def show_lines(results: Results, study: str) -> list[str]:
             lines.append("  ".join(["", run["run"], run["status"], *(text[:80] for text in reason)]))
         lines += [f"  ... and {len(bad) - _ROWS} more"] if len(bad) > _ROWS else []
     return lines
+
+
+def _group_of(run: Row) -> str:
+    role = f"{run['model']} baseline" if run["model"] in BARS else run["role"]
+    return " ".join(filter(None, (role, run["arm"], _cell_of(run))))
 
 
 def _cell_of(run: Row) -> str:

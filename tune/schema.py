@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 VERSION_KEY = b"dynonet_schema_version"
 
 DONE = ("complete", "diverged")  # statuses of a run that is never trained again
+BARS = ("linear",)  # models of runs that are closed-form references beside what was trained
 EVENTS = (
     "resumed", "node_joined", "node_leaving", "node_lost", "process_died", "raised", "moved", "halved",
     "storage_outage",
@@ -163,7 +164,7 @@ IDENTITY: dict[str, tuple[str, ...]] = {
 _REPEATED = {"history": ("run", "metric")}
 _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): (*DONE, "stopped", "failed"),
-    ("runs", "model"): ("dynonet", "linear"),
+    ("runs", "model"): ("dynonet", *BARS),
     ("members", "role"): ("search", "final", "baseline", "arm"),
     ("trials", "event"): ("proposed", "outcome"),
     ("trials", "state"): ("complete", "pruned", "failed"),

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from dynonet.config import KEYS, Config, setting_type
 from tune import results_cli
-from tune.results import Results, ResultsError, StorageError, history, load, run_params
+from tune.results import Results, ResultsError, StorageError, bars, history, load, run_params
 from tune.schema import IDENTITY, PARTITIONED, SCHEMA_VERSION, SCHEMAS, TABLES, VERSION_KEY, to_table
 from tune.storage import Storage
 
@@ -571,6 +571,36 @@ def test_load_joins_runs_with_members_and_evaluations(store: Results) -> None:
     store.compact("study")
     pd.testing.assert_frame_equal(load("study", root(store)).set_index("run").loc[frame.index], frame)
     assert store.table("studies", "study")["settings"].to_pylist() == ['{"trials": 3}']
+
+
+def test_closed_form_references_stand_apart_from_what_was_trained(
+    store: Results, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The best of `load` is the best trained run, however good the linear baseline is."""
+    fill(store)
+    out = ["--out", str(root(store))]
+    store.add("runs", [{**a_run("straight", val_mse=0.1), "model": "linear"}])
+    store.add("members", [{"study": "study", "role": "baseline", "run": "straight"}])
+    reading = {"run": "straight", "attempt": 1, "split": "test", "metric": "mae", "value": 0.3, "purpose": "final"}
+    store.add("evaluations", [reading])
+    frame = load("study", root(store)).sort_values("val_mse")
+    assert list(frame["run"])[:2] == ["r00", "r01"] and len(frame) == 5 and set(frame["model"]) == {"dynonet"}
+    assert "test_mae" not in frame, "a column that no trained run fills"
+    beside = bars("study", root(store))
+    assert beside[["run", "model", "role", "val_mse", "test_mae"]].to_numpy().tolist() == [
+        ["straight", "linear", "baseline", 0.1, 0.3]
+    ]
+    direct = duckdb.sql(f"select run from '{root(store)}/runs/*.parquet' where model = 'dynonet' order by val_mse")
+    assert direct.fetchall()[0] == ("r00",), "as the README reads the files"
+
+    assert results_cli.main(["list", *out]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["study", "5", "4", "complete,", "1", "failed", "0.5"]
+    assert results_cli.main(["show", "study", *out]) == 0
+    said = capsys.readouterr().out
+    assert "5 runs (4 complete, 1 failed)" in said and "linear baseline: test_mae 0.3000 (n=1)" in said
+    for flags, runs in (([], set(frame["run"])), (["--bars"], {"straight"})):
+        assert results_cli.main(["export", "study", "--csv", str(tmp_path / "x.csv"), *flags, *out]) == 0
+        assert set(pd.read_csv(tmp_path / "x.csv")["run"]) == runs
 
 
 def test_a_run_in_two_roles_is_one_row(store: Results) -> None:

@@ -23,7 +23,7 @@ from tune import ray_session
 from tune.driver import Search
 from tune.nodes import Node
 from tune.progress import params_text
-from tune.results import Results, load
+from tune.results import Results, bars, load
 from tune.search import main, parser
 from tune.settings import SearchSettings, read_settings
 
@@ -157,7 +157,8 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
     yaml = tmp_path / "out/artifacts/smoke/best.yaml"
     assert yaml.exists() and best["trial"] in first.said()
     frame = load("smoke", tmp_path / "out")
-    assert len(frame) == 3 * 2 + 2 + 1 and set(frame["role"]) == {"search", "final", "baseline"}
+    assert len(frame) == 3 * 2 + 2 and set(frame["role"]) == {"search", "final"}
+    assert list(bars("smoke", tmp_path / "out")["model"]) == ["linear"]
     assert frame.loc[frame["role"] == "final", "test_mse"].notna().all()
 
     # Settings that do not mix are refused with the difference, before Ray starts; nothing changes.
