@@ -19,7 +19,7 @@ from dynonet.config import Config
 from dynonet.errors import DataError
 from dynonet.parts import SIGNALS
 from tune.events import incidents
-from tune.results import Results, history
+from tune.results import Results, history_of
 from tune.window_errors import WindowDifference, window_difference
 
 
@@ -31,6 +31,8 @@ def findings_of(results: Results, name: str) -> Findings:
         DataError: it was begun and nothing of it is on record yet.
     """
     return Collector(results, StudyRecord.load(results, name)).findings()
+
+_MOST_EPOCHS = 1_000_000  # a record that tells of more is none of ours, and no curve is drawn of it
 
 
 class Collector:
@@ -65,6 +67,7 @@ class Collector:
             device_seconds=self.gathered.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
             incidents=incidents(self.results, self.record.name),
+            skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 
     # Cells and arms -------------------------------------------------------------------------------------------------
@@ -142,9 +145,9 @@ class Collector:
 
     def _histories(self) -> dict[tuple[str, str], tuple[Array, Array]]:
         """(run, metric) -> its epochs and values, of the latest attempt."""
-        frame = history(self.record.name, self.results.storage.url)
+        frame = history_of(self.results, self.record.name)
         wanted = ["val_mse", *(f"signal.{name}" for name in SIGNALS)]
-        frame = frame[frame["metric"].isin(wanted)]
+        frame = frame[frame["metric"].isin(wanted) & frame["step"].between(1, _MOST_EPOCHS)]
         frame = frame[frame["attempt"] == frame.groupby("run", observed=True)["attempt"].transform("max")]
         frame = frame.astype({"step": "float64", "value": "float64"}).sort_values("step", kind="stable")
         found: dict[tuple[str, str], tuple[Array, Array]] = {}

@@ -255,7 +255,7 @@ def _read(storage: Storage, table: str, path: str, columns: Collection[str] | No
     except ObjectMissing:
         return None
     except ObjectUnreadable as error:
-        return Unreadable(str(error.strerror or error))
+        return Unreadable(storage.reason(path, error))
     except (Unreadable, MemoryError) as error:
         return error if isinstance(error, Unreadable) else Unreadable("too large for the memory here")
 
@@ -426,9 +426,9 @@ def _delete(storage: Storage, paths: Sequence[str]) -> None:
 def report(skipped: dict[str, str]) -> None:
     """One warning that names the files passed over."""
     if skipped:
-        named = [f"{path}: {reason}" for path, reason in sorted(skipped.items())]
-        more = f"\n  and {len(named) - 10} more" if len(named) > 10 else ""
+        lines = [f"{path}: {reason}" for path, reason in sorted(skipped.items())]
+        more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
         warnings.warn(
-            f"{len(named)} file(s) in the results passed over; the rest is read:\n  " + "\n  ".join(named[:10]) + more,
+            f"{len(lines)} object(s) in the results passed over; the rest is read:\n  " + "\n  ".join(lines[:10]) + more,
             stacklevel=3,
         )

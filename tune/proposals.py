@@ -118,8 +118,8 @@ class Proposals:
     def _read(self) -> dict[str, Distributions]:
         """Fills `all` from the records; returns Optuna's distributions by trial."""
         rows = self.results.table("trials", self.study).to_pylist()
-        self._next = 1 + max((row["number"] for row in rows), default=-1)
-        self.all, distributions = read_proposals(rows)
+        self._next = 1 + max((row["number"] for row in rows if row["number"] is not None), default=-1)
+        self.all, distributions = read_proposals(rows, self.results)
         return distributions
 
     def _rebuild(self, sampler: str, journal: Path | None, distributions: Mapping[str, Distributions]) -> optuna.Study:
@@ -254,28 +254,49 @@ class Proposals:
         self.optuna.tell(known, told, state=_STATES[state], skip_if_finished=True)
 
 
-def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposal], dict[str, Distributions]]:
+def read_proposals(
+    rows: Sequence[Mapping[str, Any]], results: Results
+) -> tuple[dict[str, Proposal], dict[str, Distributions]]:
     """The proposals that rows of table `trials` tell of, by trial in the order of their numbers, with Optuna's
-    distributions of each."""
+    distributions of each. Rows that tell nothing of the kind are named in `results.skipped`."""
     proposals: dict[str, Proposal] = {}
     distributions: dict[str, Distributions] = {}
-    for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: r["number"]):
-        config = Config.from_json(row["config"])
-        proposal = Proposal(row["trial"], row["number"], json.loads(row["params"]), config)
-        proposals.setdefault(row["trial"], proposal)
-        parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
-        distributions[row["trial"]] = parsed
+    for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: (r["number"] or 0, r["trial"])):
+        try:
+            proposal, parsed = _proposed(row)
+        except Exception as error:  # of the config, of Optuna, of JSON: they have no common name
+            _pass_over(results, row, "its proposal", error)
+            continue
+        if proposals.setdefault(proposal.trial, proposal) is proposal:
+            distributions[proposal.trial] = parsed
     for row in sorted((r for r in rows if r["event"] == "outcome"), key=lambda r: r["time"]):
         if row["trial"] not in proposals:
-            logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
+            _pass_over(results, row, "its outcome", ValueError("its proposal cannot be read"))
             continue
         proposal = proposals[row["trial"]]
         if proposal.state is not None:
             continue
-        proposal.state, proposal.error = row["state"], row["error"]
-        proposal.values = list(row["values"] or [])
-        proposal.reports = [(r["epoch"], r["value"]) for r in row["reports"] or []]
+        values = list(row["values"] or [])
+        if row["state"] not in _STATES or None in values or (row["state"] == "complete" and not values):
+            _pass_over(results, row, "its outcome", ValueError(f"state {row['state']!r} with values {values}"))
+            continue
+        proposal.state, proposal.error, proposal.values = row["state"], row["error"], values
+        reports = [(r["epoch"], r["value"]) for r in row["reports"] or [] if r is not None]
+        proposal.reports = [report for report in reports if None not in report]
     return proposals, distributions
+
+
+def _proposed(row: Mapping[str, Any]) -> tuple[Proposal, Distributions]:
+    params = json.loads(row["params"])
+    proposal = Proposal(row["trial"], int(row["number"]), params, Config.from_json(row["config"]))
+    parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
+    optuna_trial(proposal, parsed, single=True)  # Optuna's own checks
+    return proposal, parsed
+
+
+def _pass_over(results: Results, row: Mapping[str, Any], what: str, error: Exception) -> None:
+    reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+    results.skip({f"trials/study={row['study']}, {what} of {row['trial']}": reason})
 
 
 def best_of(proposals: Iterable[Proposal]) -> Proposal | None:

@@ -11,6 +11,7 @@ compact [STUDY]` is the command.
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections import defaultdict
@@ -57,6 +58,8 @@ from tune.schema import (
 from tune.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError, open_storage
 
 __all__ = ["Results", "ResultsError", "StorageError", "bars", "history", "joined", "load", "open_results", "run_params"]
+
+logger = logging.getLogger(__name__)
 
 COMPACT_ABOVE = 400  # single files of runs: reading more of them takes seconds, and some hundred kB each
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
@@ -225,8 +228,11 @@ class Results:
         except Exception as error:  # what parsers raise of bytes that are not theirs has no common name
             if isinstance(error, StorageError) and not isinstance(error, ObjectUnreadable):
                 raise
-            text = error.strerror if isinstance(error, StorageError) and error.strerror else str(error)
-            self.skip({path: (text or type(error).__name__).splitlines()[0]})
+            text = self.storage.reason(path, error) if isinstance(error, ObjectUnreadable) else str(error)
+            reason = (text or type(error).__name__).splitlines()[0]
+            if path not in self.skipped:
+                logger.warning("%s cannot be read and is passed over: %s", path, reason)
+            self.skipped[path] = reason
             return None
 
     def delete_blob(self, path: str) -> None:
@@ -483,7 +489,11 @@ def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
-    results = open_results(out)
+    return history_of(open_results(out), study)
+
+
+def history_of(results: Results, study: str) -> pd.DataFrame:
+    """`history` of results that are open."""
     results.check_known(study)
 
     def numbers(kind: pa.DataType) -> pd.ArrowDtype | None:

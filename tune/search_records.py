@@ -51,7 +51,7 @@ class Collector:
         began, self.identity = _identity(results, name)
         self.budget: Mapping[str, Any] = self.identity["search"]
         self.objectives: tuple[str, ...] = tuple(self.budget["objectives"])
-        self.proposals, self.distributions = read_proposals(results.table("trials", name).to_pylist())
+        self.proposals, self.distributions = read_proposals(results.table("trials", name).to_pylist(), results)
         members = results.table("members", name).to_pylist()
         self.searched = _by_trial(row for row in members if row["role"] == "search")
         self.finals = _by_trial(row for row in members if row["role"] == "final")
@@ -99,6 +99,7 @@ class Collector:
             journal=f"optuna/{self.name}.journal" if self.results.storage.local else "",
             notes=tuple(self._notes(trials, finals, first)), provenance=self._provenance(),
             incidents=incidents(self.results, self.name),
+            skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 
     def _less_linear(self, best: Proposal | None) -> WindowDifference | None:

@@ -186,6 +186,15 @@ class Storage:
             with contextlib.suppress(OSError):
                 os.rmdir(self.full(folder))
 
+    def reason(self, path: str, error: StorageError) -> str:
+        """What is wrong with an object, for a line that names it."""
+        text = str(error.strerror or error)
+        if isinstance(error, BadPath):
+            return text
+        for lead in (f"{self.full(path)}: ", f"cannot read {self.full(path)}: "):
+            text = text.removeprefix(lead)
+        return text
+
     @contextlib.contextmanager
     def errors(self, verb: str, path: str) -> Iterator[None]:
         try:
