@@ -17,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dynonet.printing import one_line
 from tune.checksums import claimed, named
 from tune.schema import REQUIRED, SCHEMA_VERSION, VERSION_KEY, memory_schema, repeated_texts
 from tune.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError
@@ -33,6 +35,7 @@ MOST_ROWS = 200_000_000  # of a file: a few bytes can claim as many as they like
 _ID = r"([0-9a-f]{16})(?:[0-9a-f]{16})?"  # the checksum's first half; all of it in files of before
 _SEGMENT = re.compile(rf"segment-(\d{{6}})-{_ID}\.parquet")
 _PLAIN = re.compile(rf"(?:.*-)?{_ID}\.parquet")
+_FIRST_TIME, _LAST_TIME = -62_135_500_000_000_000, 253_402_200_000_000_000  # us since 1970
 
 
 class Unreadable(Exception):
@@ -119,6 +122,8 @@ def decode(table: str, path: str, data: bytes, columns: Collection[str] | None =
         )
         sources = _sources(table, path, file)
         there = set(file.schema_arrow.names)
+        if len(there) < len(file.schema_arrow.names):
+            raise Unreadable("no file of ours (a column is there twice)")
         rows = file.read(
             None if columns is None else [name for name in columns if name in there],
             use_threads=len(data) > THREADED_BYTES,
@@ -177,6 +182,8 @@ def _conform(table: str, rows: pa.Table, chosen: Collection[str] | None) -> pa.T
     columns, names = [], []
     for field in schema:
         try:
+            if pa.types.is_timestamp(field.type) and field.name in rows.column_names:
+                _check_times(rows[field.name])
             if field.name not in rows.column_names:
                 columns.append(pa.nulls(rows.num_rows, field.type))
             elif pa.types.is_dictionary(field.type) and rows[field.name].type != field.type:
@@ -191,6 +198,13 @@ def _conform(table: str, rows: pa.Table, chosen: Collection[str] | None) -> pa.T
             columns.append(rows[name])
             names.append(name)
     return pa.Table.from_arrays(columns, names=names)
+
+
+def _check_times(column: pa.ChunkedArray) -> None:
+    """Raises _TypeError for times that no calendar of Python's has."""
+    ends = pc.min_max(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())).as_py()
+    if any(value is not None and not _FIRST_TIME < value < _LAST_TIME for value in ends.values()):
+        raise _TypeError("times before the year 1 or after 9999")
 
 
 def read_parts(
@@ -426,7 +440,7 @@ def _delete(storage: Storage, paths: Sequence[str]) -> None:
 def report(skipped: dict[str, str]) -> None:
     """One warning that names the files passed over."""
     if skipped:
-        lines = [f"{path}: {reason}" for path, reason in sorted(skipped.items())]
+        lines = [f"{one_line(path, 300)}: {reason}" for path, reason in sorted(skipped.items())]
         more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
         warnings.warn(
             f"{len(lines)} object(s) in the results passed over; the rest is read:\n  " + "\n  ".join(lines[:10]) + more,

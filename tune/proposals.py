@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dynonet.config import Config
 from dynonet.errors import ConfigError
-from tune.results import Results
+from tune.results import Results, is_object
 from tune.space import Space
 
 logger = logging.getLogger(__name__)
@@ -288,6 +288,8 @@ def read_proposals(
 
 def _proposed(row: Mapping[str, Any]) -> tuple[Proposal, Distributions]:
     params = json.loads(row["params"])
+    if not is_object(row["config"]):
+        raise ValueError("its config is no JSON object")
     proposal = Proposal(row["trial"], int(row["number"]), params, Config.from_json(row["config"]))
     parsed = {k: json_to_distribution(json.dumps(d)) for k, d in json.loads(row["distributions"]).items()}
     optuna_trial(proposal, parsed, single=True)  # Optuna's own checks

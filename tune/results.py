@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dynonet.errors import nearest
+from dynonet.printing import one_line
 from tune.checksums import claimed, named, plain
 from tune.compaction import (
     Part,
@@ -64,6 +65,7 @@ logger = logging.getLogger(__name__)
 COMPACT_ABOVE = 400  # single files of runs: reading more of them takes seconds, and some hundred kB each
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
 _RUN_FILE = re.compile(r"(.+)-a\d*-(?:[0-9a-f]{16}){1,2}\.parquet")
+_STRAY = "not in a folder {}/study=NAME"
 _WORD = re.compile(r"[A-Za-z0-9._-]+")
 
 Parsed = TypeVar("Parsed")
@@ -158,12 +160,15 @@ class Results:
 
     def studies(self) -> list[str]:
         """Names of all studies that have a record."""
-        found = set()
+        found, strays = set(), {}
         for table in PARTITIONED:
             for path in self.storage.list(table):
                 study = _study_of(path)
-                if study:
+                if study is not None:
                     found.add(study)
+                elif path.endswith(".parquet"):
+                    strays[path] = _STRAY.format(table)
+        self.skip(strays)
         return sorted(found)
 
     def check_known(self, study: str) -> None:
@@ -259,7 +264,7 @@ class Results:
 
     def skipped_lines(self) -> list[str]:
         """What was passed over so far, a line each, for a page."""
-        return [f"{path}: {reason}" for path, reason in sorted(self.skipped.items())]
+        return [f"{one_line(path, 300)}: {reason}" for path, reason in sorted(self.skipped.items())]
 
     # Upkeep ----------------------------------------------------------------------------------------------------------
 
@@ -308,7 +313,7 @@ class Results:
 
         def in_place(path: str) -> bool:
             if name in PARTITIONED and _study_of(path) is None:
-                strays[path] = f"not in a folder {name}/study=NAME"
+                strays[path] = _STRAY.format(name)
                 return False
             return wanted(path)
 

@@ -24,6 +24,7 @@ from tune.checksums import checksum, claimed
 TEMPORARY = ".tmp-"
 PUTS_AT_ONCE = 8
 MOST_BYTES = 4 << 30  # of a file: what is longer is none of ours, and no reader's memory is spent on it
+LARGE = 64 << 20  # of a file: it is looked at before all of it is read
 
 
 class StorageError(OSError):
@@ -130,6 +131,8 @@ class Storage:
         """
         full, stated = self.full(path), claimed(path)
         with self.errors("read", path):
+            if self.local and os.path.islink(full) and not os.path.exists(full):
+                raise ObjectUnreadable(errno.ELOOP, f"{full}: a link that leads to nothing")
             for _ in range(2):  # what was damaged on the way is whole the second time
                 data = _get_local(full) if self.local else self._get_remote(full)
                 if stated is None or checksum(data) == stated:
@@ -254,6 +257,9 @@ def _get_local(full: str) -> bytes:
             raise ObjectUnreadable(errno.EINVAL, f"{full}: no file, but a {kind}")
         if found.st_size > MOST_BYTES:
             raise ObjectUnreadable(errno.EFBIG, f"{full}: {found.st_size:,} bytes are more than any object of ours has")
+        if found.st_size > LARGE and full.endswith(".parquet") and file.read(4) != b"PAR1":
+            raise ObjectUnreadable(errno.EINVAL, f"{full}: not Parquet")
+        file.seek(0)
         return file.read()
 
 
