@@ -32,6 +32,7 @@ def findings_of(results: Results, name: str) -> Findings:
     """
     return Collector(results, StudyRecord.load(results, name)).findings()
 
+
 _MOST_EPOCHS = 1_000_000  # a record that tells of more is none of ours, and no curve is drawn of it
 
 

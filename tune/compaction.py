@@ -8,13 +8,14 @@ holds it, and a file may be deleted once greater segments hold all its sources.
 Files are read, joined and merged some dozens at a time: a table of one row takes two hundred times its memory.
 """
 
+import dataclasses
 import json
 import re
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -384,7 +385,7 @@ class _Batch:
     sources: list[tuple[str, int]]
     size: int = 0
     rows: int = 0
-    loose: list[pa.Table] = field(default_factory=list)
+    loose: list[pa.Table] = dataclasses.field(default_factory=list)
 
     def take(self, part: Part, rows: pa.Table, sources: list[tuple[str, int]]) -> None:
         self.paths.append(part.path)
@@ -443,6 +444,8 @@ def report(skipped: dict[str, str]) -> None:
         lines = [f"{one_line(path, 300)}: {reason}" for path, reason in sorted(skipped.items())]
         more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
         warnings.warn(
-            f"{len(lines)} object(s) in the results passed over; the rest is read:\n  " + "\n  ".join(lines[:10]) + more,
+            f"{len(lines)} object(s) in the results passed over; the rest is read:\n  "
+            + "\n  ".join(lines[:10])
+            + more,
             stacklevel=3,
         )

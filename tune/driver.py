@@ -274,7 +274,8 @@ class Search:
         try:
             self.session.run_trials(
                 self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
-                callbacks=[failures, progress, Upkeep(results), *tracking], max_failures=budget.max_failures, watch=watch,
+                callbacks=[failures, progress, Upkeep(results), *tracking],
+                max_failures=budget.max_failures, watch=watch,
             )  # fmt: skip
         finally:
             progress.close()

@@ -108,10 +108,8 @@ def _copy(options: argparse.Namespace) -> int:
     if made.nothing:
         print(f"{studies} in {options.to}: up to date")
     else:
-        print(
-            f"{studies} and {made.runs} runs copied to {options.to} ({made.rows} rows that were not there); weights stay "
-            f"in {options.out}"
-        )
+        rows = f"{made.rows} rows that were not there"
+        print(f"{studies} and {made.runs} runs copied to {options.to} ({rows}); weights stay in {options.out}")
     if lines := _skipped_lines(results):
         print("\n".join(lines))
     return 0
@@ -139,7 +137,8 @@ def _skipped_lines(results: Results) -> list[str]:
     if not lines:
         return []
     more = [f"  ... and {len(lines) - _ROWS} more"] if len(lines) > _ROWS else []
-    return ["", f"passed over: {len(lines)}, which are in no number above", *(f"  {t[:300]}" for t in lines[:_ROWS]), *more]
+    shown = [f"  {text[:300]}" for text in lines[:_ROWS]]
+    return ["", f"passed over: {len(lines)}, which are in no number above", *shown, *more]
 
 
 def _send(options: argparse.Namespace) -> int:

@@ -137,7 +137,8 @@ class Storage:
                 data = _get_local(full) if self.local else self._get_remote(full)
                 if stated is None or checksum(data) == stated:
                     return data
-        raise ObjectUnreadable(errno.EBADMSG, f"{full}: damaged (its content is not what the checksum in its name says)")
+        text = f"{full}: damaged (its content is not what the checksum in its name says)"
+        raise ObjectUnreadable(errno.EBADMSG, text)
 
     def _get_remote(self, full: str) -> bytes:
         try:

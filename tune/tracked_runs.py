@@ -201,5 +201,7 @@ def last_step_sent(results: Results, destination: str, member: Member, sent: Ite
     """The last epoch that went along with any mark of this W&B run; 0 if it was never sent."""
     mine = [mark for mark in sent if mark.startswith(f"{member.id}-a")]
     folder = marks_folder(member.study, destination)
-    steps = [results.read_blob(f"{folder}/{mark}.json", lambda data: int(json.loads(data)["last_step"])) for mark in mine]
+    steps = [
+        results.read_blob(f"{folder}/{mark}.json", lambda data: int(json.loads(data)["last_step"])) for mark in mine
+    ]
     return max((step for step in steps if step is not None), default=0)

@@ -43,7 +43,9 @@ def fill(results: Results, runs: int = 4, study: str = "study") -> None:
         lines = [{"run": run, "attempt": 1, "step": n, "metric": "val_mse", "value": number + 1 / n} for n in (1, 2, 3)]
         row = {**PARAMS, "run": run, "attempt": 1, "status": "complete", "model": "dynonet", "val_mse": 0.5 + number}
         results.add("history", lines)
-        results.add("evaluations", [{**reading, "metric": m, "value": v + number} for m, v in (("mse", 0.1), ("mae", 1))])
+        results.add(
+            "evaluations", [{**reading, "metric": m, "value": v + number} for m, v in (("mse", 0.1), ("mae", 1))]
+        )
         results.add("runs", [row])
         results.add("members", [{"study": study, "trial": trial, "role": "search", "run": run}])
         results.add("trials", [{"study": study, "trial": trial, "number": number, "event": "proposed", "params": "{}"}])
@@ -175,14 +177,15 @@ def test_a_copy_killed_anywhere_is_finished_by_the_same_command(
 ) -> None:
     source = tmp_path / "source"
     fill(Results(source))
-    kills = 0
+    kills, put = 0, Storage.put
     for after in (False, True):  # the object that the kill befalls is not there, or is
         for step in range(1, 100):
             to = tmp_path / f"{after}{step}"
             made = [0]
-            put = Storage.put
 
-            def stopping(self: Storage, *arguments: Any, made: Any = made, step: int = step, put: Any = put) -> None:
+            def stopping(
+                self: Storage, *arguments: Any, made: Any = made, step: int = step, after: bool = after
+            ) -> None:
                 made[0] += 1
                 if made[0] == step and not after:
                     raise Killed
@@ -269,4 +272,6 @@ def test_an_export_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     assert target.read_text().count("\n") == 5
     (tmp_path / "link.csv").symlink_to(target)
     assert results_cli.main(["export", "study", "--csv", str(tmp_path / "link.csv"), *out]) == 0
-    assert (tmp_path / "link.csv").is_symlink() and results_cli.main(["export", "study", "--csv", "/dev/null", *out]) == 0
+    assert (tmp_path / "link.csv").is_symlink() and results_cli.main(
+        ["export", "study", "--csv", "/dev/null", *out]
+    ) == 0

@@ -21,11 +21,11 @@ import torch
 from searched import BEGUN, Searched, spread
 
 from dynonet.config import Config
-from dynonet.errors import ConfigError, DataError
+from dynonet.errors import DataError
 from tune import report, results_cli
 from tune.checksums import named as with_checksum
 from tune.compaction import NONCE_KEY, SOURCES_KEY, encode
-from tune.readings import load_weights, read_test
+from tune.readings import load_weights
 from tune.results import Results, ResultsError, load
 from tune.schema import PARTITIONED, SCHEMA_VERSION, VERSION_KEY, file_schema
 from tune.search_records import findings_of
@@ -178,7 +178,7 @@ KINDS: dict[str, Hostile] = {
     ),
     "rows without a run": lambda root, _: put(root, "runs/x.parquet", parquet({**RUN, "run": pa.nulls(1, "string")})),
     "a name that is a command": lambda root, _: put(root, "runs/\x1b[31m\n$(reboot)<b>.parquet", b"", False),
-    "a name that is no text": lambda root, _: Path(os.fsdecode(bytes(root) + b"/runs/\xff\xfe.parquet")).write_bytes(b""),
+    "a name that is no text": lambda root, _: put(root, os.fsdecode(b"runs/\xff\xfe.parquet"), b"", False),
     "a name of 255 bytes": lambda root, _: put(root, f"runs/{'x' * 247}.parquet", b"", False),
     "200 folders": lambda root, _: put(root, "/".join(["runs", *["d"] * 200, X]), b"", False),
     "a study of no name": lambda root, _: put(root, f"trials/study=/{X}", b"", False),
@@ -206,7 +206,8 @@ KINDS: dict[str, Hostile] = {
     "weights of no path": lambda root, results: weights_column(results, "weights/\0.pt"),
     "weights that are a folder": lambda root, results: weights_column(results, "runs"),
     "numbers without end": lambda root, _: put(
-        root, "history/x.parquet", parquet({"run": ["x"], "attempt": [1], "step": [2**60], "metric": ["m"], "value": [np.inf]})
+        root, "history/x.parquet",
+        parquet({"run": ["x"], "attempt": [1], "step": [2**60], "metric": ["m"], "value": [np.inf]}),
     ),
     "a status of no kind": lambda root, results: row(
         results, "runs", **{**next(iter(results.runs().values())), "status": "\x1b[2Jgone", "run": "evil"}

@@ -218,9 +218,7 @@ def test_values_that_are_not_allowed_together_are_drawn_again(begin: Begin) -> N
     assert sorted(found) == [(False, True), (True, False), (True, True)]
 
 
-def test_a_damaged_proposal_is_passed_over_and_its_number_not_given_again(
-    begin: Begin, store: Results
-) -> None:
+def test_a_damaged_proposal_is_passed_over_and_its_number_not_given_again(begin: Begin, store: Results) -> None:
     proposals = begin()
     for _ in range(2):
         complete(proposals, some(proposals))

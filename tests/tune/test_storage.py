@@ -206,7 +206,7 @@ def test_an_object_that_goes_between_opening_and_reading_is_missing(s3_url: str)
             return stream
 
     storage.fs = Slow(storage.fs)
-    with pytest.raises(ObjectMissing, match="no object 'a/x.bin'"):
+    with pytest.raises(ObjectMissing, match=r"no object 'a/x\.bin'"):
         storage.get("a/x.bin")
 
 

@@ -1,6 +1,5 @@
 """Errors of single test windows: what is kept, and the interval of a difference over windows."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
