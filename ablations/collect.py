@@ -1,6 +1,7 @@
 """From the records of a study to its findings: every number that a report shows is computed here, once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ablations.record import StudyRecord
 from ablations.statistics import Array
 from ablations.study_parts import MATCHED, Comparison
 from dynonet.config import Config
-from dynonet.errors import DataError
+from dynonet.errors import ConfigError, DataError
 from dynonet.parts import SIGNALS
 from tune.events import incidents
 from tune.results import Results, history_of
@@ -30,7 +31,14 @@ def findings_of(results: Results, name: str) -> Findings:
         ConfigError: no such ablation study; names the nearest.
         DataError: it was begun and nothing of it is on record yet.
     """
-    return Collector(results, StudyRecord.load(results, name)).findings()
+    try:
+        record = StudyRecord.load(results, name)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # settings that no version of ours wrote
+        text = " ".join(f"{type(error).__name__} {error}".split())
+        raise ConfigError(
+            f"study '{name}': what it was begun with cannot be read from its table 'studies' ({text})"
+        ) from None
+    return Collector(results, record).findings()
 
 
 _MOST_EPOCHS = 1_000_000  # a record that tells of more is none of ours, and no curve is drawn of it
@@ -261,10 +269,15 @@ class Collector:
         return {
             "code": ", ".join(commits), "packages": distinct("versions"), "devices": distinct("device"),
             "kernels": distinct("kernel"), "hosts": distinct("host"),
-            "begun": min(row["started"] for row in rows).isoformat(timespec="seconds"),
-            "ended": max(row["ended"] for row in rows).isoformat(timespec="seconds"),
+            "begun": _when(min, (row["started"] for row in rows)),
+            "ended": _when(max, (row["ended"] for row in rows)),
             "data": ", ".join(f"{cell}: sha256 {sha256}" for cell, sha256 in self.record.data.items()),
         }  # fmt: skip
+
+
+def _when(choose: Any, times: Iterable[datetime | None]) -> str:
+    there = [time for time in times if time is not None]
+    return str(choose(there).isoformat(timespec="seconds")) if there else ""
 
 
 def _first(record: StudyRecord) -> int:

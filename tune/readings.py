@@ -28,7 +28,7 @@ def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict
         raise DataError(f"run {row['run']} has no weights on record (status {row['status']})")
     found = results.read_blob(row["weights"], _parsed)
     if found is None:
-        reason = results.skipped.get(row["weights"], "they are not there")
+        reason = results.skipped.get(row["weights"], "they are not there, or damaged")
         raise DataError(f"run {row['run']}: its weights in {row['weights']} cannot be read: {reason}")
     return found
 

@@ -233,7 +233,10 @@ class Results:
         except Exception as error:  # what parsers raise of bytes that are not theirs has no common name
             if isinstance(error, StorageError) and not isinstance(error, ObjectUnreadable):
                 raise
-            text = self.storage.reason(path, error) if isinstance(error, ObjectUnreadable) else str(error)
+            text = str(error)
+            if isinstance(error, ObjectUnreadable):
+                path = error.path or path
+                text = self.storage.reason(path, error)
             reason = (text or type(error).__name__).splitlines()[0]
             if path not in self.skipped:
                 logger.warning("%s cannot be read and is passed over: %s", path, reason)

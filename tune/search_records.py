@@ -33,6 +33,10 @@ from tune.window_errors import WindowDifference, window_difference
 
 Row = Mapping[str, Any]
 
+# What a report reads of a search's settings.
+_IDENTITY = ("search", "settings", "space")
+_BUDGET = ("objectives", "replicates", "grace_epochs", "reduction_factor", "sampler", "seed")
+
 
 def findings_of(results: Results, name: str) -> SearchFindings:
     """What the study's records say so far. Nothing is trained, and no split of the data is read.
@@ -249,13 +253,15 @@ def _outcome(proposal: Proposal, statuses: Sequence[str]) -> str:
 def _identity(results: Results, name: str) -> tuple[datetime, Mapping[str, Any]]:
     """When the study was begun, and with which settings."""
     rows = sorted(results.table("studies", name).to_pylist(), key=lambda row: row["time"])
-    first = json.loads(rows[0]["settings"]) if rows else {}
+    first: dict[str, Any] = json.loads(rows[0]["settings"]) if rows else {}
     if first.get("kind") == "ablation":
         raise ConfigError(
             f"'{name}' is an ablation study, not a search; its report is made by: python -m ablations.report {name}"
         )
-    if "search" not in first:
-        raise ConfigError(f"'{name}' is no search: what was searched is not on record")
+    lacking = [key for key in _IDENTITY if not isinstance(first.get(key), dict)]
+    lacking += [f"search.{key}" for key in _BUDGET if not lacking and key not in first["search"]]
+    if lacking:
+        raise ConfigError(f"'{name}' is no search: what was searched is not on record (it lacks {', '.join(lacking)})")
     return rows[0]["time"], first
 
 

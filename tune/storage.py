@@ -38,6 +38,8 @@ class ObjectMissing(StorageError, FileNotFoundError):
 class ObjectUnreadable(StorageError):
     """One object that is not what its name says, or no object at all; those beside it can be read."""
 
+    path = ""  # in the storage, of what was to be read
+
 
 class BadPath(ObjectUnreadable, ValueError):
     """A path that leads out of the storage, or nowhere."""
@@ -129,6 +131,13 @@ class Storage:
             ObjectMissing: it is not there, or no longer.
             ObjectUnreadable: it is damaged, or no object.
         """
+        try:
+            return self._get(path)
+        except ObjectUnreadable as error:
+            error.path = path
+            raise
+
+    def _get(self, path: str) -> bytes:
         full, stated = self.full(path), claimed(path)
         with self.errors("read", path):
             if self.local and os.path.islink(full) and not os.path.exists(full):

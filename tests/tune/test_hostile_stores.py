@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +22,7 @@ import torch
 from searched import BEGUN, Searched, spread
 
 from dynonet.config import Config
-from dynonet.errors import DataError
+from dynonet.errors import ConfigError, DataError
 from tune import report, results_cli
 from tune.checksums import named as with_checksum
 from tune.compaction import NONCE_KEY, SOURCES_KEY, encode
@@ -237,12 +238,16 @@ def no_hang() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(scope="module")
+def whole(template: Path) -> pd.DataFrame:
+    return load("mine", template).set_index("run")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_lies_in_a_store_is_passed_over(
-    root: Path, kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    root: Path, whole: pd.DataFrame, kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = ["--out", str(root)]
-    whole = load("mine", root).set_index("run")
     KINDS[kind](root, Results(root))
     said = {}
     for command in (["list"], ["show", "mine"], ["export", "mine", "--csv", str(tmp_path / "x.csv")]):
@@ -330,6 +335,13 @@ def test_a_path_that_leads_elsewhere_is_no_blob(root: Path, path: str) -> None:
         load_weights(results, {"run": "r", "status": "complete", "weights": path})
     with pytest.raises((ResultsError, OSError)):
         results.get_blob(path)
+
+
+@pytest.mark.parametrize("settings", ["{}", '{"search": 1}', '{"search": {}, "space": {}, "settings": {}}'])
+def test_a_search_that_cannot_be_made_sense_of_is_one_sentence(root: Path, settings: str) -> None:
+    row(Results(root), "studies", settings=settings, time=BEGUN.replace(year=1999))
+    with pytest.raises(ConfigError, match="'mine' is no search"):
+        findings_of(Results(root), "mine")
 
 
 def test_every_page_says_what_was_passed_over(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
