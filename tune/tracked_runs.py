@@ -162,11 +162,18 @@ def tracked(results: Results, members: Sequence[Member]) -> list[TrackedRun]:
     for number in results.of_runs("history", rows).to_pylist():
         if number["attempt"] == rows[number["run"]]["attempt"] and number["value"] is not None:
             epochs[number["run"]][number["step"]][number["metric"]] = number["value"]
-    return [
-        TrackedRun(member, rows[member.run], readings.get(member.run, {}), sorted(epochs[member.run].items()))
-        for member in members
-        if member.run in rows
-    ]
+    found = []
+    for member in members:
+        if member.run not in rows:
+            continue
+        run = TrackedRun(member, rows[member.run], readings.get(member.run, {}), sorted(epochs[member.run].items()))
+        try:
+            _ = run.config
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            results.skip({f"runs, the config of {member.run}": f"no settings of ours ({type(error).__name__})"})
+            continue
+        found.append(run)
+    return found
 
 
 def _readings(results: Results, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -40,5 +40,5 @@ class Upkeep(DriverOnly, ray_tune.Callback):
     def _compact(self) -> None:
         try:
             self.results.compact_many()
-        except StorageError as error:  # the next one may have more luck; the rows are all there
+        except (StorageError, RuntimeError) as error:  # out of reach, or this process is ending: the rows are all there
             logger.warning("the results were not compacted: %s", error)
