@@ -1,6 +1,7 @@
 """From the records of a study to its findings: every number that a report shows is computed here, once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from ablations.record import StudyRecord
 from ablations.statistics import Array
 from ablations.study_parts import MATCHED, Comparison
 from dynonet.config import Config
-from dynonet.errors import DataError
+from dynonet.errors import ConfigError, DataError
 from dynonet.parts import SIGNALS
 from tune.events import incidents
-from tune.results import Results, history
+from tune.results import Results, history_of
 from tune.window_errors import WindowDifference, window_difference
 
 
@@ -30,7 +31,17 @@ def findings_of(results: Results, name: str) -> Findings:
         ConfigError: no such ablation study; names the nearest.
         DataError: it was begun and nothing of it is on record yet.
     """
-    return Collector(results, StudyRecord.load(results, name)).findings()
+    try:
+        record = StudyRecord.load(results, name)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # settings that no version of ours wrote
+        text = " ".join(f"{type(error).__name__} {error}".split())
+        raise ConfigError(
+            f"study '{name}': what it was begun with cannot be read from its table 'studies' ({text})"
+        ) from None
+    return Collector(results, record).findings()
+
+
+_MOST_EPOCHS = 1_000_000  # a record that tells of more is none of ours, and no curve is drawn of it
 
 
 class Collector:
@@ -65,6 +76,7 @@ class Collector:
             device_seconds=self.gathered.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
             incidents=incidents(self.results, self.record.name),
+            skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 
     # Cells and arms -------------------------------------------------------------------------------------------------
@@ -142,9 +154,9 @@ class Collector:
 
     def _histories(self) -> dict[tuple[str, str], tuple[Array, Array]]:
         """(run, metric) -> its epochs and values, of the latest attempt."""
-        frame = history(self.record.name, self.results.storage.url)
+        frame = history_of(self.results, self.record.name)
         wanted = ["val_mse", *(f"signal.{name}" for name in SIGNALS)]
-        frame = frame[frame["metric"].isin(wanted)]
+        frame = frame[frame["metric"].isin(wanted) & frame["step"].between(1, _MOST_EPOCHS)]
         frame = frame[frame["attempt"] == frame.groupby("run", observed=True)["attempt"].transform("max")]
         frame = frame.astype({"step": "float64", "value": "float64"}).sort_values("step", kind="stable")
         found: dict[tuple[str, str], tuple[Array, Array]] = {}
@@ -257,10 +269,15 @@ class Collector:
         return {
             "code": ", ".join(commits), "packages": distinct("versions"), "devices": distinct("device"),
             "kernels": distinct("kernel"), "hosts": distinct("host"),
-            "begun": min(row["started"] for row in rows).isoformat(timespec="seconds"),
-            "ended": max(row["ended"] for row in rows).isoformat(timespec="seconds"),
+            "begun": _when(min, (row["started"] for row in rows)),
+            "ended": _when(max, (row["ended"] for row in rows)),
             "data": ", ".join(f"{cell}: sha256 {sha256}" for cell, sha256 in self.record.data.items()),
         }  # fmt: skip
+
+
+def _when(choose: Any, times: Iterable[datetime | None]) -> str:
+    there = [time for time in times if time is not None]
+    return str(choose(there).isoformat(timespec="seconds")) if there else ""
 
 
 def _first(record: StudyRecord) -> int:

@@ -35,6 +35,7 @@ from tune.schema import DONE
 from tune.tracked_runs import Member
 from tune.tracking import Tracker, options_of
 from tune.trial import StackRun
+from tune.upkeep import Upkeep
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 
@@ -114,7 +115,7 @@ class Ablation:
         folder = f"artifacts/{self.name}/configs"
         with tempfile.TemporaryDirectory() as scratch:
             for path in write_configs(study, scratch):
-                results.put_blob(f"{folder}/{path.relative_to(scratch)}", path.read_bytes())
+                results.storage.put(f"{folder}/{path.relative_to(scratch)}", path.read_bytes())
         print(f"the config of every arm is in {results.storage.url_of(folder)}", flush=True)
 
     def run(self) -> int:
@@ -256,7 +257,7 @@ class Ablation:
             for number, stack in enumerate(_longest_first(plan.stacks), 1)
         }
         stacks = [[run.run for run in stack.runs] for stack in plan.stacks]
-        results.put_blob(self._stacks_path, json.dumps(stacks).encode())
+        results.replace_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
         watch = FaultWatch(
             results, self.name, lambda config: f"stack {config['stack']}", progress.say, session.memory_per_trial
@@ -270,14 +271,14 @@ class Ablation:
         try:
             session.run_trials(
                 self.name, scratch, searcher=StackSearcher(configs), samples=len(configs), stop=stop,
-                callbacks=[failures, progress, *tracking], max_failures=tries, watch=watch,
+                callbacks=[failures, progress, Upkeep(results), *tracking], max_failures=tries, watch=watch,
             )  # fmt: skip
         finally:
             progress.close()
         for message in failures.messages:
             print(message, file=sys.stderr)
         if not failures.runs and stop.reason is None:
-            results.storage.delete(self._stacks_path)
+            results.delete_blob(self._stacks_path)
         return failures.runs
 
     @property
@@ -289,11 +290,15 @@ class Ablation:
 
         Runs that have ended since would be planned out of their stack, and its checkpoint be of no use to the others.
         """
-        try:
-            stacks: list[list[str]] = json.loads(results.get_blob(self._stacks_path))
-        except FileNotFoundError:
-            return []
+        stacks = results.read_blob(self._stacks_path, _stacks) or []
         return [stack for stack in stacks if results.storage.list(StackRun.folder_of(stack))]
+
+
+def _stacks(data: bytes) -> list[list[str]]:
+    found = json.loads(data)
+    if not isinstance(found, list) or not all(isinstance(run, str) for stack in found for run in stack):
+        raise ValueError("no list of stacks")
+    return found
 
 
 def _searched(study: Study, inert: Collection[Hypothesis]) -> list[str]:

@@ -198,6 +198,7 @@ class Findings:
     events: tuple[str, ...]  # of the study's record: begun, seeds added, searches
     provenance: Mapping[str, str]  # code version, packages, devices, hosts, first start and last end
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see tune/events.py)
+    skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
 
     def cell(self, name: str) -> CellData:
         return next(cell for cell in self.cells if cell.name == name)

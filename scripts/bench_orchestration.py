@@ -41,7 +41,7 @@ from turns import NO_MEASUREMENT
 from dynonet.config import Config
 from dynonet.parts import OFF, SIGNALS
 from tune.categories import distributions_to_json
-from tune.compaction import encode, new_name
+from tune.compaction import encode, file_path
 from tune.proposals import Proposals
 from tune.results import Results, history, load, run_params
 from tune.schema import file_schema, to_table
@@ -333,7 +333,8 @@ def write_segments(results: Results, runs: int) -> None:
             ("members/study=bench", members, 1),
         ):
             sources = [(hashlib.sha256(f"{folder}{run}".encode()).hexdigest()[:16], each) for run in ids]
-            results.storage.put(f"{folder}/{new_name('segment-000001')}", encode(rows, sources), durable=False)
+            data = encode(rows, sources)
+            results.storage.put(file_path(folder, "segment-000001", data), data, durable=False)
 
 
 def write_files(results: Results, runs: int) -> None:

@@ -4,27 +4,39 @@ A segment's footer lists its sources, `[[file id, rows], ...]`, in the order of 
 of what the segment replaces, published by the same single write as the rows. One rule makes every row count
 once, whatever is killed or runs at the same time: **a source is read once**, from the greatest segment that
 holds it, and a file may be deleted once greater segments hold all its sources.
+
+Files are read, joined and merged some dozens at a time: a table of one row takes two hundred times its memory.
 """
 
+import dataclasses
 import json
 import re
 import uuid
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dynonet.printing import one_line
+from tune.checksums import claimed, named
 from tune.schema import REQUIRED, SCHEMA_VERSION, VERSION_KEY, memory_schema, repeated_texts
-from tune.storage import ObjectMissing, Storage, StorageError
+from tune.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError
 
 SOURCES_KEY = b"dynonet_sources"
-SEGMENT_BYTES = 32 << 20  # a segment this large is not rewritten
+NONCE_KEY = b"dynonet_nonce"
+# A segment that has reached one of these is not rewritten.
+SEGMENT_BYTES, SEGMENT_ROWS, SEGMENT_SOURCES = 32 << 20, 2_000_000, 5_000
 THREADED_BYTES = 1 << 20  # a file this large is decoded by several threads
-_SEGMENT = re.compile(r"segment-(\d{6})-[0-9a-f]{16}\.parquet")
-_PLAIN = re.compile(r"(?:.*-)?([0-9a-f]{16})\.parquet")
+BLOCK = 64  # files that are held in memory one by one, before they are joined
+MOST_ROWS = 200_000_000  # of a file: a few bytes can claim as many as they like
+_ID = r"([0-9a-f]{16})(?:[0-9a-f]{16})?"  # the checksum's first half; all of it in files of before
+_SEGMENT = re.compile(rf"segment-(\d{{6}})-{_ID}\.parquet")
+_PLAIN = re.compile(rf"(?:.*-)?{_ID}\.parquet")
+_FIRST_TIME, _LAST_TIME = -62_135_500_000_000_000, 253_402_200_000_000_000  # us since 1970
 
 
 class Unreadable(Exception):
@@ -42,31 +54,36 @@ class Part:
 
     @property
     def generation(self) -> int:
-        match = _SEGMENT.fullmatch(file_name(self.path))
-        return int(match[1]) if match else 0
+        return self.order[0]
 
     @property
     def order(self) -> tuple[int, str]:
-        return self.generation, self.path
+        return _order(self.path)
 
 
 def file_name(path: str) -> str:
     return path.rsplit("/", 1)[-1]
 
 
+def _order(path: str) -> tuple[int, str]:
+    """Of a segment its generation; 0 for other files."""
+    match = _SEGMENT.fullmatch(file_name(path))
+    return (int(match[1]) if match else 0), path
+
+
 def is_segment(path: str) -> bool:
     return _SEGMENT.fullmatch(file_name(path)) is not None
 
 
-def new_name(key: str) -> str:
-    """A file name that nobody else writes to."""
-    unique = f"{uuid.uuid4().hex[:16]}.parquet"
-    return f"{key}-{unique}" if key else unique
+def file_path(folder: str, key: str, data: bytes) -> str:
+    """Where a new file of a table goes: under a name that nobody else writes to, and that states its checksum."""
+    return named(f"{folder}/{key}.parquet", data)
 
 
 def encode(rows: pa.Table, sources: list[tuple[str, int]] | None = None) -> bytes:
     """Parquet bytes with the schema version in the footer; with `sources`, a segment."""
-    footer = {VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    # Rows recorded twice are two files: without the nonce they would be one of one name.
+    footer = {VERSION_KEY: str(SCHEMA_VERSION).encode(), NONCE_KEY: uuid.uuid4().hex[:16].encode()}
     if sources is not None:
         footer[SOURCES_KEY] = json.dumps(sources, separators=(",", ":")).encode()
     # Texts go in as such: a dictionary of the whole table would be written again for each of its row groups.
@@ -89,8 +106,10 @@ def encode(rows: pa.Table, sources: list[tuple[str, int]] | None = None) -> byte
     return buffer.getvalue().to_pybytes()
 
 
-def decode(table: str, path: str, data: bytes) -> Part:
+def decode(table: str, path: str, data: bytes, columns: Collection[str] | None = None) -> Part:
     """Reads one file into the current columns of its table: null where it lacks one; further ones stay, last.
+
+    `columns`: only these.
 
     Raises:
         Unreadable: not Parquet, damaged, not written by this program, or by a newer version of it.
@@ -102,26 +121,51 @@ def decode(table: str, path: str, data: bytes) -> Part:
             page_checksum_verification=True,
             pre_buffer=False,
         )
-        rows = file.read(use_threads=len(data) > THREADED_BYTES)
-        footer = file.metadata.metadata or {}
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise Unreadable(f"damaged or not Parquet ({str(error).splitlines()[0]})") from None
+        sources = _sources(table, path, file)
+        there = set(file.schema_arrow.names)
+        if len(there) < len(file.schema_arrow.names):
+            raise Unreadable("no file of ours (a column is there twice)")
+        rows = file.read(
+            None if columns is None else [name for name in columns if name in there],
+            use_threads=len(data) > THREADED_BYTES,
+        )
+        if rows.num_rows != file.metadata.num_rows:
+            raise Unreadable(f"damaged ({rows.num_rows} rows of {file.metadata.num_rows})")
+        rows.validate(full=claimed(path) is None)  # texts that are none, offsets that lead elsewhere
+        return Part(path, _conform(table, rows, columns), sources, len(data))
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+        kind = "columns of another type" if isinstance(error, _TypeError) else "damaged or not Parquet"
+        raise Unreadable(f"{kind} ({(str(error) or type(error).__name__).splitlines()[0]})") from None
+
+
+class _TypeError(ValueError):
+    """A column that cannot be read as its table's."""
+
+
+def _sources(table: str, path: str, file: pq.ParquetFile) -> list[tuple[str, int]]:
+    """What the file's footer says of it. Raises Unreadable unless it is one of this table's."""
+    footer = file.metadata.metadata or {}
     try:
         version = int(footer[VERSION_KEY])
     except (KeyError, ValueError):
         raise Unreadable(f"not written by this program (no {VERSION_KEY.decode()} in its footer)") from None
     if version > SCHEMA_VERSION:
         raise Unreadable(f"written by a newer version (schema {version}; this one reads {SCHEMA_VERSION})")
-    lacking = [n for n in REQUIRED[table] if n != "study" and n not in rows.column_names]
+    lacking = [n for n in REQUIRED[table] if n != "study" and n not in file.schema_arrow.names]
     if lacking:
         raise Unreadable(f"no file of table '{table}' (it lacks {', '.join(lacking)})")
-    sources = [(_file_id(path), rows.num_rows)]
-    if SOURCES_KEY in footer:
-        sources = [(str(name), int(count)) for name, count in json.loads(footer[SOURCES_KEY])]
+    rows = file.metadata.num_rows
+    if not 0 <= rows <= MOST_ROWS:
+        raise Unreadable(f"damaged (it claims {rows:,} rows)")
+    if SOURCES_KEY not in footer:
+        return [(_file_id(path), rows)]
     try:
-        return Part(path, _conform(table, rows), sources, len(data))
-    except pa.ArrowException as error:
-        raise Unreadable(f"columns of another type ({error})") from None
+        sources = [(str(name), int(count)) for name, count in json.loads(footer[SOURCES_KEY])]
+    except (ValueError, TypeError, RecursionError):
+        sources = []
+    if sum(count for _, count in sources) != rows or any(count < 0 for _, count in sources):
+        raise Unreadable("damaged (the list of its sources does not say where its rows are from)")
+    return sources
 
 
 def _file_id(path: str) -> str:
@@ -131,18 +175,24 @@ def _file_id(path: str) -> str:
     return match[1] if match else path
 
 
-def _conform(table: str, rows: pa.Table) -> pa.Table:
-    schema = pa.schema([field for field in memory_schema(table) if field.name != "study"])
+def _conform(table: str, rows: pa.Table, chosen: Collection[str] | None) -> pa.Table:
+    wanted = [f for f in memory_schema(table) if f.name != "study" and (chosen is None or f.name in chosen)]
+    schema = pa.schema(wanted)
     if rows.schema.equals(schema, check_metadata=False):
         return rows.replace_schema_metadata(None)
     columns, names = [], []
     for field in schema:
-        if field.name not in rows.column_names:
-            columns.append(pa.nulls(rows.num_rows, field.type))
-        elif pa.types.is_dictionary(field.type) and rows[field.name].type != field.type:
-            columns.append(rows[field.name].cast(pa.string()).dictionary_encode())
-        else:
-            columns.append(rows[field.name].cast(field.type))
+        try:
+            if pa.types.is_timestamp(field.type) and field.name in rows.column_names:
+                _check_times(rows[field.name])
+            if field.name not in rows.column_names:
+                columns.append(pa.nulls(rows.num_rows, field.type))
+            elif pa.types.is_dictionary(field.type) and rows[field.name].type != field.type:
+                columns.append(rows[field.name].cast(pa.string()).dictionary_encode())
+            else:
+                columns.append(rows[field.name].cast(field.type))
+        except pa.ArrowException as error:
+            raise _TypeError(f"'{field.name}': {error}") from None
         names.append(field.name)
     for name in rows.column_names:
         if name not in schema.names:  # kept, so that compaction by an older version loses nothing
@@ -151,29 +201,31 @@ def _conform(table: str, rows: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, names=names)
 
 
+def _check_times(column: pa.ChunkedArray) -> None:
+    """Raises _TypeError for times that no calendar of Python's has."""
+    ends = pc.min_max(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())).as_py()
+    if any(value is not None and not _FIRST_TIME < value < _LAST_TIME for value in ends.values()):
+        raise _TypeError("times before the year 1 or after 9999")
+
+
 def read_parts(
     storage: Storage,
     table: str,
     folder: str,
     wanted: Callable[[str], bool] = lambda path: True,
     cache: dict[str, Part] | None = None,
+    columns: Collection[str] | None = None,
 ) -> tuple[list[Part], dict[str, str]]:
     """Every readable file below a folder of the table, and the others as {path: what is wrong}.
 
-    Segments are always read; `wanted` chooses among the other files. Files are immutable, so a cache of
-    segments can be handed from call to call.
+    Segments are always read; `wanted` chooses among the other files, which come joined, folder by folder. Files are
+    immutable, so a cache of segments can be handed from call to call (one for each choice of `columns`).
     """
     cache = {} if cache is None else cache
-    parts: dict[str, Part] = {}
+    joined: list[Part] = []  # of single files, each of one folder
+    loose: dict[str, list[Part]] = {}  # folder -> files in it that are not joined yet
     skipped: dict[str, str] = {}
-
-    def read(path: str) -> Part | Unreadable | None:
-        try:
-            return decode(table, path, storage.get(path))
-        except ObjectMissing:
-            return None
-        except Unreadable as error:
-            return error
+    read: set[str] = set()
 
     def listing() -> list[str]:
         found = (p for p in storage.list(folder) if not file_name(p).startswith((".", "_")))
@@ -181,16 +233,22 @@ def read_parts(
 
     names = listing()
     for _ in range(100):
-        missing = [n for n in names if n not in parts and n not in skipped and n not in cache]
+        missing = [n for n in names if n not in read and n not in skipped and n not in cache]
         vanished = False
-        with ThreadPoolExecutor(2 if storage.local else 16) as pool:
-            for path, part in zip(missing, pool.map(read, missing), strict=True):
-                if isinstance(part, Part):
-                    (cache if is_segment(path) else parts)[path] = part
-                elif part is None:
-                    vanished = True
-                else:
-                    skipped[path] = str(part)
+        for path, part in _read_each(storage, table, missing, columns):
+            if part is None:
+                vanished = True
+            elif isinstance(part, Unreadable):
+                skipped[path] = str(part)
+            elif is_segment(path):
+                cache[path] = part
+            else:
+                read.add(path)
+                some = loose.setdefault(path.rpartition("/")[0], [])
+                some.append(part)
+                if len(some) == BLOCK:
+                    joined.append(_joined(some))
+                    some.clear()
         again = listing()
         # A listing is no snapshot: one taken while a compaction worked can lack the new segment and the files
         # it replaced. No new segment since means that none was missed.
@@ -201,28 +259,62 @@ def read_parts(
         raise StorageError(f"{storage.full(folder)} changes faster than it can be read")
     for path in [p for p in cache if p.startswith(folder + "/") and p not in names]:
         del cache[path]
-    return [(cache if is_segment(n) else parts)[n] for n in names if n not in skipped], skipped
+    joined += [_joined(some) for some in loose.values() if some]
+    return [*joined, *(cache[n] for n in names if n in cache)], skipped
+
+
+def _read(storage: Storage, table: str, path: str, columns: Collection[str] | None = None) -> Part | Unreadable | None:
+    """A file, what is wrong with it, or None where it is gone."""
+    try:
+        return decode(table, path, storage.get(path), columns)
+    except ObjectMissing:
+        return None
+    except ObjectUnreadable as error:
+        return Unreadable(storage.reason(path, error))
+    except (Unreadable, MemoryError) as error:
+        return error if isinstance(error, Unreadable) else Unreadable("too large for the memory here")
+
+
+def _read_each(
+    storage: Storage, table: str, paths: Sequence[str], columns: Collection[str] | None = None
+) -> Iterator[tuple[str, Part | Unreadable | None]]:
+    """Each path with what `_read` says of it, in their order; a block of files at a time is in memory."""
+    with ThreadPoolExecutor(2 if storage.local else 16) as pool:
+        for start in range(0, len(paths), BLOCK):
+            block = paths[start : start + BLOCK]
+            yield from zip(block, pool.map(lambda path: _read(storage, table, path, columns), block), strict=True)
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    """Files of one folder as one that holds all their sources."""
+    sources = [source for part in parts for source in part.sources]
+    return Part(parts[0].path, _close([part.rows for part in parts]), sources, sum(part.size for part in parts))
+
+
+def _close(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table, in one piece."""
+    return concat(list(tables)).unify_dictionaries().combine_chunks()
 
 
 def distinct(parts: Iterable[Part]) -> list[tuple[Part, pa.Table, list[tuple[str, int]]]]:
     """Each part with the rows and sources that no greater part holds: together, every row once."""
     seen: set[str] = set()
-    kept = []
-    for part in sorted(parts, key=lambda p: p.order, reverse=True):
-        names = {name for name, _ in part.sources}
-        if seen.isdisjoint(names):
-            kept.append((part, part.rows, part.sources))
-        else:
-            pieces, sources, start = [], [], 0
-            for name, count in part.sources:
-                if name not in seen:
-                    pieces.append((start, count))
-                    sources.append((name, count))
-                start += count
-            rows = pa.concat_tables([part.rows.slice(*piece) for piece in pieces] or [part.rows.slice(0, 0)])
-            kept.append((part, rows, sources))
-        seen |= names
+    kept = [(part, *_without(part, seen)) for part in sorted(parts, key=lambda p: p.order, reverse=True)]
     return kept[::-1]  # oldest kind first: plain files by name, then segments
+
+
+def _without(part: Part, seen: set[str]) -> tuple[pa.Table, list[tuple[str, int]]]:
+    """The rows and sources of a part that were not seen before; from now on they were."""
+    pieces, sources, start = [], [], 0
+    for name, count in part.sources:
+        if name not in seen:
+            seen.add(name)
+            pieces.append((start, count))
+            sources.append((name, count))
+        start += count
+    if len(sources) == len(part.sources):
+        return part.rows, sources
+    return pa.concat_tables([part.rows.slice(*piece) for piece in pieces] or [part.rows.slice(0, 0)]), sources
 
 
 def concat(tables: list[pa.Table]) -> pa.Table:
@@ -244,47 +336,116 @@ def concat(tables: list[pa.Table]) -> pa.Table:
 
 
 def compact_folder(storage: Storage, table: str, folder: str) -> int:
-    """Merges the small files of one folder into a segment; returns how many files it replaced.
+    """Merges the small files of one folder into segments; returns how many files it replaced.
 
     Publishes first, deletes after, so a kill at any moment leaves every row readable once by this program
     (programs that read the folder as it is can see a row twice until the next compaction). Safe beside
     writers, readers and other compactions. Unreadable files are left where they are.
     """
-    parts, skipped = read_parts(storage, table, folder, wanted=lambda path: path.endswith(".parquet"))
-    report(skipped)
-    parts = [p for p in parts if all(name != p.path for name, _ in p.sources)]
-    kept = distinct(parts)
-    small = [(p, rows, sources) for p, rows, sources in kept if sources and p.size < SEGMENT_BYTES]
-    if len(small) > 1:
-        rows = concat([rows for _, rows, _ in small])
-        sources = [source for _, _, mine in small for source in mine]
-        generation = max(p.generation for p in parts) + 1
-        path = f"{folder}/{new_name(f'segment-{generation:06d}')}"
-        storage.put(path, encode(rows, sources))
-        segment = decode(table, path, storage.get(path))  # what is deleted below is surely here
-        if segment.rows.num_rows != rows.num_rows:
-            raise StorageError(f"{storage.full(path)} holds {segment.rows.num_rows} of {rows.num_rows} rows")
-        parts.append(segment)
+    names = [n for n in storage.list(folder) if n.endswith(".parquet") and not file_name(n).startswith((".", "_"))]
+    skipped: dict[str, str] = {}
     covered: set[str] = set()
-    replaced = []
+    replaced, generation = [], 0
+    small: list[tuple[str, set[str]]] = []  # segments to merge, with the sources that no greater one holds
     # Greatest first. Two compactions can hold the same rows; as both keep the greater, neither row is lost.
-    for part in sorted(parts, key=lambda p: p.order, reverse=True):
-        names = {name for name, _ in part.sources}
-        if names <= covered:
-            replaced.append(part.path)
-        if is_segment(part.path):
-            covered |= names
-    for path in replaced:
-        storage.delete(path)
+    for path in sorted(filter(is_segment, names), key=_order, reverse=True):
+        segment = _read(storage, table, path)  # its rows, too: what it covers is deleted
+        if not isinstance(segment, Part):
+            skipped |= {path: str(segment)} if segment else {}
+            continue
+        generation = max(generation, segment.generation)
+        own = {name for name, _ in segment.sources} - covered
+        covered |= own
+        if not own:
+            replaced.append(path)
+        elif not _full(segment.size, segment.rows.num_rows, len(segment.sources)):
+            small.insert(0, (path, own))
+    single = [n for n in names if not is_segment(n) and _PLAIN.fullmatch(file_name(n))]
+    replaced += [path for path in single if _file_id(path) in covered]
+    _delete(storage, replaced)
+    files = [path for path in single if _file_id(path) not in covered]
+    for batch in _batches(storage, table, small, files, covered, skipped):
+        _publish(storage, table, folder, generation + 1, batch)
+        _delete(storage, batch.paths)
+        replaced += batch.paths
+    report(skipped)
     return len(replaced)
+
+
+def _full(size: int, rows: int, sources: int) -> bool:
+    return size >= SEGMENT_BYTES or rows >= SEGMENT_ROWS or sources >= SEGMENT_SOURCES
+
+
+@dataclass
+class _Batch:
+    """What goes into one segment."""
+
+    paths: list[str]
+    tables: list[pa.Table]
+    sources: list[tuple[str, int]]
+    size: int = 0
+    rows: int = 0
+    loose: list[pa.Table] = dataclasses.field(default_factory=list)
+
+    def take(self, part: Part, rows: pa.Table, sources: list[tuple[str, int]]) -> None:
+        self.paths.append(part.path)
+        self.loose.append(rows)
+        self.sources += sources
+        self.size, self.rows = self.size + part.size, self.rows + rows.num_rows
+        if len(self.loose) == BLOCK:
+            self.tables.append(_close(self.loose))
+            self.loose.clear()
+
+
+def _batches(
+    storage: Storage,
+    table: str,
+    small: list[tuple[str, set[str]]],
+    files: list[str],
+    covered: set[str],
+    skipped: dict[str, str],
+) -> Iterator[_Batch]:
+    """What is to be merged: segments with their own sources, then single files, whose sources are `covered` then."""
+    own = dict(small)
+    paths = [*own, *files]
+    batch = _Batch([], [], [])
+    for path, part in _read_each(storage, table, paths if len(paths) > 1 else []):
+        if isinstance(part, Part):
+            known = {name for name, _ in part.sources} - own[path] if path in own else covered
+            batch.take(part, *_without(part, known))
+            if _full(batch.size, batch.rows, len(batch.sources)):
+                yield batch
+                batch = _Batch([], [], [])
+        elif part is not None:
+            skipped[path] = str(part)
+    if len(batch.paths) > 1:
+        yield batch
+
+
+def _publish(storage: Storage, table: str, folder: str, generation: int, batch: _Batch) -> None:
+    """Writes the segment, and reads it again: what is deleted next is surely there."""
+    data = encode(concat([*batch.tables, *batch.loose]), batch.sources)
+    path = file_path(folder, f"segment-{generation:06d}", data)
+    storage.put(path, data)
+    segment = decode(table, path, storage.get(path))
+    if segment.rows.num_rows != batch.rows:
+        raise StorageError(f"{storage.full(path)} holds {segment.rows.num_rows} of {batch.rows} rows")
+
+
+def _delete(storage: Storage, paths: Sequence[str]) -> None:
+    with ThreadPoolExecutor(1 if storage.local else 16) as pool:
+        for done in [pool.submit(storage.delete, path) for path in paths]:
+            done.result()
 
 
 def report(skipped: dict[str, str]) -> None:
     """One warning that names the files passed over."""
     if skipped:
-        named = [f"{path}: {reason}" for path, reason in sorted(skipped.items())]
-        more = f"\n  and {len(named) - 10} more" if len(named) > 10 else ""
+        lines = [f"{one_line(path, 300)}: {reason}" for path, reason in sorted(skipped.items())]
+        more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
         warnings.warn(
-            f"{len(named)} file(s) in the results passed over; the rest is read:\n  " + "\n  ".join(named[:10]) + more,
+            f"{len(lines)} object(s) in the results passed over; the rest is read:\n  "
+            + "\n  ".join(lines[:10])
+            + more,
             stacklevel=3,
         )

@@ -41,6 +41,7 @@ from tune.space_windows import check_windows
 from tune.tracked_runs import Member
 from tune.tracking import Tracker, options_of
 from tune.trial import StackRun
+from tune.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -320,7 +321,8 @@ class Search:
         try:
             self.session.run_trials(
                 self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
-                callbacks=[failures, progress, *tracking], max_failures=budget.max_failures, watch=watch,
+                callbacks=[failures, progress, Upkeep(results), *tracking],
+                max_failures=budget.max_failures, watch=watch,
             )  # fmt: skip
         finally:
             progress.close()
@@ -362,14 +364,14 @@ class Search:
         for line in edges_text(proposals, best):
             print(line)
         folder = f"artifacts/{settings.study}"
-        results.put_blob(f"{folder}/best.yaml", best.config.to_yaml().encode())
+        results.storage.put(f"{folder}/best.yaml", best.config.to_yaml().encode())
         if len(budget.objectives) > 1:
             front = proposals.front()
             print("\n".join(front_table(front)))
             rows = [
                 {"trial": p.trial, "val_mse": p.values[0], "parameters": int(p.values[1]), **p.params} for p in front
             ]
-            results.put_blob(f"{folder}/front.json", json.dumps(rows, indent=1).encode())
+            results.storage.put(f"{folder}/front.json", json.dumps(rows, indent=1).encode())
         scores = [scores_of(results, "linear baseline", [baseline])]
         finals = settings.final_configs(best.config)
         if finals:

@@ -27,6 +27,9 @@ class LeaseHeld(RuntimeError):
     """Another driver works on the study; says which, since when, and when it would be free."""
 
 
+_NO_CLAIM = (TypeError, ValueError, OverflowError, RecursionError)  # what bytes raise that are none
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds, or held, a lease."""
@@ -192,9 +195,9 @@ class Lease:
     def _refuse_if_alive(self, claim: str, now: float | None) -> None:
         """Raises LeaseHeld if a claim's holder is alive at `now`, by the storage's clock (None: write to see)."""
         try:
-            holder = Holder(**json.loads(self.storage.get(claim)))
+            holder = _holder(self.storage.get(claim))
             last = self._last_beat(claim)
-        except (ObjectMissing, TypeError, ValueError):  # gone meanwhile, or not a claim
+        except (ObjectMissing, *_NO_CLAIM):  # gone meanwhile, or not a claim
             return
         if holder.released or holder.dead():
             return
@@ -254,7 +257,10 @@ class Lease:
             return False
 
     def _token(self) -> str:
-        return str(json.loads(self.storage.get(self._claim)).get("token"))
+        try:
+            return _holder(self.storage.get(self._claim)).token
+        except _NO_CLAIM:  # somebody damaged it: nobody can tell whose it is
+            raise StorageError(errno.EBADMSG, f"{self._claim} is damaged") from None
 
 
 def lease_folder(study: str) -> str:
@@ -268,6 +274,17 @@ def _beat_of(claim: str) -> str:
 
 def _stem(path: str) -> str:
     return path.rsplit("/", 1)[-1].removesuffix(".json")
+
+
+def _holder(data: bytes) -> Holder:
+    """Raises one of _NO_CLAIM where it is not a claim."""
+    holder = Holder(**json.loads(data))
+    texts = (holder.token, holder.host, holder.machine, holder.process_started)
+    numbers = (holder.pid, holder.since, holder.expire)
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, (int, float)) for n in numbers):
+        raise TypeError("not a claim")
+    datetime.fromtimestamp(holder.since)
+    return holder
 
 
 def _bytes(holder: Holder) -> bytes:

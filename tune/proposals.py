@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dynonet.config import Config
 from dynonet.errors import ConfigError
 from tune.categories import distributions_of_json, distributions_to_json, labelled, plain
-from tune.results import Results
+from tune.results import Results, is_object
 from tune.space import Space
 
 logger = logging.getLogger(__name__)
@@ -123,8 +123,8 @@ class Proposals:
     def _read(self) -> dict[str, Distributions]:
         """Fills `all` from the records; returns Optuna's distributions by trial."""
         rows = self.results.table("trials", self.study).to_pylist()
-        self._next = 1 + max((row["number"] for row in rows), default=-1)
-        self.all, distributions = read_proposals(rows)
+        self._next = 1 + max((row["number"] for row in rows if row["number"] is not None), default=-1)
+        self.all, distributions = read_proposals(rows, self.results)
         return distributions
 
     def _rebuild(self, sampler: str, journal: Path | None, distributions: Mapping[str, Distributions]) -> optuna.Study:
@@ -289,26 +289,35 @@ class Proposals:
         self.optuna.tell(known, told, state=_STATES[state], skip_if_finished=True)
 
 
-def read_proposals(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Proposal], dict[str, Distributions]]:
+def read_proposals(
+    rows: Sequence[Mapping[str, Any]], results: Results
+) -> tuple[dict[str, Proposal], dict[str, Distributions]]:
     """The proposals that rows of table `trials` tell of, by trial in the order of their numbers, with Optuna's
-    distributions of each."""
+    distributions of each. Rows that tell nothing of the kind are named in `results.skipped`."""
     proposals: dict[str, Proposal] = {}
     distributions: dict[str, Distributions] = {}
-    for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: r["number"]):
-        config = Config.from_json(row["config"])
-        params = {path: plain(path, value) for path, value in json.loads(row["params"]).items()}
-        proposals.setdefault(row["trial"], Proposal(row["trial"], row["number"], params, config))
-        distributions[row["trial"]] = distributions_of_json(row["distributions"])
+    for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: (r["number"] or 0, r["trial"])):
+        try:
+            proposal, parsed = _proposed(row)
+        except Exception as error:  # of the config, of Optuna, of JSON: they have no common name
+            _pass_over(results, row, "its proposal", error)
+            continue
+        if proposals.setdefault(proposal.trial, proposal) is proposal:
+            distributions[proposal.trial] = parsed
     for row in sorted((r for r in rows if r["event"] == "outcome"), key=_standing):
         if row["trial"] not in proposals:
-            logger.warning("%s has an outcome and no readable proposal; it is passed over", row["trial"])
+            _pass_over(results, row, "its outcome", ValueError("its proposal cannot be read"))
             continue
         proposal = proposals[row["trial"]]
         if proposal.state is not None:
             continue
-        proposal.state, proposal.error = row["state"], row["error"]
-        proposal.values = list(row["values"] or [])
-        proposal.reports = [(r["epoch"], r["value"]) for r in row["reports"] or []]
+        values = list(row["values"] or [])
+        if row["state"] not in _STATES or None in values or (row["state"] == "complete" and not values):
+            _pass_over(results, row, "its outcome", ValueError(f"state {row['state']!r} with values {values}"))
+            continue
+        proposal.state, proposal.error, proposal.values = row["state"], row["error"], values
+        reports = [(r["epoch"], r["value"]) for r in row["reports"] or [] if r is not None]
+        proposal.reports = [report for report in reports if None not in report]
     return proposals, distributions
 
 
@@ -318,6 +327,21 @@ def _standing(outcome: Mapping[str, Any]) -> tuple[int, Any]:
     states = list(_STATES)
     state = outcome["state"]
     return (states.index(state) if state in states else len(states), outcome["time"])
+
+
+def _proposed(row: Mapping[str, Any]) -> tuple[Proposal, Distributions]:
+    if not is_object(row["config"]):
+        raise ValueError("its config is no JSON object")
+    params = {path: plain(path, value) for path, value in json.loads(row["params"]).items()}
+    proposal = Proposal(row["trial"], int(row["number"]), params, Config.from_json(row["config"]))
+    parsed = distributions_of_json(row["distributions"])
+    optuna_trial(proposal, parsed, single=True)  # Optuna's own checks
+    return proposal, parsed
+
+
+def _pass_over(results: Results, row: Mapping[str, Any], what: str, error: Exception) -> None:
+    reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+    results.skip({f"trials/study={row['study']}, {what} of {row['trial']}": reason})
 
 
 def best_of(proposals: Iterable[Proposal]) -> Proposal | None:

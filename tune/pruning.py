@@ -9,6 +9,7 @@ Each object is deleted by itself, after all that is needed is known: a kill at a
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,18 +20,25 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from tune.checksums import plain
 from tune.lease import Lease
 from tune.results import Results, ResultsError
 from tune.schema import DONE
 from tune.storage import TEMPORARY, Storage
-from tune.trial import StackRun, run_checkpoint
-from tune.window_errors import windows_path
+from tune.trial import StackRun
 
 KINDS = {"weights": "weights", "checkpoints": "checkpoints", "test_windows": "test windows"}  # by folder
+# Where what is a run's own lies, by kind: names that state checksums (without them), and the names of before.
+_OF_RUN = {
+    "weights": re.compile(r"weights/([^/]+)\.(?:pt|npz)"),
+    "checkpoints": re.compile(r"checkpoints/runs/([^/]+?)(?:/state)?\.pt"),
+    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/mse)?\.npy"),
+}
 FULL = "full"  # the arm of an ablation that has every part
 DELETES_AT_ONCE = 16
 
 Member = Mapping[str, Any]
+Own = tuple[str, str]  # what is a run's own: its kind (a folder of KINDS), and the run
 
 
 @dataclass
@@ -83,10 +91,12 @@ def _found(results: Results, names: Collection[str]) -> Pruning:
     runs = {row["run"] for name in sharing for row in members[name]}
     facts = _Facts.of(results, runs)
     stacks: set[str] = set()
-    needed: set[str] = set()
+    needed: set[Own] = set()
+    needed_stacks: set[str] = set()
     for name in sharing:
         study = _Study(results, name, members[name], facts)
         needed |= study.needs
+        needed_stacks |= study.needed_stacks
         if name in names:
             stacks |= study.stacks
     if results.skipped:
@@ -95,14 +105,24 @@ def _found(results: Results, names: Collection[str]) -> Pruning:
             "for sure; nothing is deleted. Move them out of the results first, or bring them back"
         )
     sizes = {path: size for folder in KINDS for path, size in _sizes(results.storage, folder).items()}
-    theirs = {path for run in mine for path in (_weights(run), windows_path(run), run_checkpoint(run))}
     found = Pruning()
     for path, size in sizes.items():
-        folder = path.rpartition("/")[0]
-        if path in theirs or folder in stacks:
-            kept = path in needed or folder in needed
-            (found.kept if kept else found.freed)[path] = size
+        own, folder = _own(path), path.rpartition("/")[0]
+        if own is not None and own[1] in mine:
+            kept = own in needed
+        elif folder in stacks:
+            kept = folder in needed_stacks
+        else:
+            continue
+        (found.kept if kept else found.freed)[path] = size
     return found
+
+
+def _own(path: str) -> Own | None:
+    """Whose a file is; None for one that is no single run's."""
+    folder = path.split("/")[0]
+    match = _OF_RUN[folder].fullmatch(plain(path))
+    return (folder, match[1]) if match else None
 
 
 @dataclass(frozen=True)
@@ -132,19 +152,20 @@ class _Study:
     """What one study needs.
 
     Attributes:
-        needs: paths, and folders of whole stacks.
-        stacks: folders of all stacks that it knows of.
+        needs: what is a run's own.
+        stacks, needed_stacks: folders of all stacks that it knows of, and of those that it needs.
     """
 
     def __init__(self, results: Results, name: str, members: Sequence[Member], facts: _Facts):
         self.name, self.members, self.facts = name, members, facts
-        self.needs: set[str] = set()
+        self.needs: set[Own] = set()
         self.stacks: set[str] = set()
+        self.needed_stacks: set[str] = set()
         by_role: dict[str, list[Member]] = defaultdict(list)
         for row in members:
             by_role[row["role"]].append(row)
         for row in by_role["baseline"]:
-            self.needs |= {_weights(row["run"]), windows_path(row["run"])}
+            self.needs |= {("weights", row["run"]), ("test_windows", row["run"])}
         for row in by_role["arm"]:
             self._arm(row)
         if by_role["arm"]:
@@ -154,34 +175,33 @@ class _Study:
 
     def _whole(self, run: str, test: bool = False) -> None:
         """A run that is of use: its weights, what was read with them, and its checkpoint where it is not done."""
-        self.needs |= {_weights(run), windows_path(run)}
+        self.needs |= {("weights", run), ("test_windows", run)}
         if self.facts.unfinished([run], test):
-            self.needs.add(run_checkpoint(run))
+            self.needs.add(("checkpoints", run))
 
     def _arm(self, row: Member) -> None:
         run = row["run"]
         if row["arm"] == FULL or self.facts.unfinished([run], test=True):
             self._whole(run, test=True)
-        self.needs.add(windows_path(run))
+        self.needs.add(("test_windows", run))
 
     def _stack(self, ids: Sequence[str], needed: bool) -> None:
         folder = StackRun.folder_of(ids)
         self.stacks.add(folder)
         if needed:
-            self.needs.add(folder)
+            self.needed_stacks.add(folder)
 
     def _planned_stacks(self, results: Results) -> None:
-        path = f"checkpoints/studies/{self.name}.json"
-        if results.storage.exists(path):
-            for ids in json.loads(results.get_blob(path)):
-                self._stack(ids, self.facts.unfinished(ids, test=True))
+        planned = results.read_blob(f"checkpoints/studies/{self.name}.json", json.loads)
+        for ids in planned or []:
+            self._stack(ids, self.facts.unfinished(ids, test=True))
 
     def _search(self, results: Results, searched: Sequence[Member], finals: Sequence[Member]) -> None:
         from tune.proposals import best_of, front_of, read_proposals  # here: it imports Optuna
 
         rows = results.table("studies", self.name).sort_by("time").to_pylist()
         identity = json.loads(rows[0]["settings"])
-        proposals, _ = read_proposals(results.table("trials", self.name).to_pylist())
+        proposals, _ = read_proposals(results.table("trials", self.name).to_pylist(), results)
         best = best_of(proposals.values())
         several = len(identity["search"]["objectives"]) > 1
         kept = {proposal.trial for proposal in front_of(proposals.values())} if several else set()
@@ -206,10 +226,6 @@ class _Study:
         for ids in map(list, by_trial.values()):
             for count in range(1, len(ids) + 1):  # a later call may have asked for more of them
                 self._stack(ids[:count], set(ids) <= set(mine) and self.facts.unfinished(ids[:count], test=True))
-
-
-def _weights(run: str) -> str:
-    return f"weights/{run}.pt"
 
 
 def _sizes(storage: Storage, folder: str) -> dict[str, int]:

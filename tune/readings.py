@@ -1,6 +1,7 @@
 """Trained runs on record, read again: their weights, and their errors on test, which is read once."""
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +14,31 @@ from dynonet.trainer import evaluate_weights
 from tune.results import Results
 from tune.window_errors import keep_window_errors
 
+logger = logging.getLogger(__name__)
+
 
 def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict[str, torch.Tensor]]:
-    """Config and best weights of a run on record. Raises DataError where it has none, StorageError."""
+    """Config and best weights of a run on record.
+
+    Raises:
+        DataError: it has none, or none that can be read (which `results.skipped` says, too).
+        StorageError: a store out of reach.
+    """
     if not row.get("weights"):
         raise DataError(f"run {row['run']} has no weights on record (status {row['status']})")
-    blob = torch.load(io.BytesIO(results.get_blob(row["weights"])), map_location="cpu", weights_only=True)
-    return Config.from_json(blob["config"]), blob["weights"]
+    found = results.read_blob(row["weights"], _parsed)
+    if found is None:
+        reason = results.skipped.get(row["weights"], "they are not there, or damaged")
+        raise DataError(f"run {row['run']}: its weights in {row['weights']} cannot be read: {reason}")
+    return found
+
+
+def _parsed(data: bytes) -> tuple[Config, dict[str, torch.Tensor]]:
+    blob = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    config, weights = Config.from_json(blob["config"]), dict(blob["weights"])
+    if not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise ValueError("no weights of ours: expected tensors by name")
+    return config, weights
 
 
 def unread(results: Results, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -43,12 +62,17 @@ def read_test(
 ) -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
 
-    Beside the records it keeps the error of every window (see tune/window_errors.py).
+    Beside the records it keeps the error of every window (see tune/window_errors.py). A run whose weights cannot be
+    read is named in the log, and the others are read.
 
     `series`: the data of all of these runs, where the caller has it.
     """
     for run, row in unread(results, ids).items():
-        config, weights = load_weights(results, row)
+        try:
+            config, weights = load_weights(results, row)
+        except DataError as error:  # its test stays unread, which every page says of it
+            logger.warning("%s; the others are read", error)
+            continue
         data = load_series(config.data) if series is None else series
         found = evaluate_weights(config, weights, data, "test", device)
         key = {"run": run, "attempt": row["attempt"], "split": "test", "purpose": purpose}

@@ -12,6 +12,7 @@ import matplotlib
 from dynonet.commands import command_named
 from tune.pages.command import ReportCommand
 from tune.pages.page import Page
+from tune.pages.skipped import skipped_note
 from tune.reporting.appendix import record, trials_csv
 from tune.reporting.sections import comparisons, evidence
 from tune.results import Results
@@ -57,7 +58,8 @@ def _wandb_report(findings: SearchFindings) -> "WandbReport":
 def _summary(findings: SearchFindings) -> list[str]:
     best = findings.best
     lines = ["no trial is complete" if best is None else f"best: {best.trial}, validation MSE {best.loss:.4f}"]
-    return lines + [f"on {split}, {text}" for split, text in comparisons(findings).items()]
+    lines += [f"on {split}, {text}" for split, text in comparisons(findings).items()]
+    return lines + [f"note: {note}" for note in skipped_note(findings.skipped)]
 
 
 if __name__ == "__main__":

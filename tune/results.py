@@ -9,11 +9,14 @@
 compact [STUDY] | prune STUDY...` is the command.
 """
 
+import contextlib
+import json
+import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dynonet.errors import nearest
+from dynonet.printing import one_line
+from tune.checksums import claimed, named, plain
 from tune.compaction import (
     Part,
     compact_folder,
@@ -28,7 +33,8 @@ from tune.compaction import (
     distinct,
     encode,
     file_name,
-    new_name,
+    file_path,
+    is_segment,
     read_parts,
     report,
 )
@@ -38,24 +44,31 @@ from tune.schema import (
     DONE,
     IDENTITY,
     PARTITIONED,
+    REQUIRED,
     SCHEMAS,
     TABLES,
     ResultsError,
     check_study,
     check_table,
     file_schema,
+    is_study,
     memory_schema,
     run_params,
     to_table,
 )
-from tune.storage import Storage, StorageError, open_storage
+from tune.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError, open_storage
 
 __all__ = ["Results", "ResultsError", "StorageError", "bars", "history", "joined", "load", "open_results", "run_params"]
 
-COMPACT_ABOVE = 1000  # files of runs: reading more small files takes seconds
+logger = logging.getLogger(__name__)
+
+COMPACT_ABOVE = 400  # single files of runs: reading more of them takes seconds, and some hundred kB each
 # Files of tables without a study are named by run, so that a few runs are found without opening the others.
-_RUN_FILE = re.compile(r"(.+)-a\d*-[0-9a-f]{16}\.parquet")
+_RUN_FILE = re.compile(r"(.+)-a\d*-(?:[0-9a-f]{16}){1,2}\.parquet")
+_STRAY = "not in a folder {}/study=NAME"
 _WORD = re.compile(r"[A-Za-z0-9._-]+")
+
+Parsed = TypeVar("Parsed")
 
 
 class Results:
@@ -63,7 +76,7 @@ class Results:
 
     Attributes:
         storage: where it lies.
-        skipped: {path: what is wrong} of every file passed over so far.
+        skipped: {path: what is wrong} of everything passed over so far.
     """
 
     def __init__(self, url: str | os.PathLike[str] | Storage, create: bool = True) -> None:
@@ -108,11 +121,14 @@ class Results:
         found = {}
         for name, indices in groups.items():
             folder, _, stem = name.rpartition("/")
-            found[f"{folder}/{new_name(stem)}"] = encode(checked.take(indices))
+            data = encode(checked.take(indices))
+            found[file_path(folder, stem, data)] = data
         return found
 
-    def table(self, name: str, study: str | None = None) -> pa.Table:
+    def table(self, name: str, study: str | None = None, columns: Collection[str] | None = None) -> pa.Table:
         """Every record of a table, once, in its current columns (`schema.memory_schema`); of one study if asked.
+
+        `columns`: only these, and those by which rows are told apart, in the memory and time of these.
 
         Runs, histories and evaluations belong to the studies that `members` says. Files that cannot be read
         are named in a warning and in `skipped`.
@@ -120,13 +136,16 @@ class Results:
         check_table(name)
         if study is not None and name not in PARTITIONED:
             runs = pc.unique(self.table("members", study)["run"]).to_pylist()
-            return self.of_runs(name, runs)
+            return self.of_runs(name, runs, columns)
         folder = name if study is None else f"{name}/study={check_study(study)}"
-        return self._read(name, folder)
+        return self._read(name, folder, columns=columns)
 
-    def latest(self, ids: Iterable[str] | None = None) -> pa.Table:
-        """Each run's latest attempt (a done attempt comes before others); unknown ids are absent."""
-        table = self.table("runs") if ids is None else self.of_runs("runs", ids)
+    def latest(self, ids: Iterable[str] | None = None, columns: Collection[str] | None = None) -> pa.Table:
+        """Each run's latest attempt (a done attempt comes before others); unknown ids are absent.
+
+        `columns`: as of `table`.
+        """
+        table = self.table("runs", columns=columns) if ids is None else self.of_runs("runs", ids, columns)
         keys, _ = codes(table["run"])
         backwards = np.lexsort((table["attempt"].to_numpy(), _done(table), keys))[::-1]
         return take(table, np.sort(backwards[firsts(keys[backwards])]))
@@ -141,12 +160,15 @@ class Results:
 
     def studies(self) -> list[str]:
         """Names of all studies that have a record."""
-        found = set()
+        found, strays = set(), {}
         for table in PARTITIONED:
             for path in self.storage.list(table):
                 study = _study_of(path)
-                if study:
+                if study is not None:
                     found.add(study)
+                elif path.endswith(".parquet"):
+                    strays[path] = _STRAY.format(table)
+        self.skip(strays)
         return sorted(found)
 
     def check_known(self, study: str) -> None:
@@ -157,19 +179,97 @@ class Results:
             there = f"studies in {self.storage.url}: {listed or 'none'}"
             raise ResultsError(f"unknown study '{study}'{nearest(study, names)}; {there}")
 
-    def put_blob(self, path: str, data: bytes, durable: bool = True) -> str:
-        """Stores bytes (`weights/<run>.pt`, `checkpoints/<key>/...`); returns the path, for the run's row.
+    # Blobs -----------------------------------------------------------------------------------------------------------
 
-        `durable`: as of `Storage.put`.
+    def put_blob(self, path: str, data: bytes, durable: bool = True) -> str:
+        """Stores bytes as `weights/<run>.pt`, under a name that states their checksum: returns it, for the run's row.
+
+        What was stored as the same before stays; `get_blob` finds the newest. `durable`: as of `Storage.put`.
         """
         if path.split("/")[0] in TABLES:
             raise ResultsError(f"'{path}' lies in the folder of a table")
+        path = named(path, data)
         self.storage.put(path, data, durable)
         return path
 
+    def replace_blob(self, path: str, data: bytes) -> str:
+        """As `put_blob`, and what was stored as the same before is deleted."""
+        before = self._named_blobs(path)
+        new = self.put_blob(path, data)
+        for old in {*before, path} - {new}:
+            self.storage.delete(old)
+        return new
+
     def get_blob(self, path: str) -> bytes:
-        """Raises tune.storage.ObjectMissing if there is no such blob."""
-        return self.storage.get(path)
+        """A blob by the name that `put_blob` returned, or by the one that it was given.
+
+        Raises:
+            ObjectMissing: there is none.
+            ObjectUnreadable: it is damaged.
+        """
+        if claimed(path) is not None:
+            return self.storage.get(path)
+        damaged = None
+        for found in reversed(self._named_blobs(path)):
+            try:
+                return self.storage.get(found)
+            except ObjectMissing:
+                continue
+            except ObjectUnreadable as error:
+                damaged = error
+        try:
+            return self.storage.get(path)  # as it was written before names stated checksums
+        except ObjectMissing:
+            if damaged is not None:
+                raise damaged from None
+            raise
+
+    def read_blob(self, path: str, parse: Callable[[bytes], Parsed]) -> Parsed | None:
+        """What a blob says; None where there is none, or where it cannot be read: that is named, as a file is."""
+        try:
+            return parse(self.get_blob(path))
+        except ObjectMissing:
+            return None
+        except Exception as error:  # what parsers raise of bytes that are not theirs has no common name
+            if isinstance(error, StorageError) and not isinstance(error, ObjectUnreadable):
+                raise
+            text = str(error)
+            if isinstance(error, ObjectUnreadable):
+                path = error.path or path
+                text = self.storage.reason(path, error)
+            reason = (text or type(error).__name__).splitlines()[0]
+            if path not in self.skipped:
+                logger.warning("%s cannot be read and is passed over: %s", path, reason)
+            self.skipped[path] = reason
+            return None
+
+    def delete_blob(self, path: str) -> None:
+        """Removes all that was stored as `path`, and the folder if nothing else is in it."""
+        for found in [*self._named_blobs(path), path]:
+            self.storage.delete(found)
+        self.storage.delete_empty(path.rpartition("/")[0])
+
+    def _named_blobs(self, path: str) -> list[str]:
+        """What was stored as `path`, the newest last."""
+        found = [p for p in self.storage.list(path.rpartition("/")[0]) if p != path and plain(p) == path]
+        if len(found) < 2:
+            return found
+        times = {}
+        for p in found:
+            with contextlib.suppress(ObjectMissing):
+                times[p] = self.storage.info(p).mtime
+        return sorted(times, key=lambda p: (times[p], p))
+
+    def skip(self, found: Mapping[str, str]) -> None:
+        """Names, once, what is passed over: {path: what is wrong}."""
+        report({path: reason for path, reason in found.items() if path not in self.skipped})
+        self.skipped.update(found)
+
+    def skipped_lines(self) -> list[str]:
+        """What was passed over so far, a line each, for a page."""
+        return [f"{one_line(path, 300)}: {reason}" for path, reason in sorted(self.skipped.items())]
+
+    # Upkeep ----------------------------------------------------------------------------------------------------------
 
     def compact(self, study: str | None = None) -> int:
         """Merges small files into segments; returns how many files were replaced. Safe at any time.
@@ -187,45 +287,14 @@ class Results:
             count += sum(compact_folder(self.storage, table, folder) for folder in folders)
         return count
 
-    def copy(self, studies: Iterable[str], to: "Results") -> int:
-        """Copies what reports read of some studies, in few files; returns how many runs.
+    def compact_many(self) -> int:
+        """Compacts where reading would take seconds; returns how many files were replaced."""
+        single = sum(not is_segment(path) for path in self.storage.list("runs"))
+        return self.compact() if single > COMPACT_ABOVE else 0
 
-        That is what is on record, and the errors by test window; weights and checkpoints stay behind. A run that `to`
-        has already, of another study, is not copied again.
+    # Reading ---------------------------------------------------------------------------------------------------------
 
-        Raises:
-            ResultsError: no such study, or one of which `to` has a record already; nothing is copied.
-            StorageError: as `add`.
-        """
-        names = list(dict.fromkeys(studies))
-        for study in names:
-            self.check_known(study)
-            if study in to.studies():
-                raise ResultsError(f"study '{study}' is in {to.storage.url} already")
-        runs = pc.unique(concat([self.table("members", study) for study in names])["run"]).to_pylist()
-        known = to.runs(runs)
-        runs = list(self.runs(run for run in runs if run not in known))
-        files = {}
-        for table in TABLES:
-            if table in PARTITIONED:
-                parts = {f"{table}/study={study}": self.table(table, study) for study in names}
-            else:
-                parts = {table: self.of_runs(table, runs)}
-            for folder, rows in parts.items():
-                if rows.num_rows:
-                    rows = rows.select([field.name for field in file_schema(table)])
-                    files[f"{folder}/{new_name('copy')}"] = encode(rows)
-        wanted = {f"test_windows/{run}.npy" for run in runs}
-        files |= {path: self.get_blob(path) for path in self.storage.list("test_windows") if path in wanted}
-        to.storage.put_all(files)
-        return len(runs)
-
-    def compact_many(self) -> None:
-        """Compacts where reading would take seconds."""
-        if len(self.storage.list("runs")) > COMPACT_ABOVE:
-            self.compact()
-
-    def of_runs(self, name: str, ids: Iterable[str]) -> pa.Table:
+    def of_runs(self, name: str, ids: Iterable[str], columns: Collection[str] | None = None) -> pa.Table:
         """The records of some runs in `runs`, `history` or `evaluations`; opens only the files that may hold one."""
         wanted = set(ids)
 
@@ -233,7 +302,7 @@ class Results:
             match = _RUN_FILE.fullmatch(file_name(path))
             return match is None or match[1] in wanted
 
-        return self._read(name, name, of_these, wanted)
+        return self._read(name, name, of_these, wanted, columns)
 
     def _read(
         self,
@@ -241,23 +310,35 @@ class Results:
         folder: str,
         wanted: Callable[[str], bool] = lambda path: True,
         ids: set[str] | None = None,
+        columns: Collection[str] | None = None,
     ) -> pa.Table:
-        cache = self._segments if name == "runs" else None
-        parts, skipped = read_parts(self.storage, name, folder, wanted, cache)
+        strays: dict[str, str] = {}
+
+        def in_place(path: str) -> bool:
+            if name in PARTITIONED and _study_of(path) is None:
+                strays[path] = _STRAY.format(name)
+                return False
+            return wanted(path)
+
+        schema = memory_schema(name)
+        cache = self._segments if name == "runs" and columns is None else None
+        if columns is not None:
+            needed = {*columns, *REQUIRED[name], *IDENTITY.get(name, ()), "ended" if name == "runs" else "time"}
+            schema = pa.schema([field for field in schema if field.name in needed])
+            columns = schema.names
+        parts, skipped = read_parts(self.storage, name, folder, in_place, cache, columns)
         tables, counts = [], [0]
         for part, rows, sources in distinct(parts):
             if name in PARTITIONED:
                 study = _study_of(part.path)
                 if study is None:
-                    skipped[part.path] = f"not in a folder {name}/study=NAME"
+                    in_place(part.path)
                     continue
                 if "study" not in rows.column_names:
                     rows = rows.append_column("study", pa.repeat(study, rows.num_rows))
             tables.append(rows)
             counts += [count for _, count in sources if count]
-        report({path: reason for path, reason in skipped.items() if path not in self.skipped})
-        self.skipped.update(skipped)
-        schema = memory_schema(name)
+        self.skip(skipped | strays)
         if not tables:
             return schema.empty_table()
         whole = concat(tables).select(schema.names)
@@ -267,7 +348,29 @@ class Results:
             whole = without_repeats(whole, starts, ("run", "attempt"), IDENTITY[name])
         if ids is not None:
             whole = rows_among(whole, "run", pa.array(sorted(ids), pa.string()))
+        whole = self._with_sense(name, folder, whole)
         return (whole if name == "history" else _records(name, whole)).cast(schema)
+
+    def _with_sense(self, name: str, folder: str, rows: pa.Table) -> pa.Table:
+        """Rows that have what each row of the table must have; others, which no writer of ours left, are named."""
+        for column in REQUIRED[name]:
+            if rows[column].null_count:
+                self.skip({f"{folder}, rows without {column}": f"{rows[column].null_count} passed over"})
+                rows = rows.filter(pc.is_valid(rows[column]))
+        if name == "studies":
+            kept = [is_object(text) for text in rows["settings"].to_pylist()]
+            if not all(kept):
+                self.skip({f"{folder}, rows whose settings are no JSON object": f"{kept.count(False)} passed over"})
+                rows = rows.filter(pa.array(kept, pa.bool_()))
+        return rows
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _done(runs: pa.Table) -> np.ndarray:
@@ -276,7 +379,10 @@ def _done(runs: pa.Table) -> np.ndarray:
 
 def _study_of(path: str) -> str | None:
     parts = path.split("/")
-    return parts[1].removeprefix("study=") if len(parts) == 3 and parts[1].startswith("study=") else None
+    if len(parts) != 3 or not parts[1].startswith("study="):
+        return None
+    name = parts[1].removeprefix("study=")
+    return name if is_study(name) else None
 
 
 def _records(name: str, table: pa.Table) -> pa.Table:
@@ -315,30 +421,39 @@ def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
-    return joined(open_results(out), study, "trained").to_pandas(types_mapper=pd.ArrowDtype)
+    return to_frame(joined(open_results(out), study, "trained"))
 
 
 def bars(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
     """As `load`, of the closed-form references of the study (`model` in `schema.BARS`), which nothing trained."""
-    return joined(open_results(out), study, "bars").to_pandas(types_mapper=pd.ArrowDtype)
+    return to_frame(joined(open_results(out), study, "bars"))
 
 
-def joined(results: Results, study: str, part: Literal["all", "trained", "bars"] = "all") -> pa.Table:
-    """What `load` (trained) and `bars` return, or both in one, as an Arrow table."""
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def joined(
+    results: Results,
+    study: str,
+    part: Literal["all", "trained", "bars"] = "all",
+    columns: Collection[str] | None = None,
+) -> pa.Table:
+    """What `load` (trained) and `bars` return, or both in one, as an Arrow table. `columns`: as of `Results.table`."""
     results.check_known(study)
     members = results.table("members", study)
     ids = pc.unique(members["run"])
-    runs = results.latest(ids.to_pylist())
+    runs = results.latest(ids.to_pylist(), None if columns is None else {*columns, "model"})
     if part != "all":
         closed_form = pc.is_in(runs["model"], pa.array(BARS))
         runs = runs.filter(closed_form if part == "bars" else pc.invert(closed_form))
     places = pc.drop_null(pc.index_in(ids, runs["run"].combine_chunks()))
     runs = take(runs, places.to_numpy())
-    columns = {"run": runs["run"]}
-    columns |= {name: _memberships(members, name, runs["run"]) for name in ("trial", "arm", "cell", "role")}
-    columns |= {name: runs[name] for name in SCHEMAS["runs"].names if name != "run"}
-    columns |= _readings(results.of_runs("evaluations", runs["run"].to_pylist()), runs)
-    return pa.table(columns)
+    found = {"run": runs["run"]}
+    found |= {name: _memberships(members, name, runs["run"]) for name in ("trial", "arm", "cell", "role")}
+    found |= {name: runs[name] for name in runs.column_names if name != "run"}
+    found |= _readings(results.of_runs("evaluations", runs["run"].to_pylist()), runs)
+    return pa.table(found)
 
 
 def _memberships(members: pa.Table, name: str, runs: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -382,7 +497,11 @@ def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame
     Raises:
         ResultsError: no such study; names the nearest and lists them.
     """
-    results = open_results(out)
+    return history_of(open_results(out), study)
+
+
+def history_of(results: Results, study: str) -> pd.DataFrame:
+    """`history` of results that are open."""
     results.check_known(study)
 
     def numbers(kind: pa.DataType) -> pd.ArrowDtype | None:

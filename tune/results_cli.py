@@ -1,26 +1,31 @@
 """The command `python -m tune.results`: studies listed, shown, exported, copied, sent to W&B; files compacted."""
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import statistics
 import sys
+import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dynonet.commands import command_named
+from dynonet.config import KEYS
 from dynonet.printing import Parser, log_to_stderr, print
+from tune.copying import copy_studies
 from tune.lease import Lease, LeaseHeld
-from tune.results import Results, ResultsError, StorageError, bars, joined, load, open_results
+from tune.results import Results, ResultsError, StorageError, joined, open_results, to_frame
 from tune.schema import BARS
 from tune.settings import add_wandb_place
 
 Row = dict[str, Any]
 
 _ROWS = 20  # lines of a table on the screen
+_SHOWN = ("model", "status", "val_mse", "error")  # of a run, beside its settings
 
 
 @command_named("tune.results")
@@ -38,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prune = commands.add_parser("prune", parents=[where], help="delete weights and checkpoints that nothing needs")
     prune.add_argument("studies", nargs="+", metavar="study")
     prune.add_argument("--dry-run", action="store_true", help="say what could go, and delete nothing")
-    copy = commands.add_parser("copy", parents=[where], help="studies into other results, to keep or pass on")
+    copy = commands.add_parser("copy", parents=[where], help="studies into other results; called again, what is new")
     copy.add_argument("studies", nargs="+", metavar="study")
     copy.add_argument("--to", required=True, help="folder or URL of the other results; made if it is not there")
     show.add_argument("study")
@@ -82,19 +87,20 @@ def _run(options: argparse.Namespace) -> int:
     elif options.command == "show":
         print("\n".join(show_lines(open_results(options.out), options.study)))
     elif options.command == "export":
-        frame = (bars if options.bars else load)(options.study, options.out)
+        results = open_results(options.out)
+        frame = to_frame(joined(results, options.study, "bars" if options.bars else "trained"))
         for name in frame.columns:  # lists as JSON: CSV knows none
             if str(frame[name].dtype).startswith("list<"):
                 frame[name] = [
                     json.dumps([*v]) if hasattr(v, "__len__") else None for v in frame[name].to_numpy(object)
                 ]
-        frame.to_csv(options.csv, index=False)
-        print(f"{len(frame)} runs written to {options.csv}")
+        with whole_file(options.csv) as path:
+            frame.to_csv(path, index=False)
+        print("\n".join([f"{len(frame)} runs written to {options.csv}", *_skipped_lines(results)]))
     elif options.command == "wandb":
         return _send(options)
     elif options.command == "copy":
-        count = open_results(options.out).copy(options.studies, Results(options.to))
-        print(f"{len(options.studies)} studies and {count} runs copied to {options.to}; weights stay in {options.out}")
+        return _copy(options)
     elif options.command == "prune":
         from tune.pruning import prune  # imports torch
 
@@ -102,6 +108,46 @@ def _run(options: argparse.Namespace) -> int:
     elif options.command == "compact":
         print(f"{open_results(options.out).compact(options.study)} files merged")
     return 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    results = open_results(options.out)
+    made = copy_studies(results, options.studies, Results(options.to))
+    studies = f"{len(options.studies)} studies"
+    if made.nothing:
+        print(f"{studies} in {options.to}: up to date")
+    else:
+        rows = f"{made.rows} rows that were not there"
+        print(f"{studies} and {made.runs} runs copied to {options.to} ({rows}); weights stay in {options.out}")
+    if lines := _skipped_lines(results):
+        print("\n".join(lines))
+    return 0
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> Iterator[str]:
+    """Where to write a file so that it is at `path` as a whole or not at all; pipes and devices are written to."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        yield path
+        return
+    path = os.path.realpath(path)
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _skipped_lines(results: Results) -> list[str]:
+    """What could not be read, to stand on the page."""
+    lines = results.skipped_lines()
+    if not lines:
+        return []
+    more = [f"  ... and {len(lines) - _ROWS} more"] if len(lines) > _ROWS else []
+    shown = [f"  {text[:300]}" for text in lines[:_ROWS]]
+    return ["", f"passed over: {len(lines)}, which are in no number above", *shown, *more]
 
 
 def _send(options: argparse.Namespace) -> int:
@@ -137,25 +183,25 @@ def list_lines(results: Results) -> list[str]:
     """A line per study: trained runs by status, and the best validation MSE."""
     names = results.studies()
     if not names:
-        return [f"no studies in {results.storage.url}"]
-    shown = results.latest().select(["run", "model", "status", "val_mse"])
-    runs = {row["run"]: row for row in shown.to_pylist()}
+        return [f"no studies in {results.storage.url}", *_skipped_lines(results)]
+    wanted = ["run", "model", "status", "val_mse"]
+    runs = {row["run"]: row for row in results.latest(columns=wanted).select(wanted).to_pylist()}
     members: dict[str, set[str]] = {name: set() for name in names}
-    for member in results.table("members").select(["study", "run"]).to_pylist():
+    for member in results.table("members", columns=["study", "run"]).select(["study", "run"]).to_pylist():
         members.setdefault(member["study"], set()).add(member["run"])
     rows = []
     for name, ids in sorted(members.items()):
         mine = [runs[run] for run in ids if run in runs and runs[run]["model"] not in BARS]
         rows.append([name, len(mine), _statuses(mine), min(_present(mine, "val_mse"), default=None)])
-    return _aligned(["study", "runs", "by status", "lowest val MSE of a run"], rows)
+    return [*_aligned(["study", "runs", "by status", "lowest val MSE of a run"], rows), *_skipped_lines(results)]
 
 
 def show_lines(results: Results, study: str) -> list[str]:
     """A study in some sixty lines at most: its best trials, best run, test readings and failures."""
-    table = joined(results, study)
+    table = joined(results, study, columns=[*_SHOWN, *(f"params.{key}" for key in KEYS)])
     runs = table.to_pylist()
     if not runs:
-        return [f"study {study}: no run recorded yet"]
+        return [f"study {study}: no run recorded yet", *_skipped_lines(results)]
     networks = [run for run in runs if run["model"] not in BARS]
     lines = [f"study {study}: {len(networks)} runs ({_statuses(networks)})"]
     # The best trial's final replicates stand below, with their test readings.
@@ -179,7 +225,7 @@ def show_lines(results: Results, study: str) -> list[str]:
             reason = (run["error"] or "").strip().splitlines()[-1:]
             lines.append("  ".join(["", run["run"], run["status"], *(text[:80] for text in reason)]))
         lines += [f"  ... and {len(bad) - _ROWS} more"] if len(bad) > _ROWS else []
-    return lines
+    return [*lines, *_skipped_lines(results)]
 
 
 def _group_of(run: Row) -> str:

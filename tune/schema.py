@@ -20,7 +20,7 @@ from dynonet.parts import SIGNALS
 from tune.storage import utc_now
 
 # Raise it when a reader of today could misread the files of tomorrow; new columns alone don't need it.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the names of files end in their checksum
 VERSION_KEY = b"dynonet_schema_version"
 
 DONE = ("complete", "diverged")  # statuses of a run that is never trained again
@@ -197,8 +197,13 @@ def check_table(table: str) -> None:
         raise unknown("table", table, TABLES, ResultsError)
 
 
+def is_study(name: Any) -> bool:
+    """Whether a study can be called so."""
+    return isinstance(name, str) and _STUDY.fullmatch(name) is not None
+
+
 def check_study(study: str) -> str:
-    if not isinstance(study, str) or not _STUDY.fullmatch(study):
+    if not is_study(study):
         raise ResultsError(f"study name {study!r}: a letter first, then letters, digits, '.', '_' or '-' are allowed")
     return study
 

@@ -157,6 +157,7 @@ class SearchFindings:
     notes: tuple[str, ...]  # what a reader must know
     provenance: Mapping[str, str]
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see tune/events.py)
+    skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
 
     @property
     def final(self) -> RunErrors | None:

@@ -33,6 +33,10 @@ from tune.window_errors import WindowDifference, window_difference
 
 Row = Mapping[str, Any]
 
+# What a report reads of a search's settings.
+_IDENTITY = ("search", "settings", "space")
+_BUDGET = ("objectives", "replicates", "grace_epochs", "reduction_factor", "sampler", "seed")
+
 
 def findings_of(results: Results, name: str) -> SearchFindings:
     """What the study's records say so far. Nothing is trained, and no split of the data is read.
@@ -51,7 +55,7 @@ class Collector:
         began, self.identity = _identity(results, name)
         self.budget: Mapping[str, Any] = self.identity["search"]
         self.objectives: tuple[str, ...] = tuple(self.budget["objectives"])
-        self.proposals, self.distributions = read_proposals(results.table("trials", name).to_pylist())
+        self.proposals, self.distributions = read_proposals(results.table("trials", name).to_pylist(), results)
         members = results.table("members", name).to_pylist()
         self.searched = _by_trial(row for row in members if row["role"] == "search")
         self.finals = _by_trial(row for row in members if row["role"] == "final")
@@ -99,6 +103,7 @@ class Collector:
             journal=f"optuna/{self.name}.journal" if self.results.storage.local else "",
             notes=tuple(self._notes(trials, finals, first)), provenance=self._provenance(),
             incidents=incidents(self.results, self.name),
+            skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 
     def _less_linear(self, best: Proposal | None) -> WindowDifference | None:
@@ -262,8 +267,12 @@ def _identity(results: Results, name: str) -> tuple[datetime, Mapping[str, Any]]
     begun = [(content, time) for content, time in told if "search" in content]
     if not begun:
         raise ConfigError(f"'{name}' is no search: what was searched is not on record")
-    content, time = min(begun, key=lambda each: each[1])  # two that began it at once had the same settings
-    return time, content
+    first, time = min(begun, key=lambda each: each[1])  # two that began it at once had the same settings
+    lacking = [key for key in _IDENTITY if not isinstance(first.get(key), dict)]
+    lacking += [f"search.{key}" for key in _BUDGET if not lacking and key not in first["search"]]
+    if lacking:
+        raise ConfigError(f"'{name}' is no search: what was searched is not on record (it lacks {', '.join(lacking)})")
+    return time, first
 
 
 def _by_trial(members: Iterable[Row]) -> dict[str, list[str]]:

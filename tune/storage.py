@@ -9,19 +9,23 @@ import errno
 import os
 import posixpath
 import re
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow.fs as pafs
+
+from tune.checksums import checksum, claimed
 
 # Readers pass over these names; they don't end in .parquet, so DuckDB's glob passes over them too.
 TEMPORARY = ".tmp-"
 PUTS_AT_ONCE = 8
+MOST_BYTES = 4 << 30  # of a file: what is longer is none of ours, and no reader's memory is spent on it
+LARGE = 64 << 20  # of a file: it is looked at before all of it is read
 
 
 class StorageError(OSError):
@@ -30,6 +34,20 @@ class StorageError(OSError):
 
 class ObjectMissing(StorageError, FileNotFoundError):
     """The object asked for does not exist (or no longer: a compaction may have replaced it)."""
+
+
+class ObjectUnreadable(StorageError):
+    """One object that is not what its name says, or no object at all; those beside it can be read."""
+
+    path = ""  # in the storage, of what was to be read
+
+
+class BadPath(ObjectUnreadable, ValueError):
+    """A path that leads out of the storage, or nowhere."""
+
+
+# Of a path at which there is something else than an object: a folder, a circle of links, a name too long.
+_NO_OBJECT = frozenset({errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
 
 
 @dataclass(frozen=True)
@@ -68,8 +86,8 @@ class Storage:
     def full(self, path: str) -> str:
         """The path in `fs` of an object or folder of this storage ('' is the root)."""
         parts = path.split("/")
-        if path.startswith("/") or ".." in parts or "\\" in path:
-            raise ValueError(f"path '{path}' must be relative to the storage, with no '..'")
+        if path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+            raise BadPath(errno.EINVAL, f"path {path!r} must be relative to the storage, with no '..'")
         return posixpath.join(self.root, path) if path else self.root
 
     def url_of(self, path: str) -> str:
@@ -108,13 +126,39 @@ class Storage:
                 done.result()
 
     def get(self, path: str) -> bytes:
-        """The bytes of an object. Raises ObjectMissing."""
-        full = self.full(path)
+        """The bytes of an object, which are those that its checksum was taken of, where its name states one.
+
+        Raises:
+            ObjectMissing: it is not there, or no longer.
+            ObjectUnreadable: it is damaged, or no object.
+        """
+        try:
+            return self._get(path)
+        except ObjectUnreadable as error:
+            error.path = path
+            raise
+
+    def _get(self, path: str) -> bytes:
+        full, stated = self.full(path), claimed(path)
         with self.errors("read", path):
-            if self.local:
-                return Path(full).read_bytes()
+            if self.local and os.path.islink(full) and not os.path.exists(full):
+                raise ObjectUnreadable(errno.ELOOP, f"{full}: a link that leads to nothing")
+            for _ in range(2):  # what was damaged on the way is whole the second time
+                data = _get_local(full) if self.local else self._get_remote(full)
+                if stated is None or checksum(data) == stated:
+                    return data
+        text = f"{full}: damaged (its content is not what the checksum in its name says)"
+        raise ObjectUnreadable(errno.EBADMSG, text)
+
+    def _get_remote(self, full: str) -> bytes:
+        try:
             with self.fs.open_input_stream(full) as stream:
                 return bytes(stream.readall())
+        except OSError as error:
+            # Opening it and reading it are two calls; one deleted between them fails like a store out of reach.
+            if self.fs.get_file_info(full).type == pafs.FileType.NotFound:
+                raise FileNotFoundError(errno.ENOENT, "gone", full) from error
+            raise
 
     def exists(self, path: str) -> bool:
         with self.errors("look up", path):
@@ -150,6 +194,21 @@ class Storage:
             else:
                 self.fs.delete_file(full)
 
+    def delete_empty(self, folder: str) -> None:
+        """Removes a folder that holds nothing; object stores have none."""
+        if self.local:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.full(folder))
+
+    def reason(self, path: str, error: StorageError) -> str:
+        """What is wrong with an object, for a line that names it."""
+        text = str(error.strerror or error)
+        if isinstance(error, BadPath):
+            return text
+        for lead in (f"{self.full(path)}: ", f"cannot read {self.full(path)}: "):
+            text = text.removeprefix(lead)
+        return text
+
     @contextlib.contextmanager
     def errors(self, verb: str, path: str) -> Iterator[None]:
         try:
@@ -160,7 +219,8 @@ class Storage:
             raise ObjectMissing(errno.ENOENT, f"no object '{path}' in {self.url}") from error
         except OSError as error:
             where = self.full(path)
-            raise StorageError(error.errno or errno.EIO, f"cannot {verb} {where}: {_cause(error)}") from error
+            kind = ObjectUnreadable if error.errno in _NO_OBJECT else StorageError
+            raise kind(error.errno or errno.EIO, f"cannot {verb} {where}: {_cause(error)}") from error
 
 
 def open_storage(url: str | os.PathLike[str], create: bool = True) -> Storage:
@@ -204,15 +264,29 @@ def _cause(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def _get_local(full: str) -> bytes:
+    # Without O_NONBLOCK a named pipe would be waited for, for ever.
+    with open(os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "device")
+            raise ObjectUnreadable(errno.EINVAL, f"{full}: no file, but a {kind}")
+        if found.st_size > MOST_BYTES:
+            raise ObjectUnreadable(errno.EFBIG, f"{full}: {found.st_size:,} bytes are more than any object of ours has")
+        if found.st_size > LARGE and full.endswith(".parquet") and file.read(4) != b"PAR1":
+            raise ObjectUnreadable(errno.EINVAL, f"{full}: not Parquet")
+        file.seek(0)
+        return file.read()
+
+
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+
+
 def _put_local(full: str, data: bytes, durable: bool) -> None:
     folder = os.path.dirname(full)
-    if not os.path.isdir(folder):
-        os.makedirs(folder, exist_ok=True)
-        if durable:
-            _sync_folder(os.path.dirname(folder))
     temporary = os.path.join(folder, f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
-        with open(temporary, "xb") as file:
+        with _new_file(temporary, durable) as file:
             file.write(data)
             file.flush()
             if durable:
@@ -226,6 +300,22 @@ def _put_local(full: str, data: bytes, durable: bool) -> None:
         _sync_folder(folder)  # else a power cut could forget the name of a file that is on disk
 
 
+def _new_file(path: str, durable: bool) -> BinaryIO:
+    """Opens a file that is not there yet, in a folder that is made if need be."""
+    folder = os.path.dirname(path)
+    for last in (False, True):  # an empty folder may be removed by somebody between the two steps
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+            if durable:
+                _sync_folder(os.path.dirname(folder))
+        try:
+            return open(path, "xb")
+        except FileNotFoundError:
+            if last:
+                raise
+    raise AssertionError("unreachable")
+
+
 def _sync_folder(folder: str) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -237,17 +327,32 @@ def _sync_folder(folder: str) -> None:
         os.close(handle)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Files below a folder. One that vanishes meanwhile is passed over; any other error is raised."""
+def _walk(folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Files below a folder. One that vanishes meanwhile is passed over; any other error is raised.
+
+    Whatever is called like a file is taken for one, so that a reader names it. A link back to a folder `above` ends it.
+    """
     try:
+        found = os.stat(folder)
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return
+    here = (found.st_dev, found.st_ino)
+    if here in above:
+        return
     for entry in entries:
-        if entry.is_dir(follow_symlinks=True):
-            yield from _walk(entry.path)
+        as_file = entry.name.endswith(".parquet") and not entry.name.startswith("study=")
+        if not as_file and _is_folder(entry):
+            yield from _walk(entry.path, above | {here})
         else:
             yield entry.path
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=True)
+    except OSError:  # a circle of links
+        return False
 
 
 def utc_now() -> datetime:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from tune.checksums import plain
 from tune.results import Results
 from tune.schema import SCHEMAS
 
@@ -161,11 +162,18 @@ def tracked(results: Results, members: Sequence[Member]) -> list[TrackedRun]:
     for number in results.of_runs("history", rows).to_pylist():
         if number["attempt"] == rows[number["run"]]["attempt"] and number["value"] is not None:
             epochs[number["run"]][number["step"]][number["metric"]] = number["value"]
-    return [
-        TrackedRun(member, rows[member.run], readings.get(member.run, {}), sorted(epochs[member.run].items()))
-        for member in members
-        if member.run in rows
-    ]
+    found = []
+    for member in members:
+        if member.run not in rows:
+            continue
+        run = TrackedRun(member, rows[member.run], readings.get(member.run, {}), sorted(epochs[member.run].items()))
+        try:
+            _ = run.config
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            results.skip({f"runs, the config of {member.run}": f"no settings of ours ({type(error).__name__})"})
+            continue
+        found.append(run)
+    return found
 
 
 def _readings(results: Results, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -187,7 +195,7 @@ def marks_folder(study: str, destination: str) -> str:
 
 
 def sent_marks(results: Results, study: str, destination: str) -> set[str]:
-    return {PurePosixPath(path).stem for path in results.storage.list(marks_folder(study, destination))}
+    return {PurePosixPath(plain(path)).stem for path in results.storage.list(marks_folder(study, destination))}
 
 
 def put_mark(results: Results, destination: str, run: TrackedRun, where: str) -> None:
@@ -200,4 +208,7 @@ def last_step_sent(results: Results, destination: str, member: Member, sent: Ite
     """The last epoch that went along with any mark of this W&B run; 0 if it was never sent."""
     mine = [mark for mark in sent if mark.startswith(f"{member.id}-a")]
     folder = marks_folder(member.study, destination)
-    return max((json.loads(results.get_blob(f"{folder}/{mark}.json"))["last_step"] for mark in mine), default=0)
+    steps = [
+        results.read_blob(f"{folder}/{mark}.json", lambda data: int(json.loads(data)["last_step"])) for mark in mine
+    ]
+    return max((step for step in steps if step is not None), default=0)

@@ -23,9 +23,10 @@ from dynonet.device import out_of_memory, peak_memory_bytes, release_memory
 from dynonet.parts import SIGNALS
 from dynonet.trainer import Run, StackTrainer
 from dynonet.training import STEPS
+from tune.checksums import named
 from tune.provenance import code_provenance, host_name
 from tune.readings import lost
-from tune.results import Results, StorageError, run_params
+from tune.results import Results, run_params
 from tune.schema import series_columns
 
 logger = logging.getLogger(__name__)
@@ -137,19 +138,24 @@ class StackRun:
         """The stacks as their newest readable checkpoint has them; [] if there is none."""
         self._checkpoints = self.results.storage.list(self.folder)
         for path in reversed(self._checkpoints):
-            saved = self._load(path)
-            if saved is not None:
+            found = self.results.read_blob(path, self._saved_stack)
+            if found is not None:
                 self._forced = path  # it has outlived what there was
-                self._meta = saved["meta"]  # as long as nothing more is trained, it says who trained it
-                return [part for state in saved["trainers"] for part in self._divided(state)]
+                parts, self._meta = found  # as long as nothing more is trained, it says who trained it
+                return parts
         return []
+
+    def _saved_stack(self, data: bytes) -> tuple[list[Part], dict[str, Any]]:
+        saved = _loaded(data)
+        return [part for state in saved["trainers"] for part in self._divided(state)], dict(saved["meta"])
 
     def _begin(self, configs: Sequence[Config]) -> list[Part]:
         """New stacks, one for the runs at each epoch: those that were stopped once go on from there."""
         at_epoch: dict[int, list[tuple[Config, State]]] = defaultdict(list)
         fresh = []
         for config in configs:
-            saved = self._load(run_checkpoint(config.run_id(self.series.identity)))
+            run = config.run_id(self.series.identity)
+            saved = self._saved_run(_run_checkpoint(run)) or self._saved_run(_old_run_checkpoint(run))
             if saved is None:
                 fresh.append(config)
             else:
@@ -160,17 +166,15 @@ class StackRun:
             parts += self._divided(join_states([state for _, state in members]))
         return parts
 
-    def _load(self, path: str) -> Any:
-        """A blob that torch saved, or None where there is none that can be read."""
-        try:
-            return torch.load(io.BytesIO(self.results.get_blob(path)), map_location="cpu", weights_only=True)
-        except StorageError as error:
-            if isinstance(error, FileNotFoundError):
-                return None
-            raise
-        except Exception as error:  # a foreign or damaged object: the one before it is read instead
-            logger.warning("%s cannot be read and is passed over: %s", path, str(error).split("\n")[0])
-            return None
+    def _saved_run(self, path: str) -> State | None:
+        """A run's checkpoint, or None where there is none that can be read."""
+
+        def parse(data: bytes) -> State:
+            state: State = _loaded(data)
+            int(state["epoch"]), state["runs"]
+            return state
+
+        return self.results.read_blob(path, parse)
 
     @property
     def runs(self) -> list[Run]:
@@ -249,9 +253,8 @@ class StackRun:
         epoch = sum(trainer.epoch for trainer in self.trainers)
         self._meta["peak_memory_bytes"] = peak_memory_bytes(self.device)
         content = {"trainers": [trainer.state_dict() for trainer in self.trainers], "meta": self._meta}
-        path = f"{self.folder}/{epoch:08d}.pt"
         force = not self.results.storage.local or time.monotonic() - self._forced_at >= DURABLE_SECONDS
-        self.results.put_blob(path, _saved(content), durable=force)
+        path = self.results.put_blob(f"{self.folder}/{epoch:08d}.pt", _saved(content), durable=force)
         if force:
             self._forced, self._forced_at = path, time.monotonic()
         self._checkpoints = sorted({*self._checkpoints, path})
@@ -266,7 +269,11 @@ class StackRun:
             self._seal(finished)
         for run in finished:
             self._sealed.add(run.run)
-            self.results.storage.delete(run_checkpoint(run.run))
+            self._drop_checkpoint(run.run)
+
+    def _drop_checkpoint(self, run: str) -> None:
+        self.results.delete_blob(_run_checkpoint(run))
+        self.results.storage.delete(_old_run_checkpoint(run))
 
     def close(self, status: str, error: str | None = None) -> None:
         """Ends the stack before its time: the runs still training are recorded as `stopped` or `failed`.
@@ -278,7 +285,7 @@ class StackRun:
                 continue
             if trainer.epoch:
                 for run, state in split_state(trainer.state_dict()).items():
-                    self.results.put_blob(run_checkpoint(run), _saved(state))
+                    self.results.replace_blob(_run_checkpoint(run), _saved(state))
             self._seal(trainer.running, status, error)
         self.finish()
 
@@ -294,11 +301,12 @@ class StackRun:
             key = {"run": run.run, "attempt": before["attempt"] + 1 if before else 1}
             weights = None
             if run.weights is not None:
-                weights = f"weights/{run.run}.pt"
-                blobs[weights] = _saved({
+                saved = _saved({
                     "run": run.run, "config": run.config.to_json(), "data_sha256": self.series.identity,
                     "channels": list(self.series.channels), "weights": run.weights,
                 })  # fmt: skip
+                weights = named(f"weights/{run.run}.pt", saved)
+                blobs[weights] = saved
             history += [
                 {**key, "step": int(row["epoch"]), "metric": metric, "value": value}
                 for row in run.history
@@ -320,9 +328,18 @@ class StackRun:
         self._rows |= {row["run"]: row for row in rows}
 
 
-def run_checkpoint(run: str) -> str:
-    """Where the checkpoint of a run that was stopped lies, whatever stack it was in."""
+def _run_checkpoint(run: str) -> str:
+    """In a folder of its own, so that it is found without a list of everybody's."""
+    return f"checkpoints/runs/{run}/state.pt"
+
+
+def _old_run_checkpoint(run: str) -> str:
+    """Where it lay before names stated checksums."""
     return f"checkpoints/runs/{run}.pt"
+
+
+def _loaded(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _saved(content: Any) -> bytes:

@@ -4,7 +4,6 @@ Figures are media of one W&B run of the study, its report run, which the local p
 report that was made once is updated: its id is kept with the study.
 """
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,10 +198,11 @@ def publish(report: WandbReport, results: Results, entity: str, project: str) ->
 
 def _save(made: wr.Report, report: WandbReport, results: Results, entity: str, project: str) -> str:
     mark = f"tracking/{report.study}/report-{report.kind}-{entity}-{project}.json"
-    with contextlib.suppress(FileNotFoundError):
-        made.id = json.loads(results.get_blob(mark))["id"]
+    before = results.read_blob(mark, lambda data: str(json.loads(data)["id"]))
+    if before is not None:
+        made.id = before
     made.save()
-    results.put_blob(mark, (json.dumps({"id": made.id, "url": made.url}) + "\n").encode())
+    results.replace_blob(mark, (json.dumps({"id": made.id, "url": made.url}) + "\n").encode())
     return str(made.url)
 
 

@@ -19,6 +19,12 @@ class WindowDifference(NamedTuple):
 
 
 def windows_path(run: str) -> str:
+    """A folder for each run, so that its errors are found without a list of everybody's."""
+    return f"test_windows/{run}/mse.npy"
+
+
+def _old_path(run: str) -> str:
+    """Where they were kept before their names stated checksums."""
     return f"test_windows/{run}.npy"
 
 
@@ -30,11 +36,28 @@ def keep_window_errors(results: Results, run: str, errors: np.ndarray) -> None:
 
 
 def window_errors(results: Results, run: str) -> np.ndarray | None:
-    """What is kept of a run, (windows,) float32; None where there is nothing."""
-    try:
-        return np.load(io.BytesIO(results.get_blob(windows_path(run))))
-    except FileNotFoundError:
-        return None
+    """What is kept of a run, (windows,) float32; None where there is nothing that can be read."""
+    for path in (windows_path(run), _old_path(run)):
+        found = results.read_blob(path, _parsed)
+        if found is not None:
+            return found
+    return None
+
+
+def windows_object(results: Results, run: str) -> tuple[str, bytes] | None:
+    """The object of a run, to be put elsewhere: its path there, and what it holds; None as of `window_errors`."""
+    for path in (windows_path(run), _old_path(run)):
+        data = results.read_blob(path, lambda data: data if _parsed(data) is not None else None)
+        if data is not None:
+            return windows_path(run), data
+    return None
+
+
+def _parsed(data: bytes) -> np.ndarray:
+    errors = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(errors, np.ndarray) or errors.ndim != 1 or errors.dtype != np.float32:
+        raise ValueError("no errors of test windows: expected one row of 32-bit numbers")
+    return errors
 
 
 def window_difference(

@@ -8,6 +8,7 @@ from ablations.findings import Findings
 from ablations.reporting.phrases import place
 from tune.pages.blocks import Block, Item, Section, Text, items, section, table
 from tune.pages.formats import counted, duration, setting, whole
+from tune.pages.skipped import skipped_section
 
 
 def record(findings: Findings) -> list[Section | None]:
@@ -18,6 +19,7 @@ def record(findings: Findings) -> list[Section | None]:
         section("Device time", "time", _time(findings)),
         section("Readings of test", "ledger", _ledger(findings)),
         section("Events", "events", [items(Item(event) for event in findings.events)]),
+        skipped_section(findings.skipped),
         section("What happened on the way", "incidents", [items(Item(text) for text in findings.incidents)]),
         section("Provenance", "provenance", [table(("what", "value"), findings.provenance.items(), words=2)]),
     ]

@@ -7,6 +7,7 @@ from ablations.findings import PRIMARY, Finding, Findings
 from ablations.reporting.phrases import adds
 from ablations.reporting.wording import against_linear, label
 from tune.pages.formats import decimal, mean_deviation, p_value, percent, signed
+from tune.pages.skipped import skipped_note
 
 WIDTH = 118  # columns of a sentence
 
@@ -38,7 +39,7 @@ def verdict_lines(findings: Findings) -> list[str]:
     lines.append("effect: test MSE without the part less test MSE with it, paired by seed, over n seeds;")
     lines.append(f"adj. p: exact sign-flip test, adjusted by Holm's method ({level}{looks});")
     lines.append("parameters: those that a gradient reaches and that the forecast reads")
-    lines += [f"note: {note}" for note in findings.notes]
+    lines += [f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes)]
     return lines
 
 

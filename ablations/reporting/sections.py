@@ -20,6 +20,7 @@ from tune.pages.formats import (
     mean_deviation,
     whole,
 )
+from tune.pages.skipped import skipped_note
 from tune.pages.svg import slug
 
 
@@ -54,6 +55,8 @@ def _glance(findings: Findings) -> Iterator[Block | None]:
 def _first(findings: Findings) -> Iterator[Block | None]:
     if findings.exploratory:
         yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
+    for note in skipped_note(findings.skipped):
+        yield Text(note, "banner")
     for cell in findings.cells:
         if cell.invalid:
             yield Text(f"Nothing in {place(findings, cell.name)} may be compared: {cell.invalid}", "banner")

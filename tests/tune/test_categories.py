@@ -98,7 +98,7 @@ def test_every_category_is_proposed_recorded_resumed_and_read_back(
 
     for trial in found:
         proposals.finish(trial, "complete", [1.0], [(1, 1.0)])
-    on_record, distributions = read_proposals(store.table("trials", "study").to_pylist())
+    on_record, distributions = read_proposals(store.table("trials", "study").to_pylist(), store)
     for trial, proposal in on_record.items():
         assert same(proposal.params[PATH], found[trial].params[PATH])
         assert distributions[trial][PATH] == CategoricalDistribution([label(choice) for choice in choices])

@@ -258,6 +258,25 @@ def test_a_lost_lease_is_seen(storage: Storage) -> None:
         wait_for(lambda: lease.lost)
 
 
+@pytest.mark.parametrize(
+    "more", [{"since": 1e300}, {"expire": "long"}, {"pid": "1"}, {"token": None}, {"machine": ["x"]}, {"evil": 1}]
+)
+def test_a_claim_that_is_none_holds_nothing(storage: Storage, more: dict[str, Any]) -> None:
+    leave_claim(storage, **more)
+    with Lease(storage, "study", settle=0.01):
+        pass
+
+
+def test_a_holder_whose_claim_is_damaged_lets_go(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    with Lease(storage, "study", beat=0.1, expire=1.0) as lease:
+        storage.put("leases/study/000001.json", b"[" * 100_000)
+        deadline = time.monotonic() + 20
+        while not lease.lost and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert lease.lost, "nobody can tell whose it is"
+
+
 def test_damaged_claim_and_bad_settings(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     storage.put("leases/study/000003.json", b"{half")

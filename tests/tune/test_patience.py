@@ -40,10 +40,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> list[st
 def test_a_full_disk_is_waited_for_and_put_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(pickle.loads(pickle.dumps(PatientStorage(str(tmp_path), 30.0))))
     tried = failing(monkeypatch, errno.ENOSPC, 3)
-    results.put_blob("weights/r.pt", b"w")
-    assert tried == ["weights/r.pt"] * 4 and results.get_blob("weights/r.pt") == b"w"
+    path = results.put_blob("weights/r.pt", b"w")
+    assert tried == [path] * 4 and results.get_blob("weights/r.pt") == b"w"
     (text,) = record_outages(results, "study", "t0")
-    assert text.startswith("the storage was out of reach for 0 s (cannot write weights/r.pt: No space left")
+    assert text.startswith(f"the storage was out of reach for 0 s (cannot write {path}: No space left")
     (event,) = events_of(results, "study")
     assert (event.kind, event.text, event.trial) == ("storage_outage", text, "t0")
     assert record_outages(results, "study") == []

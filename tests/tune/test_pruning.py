@@ -7,6 +7,7 @@ import pytest
 from searched import Made, Searched, spread
 
 from dynonet.config import Config
+from tune.checksums import plain
 from tune.lease import Lease, LeaseHeld
 from tune.pruning import prune
 from tune.readings import read_test
@@ -35,7 +36,8 @@ def put(results: Results, *paths: str) -> None:
 
 
 def files(results: Results) -> set[str]:
-    return {path for path in results.storage.list() if path.split("/")[0] not in ("leases", "artifacts")}
+    """What there is, by names without checksums."""
+    return {plain(path) for path in results.storage.list() if path.split("/")[0] not in ("leases", "artifacts")}
 
 
 def on_record(results: Results) -> dict[str, list[dict[str, Any]]]:
@@ -55,10 +57,13 @@ def study(store: Results) -> Searched:
             keep_window_errors(store, row["run"], np.full(500, 0.3))
     for row in store.runs().values():
         if row["status"] == "stopped":
-            put(store, f"checkpoints/runs/{row['run']}.pt")
+            put(store, f"checkpoints/runs/{row['run']}/state.pt")
     put(store, STACK.format(StackRun.folder_of(runs_of(study, "t00008")).split("/")[1]))
     put(store, STACK.format(StackRun.folder_of(runs_of(study, "t00002")).split("/")[1]))  # ended, and all is on record
     put(store, STACK.format("f" * 20))  # of nobody that is known
+    for run in runs_of(study, "t00003"):  # as it was called before names stated checksums
+        for path in (f"weights/{run}.pt", f"checkpoints/runs/{run}.pt", f"test_windows/{run}.npy"):
+            store.storage.put(path, b"old")
     return study
 
 
@@ -76,13 +81,15 @@ def test_what_a_search_needs_stays_and_its_report_is_the_same(study: Searched, c
     searched = {f"t{n:05d}": runs_of(study, f"t{n:05d}") for n in range(9)}
     freed = {f"weights/{run}.pt" for trial, ids in searched.items() for run in ids if trial not in ("t00001", "t00008")}
     superseded = runs_of(study, "t00000", "final")
-    freed |= {f"weights/{run}.pt" for run in superseded} | {f"test_windows/{run}.npy" for run in superseded}
-    freed |= {f"checkpoints/runs/{run}.pt" for trial in ("t00003", "t00007") for run in searched[trial]}
+    freed |= {f"weights/{run}.pt" for run in superseded} | {f"test_windows/{run}/mse.npy" for run in superseded}
+    freed |= {f"checkpoints/runs/{run}/state.pt" for trial in ("t00003", "t00007") for run in searched[trial]}
+    freed |= {path for run in searched["t00003"] for path in (f"checkpoints/runs/{run}.pt", f"test_windows/{run}.npy")}
     freed.add(STACK.format(StackRun.folder_of(searched["t00002"]).split("/")[1]))
     assert gone == freed, "and nothing else"
     kept = {f"weights/{run}.pt" for run in (*best, *pending, *runs_of(study, "t00001", "final"))}
-    assert kept | {"weights/linear.npz", "test_windows/linear.npy", STACK.format("f" * 20)} <= files(results)
-    assert f"{len(freed)} files" in said.splitlines()[-2] and "stays on record" in said
+    assert kept | {"weights/linear.npz", "test_windows/linear/mse.npy", STACK.format("f" * 20)} <= files(results)
+    twice = len(searched["t00003"])  # weights by both names
+    assert f"{len(freed) + twice} files" in said.splitlines()[-2] and "stays on record" in said
     assert on_record(results) == records and render(findings_of(results, "mine")) == page
     assert not prune(results, ["mine"]).freed, "a second time finds nothing"
 
@@ -96,13 +103,13 @@ def test_a_run_that_another_study_needs_stays(study: Searched) -> None:
             for arm, run in (("full", first), ("no_film", second))]  # fmt: skip
     results.add("members", arms)
     study.read_test(second, 0.4, "ablation arms")
-    put(results, f"test_windows/{second}.npy")
+    put(results, f"test_windows/{second}/mse.npy")
     prune(results, ["mine"])
     left = files(results)
     assert {f"weights/{run}.pt" for run in (first, third, fourth)} <= left
-    assert {f"checkpoints/runs/{run}.pt" for run in (third, fourth)} <= left
+    assert {f"checkpoints/runs/{run}/state.pt" for run in (third, fourth)} <= left
     assert f"weights/{second}.pt" not in left, "an arm whose test is read needs its windows alone"
-    assert f"test_windows/{second}.npy" in left
+    assert f"test_windows/{second}/mse.npy" in left
 
 
 def test_a_front_stays(store: Results) -> None:
@@ -134,7 +141,7 @@ def test_a_driver_at_work_and_records_that_cannot_be_read_forbid_it(study: Searc
 
 def test_one_that_is_cut_short_goes_on(study: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
     results = study.results
-    planned = set(prune(results, ["mine"], dry_run=True).freed)
+    planned = set(map(plain, prune(results, ["mine"], dry_run=True).freed))
     before, delete = files(results), results.storage.delete
     left = [5]
 
@@ -165,7 +172,7 @@ def test_a_pruned_run_whose_test_is_asked_for_is_trained_once_more(store: Result
 
     ids = train().ids
     before = store.runs()
-    store.storage.delete(f"weights/{ids[0]}.pt")
+    store.delete_blob(f"weights/{ids[0]}.pt")
     train()
     assert store.runs() == before, "a search needs the record alone"
     read_test(store, train(outlive_divergence=True).ids, "final")
@@ -175,6 +182,6 @@ def test_a_pruned_run_whose_test_is_asked_for_is_trained_once_more(store: Result
     read = store.of_runs("evaluations", ids).to_pylist()
     assert {row["run"] for row in read} == set(ids)
     for run in ids:
-        store.storage.delete(f"weights/{run}.pt")
+        store.delete_blob(f"weights/{run}.pt")
     train(outlive_divergence=True)
     assert store.runs() == after, "once read, weights are needed no more"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -24,9 +25,11 @@ from hypothesis import strategies as st
 
 from dynonet.config import KEYS, Config, setting_type
 from tune import results_cli
+from tune.checksums import plain
 from tune.results import Results, ResultsError, StorageError, bars, history, load, run_params
 from tune.schema import IDENTITY, PARTITIONED, SCHEMA_VERSION, SCHEMAS, TABLES, VERSION_KEY, to_table
 from tune.storage import Storage
+from tune.window_errors import keep_window_errors, windows_path
 
 ROOT = Path(__file__).parents[2]
 PARAMS = run_params(Config.create({"model.worker_hidden": 16, "signals.lr_scale": "off"}))
@@ -226,7 +229,7 @@ def test_damaged_and_foreign_files_are_named_and_skipped(store: Results) -> None
         assert len(caught) == 1
         said = str(caught[0].message)
         for line in (
-            "8 file(s)",
+            "8 object(s)",
             "cut-a1-0123456789abcde1.parquet: damaged",
             "flipped-a1-0123456789abcde2.parquet: damaged",
             "empty.parquet: damaged",
@@ -631,8 +634,8 @@ def test_studies_are_copied_with_all_that_a_report_reads(store: Results, tmp_pat
     fill(store, "other")  # the same runs, so that each is in two studies
     store.add("runs", [a_run("only", val_mse=1.0)])
     store.add("members", [{"study": "other", "role": "final", "run": "only"}])
-    store.put_blob("test_windows/r00.npy", b"windows")
-    store.put_blob("test_windows/elsewhere.npy", b"of no study")
+    keep_window_errors(store, "r00", np.ones(3))
+    keep_window_errors(store, "elsewhere", np.ones(3))
     store.put_blob("weights/r00.pt", b"large")
     out, kept = ["--out", str(root(store))], Results(tmp_path / "kept")
     for studies in (["study"], ["other"]):
@@ -646,10 +649,19 @@ def test_studies_are_copied_with_all_that_a_report_reads(store: Results, tmp_pat
             assert kept.table(table, study).num_rows == store.table(table, study).num_rows, table
     assert kept.studies() == ["other", "study"] and "elsewhere" not in kept.runs()
     assert kept.table("evaluations").num_rows == store.table("evaluations").num_rows, "each once"
-    assert kept.storage.list("test_windows") == ["test_windows/r00.npy"] and not kept.storage.list("weights")
-    assert len(kept.storage.list("runs")) == 2, "a file for each call"
+    assert list(map(plain, kept.storage.list("test_windows"))) == [windows_path("r00")]
+    assert len(kept.storage.list("runs")) == 2 and not kept.storage.list("weights"), "a file for each call"
+    before = kept.storage.list()
+    assert results_cli.main(["copy", "study", "other", "--to", str(tmp_path / "kept"), *out]) == 0
+    assert "up to date" in capsys.readouterr().out and kept.storage.list() == before
+    # What is new comes along; what went on by itself is another study.
+    store.add("runs", [a_run("r10", 3, val_mse=0.25)])
+    store.add("events", [{"study": "study", "kind": "resumed", "text": "a new driver went on"}])
+    assert results_cli.main(["copy", "study", "--to", str(tmp_path / "kept"), *out]) == 0
+    assert "1 runs copied" in capsys.readouterr().out and kept.runs()["r10"]["val_mse"] == 0.25
+    kept.add("trials", [event(77)])
     assert results_cli.main(["copy", "study", "--to", str(tmp_path / "kept"), *out]) == 2
-    assert "study 'study' is in" in capsys.readouterr().err
+    assert "study 'study' in" in capsys.readouterr().err and len(kept.storage.list("runs")) == 3
     assert results_cli.main(["copy", "stduy", "--to", str(tmp_path / "new"), *out]) == 2
     assert "unknown study 'stduy'" in capsys.readouterr().err
 

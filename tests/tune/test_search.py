@@ -21,6 +21,7 @@ from processes import ROOT, Driver, drivers, gone, lost_ctrl_c
 from dynonet.commands import command_named
 from dynonet.config import Config
 from tune import ray_session
+from tune.checksums import plain
 from tune.driver import Search
 from tune.nodes import Node
 from tune.progress import params_text
@@ -93,8 +94,8 @@ def check_complete(
     final = {m["run"] for m in members if m["role"] == "final" and m["trial"] == best["trial"]}
     assert len(final) == finals and final <= tested
     assert not tested & {m["run"] for m in members if m["role"] == "search"}, "no searched run sees test"
-    stopped = {f"checkpoints/runs/{run}.pt" for run, row in latest.items() if row["status"] == "stopped"}
-    assert set(results.storage.list("checkpoints")) == stopped - set(pruned)
+    stopped = {f"checkpoints/runs/{run}/state.pt" for run, row in latest.items() if row["status"] == "stopped"}
+    assert set(map(plain, results.storage.list("checkpoints"))) == stopped - set(pruned)
 
 
 def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver], tmp_path: Path) -> None:

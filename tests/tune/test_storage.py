@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
-from tune.storage import ObjectMissing, Storage, StorageError, open_storage
+from tune.checksums import claimed, named, plain
+from tune.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError, open_storage
 
 _ROOT = Path(__file__).parents[2]
 
@@ -185,3 +187,38 @@ def test_store_out_of_reach(s3_url: str) -> None:
     closed = open_storage("s3://bucket/prefix?scheme=http&endpoint_override=127.0.0.1:1")
     with pytest.raises(StorageError, match=r"cannot write bucket/prefix/x: .*Could not connect"):
         closed.put("x", b"1")
+
+
+def test_an_object_that_goes_between_opening_and_reading_is_missing(s3_url: str) -> None:
+    """Two calls to an object store: a compaction may come between them."""
+    storage = open_storage(s3_url)
+    storage.put("a/x.bin", b"1")
+
+    class Slow:
+        """The store's file system; what is opened is gone when it is read."""
+
+        def __init__(self, fs: Any):
+            self.fs = fs
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.fs, name)
+
+        def open_input_stream(self, path: str) -> Any:
+            stream = self.fs.open_input_stream(path)
+            self.fs.delete_file(path)
+            return stream
+
+    storage.fs = Slow(storage.fs)
+    with pytest.raises(ObjectMissing, match=r"no object 'a/x\.bin'"):
+        storage.get("a/x.bin")
+
+
+def test_what_an_object_holds_is_what_its_name_says(storage: Storage) -> None:
+    path = named("a/x.bin", b"right")
+    storage.put(path, b"wrong")
+    with pytest.raises(ObjectUnreadable, match="damaged"):
+        storage.get(path)
+    storage.put(path, b"right")
+    assert storage.get(path) == b"right" and claimed(path) == path[4:-4] and plain(path) == "a/x.bin"
+    assert claimed("a/x.bin") is None and plain("a/x.bin") == "a/x.bin"
+    assert plain(named("a/.parquet", b"")) == "a/.parquet"

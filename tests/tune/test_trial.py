@@ -19,6 +19,7 @@ from dynonet.errors import DataError
 from dynonet.parts import SIGNALS
 from dynonet.trainer import StackTrainer, evaluate_weights
 from tune import readings, trial
+from tune.checksums import plain
 from tune.readings import load_weights, read_test, unread
 from tune.results import Results, StorageError
 from tune.trainable import StackTrainable
@@ -81,6 +82,11 @@ def attempts(results: Results) -> dict[tuple[str, int], str]:
 
 def checkpoints(results: Results) -> list[str]:
     return results.storage.list("checkpoints")
+
+
+def named(results: Results) -> list[str]:
+    """The checkpoints, as they were called when they were written."""
+    return [plain(path) for path in checkpoints(results)]
 
 
 def test_a_stack_comes_to_its_end_and_is_on_record(store: Results, tiny: Config, sha: str, epochs: Any) -> None:
@@ -255,7 +261,7 @@ def test_a_stopped_run_goes_on_from_its_own_checkpoint_in_another_stack(
         (one.run_id(sha), 1): "stopped", (two.run_id(sha), 1): "stopped", (two.run_id(sha), 2): "complete",
         (three.run_id(sha), 1): "complete",
     }  # fmt: skip
-    assert checkpoints(store) == [f"checkpoints/runs/{one.run_id(sha)}.pt"]
+    assert named(store) == [f"checkpoints/runs/{one.run_id(sha)}/state.pt"]
     calm = Results(tmp_path / "calm")
     train(calm, [two, three])
     mine, whole = numbers(store), numbers(calm)
@@ -289,7 +295,7 @@ def test_a_diverged_replicate_ends_the_trial_and_spares_its_neighbours(store: Re
     stopped = rows[good.run_id(sha)]
     assert 0 < stopped["val_mse"] < 100 and stopped["weights"] and stopped["epochs"] == report.epoch
     assert report.value is None or 0 < report.value < float("inf")
-    assert checkpoints(store) == [f"checkpoints/runs/{good.run_id(sha)}.pt"]
+    assert named(store) == [f"checkpoints/runs/{good.run_id(sha)}/state.pt"]
     # Asked for again: the diverged one is done, and the trial is pruned again without training it.
     again = train(store, [good, bad])
     assert again.state == "pruned" and attempts(store)[bad.run_id(sha), 1] == "diverged"
@@ -304,13 +310,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     configs = seeds(tiny, 1, 2)
     train(store, configs, 4)
     found = checkpoints(store)
-    assert [path.rsplit("/", 1)[1] for path in found] == ["00000003.pt", "00000004.pt"] and KEPT_CHECKPOINTS == 2
+    assert [path.rsplit("/", 1)[1] for path in named(store)] == ["00000003.pt", "00000004.pt"]
+    assert KEPT_CHECKPOINTS == 2
     newest = Path(store.storage.full(found[-1]))
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     del epochs[:]
     with caplog.at_level(logging.WARNING):
         train(store, configs)
-    assert epochs == [(1, 2)] * 3 and "00000004.pt cannot be read and is passed over" in caplog.text
+    assert epochs == [(1, 2)] * 3 and f"{found[-1]} cannot be read and is passed over" in caplog.text
     calm = Results(tmp_path / "calm")
     train(calm, configs)
     assert numbers(store) == numbers(calm)
@@ -343,7 +350,7 @@ def test_a_power_cut_costs_no_more_than_a_second_or_an_epoch(
         for second in seconds:
             clock[0] += second
             assert stack.step().state == "running"
-        return [str(int(Path(path).stem)) for path in checkpoints(store)]
+        return [str(int(Path(path).stem)) for path in named(store)]
 
     stack = StackRun(store, seeds(tiny, 1, **{"training.max_epochs": 20, "training.patience": 20}))
     assert steps(stack, 0.4, 0.4) == ["1", "2"] and not forced

@@ -1,6 +1,5 @@
 """Errors of single test windows: what is kept, and the interval of a difference over windows."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def test_the_linear_baseline_keeps_its_windows_and_makes_up_for_a_version_that_d
     rows = store.table("evaluations", "study").to_pylist()
     (mse,) = (row for row in rows if row["metric"] == "mse" and row["channel"] is None)
     assert kept is not None and kept.shape == (mse["windows"],) and kept.mean() == pytest.approx(mse["value"], rel=1e-5)
-    (Path(store.storage.root) / windows_path(run)).unlink()
+    store.delete_blob(windows_path(run))
     assert record_baseline(store, "study", tiny, series) == run
     again = window_errors(store, run)
     assert again is not None and (again == kept).all()

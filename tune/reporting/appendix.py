@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tune.pages.blocks import Block, Item, Section, Text, items, section, table
 from tune.pages.formats import MISSING, duration, setting, whole
+from tune.pages.skipped import skipped_section
 from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, Cost, SearchFindings
 
 
@@ -15,6 +16,7 @@ def record(findings: SearchFindings) -> list[Section | None]:
         section("Early stopping and conditional settings", "stopping", _stopping(findings)),
         section("Failures, divergences and repetitions", "failures", _failures(findings)),
         section("Cost", "cost", _cost(findings)),
+        skipped_section(findings.skipped),
         section("What happened on the way", "incidents", [items(Item(text) for text in findings.incidents)]),
         section("Settings of the study", "settings", _settings(findings)),
         section("Provenance", "provenance", [table(("what", "value"), findings.provenance.items(), words=2)]),

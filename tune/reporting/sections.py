@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tune.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from tune.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
+from tune.pages.skipped import skipped_note
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
 from tune.reporting.axes import LOSS, SHOWN, brief_value, short_names
@@ -42,7 +43,7 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
             f"The best trial is {best.trial}: {LOSS} {mean_deviation(best.loss, best.deviation)}"
             f"{_over(best)}, with {whole(best.parameters)} parameters."
         )
-    for note in findings.notes:
+    for note in (*skipped_note(findings.skipped), *findings.notes):
         yield Text(note, "banner")
     yield items(Item(text, f"On {split}") for split, text in comparisons(findings).items())
     if best is not None:
