@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dynonet import kernels
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml
 from dynonet.errors import ConfigError, unknown
 from tune.schema import check_study
@@ -130,7 +131,8 @@ def add_wandb_place(parser: argparse.ArgumentParser) -> None:
 
 
 def check_resource_arguments(args: argparse.Namespace) -> None:
-    """Raises ConfigError for a number that cannot be."""
+    """Raises ConfigError for a number that cannot be, or a kernel that is none."""
+    kernels.asked()
     for name, least in (
         ("cpus_per_trial", 0), ("gpus_per_trial", 0), ("max_concurrent", 1), ("time_budget", 0),
         ("storage_patience", 0),
