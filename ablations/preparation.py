@@ -15,6 +15,7 @@ from dynonet.config import Config, DataConfig
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
 from dynonet.printing import print
+from dynonet.sizes import too_large
 from dynonet.trainer import stack_key, worker_role
 from tune.ray_session import RaySession
 from tune.readings import unread
@@ -54,6 +55,8 @@ class Preparation:
         """Raises DataError for a split without windows, ConfigError for an arm that reads another series."""
         if _source(config.data) not in self._identities:
             raise ConfigError(f"arm '{arm}' (cell '{cell}') reads another series than its cell; make it a cell")
+        if reason := too_large(config, self.series[cell].num_channels):
+            raise ConfigError(f"arm '{arm}' (cell '{cell}'): {reason}")
         baseline = self.study.baseline_of(cell)
         for role in dict.fromkeys((worker_role(config), "controller", "validation", "test")):
             try:

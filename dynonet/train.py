@@ -17,17 +17,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dynonet import kernels
 from dynonet.baseline import fit_linear
 from dynonet.commands import command_named
 from dynonet.comparison import published_results
 from dynonet.config import Config
 from dynonet.data import load_series
-from dynonet.device import pick_device, use_threads
+from dynonet.device import out_of_memory, pick_device, use_threads
 from dynonet.errors import ConfigError, DataError
 from dynonet.parameters import Parameters
 from dynonet.presets import PRESETS
-from dynonet.printing import Parser, print
+from dynonet.printing import Parser, one_line, print
 from dynonet.published import save_published
+from dynonet.sizes import check_size
 from dynonet.trainer import Run, StackTrainer, evaluate_weights
 
 # The published flags and the settings they stand for.
@@ -184,16 +186,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
     try:
         configs = configs_of(args)
+        kernels.asked()
         device = pick_device(args.device)
         use_threads(args.threads)
         series = load_series(configs[0].data)
         for note in series.notes:
             print(f"note: {note}", file=sys.stderr)
+        check_size(configs[0], series.num_channels)
         name = configs[0].run_id(series.identity)
         out = Path(args.out or Path("results") / "train" / name)
         trainer = train(configs, out, device)
     except (ConfigError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        what = f"{len(configs)} models of these settings do" if len(configs) > 1 else "a model of these settings does"
+        print(f"error: {what} not fit into memory ({one_line(error)}); take fewer or smaller ones", file=sys.stderr)
         return 2
     read_test = not args.no_test
     metrics = []

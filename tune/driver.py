@@ -18,6 +18,7 @@ from dynonet.data import Series, load_series
 from dynonet.errors import ConfigError, DataError
 from dynonet.parameters import parameter_count
 from dynonet.printing import print
+from dynonet.sizes import too_large
 from tune.events import record_event
 from tune.faults import FaultWatch
 from tune.final import (
@@ -84,14 +85,17 @@ class Search:
         return parameter_count(config, self.series.num_channels)
 
     def _check_size(self) -> None:
-        """Raises ConfigError where no model of the space is within the limit."""
+        """Raises ConfigError where no model of the space is within the limit, or can be held at all."""
+        channels = self.series.num_channels
+        if self.settings.space.smallest(lambda config: int(bool(too_large(config, channels)))):
+            raise ConfigError(f"no model of this space can be trained: {too_large(self.settings.base, channels)}")
         most = self.settings.budget.max_parameters
         if most is not None and (least := self.settings.space.smallest(self._count)) > most:
             raise ConfigError(f"max-parameters: got {most:,}, but the smallest model of this space has {least:,}")
 
     def _allowed(self, config: Config) -> bool:
         most = self.settings.budget.max_parameters
-        return most is None or self._count(config) <= most
+        return not too_large(config, self.series.num_channels) and (most is None or self._count(config) <= most)
 
     def _points(self) -> int | None:
         """How many points of the space may be trained; None where they are too many to count.

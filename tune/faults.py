@@ -129,6 +129,9 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         self._happened("memory_short", f"{what}; goes on from its last epoch", name)
         if not self._halve(trial, name):
             self.gate.shut(name)  # less than one model is not to be had
+            if short.raised:
+                self._raised[name] += 1
+                return False
         return self._deaths[name] <= MOST_DEATHS
 
     def _halve(self, trial: Any, name: str) -> bool:

@@ -40,6 +40,7 @@ class Shortage:
 
     own: float = math.nan  # bytes that the process held, where that is known
     machine: str = ""  # how much was in use
+    raised: bool = False  # by a step, whose process goes on
 
     def was_its_own(self, share: float) -> bool:
         """Whether the process held more than its share (bytes); where either is not known, it may have been."""
@@ -60,7 +61,7 @@ def shortage(error: BaseException | None, pid: int | None = None) -> Shortage | 
     if not isinstance(error, OutOfMemoryError) and not (
         isinstance(error, RayActorError) and any(words in text.lower() for words in _MEMORY)
     ):
-        return Shortage() if out_of_memory(error) else None
+        return Shortage(raised=True) if out_of_memory(error) else None
     held = {int(process): float(size) * 2**30 for process, size in _PROCESS.findall(text)}
     machine = _MACHINE.search(text)
     said = f"{machine[1]} of {machine[2]} GB in use" if machine else ""

@@ -19,8 +19,15 @@ class Node:
     memory: float  # bytes that Ray gives to workers
 
     def fits(self, cpus: float, gpus: float) -> int:
-        """Trials that it holds at once. One that asks for nothing is still a process: a CPU's worth."""
-        rooms = [have / need for have, need in ((self.cpus, cpus), (self.gpus, gpus)) if need]
+        """Trials that it holds at once. One that asks for nothing is still a process: a CPU's worth.
+
+        A fraction of a GPU is one of a single GPU: 8 GPUs hold 48 trials of 0.15, six on each.
+        """
+        rooms = [self.cpus / cpus] if cpus else []
+        if 0 < gpus < 1:
+            rooms.append(math.floor(self.gpus + 1e-9) * math.floor(1 / gpus + 1e-9))
+        elif gpus:
+            rooms.append(self.gpus / gpus)
         return math.floor(min(rooms, default=max(1.0, self.cpus)) + 1e-9)
 
 

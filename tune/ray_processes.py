@@ -16,17 +16,33 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
 
 from dynonet.commands import command_line
+from dynonet.errors import ConfigError
 from dynonet.interrupts import heard
 from dynonet.printing import print
 
 _NEEDED = ("gcs_server", "raylet")
 _ORDERLY = (0, signal.SIGTERM, -signal.SIGTERM)  # what they return when they were told to end
+# Ray's own names: a session's folder with time and process, and the longer of its two sockets.
+_SOCKET = f"session_2026-01-02_03-04-05_678901_{2**22}/sockets/plasma_store"
+MOST_SOCKET = 107 if sys.platform == "linux" else 103  # characters
 LOOK_SECONDS = 0.25
 TOLD_SECONDS = 0.3  # after a SIGTERM, for Ray's processes to have got it too
+
+
+def check_socket_folder() -> None:
+    """Raises ConfigError where the names of Ray's sockets would be longer than the system allows."""
+    folder = get_default_ray_temp_dir()
+    longest = len(os.fsencode(os.path.join(folder, _SOCKET)))
+    if longest > MOST_SOCKET:
+        raise ConfigError(
+            f"Ray's sockets would lie in {folder}, whose name is {longest - MOST_SOCKET} characters too long for one; "
+            "set RAY_TMPDIR to a short folder, such as RAY_TMPDIR=/tmp"
+        )
 
 
 @contextmanager

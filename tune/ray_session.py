@@ -28,7 +28,7 @@ from tune.memory import MemoryGate, shortage, waiting_actors
 from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
-from tune.ray_processes import missed, signals_are_ours
+from tune.ray_processes import check_socket_folder, missed, signals_are_ours
 from tune.results import Results, ResultsError, StorageError
 from tune.searcher import DriverOnly, TrialQueue
 from tune.trainable import StackTrainable
@@ -151,6 +151,7 @@ class RaySession:
         else:
             # Here Ray's workers inherit the environment. With a runtime_env Ray would not use those that it starts
             # ahead of the first trials.
+            check_socket_folder()
             size = sum(series.values.nbytes for series in self.series.values())
             memory = max(128 << 20, 8 * size)  # a series is there raw and scaled
             private_token()

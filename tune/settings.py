@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dynonet import kernels
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
 from dynonet.errors import MOST_WHOLE, ConfigError, check_number, unknown
 from tune.schema import check_study
@@ -146,7 +147,8 @@ def add_wandb_place(parser: argparse.ArgumentParser) -> None:
 
 
 def check_resource_arguments(args: argparse.Namespace) -> None:
-    """Raises ConfigError for a number that cannot be."""
+    """Raises ConfigError for a number that cannot be, or a kernel that is none."""
+    kernels.asked()
     for name, least, most in (
         ("cpus_per_trial", 0, 1e6), ("gpus_per_trial", 0, 1e6), ("max_concurrent", 1, 1_000_000),
         ("time_budget", 0, MOST_SECONDS), ("storage_patience", 0, MOST_SECONDS), ("max_failures", 0, MOST_FAILURES),

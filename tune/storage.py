@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 
 import pyarrow.fs as pafs
 
+from dynonet.printing import one_line
+from tune.addresses import problem_with, without_keys
 from tune.checksums import checksum, claimed
 
 # Readers pass over these names; they don't end in .parquet, so DuckDB's glob passes over them too.
@@ -66,6 +68,8 @@ class Storage:
     """
 
     def __init__(self, url: str) -> None:
+        if problem := problem_with(url):
+            raise StorageError(errno.EINVAL, f"results: got '{one_line(without_keys(url))}'; {problem}")
         if "://" not in url:
             url = os.path.abspath(os.path.expanduser(url))
             self.fs, self.root = pafs.LocalFileSystem(), url
