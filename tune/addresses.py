@@ -22,6 +22,8 @@ def problem_with(address: str) -> str:
         return "a folder or an URL such as s3://BUCKET/FOLDER is needed"
     if re.search(r"[\x00-\x1f\x7f]", address):
         return "it holds control characters"
+    if re.match(r"[^:]+://[^/?#]*:[^/?#]*@", address):
+        return "no key in an address, which goes on record; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     form = _FORM.fullmatch(address)
     if form is None:
         return "an URL begins with its scheme, such as s3://BUCKET/FOLDER" if "://" in address else ""

@@ -94,12 +94,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     keys = sorted(
         key for key in before.keys() | after.keys() if not _same(key, before.get(key, missing), after.get(key, missing))
     )
-    lines = [f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}" for key in keys]
+    lines = [f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}{_meant(key)}" for key in keys]
     if any(key.endswith("data.split") and key not in after for key in keys):
         lines.insert(
             0, "a study on a file of one's own from before files were known by their values: it stays readable"
         )
     return lines
+
+
+def _meant(key: str) -> str:
+    return " (other data: a value, a name, the order, a date or a split)" if key.startswith("data_sha256") else ""
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 import posixpath
-import re
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
@@ -244,11 +243,6 @@ def open_storage(url: str | os.PathLike[str], create: bool = True) -> Storage:
 
 
 def _from_url(url: str) -> tuple[pafs.FileSystem, str]:
-    if re.match(r"[^:]+://[^/?#]*:[^/?#]*@", url):  # it is not repeated
-        raise StorageError(
-            errno.EINVAL,
-            "storage: no key in an address, which goes on record; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        )
     tries = [url]
     if url.startswith("s3://"):
         # Without it a small object takes three requests (a multipart upload) instead of one PUT.

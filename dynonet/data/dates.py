@@ -2,8 +2,8 @@
 
 Read are ISO dates (`2020-01-31`, `2020-01-31 05:00`, `2020-01-31T05:00:00+01:00`), the same with slashes and without
 leading zeros (`1990/1/1 0:00`), `31.1.2020 5:00`, numbers (seconds, milli-, micro- or nanoseconds since 1970;
-`20200131`; years) and, where `data.date_format` says how, anything that strptime takes. Of `3/4/2020` the file itself
-must say which is the day, by a number above 12 somewhere; otherwise the format has to be given.
+`20200131`, `202001310500`; years) and, where `data.date_format` says how, anything that strptime takes. Of `3/4/2020`
+the file itself must say which is the day, by a number above 12 somewhere; otherwise the format has to be given.
 """
 
 import re
@@ -13,6 +13,7 @@ from datetime import datetime
 
 import numpy as np
 
+from dynonet.data.hints import are_clocks, forms_of, localized
 from dynonet.errors import DataError
 
 _YEAR_FIRST = r"(?P<a>\d{4})(?P<sep>[-/.])(?P<b>\d{1,2})(?:(?P=sep)(?P<c>\d{1,2}))?"
@@ -22,7 +23,11 @@ _TIME = (
     r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?"
 )
 _DATE = {"year first": re.compile(_YEAR_FIRST + _TIME, re.ASCII), "year last": re.compile(_YEAR_LAST + _TIME, re.ASCII)}
+_DATED = re.compile(r"\d\D+\d+\D+\d|[^\W\d]{3}.*\d|\d.*[^\W\d]{3}")  # three numbers, or a month by its name
 _NUMBER = re.compile(r"-?\d{1,19}(?:\.\d*)?", re.ASCII)
+_COMPACT = (8, 10, 12, 14)  # digits of 20200131 and of the same with hours, minutes, seconds
+_LOOKED_AT = 100  # rows that tell whether a column holds dates
+_HOUR = 3_600_000_000
 _SHOWN = 3  # offending lines that an error names
 
 Where = Callable[[int], str]  # row -> "line 12"
@@ -97,6 +102,16 @@ def read_dates(texts: Sequence[str], name: str, where: Where, date_format: str |
     raise _unreadable(texts, range(len(texts)), name, where)
 
 
+def are_dates(cells: Sequence[str] | np.ndarray) -> bool:
+    """Whether a column holds dates, by its first rows: not bare numbers, which may be anything."""
+    if isinstance(cells, np.ndarray):
+        return cells.dtype.kind == "M"
+    some = [cell.strip() for cell in cells[:_LOOKED_AT]]
+    if any(all(pattern.fullmatch(text) for text in some) for pattern in _DATE.values()):
+        return True
+    return all(_DATED.search(text) for text in some) and bool(forms_of(some))
+
+
 def in_order(dates: Dates, name: str, where: Where, sort: bool) -> np.ndarray | None:
     """The order in which rows follow each other in time, or None where they stand so.
 
@@ -110,9 +125,10 @@ def in_order(dates: Dates, name: str, where: Where, sort: bool) -> np.ndarray | 
     if twice.size:
         pairs = [(int(order[at]), int(order[at + 1])) for at in twice[:_SHOWN]]
         shown = "; ".join(f"{shown_date(stamps[a])} in {where(a)} and {where(b)}" for a, b in pairs)
+        hint = f"; {localized(name, twice=True)}" if not dates.zone and _at_night(ranked[twice]) else ""
         raise DataError(
             f"column '{name}': {_counted(int(twice.size), 'row')} with a date that another row has: {shown}; "
-            "keep one row a date (a change of the clock? write dates with their offset, or in UTC)"
+            f"keep one row a date{hint}"
         )
     back = np.flatnonzero(stamps[1:] < stamps[:-1])
     if not back.size:
@@ -145,13 +161,18 @@ def one_step(stamps: np.ndarray, name: str, where: Where, irregular: bool) -> St
     odd = np.flatnonzero(gaps != usual)
     shown = "; ".join(
         f"{where(int(at) + 1)} ({shown_date(stamps[at + 1])}) comes {duration(int(gaps[at]))} after the row before it"
-        + (f", {gaps[at] // usual - 1} rows are missing" if gaps[at] > usual and gaps[at] % usual == 0 else "")
+        + (
+            f", {_counted(int(gaps[at] // usual - 1), 'row')} missing"
+            if gaps[at] > usual and gaps[at] % usual == 0
+            else ""
+        )
         for at in odd[:_SHOWN]
     )
+    changed = bool((gaps[odd] == usual + _HOUR).all()) and _at_night(stamps[odd + 1])
     raise DataError(
         f"column '{name}': the rows are not of one step: most are {duration(usual)} apart, {odd.size} of {len(gaps)} "
         f"are not: {shown}; fill in what is missing, or take the rows as they are with data.irregular_steps=true, "
-        "which every page then says"
+        f"which every page then says{f'; {localized(name, twice=False)}' if changed else ''}"
     )
 
 
@@ -175,6 +196,11 @@ def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
+def _at_night(stamps: np.ndarray) -> bool:
+    """Whether all lie where clocks are changed, from midnight to 4:00."""
+    return bool((stamps - stamps.astype("M8[D]") <= np.timedelta64(4 * _HOUR, "us")).all())
+
+
 def _months(stamps: np.ndarray) -> Step:
     """A step of whole months: the same day and clock each time, or each month's last day."""
     months = stamps.astype("M8[M]")
@@ -195,7 +221,7 @@ def _assembled(found: Sequence[re.Match[str]], texts: Sequence[str], name: str, 
         year, month, day = numbers("a"), numbers("b"), numbers("c", 1)
     else:
         year = numbers("c")
-        day, month = _day_and_month(numbers("a"), numbers("b"), found[0]["sep"], name, where)
+        day, month = _day_and_month(numbers("a"), numbers("b"), found[0]["sep"], name, where, texts)
     hour, minute, second = numbers("hour"), numbers("minute"), numbers("second")
     half = np.array([(match["half"] or "").lower() for match in found])
     wrong = (half != "") & ((hour < 1) | (hour > 12))
@@ -216,7 +242,7 @@ def _assembled(found: Sequence[re.Match[str]], texts: Sequence[str], name: str, 
 
 
 def _day_and_month(
-    first: np.ndarray, second: np.ndarray, separator: str, name: str, where: Where
+    first: np.ndarray, second: np.ndarray, separator: str, name: str, where: Where, texts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Day and month of `3/4/2020`: by convention with dots, else by a number above 12 somewhere in the column."""
     day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
@@ -227,9 +253,10 @@ def _day_and_month(
         raise DataError(
             f"column '{name}': {where(at)} has the day first and {where(other)} the month; write all dates alike"
         )
+    forms = forms_of(texts) or [f"%d{separator}%m{separator}%Y", f"%m{separator}%d{separator}%Y"]
     raise DataError(
-        f"column '{name}': whether the day or the month comes first is not told by any row; give data.date_format, "
-        f"such as '%d{separator}%m{separator}%Y' or '%m{separator}%d{separator}%Y' (as strptime takes it)"
+        f"column '{name}': whether the day or the month comes first is not told by any row; give "
+        f"{' or '.join(f'data.date_format={form!r}' for form in forms)} (as strptime takes it)"
     )
 
 
@@ -250,14 +277,33 @@ def _in_zone(stamps: np.ndarray, offsets: Sequence[int], named: bool) -> Dates:
     return Dates(stamps, f"{sign}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC")
 
 
+def _compact(texts: Sequence[str]) -> list[re.Match[str]] | None:
+    """`20200131`, `2020013105` and so on, or None: times since 1970 do not keep to months, days and hours of a clock.
+
+    Of eight digits any that start with a year are meant so: as seconds they would all lie in 1970.
+    """
+    size = len(texts[0])
+    if size not in _COMPACT or any(len(text) != size or not text.isdigit() for text in texts):
+        return None
+    if not all("1800" <= text[:4] <= "2200" for text in texts):
+        return None
+    clocks = (f"{text[8:10] or '00'}:{text[10:12] or '00'}:{text[12:14] or '00'}" for text in texts)
+    dates = (f"{text[:4]}-{text[4:6]}-{text[6:8]}" for text in texts)
+    found = [_DATE["year first"].fullmatch(f"{date} {clock}") for date, clock in zip(dates, clocks, strict=True)]
+    fits = all(
+        match and int(match["b"]) in range(1, 13) and int(match["c"]) in range(1, 32) and int(match["hour"]) < 24
+        and int(match["minute"]) < 60 and int(match["second"]) < 60
+        for match in found
+    )  # fmt: skip
+    return [match for match in found if match] if fits or size == 8 else None
+
+
 def _from_numbers(texts: Sequence[str], name: str, where: Where) -> Dates:
     """Years, `20200131`, or a time since 1970 in the unit that puts it between 1971 and 2200."""
     values = np.array([float(text) for text in texts])
     whole = bool((values == np.floor(values)).all())
-    if whole and ((values >= 18_000_101) & (values <= 22_001_231)).all():
-        found = [_DATE["year first"].fullmatch(f"{text[:4]}-{text[4:6]}-{text[6:8]}") for text in texts]
-        if all(found):
-            return _assembled([match for match in found if match], texts, name, where)
+    if (compact := _compact(texts)) is not None:
+        return _assembled(compact, texts, name, where)
     if whole and ((values >= 1700) & (values <= 2300)).all() and all(len(text) == 4 for text in texts):
         return Dates((values.astype(np.int64) - 1970).astype("M8[Y]").astype("M8[us]"), "")
     # Small numbers are seconds from 1970 on; a file that begins there says so by its first rows alone.
@@ -295,8 +341,20 @@ def _unreadable(
     shown = "; ".join(
         f"{where(row)}: {texts[row][:40]!r}" if texts[row] else f"{where(row)}: empty" for row in rows[:_SHOWN]
     )
-    also = "" if reason.startswith("not of") else "; data.date_format says how dates are written, as strptime takes it"
-    return DataError(f"column '{name}': {len(rows)} of {len(texts)} rows: {reason}: {shown}{also}")
+    return DataError(
+        f"column '{name}': {len(rows)} of {len(texts)} rows: {reason}: {shown}; {_advice(texts, len(rows))}"
+    )
+
+
+def _advice(texts: Sequence[str], bad: int) -> str:
+    """What reads these dates, as far as it can be found."""
+    if bad < len(texts):
+        return "mend them, or say with data.date_format how dates are written, as strptime takes it"
+    if are_clocks(texts):
+        return "times of day without a date; data.date_column names the column of the dates"
+    if forms := forms_of(texts):
+        return f"{' or '.join(f'data.date_format={form!r}' for form in forms[:_SHOWN])} reads them"
+    return "data.date_format says how dates are written, as strptime takes it; 2020-01-31 05:00 needs none"
 
 
 def typed_dates(values: np.ndarray, name: str, where: Where) -> Dates:

@@ -57,6 +57,9 @@ class Series:
             DataError: as `load_series` does of a file.
         """
         data = DataConfig(dataset="frame") if data is None else data
+        index = frame.index
+        if isinstance(index, pd.DatetimeIndex | pd.PeriodIndex) and "date_column" not in data.model_fields_set:
+            data = data.model_copy(update={"date_column": str(index.name or "")})
         return cls.of_table(frame_table(frame, name), data, name, f"DataFrame {name}")
 
     @classmethod
@@ -64,24 +67,31 @@ class Series:
         """The series of a table. Raises DataError: what cannot be understood, or is not as a series has to be."""
         understood = understand(table, data)
         splits = fractions(table.place, len(understood.values), data.split)
-        return cls.checked(name, understood, splits, "", source, table.sha256).identified()
+        return cls.checked(name, understood, splits, None, source, table.sha256)
 
     @classmethod
     def checked(
-        cls, name: str, data: Understood, splits: Sequence[Rows], identity: str, source: str, file_sha256: str = ""
-    ) -> "Series":
+        cls, name: str, data: Understood, splits: Sequence[Rows], identity: str | None, source: str,
+        file_sha256: str = "",
+    ) -> "Series":  # fmt: skip
         """A series whose channels can be scaled, without the rows after its test split.
 
+        Args:
+            identity: None for the one that follows from all that is seen.
         Raises:
             DataError: a channel that is constant over the training rows.
         """
         train, validation, test = splits
-        series = cls(
-            name, read_only(data.values[: test[1]]), data.channels, train, validation, test, identity, source,
+        return cls(
+            name, read_only(data.values[: test[1]]), data.channels, train, validation, test, "", source,
             read_only(data.dates.stamps[: test[1]]), data.step, data.dates.zone, data.notes, file_sha256,
-        )  # fmt: skip
-        _ = series.scaled  # refused here, not in the middle of a search
-        return replace(series, notes=(*data.notes, *series._constant_notes()))
+        )._finished(identity, data.notes)  # fmt: skip
+
+    def _finished(self, identity: str | None, notes: Sequence[str]) -> "Series":
+        """With its identity, with what is to be said of it, and scaled: the copy that trials share is scaled, too."""
+        series = replace(self, identity=identity or self._seen(), notes=(*notes, *self._constant_notes()))
+        _ = series.scaled  # what cannot be is refused here, not in the middle of a search
+        return series
 
     @property
     def num_channels(self) -> int:
@@ -100,12 +110,14 @@ class Series:
         # A constant channel may have a tiny deviation by rounding, so the range decides.
         usable = (rows.max(axis=0) > rows.min(axis=0)) & np.isfinite(deviation) & (deviation > 0)
         if not usable.all():
-            name = self.channels[int(np.argmin(usable))]
+            still = [name for name, moves in zip(self.channels, usable, strict=True) if not moves]
+            which = f"channel '{still[0]}' is" if len(still) == 1 else f"channels {', '.join(map(repr, still))} are"
+            others = [name for name in self.channels if name not in still]
+            advice = f"leave out what cannot be scaled: {chosen(others)}" if others else "no channel is left"
             first, end = self.train
             raise DataError(
-                f"{self.name}: channel '{name}' is constant over the training rows {first}..{end} "
-                "(or its deviation is no finite number), so it cannot be scaled; leave the column out: "
-                "data.channels=[...] chooses others"
+                f"{self.name}: {which} constant over the training rows {first}..{end} (or of a deviation that is no "
+                f"finite number); {advice}"
             )
         return read_only(deviation)
 
@@ -151,11 +163,10 @@ class Series:
                 hint = nearest(name, self.channels) or f"; channels: {', '.join(self.channels)}"
                 raise DataError(f"{self.name}: no channel '{name}'{hint} (data.channels)")
         index = [self.channels.index(name) for name in channels]
-        chosen = replace(self, values=read_only(self.values[:, index]), channels=tuple(channels))
-        return replace(chosen.identified(), notes=chosen._constant_notes())
+        return replace(self, values=read_only(self.values[:, index]), channels=tuple(channels))._finished(None, ())
 
-    def identified(self) -> "Series":
-        """With the identity that follows from all that is seen: values, names, order, dates and splits."""
+    def _seen(self) -> str:
+        """The identity that follows from all that is seen: values, names, order, dates and splits."""
         content = {
             "version": IDENTITY_VERSION, "channels": self.channels, "rows": len(self.values),
             "splits": [self.train, self.validation, self.test], "zone": self.zone,
@@ -164,7 +175,7 @@ class Series:
         digest.update(self.values.astype("<f8").tobytes())
         if self.timestamps is not None:
             digest.update(self.timestamps.astype("M8[us]").astype("<i8").tobytes())
-        return replace(self, identity=digest.hexdigest())
+        return digest.hexdigest()
 
     def _constant_notes(self) -> tuple[str, ...]:
         """A sentence for each channel that does not move over validation or test: its error there is near zero."""
@@ -185,6 +196,14 @@ class Series:
         if self.timestamps is None or end > len(self.timestamps):
             return f"rows {first}..{end}"
         return f"{shown_date(self.timestamps[first])} to {shown_date(self.timestamps[end - 1])}"
+
+
+def chosen(channels: Sequence[str]) -> str:
+    """The setting that reads these channels, as a shell takes it."""
+    items = ", ".join(f'"{name}"' if set(name) & set(",[] #") else name for name in channels)
+    if len(items) > 400 or set("".join(channels)) & set("\"'"):
+        return "data.channels=[...] with the others"
+    return f"data.channels='[{items}]'"
 
 
 def fractions(name: str, rows: int, split: tuple[float, float, float]) -> list[Rows]:

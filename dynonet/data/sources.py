@@ -50,7 +50,7 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
             that is constant in training. Each says the setting that resolves it, where there is one.
     """
     if data.dataset == "synthetic":
-        return _synthetic(data.synthetic).choose(data.channels)
+        return _chosen(_synthetic(data.synthetic), data.channels)
     if data.dataset == "frame":
         raise DataError(
             "data.dataset=frame is a DataFrame, given in Python: StackTrainer(configs, Series.from_frame(...))"
@@ -60,7 +60,12 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
         path = Path(data.path)
         return _own_file(path, _stamp(path), _reading(data))
     path = _ett_file(data.dataset, folder)
-    return _ett(data.dataset, path, _stamp(path)).choose(data.channels)
+    return _chosen(_ett(data.dataset, path, _stamp(path)), data.channels)
+
+
+@lru_cache(maxsize=8)
+def _chosen(series: Series, channels: tuple[str, ...] | None) -> Series:
+    return series.choose(channels)
 
 
 def _reading(data: DataConfig) -> DataConfig:
