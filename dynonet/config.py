@@ -11,7 +11,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dynonet.errors import MOST_WHOLE, ConfigError, nearest, unknown
 from dynonet.overrides import switched, typed
@@ -69,6 +78,14 @@ class DataConfig(_Section):
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:
         return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+    @field_validator("split", "missing_values", mode="before")
+    @classmethod
+    def _numbers(cls, values: Any, info: ValidationInfo) -> Any:
+        for value in values if isinstance(values, list | tuple) else ():
+            if isinstance(value, bool) or (isinstance(value, str) and info.field_name == "split"):
+                raise ValueError(f"numbers are needed, got {value!r}")
+        return values
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -171,7 +188,7 @@ def _signal(name: str) -> Any:
             return value
         low, high = SIGNALS[name].held
         try:
-            number = float(value)
+            number = float("nan" if isinstance(value, str) and "_" in value else value)
         except (TypeError, ValueError):
             number = float("nan")
         if not low <= number <= high:
@@ -270,6 +287,8 @@ class Config(_Section):
             check_key(key)
             if isinstance(value, bool) and setting_type(key) in (int, float):
                 raise ConfigError(f"{key}: got {value}; a number is needed")
+            if isinstance(value, str) and setting_type(key) in (int, float):  # '1_0' is no 10
+                raise ConfigError(f"{key}: got {one_line(repr(value))}; a number is needed")
             if isinstance(value, int) and abs(value) > MOST_WHOLE:
                 raise ConfigError(f"{key}: got {str(value)[:40]}; whole numbers of 64 bits are allowed")
         protocol = str(flat.get("training.protocol", "clean"))  # an unknown one is refused with the other values

@@ -10,7 +10,8 @@ import os
 import warnings
 from types import ModuleType
 
-from dynonet.errors import nearest
+from dynonet.errors import ConfigError, nearest
+from dynonet.printing import one_line
 
 CHOICES = ("auto", "compiled", "torch")
 
@@ -18,17 +19,19 @@ _threads = 1
 
 
 def asked() -> str:
-    """What DYNONET_KERNEL says. Raises ValueError for a word that is not among CHOICES."""
+    """What DYNONET_KERNEL says. Raises ConfigError for a word that is not among CHOICES."""
     choice = os.environ.get("DYNONET_KERNEL", "auto")
     if choice not in CHOICES:
-        raise ValueError(f"unknown DYNONET_KERNEL '{choice}'{nearest(choice, CHOICES)}; allowed: {', '.join(CHOICES)}")
+        raise ConfigError(
+            f"unknown DYNONET_KERNEL '{one_line(choice)}'{nearest(choice, CHOICES)}; allowed: {', '.join(CHOICES)}"
+        )
     return choice
 
 
 def compiled(module: str) -> ModuleType | None:
     """A kernel's module, compiled on first use, or None where plain torch operations take its place.
 
-    Raises ValueError for an unknown DYNONET_KERNEL; RuntimeError if it is `compiled` and the kernel cannot be compiled.
+    Raises ConfigError for an unknown DYNONET_KERNEL; RuntimeError if it is `compiled` and the kernel cannot be.
     """
     choice = asked()
     if choice == "torch":

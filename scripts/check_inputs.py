@@ -52,6 +52,8 @@ HELPS = re.compile(
     r"allowed|needed|takes? |did you mean|expected|data\.\w+|give |write |save |must |choose|at most|at least|mend |"
     r"columns:|is it |no such|leave |keep |fill |required|invalid choice|cannot |set |greater|less|should|unrecognized|"
     r"not allowed with|none before|keep|means|no results|no study|first|too few|another|not a |not UTF-8|no text|"
+    r"use |unset|studies in|named both|not among|goes with|in a circle|are the same|nothing to compare|of the form|switch|"
+    r"nothing is left|a search would|keep |reads it from|chmod|pass it by|invalid \w+ value|neither|already|has \d|"
     r"more than|is empty|no rows|control character|of the same name|holds|answers|twice|line \d+|no number|choice",
     re.I,
 )
@@ -83,7 +85,7 @@ class Answer:
             found.append("names not what or got")
         if not HELPS.search(flat):
             found.append("says not what is allowed")
-        if len(self.text) > 4000 or UNREADABLE.search(self.text):
+        if len(self.text) > 4000 + 3 * max(map(len, given.arguments), default=0) or UNREADABLE.search(self.text):
             found.append("unreadable")
         return found
 

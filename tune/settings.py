@@ -1,7 +1,9 @@
 """What a search is: a preset, dotted settings, a space and a budget, all checked before anything is computed."""
 
 import argparse
+import errno
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,8 +11,11 @@ from typing import Any
 
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
 from dynonet.errors import MOST_WHOLE, ConfigError, check_number, unknown
+from dynonet.kernels import asked
+from dynonet.printing import one_line
 from tune.schema import check_study
 from tune.space import DEFAULT, Space, same_spec
+from tune.storage import StorageError, open_storage
 
 PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("val_mse", "parameters")
@@ -141,8 +146,18 @@ def add_wandb_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wandb-entity", help="W&B user or team (default: the account's own)")
 
 
+def check_place(out: str) -> None:
+    """Raises StorageError where there can be no results, a file or within one, before anything is begun."""
+    storage = open_storage(out, create=False)
+    if storage.local:
+        there = next(place for place in (storage.root, *map(str, Path(storage.root).parents)) if os.path.lexists(place))
+        if not os.path.isdir(there):
+            raise StorageError(errno.ENOTDIR, f"--out: got '{one_line(out)}', but {one_line(there)} is no folder")
+
+
 def check_resource_arguments(args: argparse.Namespace) -> None:
-    """Raises ConfigError for a number that cannot be."""
+    """Raises ConfigError for a number that cannot be, or a kernel that nobody knows."""
+    asked()
     for name, least, most in (
         ("cpus_per_trial", 0, 1e6), ("gpus_per_trial", 0, 1e6), ("max_concurrent", 1, 1_000_000),
         ("time_budget", 0, MOST_SECONDS), ("storage_patience", 0, MOST_SECONDS), ("max_failures", 0, MOST_FAILURES),
@@ -193,4 +208,4 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
     if isinstance(chosen.get("objectives"), str | list):
         names = chosen["objectives"]
         chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
-    return SearchSettings(check_study(args.study or args.preset), base, space, Budget(**chosen))
+    return SearchSettings(check_study(args.preset if args.study is None else args.study), base, space, Budget(**chosen))

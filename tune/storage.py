@@ -47,6 +47,8 @@ class Storage:
     """
 
     def __init__(self, url: str) -> None:
+        if not url.strip():
+            raise StorageError(errno.EINVAL, "results: got no folder or URL; one is needed")
         if "://" not in url:
             url = os.path.abspath(os.path.expanduser(url))
             self.fs, self.root = pafs.LocalFileSystem(), url
