@@ -523,7 +523,8 @@ def _explain(error: ValidationError) -> str:
         key = ".".join(str(part) for part in item["loc"] if str(part) in _KEY_PARTS)
         if item["type"] == "literal_error":
             allowed = [str(value) for value in get_args(_LEAVES.get(key)) if value is not None]
-            detail = "allowed: " + ", ".join(allowed) + nearest(str(item["input"]), allowed)
+            shown = [value if any(map(str.isalnum, value)) else repr(value) for value in allowed]
+            detail = "allowed: " + ", ".join(shown) + nearest(str(item["input"]), allowed)
         else:
             detail = item["msg"].removeprefix("Value error, ")
             if item["type"] == "string_type":

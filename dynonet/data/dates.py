@@ -2,7 +2,7 @@
 
 Read are ISO dates (`2020-01-31`, `2020-01-31 05:00`, `2020-01-31T05:00:00+01:00`), the same with slashes and without
 leading zeros (`1990/1/1 0:00`), `31.1.2020 5:00`, numbers (seconds, milli-, micro- or nanoseconds since 1970;
-`20200131`, with hour, minute and second if they follow; years) and, where `data.date_format` says how, anything that
+`20200131`, `202001310500`; years) and, where `data.date_format` says how, anything that
 strptime takes, or a unit of EPOCH. Of `3/4/2020` the file itself must say which is the day, by a number above 12
 somewhere; otherwise the format has to be given. So it has for numbers that are small: they may be rows, days of a
 spreadsheet or years with decimals as well as seconds.
@@ -15,6 +15,7 @@ from datetime import datetime
 
 import numpy as np
 
+from dynonet.data.hints import are_clocks, forms_of, localized
 from dynonet.errors import DataError
 from dynonet.printing import one_line
 
@@ -27,9 +28,11 @@ _TIME = (
 _DATE = {"year first": re.compile(_YEAR_FIRST + _TIME, re.ASCII), "year last": re.compile(_YEAR_LAST + _TIME, re.ASCII)}
 _NUMBER = re.compile(r"-?\d{1,19}(?:\.\d*)?", re.ASCII)
 EPOCH = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}  # date_format
-_COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # by the number of digits
+_COMPACT = (8, 10, 12, 14)  # digits of 20200131 and of the same with hours, minutes, seconds
 _SURE = 100_000_000  # seconds from which on a number is a time since 1970: March 1973
 _LAST = 7_258_118_400  # seconds: the year 2200
+_LOOKED_AT = 100  # rows that tell whether a column holds dates
+_HOUR = 3_600_000_000
 _SHOWN = 3  # offending lines that an error names
 
 Where = Callable[[int], str]  # row -> "line 12"
@@ -104,6 +107,16 @@ def read_dates(texts: Sequence[str], name: str, where: Where, date_format: str |
     raise _unreadable(texts, range(len(texts)), name, where)
 
 
+def are_dates(cells: Sequence[str] | np.ndarray) -> bool:
+    """Whether a column holds dates, by its first rows: not bare numbers, which may be anything."""
+    if isinstance(cells, np.ndarray):
+        return cells.dtype.kind == "M"
+    some = [cell.strip() for cell in cells[:_LOOKED_AT]]
+    if any(all(pattern.fullmatch(text) for text in some) for pattern in _DATE.values()):
+        return True
+    return not all(_NUMBER.fullmatch(text) for text in some) and bool(forms_of(some))
+
+
 def in_order(dates: Dates, name: str, where: Where, sort: bool) -> np.ndarray | None:
     """The order in which rows follow each other in time, or None where they stand so.
 
@@ -117,9 +130,10 @@ def in_order(dates: Dates, name: str, where: Where, sort: bool) -> np.ndarray | 
     if twice.size:
         pairs = [(int(order[at]), int(order[at + 1])) for at in twice[:_SHOWN]]
         shown = "; ".join(f"{shown_date(stamps[a])} in {where(a)} and {where(b)}" for a, b in pairs)
+        hint = f"; {localized(name, twice=True)}" if not dates.zone and _at_night(ranked[twice]) else ""
         raise DataError(
             f"column '{name}': {_counted(int(twice.size), 'row')} with a date that another row has: {shown}; "
-            "keep one row a date (a change of the clock? write dates with their offset, or in UTC)"
+            f"keep one row a date{hint}"
         )
     back = np.flatnonzero(stamps[1:] < stamps[:-1])
     if not back.size:
@@ -152,13 +166,18 @@ def one_step(stamps: np.ndarray, name: str, where: Where, irregular: bool) -> St
     odd = np.flatnonzero(gaps != usual)
     shown = "; ".join(
         f"{where(int(at) + 1)} ({shown_date(stamps[at + 1])}) comes {duration(int(gaps[at]))} after the row before it"
-        + (f", {gaps[at] // usual - 1} rows are missing" if gaps[at] > usual and gaps[at] % usual == 0 else "")
+        + (
+            f", {_counted(int(gaps[at] // usual - 1), 'row')} missing"
+            if gaps[at] > usual and gaps[at] % usual == 0
+            else ""
+        )
         for at in odd[:_SHOWN]
     )
+    changed = bool((gaps[odd] == usual + _HOUR).all()) and _at_night(stamps[odd + 1])
     raise DataError(
         f"column '{name}': the rows are not of one step: most are {duration(usual)} apart, {odd.size} of {len(gaps)} "
         f"are not: {shown}; fill in what is missing, or take the rows as they are with data.irregular_steps=true, "
-        "which every page then says"
+        f"which every page then says{f'; {localized(name, twice=False)}' if changed else ''}"
     )
 
 
@@ -182,6 +201,11 @@ def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
+def _at_night(stamps: np.ndarray) -> bool:
+    """Whether all lie where clocks are changed, from midnight to 4:00."""
+    return bool((stamps - stamps.astype("M8[D]") <= np.timedelta64(4 * _HOUR, "us")).all())
+
+
 def _months(stamps: np.ndarray) -> Step:
     """A step of whole months: the same day and clock each time, or each month's last day."""
     months = stamps.astype("M8[M]")
@@ -203,7 +227,7 @@ def _assembled(found: Sequence[re.Match[str]], texts: Sequence[str], name: str, 
     else:
         year = numbers("c")
         separators = {match["sep"] for match in found}
-        day, month = _day_and_month(numbers("a"), numbers("b"), min(separators, key="-/.".index), name, where)
+        day, month = _day_and_month(numbers("a"), numbers("b"), min(separators, key="-/.".index), name, where, texts)
     hour, minute, second = numbers("hour"), numbers("minute"), numbers("second")
     half = np.array([(match["half"] or "").lower() for match in found])
     wrong = (half != "") & ((hour < 1) | (hour > 12))
@@ -237,7 +261,7 @@ def _assembled(found: Sequence[re.Match[str]], texts: Sequence[str], name: str, 
 
 
 def _day_and_month(
-    first: np.ndarray, second: np.ndarray, separator: str, name: str, where: Where
+    first: np.ndarray, second: np.ndarray, separator: str, name: str, where: Where, texts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Day and month of `3/4/2020`: by convention with dots, else by a number above 12 somewhere in the column."""
     day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
@@ -248,9 +272,10 @@ def _day_and_month(
         raise DataError(
             f"column '{name}': {where(at)} has the day first and {where(other)} the month; write all dates alike"
         )
+    forms = forms_of(texts) or [f"%d{separator}%m{separator}%Y", f"%m{separator}%d{separator}%Y"]
     raise DataError(
-        f"column '{name}': whether the day or the month comes first is not told by any row; give data.date_format, "
-        f"such as '%d{separator}%m{separator}%Y' or '%m{separator}%d{separator}%Y' (as strptime takes it)"
+        f"column '{name}': whether the day or the month comes first is not told by any row; give "
+        f"{' or '.join(f'data.date_format={form!r}' for form in forms)} (as strptime takes it)"
     )
 
 
@@ -276,22 +301,35 @@ def zone_of(offset: int) -> str:
     return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC"
 
 
+def _compact(texts: Sequence[str]) -> list[re.Match[str]] | None:
+    """`20200131`, `2020013105` and so on, or None: times since 1970 do not keep to months, days and hours of a clock.
+
+    Of eight digits any that start with a year are meant so: as seconds they would all lie in 1970.
+    """
+    size = len(texts[0])
+    if size not in _COMPACT or any(len(text) != size or not text.isdigit() for text in texts):
+        return None
+    if not all("1800" <= text[:4] <= "2200" for text in texts):
+        return None
+    clocks = (f"{text[8:10] or '00'}:{text[10:12] or '00'}:{text[12:14] or '00'}" for text in texts)
+    dates = (f"{text[:4]}-{text[4:6]}-{text[6:8]}" for text in texts)
+    found = [_DATE["year first"].fullmatch(f"{date} {clock}") for date, clock in zip(dates, clocks, strict=True)]
+    fits = all(
+        match and int(match["b"]) in range(1, 13) and int(match["c"]) in range(1, 32) and int(match["hour"]) < 24
+        and int(match["minute"]) < 60 and int(match["second"]) < 60
+        for match in found
+    )  # fmt: skip
+    return [match for match in found if match] if fits or size == 8 else None
+
+
 def _from_numbers(texts: Sequence[str], name: str, where: Where) -> Dates:
     """Years, `20200131` and longer, or a time since 1970 in the unit that puts it between 1973 and 2200.
 
     Raises:
         DataError: numbers that are none of these, or may be something else.
     """
-    size = len(texts[0])
-    if size in _COMPACT and all(len(text) == size and "." not in text for text in texts):
-        found = [_DATE["year first"].fullmatch(_spread(text)) for text in texts]
-        years = [int(text[:4]) for text in texts]
-        if all(found) and min(years) >= 1700 and max(years) <= 2300:
-            try:
-                return _assembled([match for match in found if match], texts, name, where)
-            except DataError:
-                if size == 8:  # nothing else has so few digits
-                    raise
+    if (compact := _compact(texts)) is not None:
+        return _assembled(compact, texts, name, where)
     if all(len(text) == 4 and text.isdecimal() and 1700 <= int(text) <= 2300 for text in texts):
         return Dates(np.array(texts, dtype="M8[Y]").astype("M8[us]"), "")
     most = max(abs(float(text)) for text in texts)
@@ -319,13 +357,6 @@ def _since_1970(texts: Sequence[str], unit: str) -> Dates:
         for text in texts
     ]
     return Dates(np.array(exact, dtype=np.int64).astype("M8[us]"), "UTC")
-
-
-def _spread(digits: str) -> str:
-    """`2020013105` as `2020-01-31 05:00`."""
-    clock = ":".join(digits[at : at + 2] for at in range(8, len(digits), 2))
-    text = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}"
-    return f"{text} {clock}{':00' if len(digits) == 10 else ''}" if clock else text
 
 
 def _by_format(texts: Sequence[str], name: str, where: Where, date_format: str) -> Dates:
@@ -390,8 +421,20 @@ def _unreadable(
     shown = "; ".join(
         f"{where(row)}: {texts[row][:40]!r}" if texts[row] else f"{where(row)}: empty" for row in rows[:_SHOWN]
     )
-    also = "" if reason.startswith("not of") else "; data.date_format says how dates are written, as strptime takes it"
-    return DataError(f"column '{name}': {len(rows)} of {len(texts)} rows: {reason}: {shown}{also}")
+    return DataError(
+        f"column '{name}': {len(rows)} of {len(texts)} rows: {reason}: {shown}; {_advice(texts, len(rows))}"
+    )
+
+
+def _advice(texts: Sequence[str], bad: int) -> str:
+    """What reads these dates, as far as it can be found."""
+    if bad < len(texts):
+        return "mend them, or say with data.date_format how dates are written, as strptime takes it"
+    if are_clocks(texts):
+        return "times of day without a date; data.date_column names the column of the dates"
+    if forms := forms_of(texts):
+        return f"{' or '.join(f'data.date_format={form!r}' for form in forms[:_SHOWN])} reads them"
+    return "data.date_format says how dates are written, as strptime takes it; 2020-01-31 05:00 needs none"
 
 
 def typed_dates(values: np.ndarray, name: str, where: Where, zone: str = "") -> Dates:

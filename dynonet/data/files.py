@@ -36,6 +36,8 @@ _NUMBER = {mark: re.compile(_POINT.replace(r"\.", re.escape(mark)), re.ASCII) fo
 _ALL = {mark: re.compile(rf"(?:{pattern.pattern}\n)*", re.ASCII) for mark, pattern in _NUMBER.items()}
 _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII)
+_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
+_SMALL = re.compile(r"[+-]?\d{1,3}", re.ASCII)
 _SAMPLE = 100  # lines that a separator is recognised by
 
 
@@ -222,8 +224,8 @@ def _decoded(path: Path, content: bytes) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8, or is it "
-            "no csv file?"
+            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8 (as 'CSV "
+            "UTF-8' in Excel; `iconv -f latin1 -t utf-8` in a shell), or is it no csv file?"
         ) from None
     if "\0" in text:
         raise DataError(
@@ -309,6 +311,8 @@ def _decimal(path: Path, columns: Sequence[Column], separator: str) -> Literal["
         (c.name, cell.strip()) for c in columns for cell in c.cells if "," in cell and _COMMA.fullmatch(cell.strip())
     ]
     if not commas:
+        if separator != ",":
+            _check_no_thousands(path, columns)
         return "."
     if all(_THOUSANDS.fullmatch(cell) for _, cell in commas):
         name, cell = commas[0]
@@ -331,6 +335,22 @@ def _decimal(path: Path, columns: Sequence[Column], separator: str) -> Literal["
             f"('{points[1]}' in column '{points[0]}'); write all alike, or set data.decimal"
         )
     return ","
+
+
+def _check_no_thousands(path: Path, columns: Sequence[Column]) -> None:
+    """Raises DataError for a column of whole numbers whose points may separate thousands: 980, 1.200, 12.500."""
+    for column in columns:
+        cells = [cell.strip() for cell in column.cells]
+        points = [cell for cell in cells if "." in cell]
+        if not points or not all(_POINTS.fullmatch(cell) for cell in points):
+            continue
+        others = [cell for cell in cells if "." not in cell and cell.lower() not in NO_VALUE]
+        if others and all(_SMALL.fullmatch(cell) for cell in others):
+            raise DataError(
+                f"{path}: column '{column.name}': '{points[0]}' beside '{others[0]}' may be a decimal point or a "
+                "separator of thousands; say so with data.decimal='.', or write the numbers without a separator of "
+                "thousands"
+            )
 
 
 def _parsed(cells: list[str], decimal: str, missing: Sequence[float | str]) -> tuple[np.ndarray, list[str], list[int]]:
@@ -365,9 +385,16 @@ def _what(text: str, decimal: str) -> str:
     if not text.isascii() and text.isnumeric():
         return "digits that are not ASCII's"
     if "_" in text or _NUMBER["."].fullmatch(re.sub(r"[ ,'’\u00a0\u202f]", "", text)):
-        return "no plain number: write it without a separator of thousands" + (
-            "; a decimal comma is data.decimal=','" if text.count(",") == 1 else ""
-        )
+        if decimal == "." and _NUMBER[","].fullmatch(text):
+            return "no plain number: a decimal comma is data.decimal=',', thousands are written without a separator"
+        marks = [mark for mark in ",." if mark in text]
+        if len(marks) == 2:
+            last = max(marks, key=text.rfind)
+            reads = f"thousands={min(marks, key=text.rfind)!r}" + (", decimal=','" if last == "," else "")
+        else:
+            reads = "thousands=','" if decimal == "." and "," in text else ""
+        with_pandas = f" (pandas reads it so: read_csv(FILE, {reads}))" if reads else ""
+        return f"no plain number: write it without a separator of thousands{with_pandas}"
     return "no number"
 
 

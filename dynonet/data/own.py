@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynonet.config import DataConfig
-from dynonet.data.dates import Dates, Step, in_order, one_step
+from dynonet.data.dates import Dates, Step, are_dates, in_order, one_step
 from dynonet.data.files import Column, Table, counts_rows, dates_of, numbers_of
+from dynonet.data.hints import are_clocks, are_hours, joined
 from dynonet.errors import DataError, nearest
 
 MOST_NAMED = 20  # columns that an error names
@@ -40,6 +41,7 @@ def understand(table: Table, data: DataConfig) -> Understood:
     dates = dates_of(table, date_column, data.date_format)
     shown = date_column or "without a name"
     try:
+        _check_one_column_of_dates(table, date_column, dates)
         _check_no_long_format(table, date_column, dates)
         order = in_order(dates, shown, table.where, data.sort)
         if order is not None:
@@ -68,6 +70,21 @@ def _date_column(table: Table, data: DataConfig, notes: list[str]) -> str:
         else:
             notes.append("the dates are in the first column, which has no name")
             return ""
+    both = [name.strip(" '\"") for name in data.date_column.strip("[]").split(",")]
+    if len(both) == 2 and set(both) <= set(names):
+        raise DataError(
+            f"{table.place}: data.date_column names one column, got {data.date_column}; of dates and times of day make "
+            f"one first, with pandas: {joined(both[0], both[1])}"
+        )
+    holding = [column.name for column in table.columns if column.name and are_dates(column.cells)]
+    if holding:
+        shown = " or ".join(f"data.date_column={name!r}" for name in holding[:MOST_NAMED])
+        raise DataError(f"{table.place}: no date column '{data.date_column}'; dates stand in another: set {shown}")
+    if len(names) == 1:
+        raise DataError(
+            f"{table.place}: no date column '{data.date_column}': the file was read as one column, '{names[0]}' "
+            f"({table.understood()}); data.separator sets another separator"
+        )
     hint = nearest(data.date_column, names)
     if not hint:
         named = [name for name in names if name][:MOST_NAMED]
@@ -114,6 +131,19 @@ def _leave_out(table: Table, column: Column, notes: list[str]) -> None:
         )
 
 
+def _check_one_column_of_dates(table: Table, date_column: str, dates: Dates) -> None:
+    """Raises DataError where the time of day stands in a column of its own."""
+    days = dates.stamps.astype("M8[D]")
+    if (days != dates.stamps).any() or 2 * len(np.unique(days)) > table.rows:
+        return
+    for column in table.columns:
+        if column.name != date_column and not isinstance(column.cells, np.ndarray) and are_clocks(column.cells):
+            raise DataError(
+                f"column '{column.name}' holds times of day and '{date_column}' the dates: make one column of both "
+                f"first, with pandas: {joined(date_column, column.name)}"
+            )
+
+
 def _check_no_long_format(table: Table, date_column: str, dates: Dates) -> None:
     """Raises DataError where dates stand once for each value of another column: one series below the other."""
     unique, of_date, counts = np.unique(dates.stamps, return_inverse=True, return_counts=True)
@@ -126,10 +156,14 @@ def _check_no_long_format(table: Table, date_column: str, dates: Dates) -> None:
             continue
         value = next((other.name for other in others if other is not column), "value")
         shown = ", ".join(map(str, ids[:3])) + (", ..." if len(ids) > 3 else "")
+        hours = ""
+        if are_hours([f"{id_:g}" if isinstance(id_, float) else str(id_).strip() for id_ in ids]):
+            first = 0 if min(map(float, ids)) == 0 else 1
+            hours = f"; or, if that is the hour of the day: {joined(date_column, column.name, ':00', first)}"
         raise DataError(
             f"the file is in long format: each date stands once for each of the {len(ids)} values of column "
             f"'{column.name}' ({shown}); give each a column first, with pandas: "
-            f"frame.pivot(index='{date_column}', columns='{column.name}', values='{value}').to_csv(FILE)"
+            f"frame.pivot(index='{date_column}', columns='{column.name}', values='{value}').to_csv(FILE){hours}"
         )
 
 

@@ -100,12 +100,14 @@ class Series:
         # A constant channel may have a tiny deviation by rounding, so the range decides.
         usable = (rows.max(axis=0) > rows.min(axis=0)) & np.isfinite(deviation) & (deviation > 0)
         if not usable.all():
-            name = self.channels[int(np.argmin(usable))]
+            still = [name for name, moves in zip(self.channels, usable, strict=True) if not moves]
+            which = f"channel '{still[0]}' is" if len(still) == 1 else f"channels {', '.join(map(repr, still))} are"
+            others = [name for name in self.channels if name not in still]
+            advice = f"leave out what cannot be scaled: {chosen(others)}" if others else "no channel is left"
             first, end = self.train
             raise DataError(
-                f"{self.name}: channel '{name}' is constant over the training rows {first}..{end} "
-                "(or its deviation is no finite number), so it cannot be scaled; leave the column out: "
-                "data.channels=[...] chooses others"
+                f"{self.name}: {which} constant over the training rows {first}..{end} (or of a deviation that is no "
+                f"finite number); {advice}"
             )
         return read_only(deviation)
 
@@ -185,6 +187,14 @@ class Series:
         if self.timestamps is None or end > len(self.timestamps):
             return f"rows {first}..{end}"
         return f"{shown_date(self.timestamps[first])} to {shown_date(self.timestamps[end - 1])}"
+
+
+def chosen(channels: Sequence[str]) -> str:
+    """The setting that reads these channels, as a shell takes it."""
+    items = ", ".join(f'"{name}"' if set(name) & set(",[] #") else name for name in channels)
+    if len(items) > 400 or set("".join(channels)) & set("\"'"):
+        return "data.channels=[...] with the others"
+    return f"data.channels='[{items}]'"
 
 
 def fractions(name: str, rows: int, split: tuple[float, float, float]) -> list[Rows]:

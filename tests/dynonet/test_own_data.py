@@ -69,6 +69,9 @@ FORMS = {
     "half days": hours("%Y-%m-%d %I:%M %p"),
     "fractions": hours("%Y-%m-%d %H:%M:%S.000"),
     "seconds": [str(second) for second in SECONDS],
+    "digits": hours("%Y%m%d%H"),
+    "digits with minutes": hours("%Y%m%d%H%M"),
+    "digits with seconds": hours("%Y%m%d%H%M%S"),
     "milliseconds": [str(1000 * second) for second in SECONDS],
     "nanoseconds": [str(10**9 * second) for second in SECONDS],
 }
@@ -133,23 +136,26 @@ REFUSED = {
     "twice": (lines_of(changed(ISO, row7=ISO[6])), "1 row with a date that another row has: .* in line 8 and line 9"),
     "a gap": (
         lines_of([*ISO[:20], *hours("%Y-%m-%d %H:%M", 200)[170:]]),
-        r"1 of 49 are not: line 22 \(2020-01-08 02:00\) comes 151 hours after .*, 150 rows are missing.*irregular",
+        r"1 of 49 are not: line 22 \(2020-01-08 02:00\) comes 151 hours after .*, 150 rows missing.*irregular",
     ),
     "garbage": (lines_of(changed(ISO, row3="soon", row5="")), "2 of 100 rows: no date .*: line 5: 'soon'; line 7: em"),
     "no such day": (lines_of(changed(ISO, row3="2020-02-30 00:00:00")), "no date of the calendar: line 5"),
     "some with a zone": (lines_of(changed(ISO, row3=ISO[3] + "Z")), "a time zone and others none: line 5"),
     "which is the day": (
-        lines_of([f"{i % 12 + 1}/{i // 12 + 1}/2020" for i in range(ROWS)]), "not told by any row; give data.date"
+        lines_of([f"{i % 12 + 1}/{i // 12 + 1}/2020 5:00" for i in range(ROWS)]),
+        r"not told by any row; give data\.date_format='%d/%m/%Y %H:%M' or data\.date_format='%m/%d/%Y %H:%M'",
     ),
     "long format": (
         LONG,
         r"long format: each date stands once for each of the 3 values of column 'id' \(1, 2, 3\).*"
         r"pivot\(index='date', columns='id', values='load'\)",
     ),
+    "another form": (lines_of(hours("%d-%b-%y %H:%M")), r"data\.date_format='%d-%b-%y %H:%M' reads them"),
+    "times of day alone": (lines_of(hours("%H:%M")), "times of day without a date; data.date_column names"),
     "two names alike": (lines_of(ISO, "date,a,a"), "columns of the same name: 'a'"),
     "a control character": (lines_of(ISO, "date,a,\x1b[31mred"), r"column 3 holds a control character: '\\x1b"),
     "no header": (PLAIN.partition("\n")[2], "the first line names no columns"),
-    "no date column": (lines_of(ISO, "dates,a,b"), "no date column 'date'; did you mean 'dates'"),
+    "no date column": (lines_of(ISO, "dates,a,b"), r"no date column 'date'; .* set data\.date_column='dates'"),
     "nothing beside it": ("date,\n" + "".join(f"{date},\n" for date in ISO), "no column beside the date column"),
     "one column": ("date\n" + "\n".join(ISO), "neither comma, semicolon nor tab divides its lines"),
     "too few": (lines_of(ISO[:2]), "2 rows are too few to split"),
@@ -169,6 +175,14 @@ REFUSED = {
     "underscores": (cell("1_000"), "'1_000', no plain number: write it without a separator"),
     "wide digits": (cell("１０"), "'１０', digits that are not ASCII's"),
     "thousands": (cell('"1,234,567.5"'), "no plain number: write it without a separator"),
+    "point and comma": (
+        PLAIN.replace(",", ";").replace(".", ",").replace("10,9450", "1.010,9450"),
+        r"'1\.010,9450', .*read_csv\(FILE, thousands='\.', decimal=','\)",
+    ),
+    "point or thousands": (
+        "date;a\n" + "".join(f"{date};{980 + 30 * row:,}\n".replace(",", ".") for row, date in enumerate(ISO)),
+        r"column 'a': '1\.010' beside '980' may be a decimal point or a separator of thousands.*data\.decimal='\.'",
+    ),
     "comma or thousands": (cell('"1,234"'), "may be a decimal comma or a separator of thousands"),
     "both decimals": (cell('"1,5"'), "with a comma .* and with a point"),
 }  # fmt: skip
@@ -179,6 +193,49 @@ def test_what_is_wrong_is_refused_as_what_it_is(tmp_path, case):
     text, message = REFUSED[case]
     with pytest.raises(DataError, match=message):
         read(tmp_path, text)
+
+
+def test_dates_and_times_of_day_in_two_columns(tmp_path, plain):
+    """Refused, with a line that makes one column of them; a date that stands 24 times is no long format."""
+    apart = lines_of([f"{moment:%d.%m.%Y},{moment:%H:%M:%S}" for moment in TIMES], "day,time,a,b")
+    for settings in ({"date_column": "day"}, {"date_column": "[day, time]"}):
+        with pytest.raises(DataError, match=r"with pandas: frame.*pop") as refused:
+            read(tmp_path, apart, **settings)
+        frame = pd.read_csv(tmp_path / "mine.csv")
+        exec(str(refused.value).partition("with pandas: ")[2].partition("; frame.to_csv")[0], {"frame": frame})
+        joined = read(tmp_path, frame.to_csv(index=False), date_column="day")
+        assert joined.identity == plain.identity
+    numbered = lines_of([f"{moment:%Y-%m-%d},{moment.hour + 1}" for moment in TIMES[:96]], "date,hour,a,b")
+    with pytest.raises(DataError, match=r"pivot\(.*or, if that is the hour of the day: .*\(frame.pop\('hour'\) - 1\)"):
+        read(tmp_path, numbered)
+
+
+def test_a_clock_that_was_changed(tmp_path):
+    """What the error says makes a series of one step out of local dates with an hour twice."""
+    berlin = pd.date_range("2020-10-24", periods=ROWS, freq="h", tz="Europe/Berlin")
+    with pytest.raises(DataError, match="was the clock changed there") as refused:
+        read(tmp_path, lines_of([f"{moment:%Y-%m-%d %H:%M}" for moment in berlin]))
+    frame = pd.read_csv(tmp_path / "mine.csv", parse_dates=["date"])
+    exec(str(refused.value).partition("holds dates, ")[2].partition(" (your own")[0], {"frame": frame})
+    mended = read(tmp_path, frame.to_csv(index=False))
+    assert str(mended.step) == "1 hour" and mended.zone == "UTC"
+
+
+def test_channels_that_cannot_be_scaled_are_named_at_once(tmp_path):
+    text = "date,a,still,b,none\n" + "".join(
+        f"{date},{a},0,{b},7\n" for date, (a, b) in zip(ISO, values_of(), strict=True)
+    )
+    with pytest.raises(DataError, match=r"channels 'still', 'none' are constant .*: data\.channels='\[a, b\]'"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "read_as"),
+    [("[?]", ("?",)), ("[#N/A, -9999]", ("#N/A", -9999)), ("?", ("?",)), ('["-1", *]', ("-1", "*")), ("[]", ())],
+)
+def test_marks_of_no_value_are_taken_as_typed(typed, read_as):
+    config = Config.create({"data.path": "mine.csv"}).override([f"data.missing_values={typed}"])
+    assert config.data.missing_values == read_as
 
 
 def test_what_a_setting_resolves(tmp_path, plain):
