@@ -617,7 +617,7 @@ def _searches() -> Iterator[Input]:
         "results within a file": (("--out", "occupied/x"), "occupied"),
         "results where nothing can be written": (("--out", "/proc/x"), "/proc/x"),
         "results at no address": (("--out", "nosuch://x/y"), "nosuch"),
-        "results of nothing": (("--out", ""), "out"),
+        "results of nothing": (("--out", ""), "--out.*nothing"),
         "results' name without end": (("--out", "x" * 5000), "name|out"),
         "W&B of another kind": (("--wandb", "maybe"), "wandb.*maybe"),
         "an option that is none": (("--trails", "3"), "trails"),
@@ -775,7 +775,7 @@ def _stores() -> Iterator[Input]:
 def _clusters() -> Iterator[Input]:
     nobody = ("--address", "http://127.0.0.1:9")
     submits: dict[str, tuple[tuple[str, ...], str]] = {
-        "no command": ((), "command"),
+        "no command": ((), "required"),
         "no such command": (("serach",), "serach.*search"),
         "no address": (("list",), "--address"),
         "an address without http": (("list", "--address", "127.0.0.1:8265"), "http"),

@@ -54,7 +54,7 @@ HELPS = re.compile(
     r"not allowed with|none before|keep|means|no results|no study|first|too few|another|not a |not UTF-8|no text|"
     r"use |unset|studies in|named both|not among|goes with|in a circle|are the same|nothing to compare|of the form|switch|"
     r"nothing is left|a search would|keep |reads it from|chmod|pass it by|invalid \w+ value|neither|already|has \d|"
-    r"more than|is empty|no rows|control character|of the same name|holds|answers|twice|line \d+|no number|choice",
+    r"true or false|unpack|make it a cell|results need|lowest|no folder|more than|is empty|no rows|control character|of the same name|holds|answers|twice|line \d+|no number|choice",
     re.I,
 )
 UNREADABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]|object at 0x|pydantic|validation error", re.I)
@@ -180,7 +180,9 @@ def report(inputs: Sequence[Input], folder: Path, show: bool) -> int:
         faults = answer.faults(given)
         row = rows[given.command]
         kinds = ["good" if given.good else "inputs", {2: "exit 2", 1: "exit 1"}.get(answer.code, "")]
-        kinds += [{"traceback": "tracebacks", "hang": "hangs"}.get(f, f if f == "taken" else "unclear") for f in faults[:1]]
+        kinds += [
+            {"traceback": "tracebacks", "hang": "hangs"}.get(f, f if f == "taken" else "unclear") for f in faults[:1]
+        ]
         for kind in kinds:
             row[kind] = row.get(kind, 0) + 1
         slowest = max(slowest, answer.seconds)

@@ -1,7 +1,6 @@
 """What a search is: a preset, dotted settings, a space and a budget, all checked before anything is computed."""
 
 import argparse
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from dynonet.kernels import asked
 from dynonet.printing import one_line
 from tune.schema import check_study
 from tune.space import DEFAULT, Space, same_spec
-from tune.storage import StorageError, open_storage
+from tune.storage import open_storage
 
 PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("val_mse", "parameters")
@@ -147,12 +146,14 @@ def add_wandb_place(parser: argparse.ArgumentParser) -> None:
 
 
 def check_place(out: str) -> None:
-    """Raises StorageError where there can be no results, a file or within one, before anything is begun."""
+    """Raises ConfigError where there can be no results, a file or within one, before anything is begun."""
+    if not out.strip():
+        raise ConfigError("--out: got nothing; a folder or an object store's address is needed")
     storage = open_storage(out, create=False)
     if storage.local:
         there = next(place for place in (storage.root, *map(str, Path(storage.root).parents)) if os.path.lexists(place))
         if not os.path.isdir(there):
-            raise StorageError(errno.ENOTDIR, f"--out: got '{one_line(out)}', but {one_line(there)} is no folder")
+            raise ConfigError(f"--out: got '{one_line(out)}', but {one_line(there)} is no folder; name another")
 
 
 def check_resource_arguments(args: argparse.Namespace) -> None:

@@ -28,6 +28,7 @@ from dynonet.errors import DataError
 from dynonet.printing import one_line
 
 MOST_BYTES = 4 << 30  # of a text, unpacked
+MOST_COLUMNS = 100_000
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # that are recognised
 NO_VALUE = ("", "na", "n/a", "nan", "null", "none", "-", "?")  # cells without a value, whatever their case
 # One way alone to match a number: with two, a column of whole numbers would take for ever to be no match.
@@ -400,6 +401,8 @@ def _what(text: str, decimal: str) -> str:
 
 def _check_names(place: str, names: Sequence[str]) -> None:
     """Raises DataError for names that stand twice, or look as if they did, or that would not print as they are."""
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{place}: {len(names):,} columns, at most {MOST_COLUMNS:,} are read; take fewer")
     for place_of, name in enumerate(names, 1):
         if not name.isprintable():
             raise DataError(f"{place}: the name of column {place_of} holds a control character: {name[:60]!r}")

@@ -104,11 +104,11 @@ def _channels(table: Table, data: DataConfig, date_column: str, notes: list[str]
                 raise DataError(f"{table.place}: no column '{name}'{hint} (data.channels)")
         return data.channels
     channels = []
-    for column in table.columns:
+    for place, column in enumerate(table.columns, 1):
         if column.name == date_column:
             continue
         if not column.name or column.name.startswith("Unnamed:"):  # as pandas writes an index, and reads it back
-            _leave_out(table, column, notes)
+            _leave_out(table, column, place, notes)
             continue
         if counts_rows(column.cells):
             notes.append(f"channel {column.name} only counts the rows; data.channels=[...] leaves it out")
@@ -118,9 +118,8 @@ def _channels(table: Table, data: DataConfig, date_column: str, notes: list[str]
     return tuple(channels)
 
 
-def _leave_out(table: Table, column: Column, notes: list[str]) -> None:
+def _leave_out(table: Table, column: Column, place: int, notes: list[str]) -> None:
     """A column without a name: the index that pandas writes, or nothing at all. Raises DataError for any other."""
-    place = [each is column for each in table.columns].index(True) + 1
     if counts_rows(column.cells):
         notes.append(f"column {place}, without a name, counts the rows and was left out")
     elif not isinstance(column.cells, np.ndarray) and not any(cell.strip() for cell in column.cells):
