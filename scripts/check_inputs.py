@@ -49,12 +49,13 @@ TAKEN, RAISED = 77, 99  # exit codes: it would have begun, and an exception came
 AT_ONCE = 2
 # How a message says what is allowed, or what to do.
 HELPS = re.compile(
-    r"allowed|needed|takes? |did you mean|expected|data\.\w+|give |write |save |must |choose|at most|at least|mend |"
-    r"columns:|is it |no such|leave |keep |fill |required|invalid choice|cannot |set |greater|less|should|unrecognized|"
-    r"not allowed with|none before|keep|means|no results|no study|first|too few|another|not a |not UTF-8|no text|"
-    r"use |unset|studies in|named both|not among|goes with|in a circle|are the same|nothing to compare|of the form|switch|"
-    r"nothing is left|a search would|keep |reads it from|chmod|pass it by|invalid \w+ value|neither|already|has \d|"
-    r"true or false|unpack|make it a cell|results need|lowest|no folder|more than|is empty|no rows|control character|of the same name|holds|answers|twice|line \d+|no number|choice",
+    r"allowed|needed|takes? |did you mean|expected|data.\w+|give |write |save |must |choose|at most|at least|"
+    r"mend |columns:|is it |no such|leave |keep |fill |required|cannot |set |greater|less|should|unrecognized|"
+    r"not allowed with|means|no results|first|too few|another|not a |not UTF-8|no text|use |unset|studies in|"
+    r"named both|not among|goes with|in a circle|are the same|nothing to compare|of the form|switch|"
+    r"nothing is left|a search would|reads it from|chmod|pass it by|invalid \w+ value|neither|already|has \d|"
+    r"true or false|unpack|make it a cell|results need|lowest|no folder|more than|is empty|no rows|"
+    r"control character|of the same name|holds|answers|twice|line \d+|no number|choice",
     re.I,
 )
 UNREADABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]|object at 0x|pydantic|validation error", re.I)
@@ -96,7 +97,8 @@ class Taken(BaseException):
 
 def answers(inputs: Sequence[Input], folder: Path) -> Iterator[tuple[Input, Answer]]:
     """The answers, in the order in which they come, some at once."""
-    waiting, running = list(reversed(inputs)), {}
+    waiting = list(reversed(inputs))
+    running: dict[int, tuple[Input, Path, float]] = {}
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
             given = waiting.pop()
