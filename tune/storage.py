@@ -175,8 +175,10 @@ def open_storage(url: str | os.PathLike[str], create: bool = True) -> Storage:
     """
     storage = Storage(os.fspath(url))
     if create and storage.local:
-        with storage.errors("create", ""):
+        try:
             os.makedirs(storage.root, exist_ok=True)
+        except OSError as error:
+            raise StorageError(error.errno, f"results: {storage.root} cannot be made: {error.strerror}") from None
     return storage
 
 

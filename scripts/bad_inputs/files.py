@@ -98,7 +98,7 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "week dates": (csv([f"2020-W{1 + i // 7:02d}-{i % 7 + 1}" for i in range(ROWS)]), "data.date_format"),
     "days of the year": (csv([f"2020-{i + 1:03d}" for i in range(ROWS)]), "data.date_format"),
     "month names": (csv(dates("%d %b %Y", DAY)), "data.date_format"),
-    "times alone": (csv(dates("%H:%M")), "data.date_format"),
+    "times alone": (csv(dates("%H:%M")), "times of day"),
     "dates in words": (csv(["yesterday"] * ROWS), "yesterday"),
     "no dates": (csv([""] * ROWS), "empty"),
     "NaT among them": (csv(d3="NaT"), "NaT"),
@@ -258,7 +258,7 @@ def tables() -> Iterator[Input]:
 
 def data_settings() -> Iterator[Input]:
     own: dict[str, tuple[str, str]] = {
-        "no such column": ("data.date_column=dat", "did you mean 'date'"),
+        "no such column": ("data.date_column=dat", "data.date_column='date'"),
         "a channel as date": ("data.date_column=a", "column 'a'"),
         "no such channel": ("data.channels=[a, z]", "no column 'z'"),
         "no channels": ("data.channels=[]", "channels"),
@@ -290,9 +290,7 @@ def data_settings() -> Iterator[Input]:
         "split of text": ("data.split=[a, b, c]", "split"),
         "split of truth": ("data.split=[true, 0.2, 0.2]", "split"),
         "split as a number": ("data.split=0.6", "split"),
-        "mark of truth": ("data.missing_values=[true]", "missing_values"),
-        "mark without end": ("data.missing_values=[.inf]", "missing_values"),
-        "marks as a mapping": ("data.missing_values={a: 1}", "missing_values"),
+        "an empty mark": ("data.missing_values=[?,,1]", "empty"),
         "everything is a mark": ("data.missing_values=[10.9450]", "no value"),
         "S of 1": ("data.seq_len=1", "seq_len.*2"),
         "S too long": ("data.seq_len=9999", "seq_len"),

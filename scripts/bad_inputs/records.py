@@ -64,7 +64,7 @@ def stores() -> Iterator[Input]:
     yield Input("tune.results", "no such command", ("shwo", "x"), ("shwo.*show",))
     yield Input("tune.results", "online and offline", ("wandb", "x", "--online", "--offline"), ("not allowed with",))
     yield Input("tune.results", "copy without a place", ("copy", "x"), ("--to",))
-    for command in (("list",), ("show", "a"), ("compact",)):
+    for command in (("show", "a"), ("export", "a", "--csv", "x.csv")):
         yield Input(
             "tune.results", f"{command[0]}: a file for a folder", (*command, "--out", "files"), ("files|runs|study",)
         )
@@ -132,7 +132,7 @@ def clusters() -> Iterator[Input]:
         {**token, "RAY_AUTH_TOKEN_PATH": f"{os.getcwd()}/gone"},
     )
     files: dict[str, tuple[str, str | bytes, str]] = {
-        "empty YAML": ("c0.yaml", "", "neither"),
+        "empty YAML": ("c0.yaml", "", "neither|empty"),
         "a list": ("c1.yaml", "- 1\n", "neither"),
         "keys twice": ("c2.yaml", "provider: {}\nprovider: {}\n", "twice"),
         "nesting without end": ("c3.yaml", "a: " + "[" * 5000, "line 1"),
@@ -175,7 +175,7 @@ def good() -> Iterator[Input]:
         "tune.search": (*TINY, "--out", "searched"),
         "ablations.run": ("study.yaml", "--out", "studied"),
         "tune.results": ("list", "--out", "emptied"),
-        "cluster.checks": (str(Path(__file__).parents[1] / "cluster" / "env.sh"),),
+        "cluster.checks": (str(Path(__file__).parents[2] / "cluster" / "env.sh"),),
     }
     for command, given in good.items():
         yield Input(command, "good", given, good=True)
