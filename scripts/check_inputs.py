@@ -49,7 +49,8 @@ TAKEN, RAISED = 77, 99  # exit codes: it would have begun, and an exception came
 AT_ONCE = 2
 # How a message says what is allowed, or what to do.
 HELPS = re.compile(
-    r"no channel is left|nothing stands there|allowed|needed|takes? |did you mean|expected|data.\w+|give |write |save |must |choose|at most|at least|"
+    r"no channel is left|nothing stands there|"
+    r"allowed|needed|takes? |did you mean|expected|data.\w+|give |write |save |must |choose|at most|at least|"
     r"mend |columns:|is it |no such|leave |keep |fill |required|cannot |set |greater|less|should|unrecognized|"
     r"not allowed with|means|no results|first|too few|another|not a |not UTF-8|no text|use |unset|studies in|"
     r"named both|not among|goes with|in a circle|are the same|nothing to compare|of the form|switch|"

@@ -142,11 +142,14 @@ def frame_table(frame: pd.DataFrame, place: str, sha256: str = "", decimal: str 
     )
 
 
-def numbers_of(table: Table, name: str, missing: Sequence[float | str] = ()) -> np.ndarray:
+def numbers_of(
+    table: Table, name: str, missing: Sequence[float | str] = (), met: set[float | str] | None = None
+) -> np.ndarray:
     """A column as float64, NaN where it has no value.
 
     Args:
         missing: further cells that stand for no value.
+        met: gets those of them that there are.
     Raises:
         DataError: a cell that is no number, or an infinite one; names the first and counts them.
     """
@@ -155,12 +158,11 @@ def numbers_of(table: Table, name: str, missing: Sequence[float | str] = ()) -> 
         if cells.dtype.kind == "M":
             raise DataError(f"{table.place}: channel '{name}' holds dates; is it the date column (data.date_column)?")
         values = cells.astype(np.float64)
-        marks = [float(mark) for mark in missing if not isinstance(mark, str)]
-        values[np.isin(values, marks)] = np.nan
+        _unset(values, missing, met)
         bad = np.flatnonzero(np.isinf(values)).tolist()
         texts: Sequence[str] = [] if not bad else [str(value) for value in values]
     else:
-        values, texts, bad = _parsed([cell.strip() for cell in cells], table.decimal, missing)
+        values, texts, bad = _parsed([cell.strip() for cell in cells], table.decimal, missing, met)
     if bad:
         more = f"; {len(bad)} of {table.rows} rows are like this" if len(bad) > 1 else ""
         text = texts[bad[0]]
@@ -354,10 +356,20 @@ def _check_no_thousands(path: Path, columns: Sequence[Column]) -> None:
             )
 
 
-def _parsed(cells: list[str], decimal: str, missing: Sequence[float | str]) -> tuple[np.ndarray, list[str], list[int]]:
+def _unset(values: np.ndarray, missing: Sequence[float | str], met: set[float | str] | None) -> None:
+    """Puts NaN where a number stands for no value."""
+    for mark in missing:
+        if not isinstance(mark, str) and (found := values == mark).any():
+            values[found] = np.nan
+            if met is not None:
+                met.add(mark)
+
+
+def _parsed(
+    cells: list[str], decimal: str, missing: Sequence[float | str], met: set[float | str] | None
+) -> tuple[np.ndarray, list[str], list[int]]:
     """Numbers, the cells, and the rows whose cell is neither a number nor empty."""
     marks = {mark for mark in missing if isinstance(mark, str)}
-    numbers = {float(mark) for mark in missing if not isinstance(mark, str)}
     read = (lambda cell: float(cell.replace(",", "."))) if decimal == "," else float
     lines = "\n".join(cells) + "\n"
     # The usual case, at the speed of C; a cell of several lines is none of it.
@@ -371,8 +383,9 @@ def _parsed(cells: list[str], decimal: str, missing: Sequence[float | str]) -> t
             elif cell.lower() not in NO_VALUE and cell not in marks:
                 odd.append(row)
         bad = np.array(odd, dtype=np.int64)
-    if numbers:
-        values[np.isin(values, list(numbers))] = np.nan
+    _unset(values, missing, met)
+    if met is not None:
+        met |= marks.intersection(cells)
     return values, cells, sorted({*bad.tolist(), *np.flatnonzero(np.isinf(values)).tolist()})
 
 

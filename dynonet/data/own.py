@@ -9,6 +9,7 @@ from dynonet.data.dates import Dates, Step, are_dates, in_order, one_step
 from dynonet.data.files import Column, Table, counts_rows, dates_of, numbers_of
 from dynonet.data.hints import are_clocks, are_hours, joined
 from dynonet.errors import DataError, nearest
+from dynonet.printing import one_line
 
 MOST_NAMED = 20  # columns that an error names
 
@@ -50,7 +51,10 @@ def understand(table: Table, data: DataConfig) -> Understood:
         step = one_step(dates.stamps, shown, table.where, data.irregular_steps)
     except DataError as error:
         raise DataError(f"{table.place}: {error}") from None
-    values = np.stack([numbers_of(table, channel, data.missing_values) for channel in channels], axis=1)
+    met: set[float | str] = set()
+    values = np.stack([numbers_of(table, channel, data.missing_values, met) for channel in channels], axis=1)
+    if unmet := [str(one_line(mark)) for mark in data.missing_values if mark not in met]:
+        notes.append(f"no cell is {' or '.join(unmet)}, which data.missing_values names")
     if not step.regular:
         notes.append("the rows are of unequal steps and were taken as if they were of one")
     values = _filled(table, channels, values, data.fill, notes)
