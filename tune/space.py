@@ -103,7 +103,8 @@ class Range:
         if not isinstance(values, list) or len(values) != 2:
             raise ConfigError(f"space: {path}: {kind} takes [lowest, highest], got {values!r}")
         try:
-            low, high = (float(None if isinstance(value, bool | str) else value) for value in values)
+            numbers = [plain(path, value) for value in values]
+            low, high = (float("" if isinstance(value, bool | str) else value) for value in numbers)
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"space: {path}: {kind} takes two numbers, got {values!r}") from None
         if kind == "int" and not (low.is_integer() and high.is_integer()):

@@ -178,7 +178,7 @@ def open_storage(url: str | os.PathLike[str], create: bool = True) -> Storage:
         try:
             os.makedirs(storage.root, exist_ok=True)
         except OSError as error:
-            raise StorageError(error.errno, f"results: {storage.root} cannot be made: {error.strerror}") from None
+            raise StorageError(error.errno, f"cannot create {storage.root}: {error.strerror}") from None
     return storage
 
 
