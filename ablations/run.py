@@ -20,7 +20,7 @@ from dynonet.printing import Parser, print
 from tune.ray_session import run_command
 from tune.results import open_results
 from tune.schema import check_study
-from tune.settings import add_resource_arguments, add_tracking_arguments, check_resource_arguments
+from tune.settings import add_resource_arguments, add_tracking_arguments, check_place, check_resource_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,7 +79,7 @@ def read_study(args: argparse.Namespace) -> tuple[Study, str]:
     }
     arms = [name.strip() for name in args.arms.split(",")] if args.arms else None
     study = study.with_settings(args.config, overrides, arms, changes)
-    return study, check_study(args.name or study.name)
+    return study, check_study(study.name if args.name is None else args.name)
 
 
 def _seeds(text: str) -> Any:
@@ -102,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name = args.name or (Study.load(args.study).name if is_file else args.study)
             print("\n".join(ledger_lines(findings_of(open_results(args.out), name))))
             return 0
+        check_place(args.out)
         ablation = Ablation(*read_study(args), args)
         if args.dry_run:
             print("\n".join(ablation.dry_run()))

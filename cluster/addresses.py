@@ -41,11 +41,11 @@ def job_server(address: str | None) -> str:
     address = address or os.environ.get(ADDRESS)
     if not address:
         raise ConfigError(f"--address is needed: the job server, such as http://127.0.0.1:8265 (or set {ADDRESS})")
-    parts = urlsplit(address)
     try:
+        parts = urlsplit(address)
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"--address: got '{address}': {error}") from None
+        raise ConfigError(f"--address: got '{address}': {error}; http://HOST:PORT is needed") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         host = parts.hostname or address.partition(":")[0] or "127.0.0.1"
         raise ConfigError(

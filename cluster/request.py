@@ -105,7 +105,13 @@ def default_out() -> str:
 def check_out(out: str) -> str:
     """`out`, if it is the same place on every node. Raises ConfigError otherwise."""
     if "://" in out:
-        if urlsplit(out).password is not None:
+        try:
+            password = urlsplit(out).password
+        except ValueError as error:
+            raise ConfigError(
+                f"--out: got '{out}': {error}; s3://BUCKET/FOLDER or gs://BUCKET/FOLDER is needed"
+            ) from None
+        if password is not None:
             raise ConfigError("--out: no key in an address, which goes on record; pass it by name (--env NAME)")
         return out.rstrip("/")
     if not PurePosixPath(out).is_absolute():

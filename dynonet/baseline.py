@@ -28,6 +28,7 @@ from dynonet.commands import command_named
 from dynonet.config import Config, DataConfig
 from dynonet.data import Series, load_series, window_starts
 from dynonet.errors import ConfigError, DataError
+from dynonet.folders import make_folder
 from dynonet.layers import moving_average_matrix
 from dynonet.presets import PRESETS
 from dynonet.printing import print
@@ -252,13 +253,6 @@ def write(folder: Path, baseline: LinearBaseline, content: dict[str, object]) ->
         os.replace(partial, folder / name)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {folder}: cannot be used as a folder: {error.strerror}") from None
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:  # one line, without the usage
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -280,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = Config.create(preset=options.preset, overrides=options.overrides)
         if options.out:
-            _make_folder(options.out)
+            make_folder(options.out)
         series = load_series(config.data)
         baseline = fit_linear(series, config.data)
         test = None if options.no_test else baseline.evaluate(series, config.data, "test")

@@ -68,7 +68,7 @@ def _signal(name: str) -> Any:
             return value
         low, high = SIGNALS[name].held
         try:
-            number = float(value)
+            number = float("nan" if isinstance(value, str) and "_" in value else value)
         except (TypeError, ValueError):
             number = float("nan")
         if not low <= number <= high:
@@ -167,6 +167,8 @@ class Config(Section):
             check_key(key)
             if isinstance(value, bool) and setting_type(key) in (int, float):
                 raise ConfigError(f"{key}: got {value}; a number is needed")
+            if isinstance(value, str) and setting_type(key) in (int, float):  # '1_0' is no 10
+                raise ConfigError(f"{key}: got {one_line(repr(value))}; a number is needed")
             if isinstance(value, int) and abs(value) > MOST_WHOLE:
                 raise ConfigError(f"{key}: got {str(value)[:40]}; whole numbers of 64 bits are allowed")
         protocol = str(flat.get("training.protocol", "clean"))  # an unknown one is refused with the other values

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -51,6 +51,14 @@ class DataConfig(Section):
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:
         return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+    @field_validator("split", "missing_values", mode="before")
+    @classmethod
+    def _numbers(cls, values: Any, info: ValidationInfo) -> Any:
+        for value in values if isinstance(values, list | tuple) else ():
+            if isinstance(value, bool) or (isinstance(value, str) and info.field_name == "split"):
+                raise ValueError(f"numbers are needed, got {value!r}")
+        return values
 
     @field_validator("channels", mode="before")
     @classmethod

@@ -25,6 +25,7 @@ from dynonet.config import Config
 from dynonet.data import load_series
 from dynonet.device import out_of_memory, pick_device, use_threads
 from dynonet.errors import ConfigError, DataError
+from dynonet.folders import make_folder
 from dynonet.parameters import Parameters
 from dynonet.presets import PRESETS
 from dynonet.printing import Parser, one_line, print
@@ -90,6 +91,7 @@ def save_checkpoint(trainer: StackTrainer, path: Path) -> None:
 def train(configs: Sequence[Config], out: Path, device: torch.device, *, progress: bool = True) -> StackTrainer:
     """Trains a stack with a checkpoint after each epoch, going on from `out` where that holds one of the same runs."""
     trainer = StackTrainer(configs, device=device)
+    make_folder(out)
     path = out / "checkpoint.pt"
     if path.exists():
         try:
@@ -101,7 +103,6 @@ def train(configs: Sequence[Config], out: Path, device: torch.device, *, progres
         except DataError as error:
             raise ConfigError(f"{path}: {error}; take another --out, or delete the folder") from None
         print(f"going on from {path}, epoch {trainer.epoch}", file=sys.stderr)
-    out.mkdir(parents=True, exist_ok=True)
     bar = tqdm(
         total=max(c.training.max_epochs for c in configs), initial=trainer.epoch, unit="epoch",
         disable=not progress or not sys.stderr.isatty(),

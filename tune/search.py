@@ -11,7 +11,7 @@ from dynonet.commands import command_named
 from dynonet.printing import Parser, print
 from tune.driver import Search
 from tune.ray_session import run_command
-from tune.settings import add_resource_arguments, add_tracking_arguments, preset_names, read_settings
+from tune.settings import add_resource_arguments, add_tracking_arguments, check_place, preset_names, read_settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
 
     def work() -> int:
+        check_place(args.out)
         search = Search(read_settings(args), args)
         if args.dry_run:
             search.start_ray()

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 from dynonet import kernels
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
 from dynonet.errors import MOST_WHOLE, ConfigError, check_number, unknown
+from dynonet.printing import one_line
 from tune.schema import check_study
 from tune.space import DEFAULT, Space, same_spec
+from tune.storage import open_storage
 
 PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("val_mse", "parameters")
@@ -150,6 +153,17 @@ def add_wandb_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wandb-entity", help="W&B user or team (default: the account's own)")
 
 
+def check_place(out: str) -> None:
+    """Raises ConfigError where there can be no results, a file or within one, before anything is begun."""
+    if not out.strip():
+        raise ConfigError("--out: got nothing; a folder or an object store's address is needed")
+    storage = open_storage(out, create=False)
+    if storage.local:
+        there = next(place for place in (storage.root, *map(str, Path(storage.root).parents)) if os.path.lexists(place))
+        if not os.path.isdir(there):
+            raise ConfigError(f"--out: got '{one_line(out)}', but {one_line(there)} is no folder; name another")
+
+
 def check_resource_arguments(args: argparse.Namespace) -> None:
     """Raises ConfigError for a number that cannot be, or a kernel that is none."""
     kernels.asked()
@@ -203,4 +217,4 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
     if isinstance(chosen.get("objectives"), str | list):
         names = chosen["objectives"]
         chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
-    return SearchSettings(check_study(args.study or args.preset), base, space, Budget(**chosen))
+    return SearchSettings(check_study(args.preset if args.study is None else args.study), base, space, Budget(**chosen))

@@ -76,7 +76,9 @@ class Range:
         kinds: list[Kind] = [kind for kind in ("int", "float", "choice") if kind in spec]
         if len(kinds) != 1:
             raise ConfigError(f"space: {path}: exactly one of int, float and choice is needed, got {list(spec)}")
-        kind, values, log = kinds[0], spec[kinds[0]], bool(spec.get("log", False))
+        kind, values, log = kinds[0], spec[kinds[0]], spec.get("log", False)
+        if not isinstance(log, bool):
+            raise ConfigError(f"space: {path}: log is true or false, got {log!r}")
         when = {}
         conditions = spec.get("when") or {}
         if not isinstance(conditions, Mapping):
@@ -101,7 +103,8 @@ class Range:
         if not isinstance(values, list) or len(values) != 2:
             raise ConfigError(f"space: {path}: {kind} takes [lowest, highest], got {values!r}")
         try:
-            low, high = (math.nan if isinstance(value, bool) else float(value) for value in values)
+            numbers = [plain(path, value) for value in values]
+            low, high = (float("" if isinstance(value, bool | str) else value) for value in numbers)
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"space: {path}: {kind} takes two numbers, got {values!r}") from None
         if kind == "int" and not (low.is_integer() and high.is_integer()):

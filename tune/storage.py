@@ -237,8 +237,10 @@ def open_storage(url: str | os.PathLike[str], create: bool = True) -> Storage:
     """
     storage = Storage(os.fspath(url))
     if create and storage.local:
-        with storage.errors("create", ""):
+        try:
             os.makedirs(storage.root, exist_ok=True)
+        except OSError as error:
+            raise StorageError(error.errno, f"cannot create {storage.root}: {error.strerror}") from None
     return storage
 
 

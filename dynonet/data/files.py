@@ -10,9 +10,11 @@ import gzip
 import hashlib
 import io
 import re
+import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -21,13 +23,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dynonet.data.dates import Dates, read_dates, typed_dates
+from dynonet.data.dates import Dates, read_dates, typed_dates, zone_of
 from dynonet.errors import DataError
+from dynonet.printing import one_line
 
 MOST_BYTES = 4 << 30  # of a text, unpacked
+MOST_COLUMNS = 100_000
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # that are recognised
 NO_VALUE = ("", "na", "n/a", "nan", "null", "none", "-", "?")  # cells without a value, whatever their case
-_POINT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+# One way alone to match a number: with two, a column of whole numbers would take for ever to be no match.
+_POINT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _NUMBER = {mark: re.compile(_POINT.replace(r"\.", re.escape(mark)), re.ASCII) for mark in (".", ",")}
 _ALL = {mark: re.compile(rf"(?:{pattern.pattern}\n)*", re.ASCII) for mark, pattern in _NUMBER.items()}
 _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
@@ -40,7 +45,9 @@ _SAMPLE = 100  # lines that a separator is recognised by
 @dataclass(frozen=True, eq=False)
 class Column:
     name: str
-    cells: Sequence[str] | np.ndarray  # text, or numbers (float64, NaN for none) or dates (datetime64)
+    # Text, or numbers (float64 with NaN for none, or whole ones as they are) or dates (datetime64).
+    cells: Sequence[str] | np.ndarray
+    zone: str = ""  # of dates
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +66,16 @@ class Table:
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
 
     def column(self, name: str) -> Column:
-        return next(column for column in self.columns if column.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in reversed(self.columns)}
 
     def ordered(self, order: np.ndarray) -> "Table":
         """The rows in another order, each with the line that it had."""
         columns = tuple(
-            Column(c.name, c.cells[order] if isinstance(c.cells, np.ndarray) else [c.cells[row] for row in order])
+            replace(c, cells=c.cells[order] if isinstance(c.cells, np.ndarray) else [c.cells[row] for row in order])
             for c in self.columns
         )
         lines = None if self.lines is None else tuple(self.lines[row] for row in order)
@@ -89,6 +100,8 @@ def read_file(path: Path, separator: str = "auto", decimal: str = "auto", expect
         DataError: a file that cannot be read, is another, holds no table, or may be read in two ways.
     """
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise DataError(f"{path}: {size / (1 << 30):,.0f} GiB, at most {MOST_BYTES >> 30} GiB are read")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
@@ -99,15 +112,17 @@ def read_file(path: Path, separator: str = "auto", decimal: str = "auto", expect
             "the file is damaged or was changed, delete it and get it again"
         )
     if content[:4] == b"PAR1":
-        return _parquet(path, content, sha256)
+        return _parquet(path, content, sha256, decimal)
     if content[:2] == b"PK" or content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(f"{path}: a zip archive or an Excel workbook; save the sheet as csv, or the data as Parquet")
     return _text(path, _decoded(path, _unpacked(path, content)), sha256, separator, decimal)
 
 
-def frame_table(frame: pd.DataFrame, place: str, sha256: str = "") -> Table:
+def frame_table(frame: pd.DataFrame, place: str, sha256: str = "", decimal: str = "auto") -> Table:
     """A DataFrame's columns; a named or datetime index comes first, as a column.
 
+    Args:
+        decimal: of numbers that are text: `,`, or a point.
     Raises:
         DataError: columns of several levels, two of one name, or values of a kind that is no data.
     """
@@ -117,19 +132,24 @@ def frame_table(frame: pd.DataFrame, place: str, sha256: str = "") -> Table:
     index = frame.index
     if index.name is not None or isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
         columns.append((str(index.name if index.name is not None else ""), index.to_series()))
-    columns += [(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
+    columns += [(str(name).strip(), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
     _check_names(place, [name for name, _ in columns])
     if not len(frame):
         raise DataError(f"{place}: no rows")
-    return Table(place, tuple(Column(name, _cells(place, name, values)) for name, values in columns), len(frame),
-                 sha256=sha256)  # fmt: skip
+    mark: Literal[".", ","] = "," if decimal == "," else "."
+    return Table(
+        place, tuple(_column(place, name, values) for name, values in columns), len(frame), decimal=mark, sha256=sha256
+    )
 
 
-def numbers_of(table: Table, name: str, missing: Sequence[float | str] = ()) -> np.ndarray:
+def numbers_of(
+    table: Table, name: str, missing: Sequence[float | str] = (), met: set[float | str] | None = None
+) -> np.ndarray:
     """A column as float64, NaN where it has no value.
 
     Args:
         missing: further cells that stand for no value.
+        met: gets those of them that there are.
     Raises:
         DataError: a cell that is no number, or an infinite one; names the first and counts them.
     """
@@ -137,31 +157,35 @@ def numbers_of(table: Table, name: str, missing: Sequence[float | str] = ()) -> 
     if isinstance(cells, np.ndarray):
         if cells.dtype.kind == "M":
             raise DataError(f"{table.place}: channel '{name}' holds dates; is it the date column (data.date_column)?")
-        values = cells.copy()
-        marks = [float(mark) for mark in missing if not isinstance(mark, str)]
-        values[np.isin(values, marks)] = np.nan
+        values = cells.astype(np.float64)
+        _unset(values, missing, met)
         bad = np.flatnonzero(np.isinf(values)).tolist()
         texts: Sequence[str] = [] if not bad else [str(value) for value in values]
     else:
-        values, texts, bad = _parsed([cell.strip() for cell in cells], table.decimal, missing)
+        values, texts, bad = _parsed([cell.strip() for cell in cells], table.decimal, missing, met)
     if bad:
         more = f"; {len(bad)} of {table.rows} rows are like this" if len(bad) > 1 else ""
         text = texts[bad[0]]
         raise DataError(
-            f"{table.place}: channel '{name}', {table.where(bad[0])}: '{text}', {_what(text, table.decimal)}{more}; "
-            "mend it, or choose the channels with data.channels=[...]"
+            f"{table.place}: channel '{name}', {table.where(bad[0])}: '{one_line(text, 60)}', "
+            f"{_what(text, table.decimal)}{more}; mend it, or choose the channels with data.channels=[...]"
         )
     return values
 
 
 def dates_of(table: Table, name: str, date_format: str | None = None) -> Dates:
     """A column as dates. Raises DataError where a row has none that can be read."""
-    cells = table.column(name).cells
+    column = table.column(name)
+    cells = column.cells
     try:
         if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
-            return typed_dates(cells, name, table.where)
-        if isinstance(cells, np.ndarray):
-            cells = ["" if np.isnan(cell) else f"{cell:.0f}" if cell == np.floor(cell) else str(cell) for cell in cells]
+            return typed_dates(cells, name, table.where, column.zone)
+        if isinstance(cells, np.ndarray):  # text without an exponent, as a file would have it
+            cells = (
+                ["" if np.isnan(cell) else np.format_float_positional(cell, trim="-") for cell in cells]
+                if (cells.dtype.kind == "f")
+                else list(map(str, cells.tolist()))
+            )
         return read_dates(cells, name, table.where, date_format)
     except DataError as error:
         raise DataError(f"{table.place}: {error}") from None
@@ -170,7 +194,7 @@ def dates_of(table: Table, name: str, date_format: str | None = None) -> Dates:
 def counts_rows(cells: Sequence[str] | np.ndarray) -> bool:
     """Whether a column only numbers the rows: 0, 1, 2, ... or 1, 2, 3, ..."""
     if isinstance(cells, np.ndarray):
-        return cells.dtype.kind == "f" and len(cells) > 1 and bool((np.diff(cells) == 1).all()) and cells[0] in (0, 1)
+        return cells.dtype.kind in "fiu" and len(cells) > 1 and bool((np.diff(cells) == 1).all()) and cells[0] in (0, 1)
     first = next(iter(cells), "").strip()
     if first not in ("0", "1"):
         return False
@@ -182,7 +206,13 @@ def _unpacked(path: Path, content: bytes) -> bytes:
         return content
     try:
         with gzip.open(io.BytesIO(content)) as packed:
-            text = packed.read(MOST_BYTES + 1)
+            first = packed.read(1 << 20)
+            if first[:2] == b"\x1f\x8b" or first[:4] == b"PAR1":
+                kind = "gzip again" if first[:2] == b"\x1f\x8b" else "a Parquet file"
+                raise DataError(f"{path}: packed with gzip, and what is in it is {kind}; unpack it once")
+            if b"\0\0\0\0" in first:  # which no encoding of text has: little packed may be very much
+                raise DataError(f"{path}: packed with gzip, and what is in it is no text but zeros")
+            text = first + packed.read(MOST_BYTES + 1 - len(first))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: gzip cannot unpack it: {error}; is the file whole?") from None
     if len(text) > MOST_BYTES:
@@ -326,12 +356,24 @@ def _check_no_thousands(path: Path, columns: Sequence[Column]) -> None:
             )
 
 
-def _parsed(cells: list[str], decimal: str, missing: Sequence[float | str]) -> tuple[np.ndarray, list[str], list[int]]:
+def _unset(values: np.ndarray, missing: Sequence[float | str], met: set[float | str] | None) -> None:
+    """Puts NaN where a number stands for no value."""
+    for mark in missing:
+        if not isinstance(mark, str) and (found := values == mark).any():
+            values[found] = np.nan
+            if met is not None:
+                met.add(mark)
+
+
+def _parsed(
+    cells: list[str], decimal: str, missing: Sequence[float | str], met: set[float | str] | None
+) -> tuple[np.ndarray, list[str], list[int]]:
     """Numbers, the cells, and the rows whose cell is neither a number nor empty."""
     marks = {mark for mark in missing if isinstance(mark, str)}
-    numbers = {float(mark) for mark in missing if not isinstance(mark, str)}
     read = (lambda cell: float(cell.replace(",", "."))) if decimal == "," else float
-    if not marks and _ALL[decimal].fullmatch("\n".join(cells) + "\n"):  # the usual case, at the speed of C
+    lines = "\n".join(cells) + "\n"
+    # The usual case, at the speed of C; a cell of several lines is none of it.
+    if not marks and lines.count("\n") == len(cells) and _ALL[decimal].fullmatch(lines):
         values, bad = np.array(list(map(read, cells))), np.empty(0, dtype=np.int64)
     else:
         values, odd = np.full(len(cells), np.nan), []
@@ -341,8 +383,9 @@ def _parsed(cells: list[str], decimal: str, missing: Sequence[float | str]) -> t
             elif cell.lower() not in NO_VALUE and cell not in marks:
                 odd.append(row)
         bad = np.array(odd, dtype=np.int64)
-    if numbers:
-        values[np.isin(values, list(numbers))] = np.nan
+    _unset(values, missing, met)
+    if met is not None:
+        met |= marks.intersection(cells)
     return values, cells, sorted({*bad.tolist(), *np.flatnonzero(np.isinf(values)).tolist()})
 
 
@@ -370,38 +413,61 @@ def _what(text: str, decimal: str) -> str:
 
 
 def _check_names(place: str, names: Sequence[str]) -> None:
-    """Raises DataError for names that stand twice, or that would not print as they are."""
-    for name in names:
-        if any(not character.isprintable() for character in name):
-            raise DataError(f"{place}: the name of column {names.index(name) + 1} holds a control character: {name!r}")
-    named = [name for name in names if name]
-    if twice := sorted({name for name in named if named.count(name) > 1}):
-        raise DataError(
-            f"{place}: columns of the same name: {', '.join(map(repr, twice))}; give each a name of its own"
-        )
+    """Raises DataError for names that stand twice, or look as if they did, or that would not print as they are."""
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{place}: {len(names):,} columns, at most {MOST_COLUMNS:,} are read; take fewer")
+    for place_of, name in enumerate(names, 1):
+        if not name.isprintable():
+            raise DataError(f"{place}: the name of column {place_of} holds a control character: {name[:60]!r}")
+    seen: dict[str, str] = {}
+    twice = set()
+    for name in filter(None, names):
+        looks = unicodedata.normalize("NFKC", name)
+        if looks in seen:
+            twice |= {name, seen[looks]}
+        seen[looks] = name
+    if twice:
+        shown = ", ".join(repr(one_line(name, 60)) for name in sorted(twice)[:3]) + (", ..." if len(twice) > 3 else "")
+        raise DataError(f"{place}: columns of the same name: {shown}; give each a name of its own")
 
 
-def _parquet(path: Path, content: bytes, sha256: str) -> Table:
+def _parquet(path: Path, content: bytes, sha256: str, decimal: str) -> Table:
     try:
-        frame = pq.read_table(io.BytesIO(content)).to_pandas()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0][:200]}") from None
-    return frame_table(frame, str(path), sha256)
+        table = pq.ParquetFile(io.BytesIO(content)).read()
+        # By hand where names stand twice: pandas' metadata names columns, and frame_table says which are alike.
+        frame = table.to_pandas(ignore_metadata=len(set(table.column_names)) < table.num_columns)
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: not a Parquet file that can be read: {one_line(said)}") from None
+    return frame_table(frame, str(path), sha256, decimal)
 
 
-def _cells(place: str, name: str, values: pd.Series) -> Sequence[str] | np.ndarray:
+def _column(place: str, name: str, values: pd.Series) -> Column:
     kind = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        values = values.astype(kind.categories.dtype)
+        kind = values.dtype
     if isinstance(kind, pd.DatetimeTZDtype):
         local = values.dt.tz_localize(None)  # the clock that its zone shows
         fixed = values.dt.tz_convert("UTC").dt.tz_localize(None)
-        return np.asarray((local if (local - fixed).nunique() <= 1 else fixed).to_numpy(dtype="M8[us]"))
+        offsets = (local - fixed).dropna().unique()
+        one = len(offsets) == 1
+        zone = zone_of(int(offsets[0] / pd.Timedelta(seconds=1)) if one else 0)
+        return Column(name, np.asarray((local if one else fixed).to_numpy(dtype="M8[us]")), zone)
     if isinstance(kind, pd.PeriodDtype):
         values = values.dt.to_timestamp()
         kind = values.dtype
     if pd.api.types.is_datetime64_any_dtype(kind):
-        return np.asarray(values.to_numpy(dtype="M8[us]"))
+        return Column(name, np.asarray(values.to_numpy(dtype="M8[us]")))
     if pd.api.types.is_complex_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
         raise DataError(f"{place}: column '{name}' holds {kind} values, which are no numbers")
+    if pd.api.types.is_integer_dtype(kind) and not values.hasnans:  # whole: dates in nanoseconds have 19 digits
+        return Column(name, np.asarray(values.to_numpy(dtype="u8" if str(kind).lower() == "uint64" else "i8")))
     if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
-        return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
-    return ["" if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell else str(cell) for cell in values]
+        return Column(name, np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan)))
+    for cell in values:
+        if isinstance(cell, np.ndarray | list | dict | tuple | set | bytes):
+            raise DataError(
+                f"{place}: column '{name}' holds values of type {type(cell).__name__}, which are no numbers"
+            )
+    return Column(name, ["" if cell is None or pd.isna(cell) else str(cell) for cell in values])

@@ -9,6 +9,7 @@ from dynonet.data.files import Column, Table, counts_rows, dates_of, numbers_of
 from dynonet.data.hints import are_clocks, are_hours, joined
 from dynonet.data_config import DataConfig
 from dynonet.errors import DataError, nearest
+from dynonet.printing import one_line
 
 MOST_NAMED = 20  # columns that an error names
 
@@ -50,7 +51,10 @@ def understand(table: Table, data: DataConfig) -> Understood:
         step = one_step(dates.stamps, shown, table.where, data.irregular_steps)
     except DataError as error:
         raise DataError(f"{table.place}: {error}") from None
-    values = np.stack([numbers_of(table, channel, data.missing_values) for channel in channels], axis=1)
+    met: set[float | str] = set()
+    values = np.stack([numbers_of(table, channel, data.missing_values, met) for channel in channels], axis=1)
+    if unmet := [str(one_line(mark)) for mark in data.missing_values if mark not in met]:
+        notes.append(f"no cell is {' or '.join(unmet)}, which data.missing_values names")
     if not step.regular:
         notes.append("the rows are of unequal steps and were taken as if they were of one")
     values = _filled(table, channels, values, data.fill, notes)
@@ -104,11 +108,11 @@ def _channels(table: Table, data: DataConfig, date_column: str, notes: list[str]
                 raise DataError(f"{table.place}: no column '{name}'{hint} (data.channels)")
         return data.channels
     channels = []
-    for column in table.columns:
+    for place, column in enumerate(table.columns, 1):
         if column.name == date_column:
             continue
         if not column.name or column.name.startswith("Unnamed:"):  # as pandas writes an index, and reads it back
-            _leave_out(table, column, notes)
+            _leave_out(table, column, place, notes)
             continue
         if counts_rows(column.cells):
             notes.append(f"channel {column.name} only counts the rows; data.channels=[...] leaves it out")
@@ -118,9 +122,8 @@ def _channels(table: Table, data: DataConfig, date_column: str, notes: list[str]
     return tuple(channels)
 
 
-def _leave_out(table: Table, column: Column, notes: list[str]) -> None:
+def _leave_out(table: Table, column: Column, place: int, notes: list[str]) -> None:
     """A column without a name: the index that pandas writes, or nothing at all. Raises DataError for any other."""
-    place = [each is column for each in table.columns].index(True) + 1
     if counts_rows(column.cells):
         notes.append(f"column {place}, without a name, counts the rows and was left out")
     elif not isinstance(column.cells, np.ndarray) and not any(cell.strip() for cell in column.cells):

@@ -9,6 +9,8 @@ the cache if need be.
 
 import importlib.util
 import os
+import stat
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from dynonet.data.own import Understood, understand
 from dynonet.data.series import Series, contiguous, fractions
 from dynonet.data_config import DataConfig, SyntheticConfig
 from dynonet.errors import DataError, nearest
+from dynonet.printing import one_line
 
 ETT_CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
 ETT_URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small"
@@ -37,6 +40,7 @@ _ETT_HOURS = (8640, 2880, 2880)
 _SYNTHETIC_SPLIT = (0.6, 0.2, 0.2)
 _SYNTHETIC_START = np.datetime64("2000-01-01T00:00", "us")
 _HOUR = Step(microseconds=3_600_000_000)
+_FRESH = 100_000_000  # nanoseconds after a change
 
 
 def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
@@ -83,16 +87,16 @@ def _synthetic(config: SyntheticConfig) -> Series:
     return Series.checked("synthetic", Understood(synthetic.CHANNELS, values, dates, _HOUR), splits, known, source)
 
 
-# The stamp (modification time and size) is in the key: a file that was replaced is read again.
+# The stamp (times, size, inode) is in the key: a file that was replaced is read again.
 @lru_cache(maxsize=8)
-def _own_file(path: Path, stamp: tuple[int, int], data: DataConfig) -> Series:
+def _own_file(path: Path, stamp: tuple[int, ...], data: DataConfig) -> Series:
     table = read_file(path, data.separator, data.decimal)
     understood = table.understood()
     return Series.of_table(table, data, data.name, f"file {path.name}{f' ({understood})' if understood else ''}")
 
 
 @lru_cache(maxsize=8)
-def _ett(name: str, path: Path, stamp: tuple[int, int]) -> Series:
+def _ett(name: str, path: Path, stamp: tuple[int, ...]) -> Series:
     table = read_file(path, ",", ".", ETT_SHA256[name])
     columns, wanted = [column.name for column in table.columns], ["date", *ETT_CHANNELS]
     for missing in [column for column in wanted if column not in columns]:
@@ -108,15 +112,25 @@ def _ett(name: str, path: Path, stamp: tuple[int, int]) -> Series:
     return Series.checked(name, understood, contiguous(sizes), table.sha256, source, table.sha256)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with NUL in it
+        raise DataError(f"{one_line(path)}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{one_line(path)}: cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{one_line(path)}: not a file")
+    known = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    # A file that is written in this moment may be written again within the tick of its clock: it is read each time.
+    fresh = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH
+    return (*known, time.monotonic_ns()) if fresh else known
 
 
 def _ett_file(name: str, folder: str | Path | None) -> Path:
     """Where the file is, downloaded if it is nowhere yet."""
+    if (named := os.environ.get("DYNONET_DATA_DIR")) and not os.path.isdir(os.path.expanduser(named)):
+        raise DataError(f"DYNONET_DATA_DIR: got '{one_line(named)}', which is no folder; unset it, or name one")
     cache = os.environ.get("DYNONET_CACHE_DIR") or pooch.os_cache("dynonet")
     folders = [place for place in (folder, os.environ.get("DYNONET_DATA_DIR"), cache) if place]
     places = [Path(folder).expanduser().absolute() / f"{name}.csv" for folder in folders]

@@ -68,6 +68,10 @@ def test_every_switch_and_signal_has_its_row() -> None:
         ("signals.freeze_prob=-0.1", "freeze_prob: got -0.1; allowed: .*0 to 1"),
         ("signals.gate_masks=.nan", "gate_masks: got nan; allowed"),
         ("signals.grad_clip=0", "grad_clip: got 0; allowed"),
+        ("signals.grad_clip=1_0", "grad_clip: got '1_0'; allowed"),  # 10 to Python's float
+        ("training.lr=1_0", "training.lr: got '1_0'; a number is needed"),
+        ("data.seq_len=1_0", "data.seq_len: got '1_0'; a number is needed"),
+        ("data.split=[true, 0.2, 0.2]", "data.split: got .*numbers are needed, got True"),
     ],
 )
 def test_refusals(override: str, message: str) -> None:

@@ -204,6 +204,15 @@ def test_wrong_checksum_is_refused(nowhere, folder):
         load_series(DataConfig(dataset="ETTh1"))
 
 
+def test_a_data_folder_that_is_none_is_refused(nowhere, monkeypatch):
+    """Not passed over for the cache or a download."""
+    for wrong in ("gone", "hand/file"):
+        (nowhere / "hand" / "file").touch()
+        monkeypatch.setenv("DYNONET_DATA_DIR", str(nowhere / wrong))
+        with pytest.raises(DataError, match=f"DYNONET_DATA_DIR: got '.*{wrong}', which is no folder"):
+            load_series(DataConfig(dataset="ETTh1"))
+
+
 def test_failed_download_says_where_to_put_the_file(nowhere):
     with pytest.raises(DataError, match=r"(?s)could not download http.*by hand and set DYNONET_DATA_DIR"):
         load_series(DataConfig(dataset="ETTh2"))

@@ -185,6 +185,14 @@ REFUSED = {
         r"column 'a': '1\.010' beside '980' may be a decimal point or a separator of thousands.*data\.decimal='\.'",
     ),
     "comma or thousands": (cell('"1,234"'), "may be a decimal comma or a separator of thousands"),
+    "two lines in a cell": (cell('"1\n2"'), "'1\\\\n2', no number"),
+    # A pattern with two ways to match a whole number would take longer than the world has stood.
+    "a whole number missing": (
+        "date,a\n" + "".join(f"{date},{'' if row == 90 else 100 + row}\n" for row, date in enumerate(ISO)), "no value"
+    ),
+    "names that look alike": (lines_of(ISO, "date,caf\u00e9,cafe\u0301"), "columns of the same name: 'cafe"),
+    "no such offset": (lines_of([f"{date}+27:00" for date in ISO]), "100 of 100 rows: no offset from UTC"),
+    "year 0": (lines_of([f"0000{date[4:]}" for date in ISO]), "no date of the calendar"),
     "both decimals": (cell('"1,5"'), "with a comma .* and with a point"),
 }  # fmt: skip
 
@@ -237,6 +245,87 @@ def test_channels_that_cannot_be_scaled_are_named_at_once(tmp_path):
 def test_marks_of_no_value_are_taken_as_typed(typed, read_as):
     config = Config.create({"data.path": "mine.csv"}).override([f"data.missing_values={typed}"])
     assert config.data.missing_values == read_as
+
+
+# Numbers that are no times since 1970: each would be an even step of seconds of that year.
+NO_DATES = {
+    "rows": [str(row) for row in range(ROWS)],
+    "days of a spreadsheet": [str(43831 + row) for row in range(ROWS)],
+    "hours of a spreadsheet": [str(43831 + row / 4) for row in range(ROWS)],
+    "years with decimals": [str(1990 + row / 4) for row in range(ROWS)],
+    "Julian days": [str(2458849.5 + row) for row in range(ROWS)],
+    "months of one year": [str(202001 + row) for row in range(12)],
+}
+
+
+@pytest.mark.parametrize("kind", NO_DATES)
+def test_numbers_that_may_count_anything_are_no_dates(tmp_path, kind):
+    numbers = NO_DATES[kind]
+    with pytest.raises(
+        DataError, match=rf"numbers, the first {numbers[0]}, .*what they count is not told.*date_format"
+    ):
+        read(tmp_path, lines_of(numbers))
+    pd.DataFrame({"date": list(map(float, numbers)), "a": np.arange(len(numbers)) ** 2}).to_parquet(
+        tmp_path / "n.parquet"
+    )
+    with pytest.raises(DataError, match="what they count is not told"):
+        load_series(DataConfig(dataset="csv", path=str(tmp_path / "n.parquet")))
+
+
+def test_numbers_whose_unit_is_told_are_dates(tmp_path):
+    told = read(tmp_path, lines_of([str(60 * row + 7) for row in range(ROWS)]), date_format="seconds")
+    assert told.timestamps is not None and str(told.timestamps[1]) == "1970-01-01T00:01:07.000000"
+    months = read(tmp_path, lines_of(NO_DATES["months of one year"]), date_format="%Y%m")
+    assert str(months.step) == "1 month"
+    with pytest.raises(DataError, match=r"not of the form data\.date_format=seconds: line 2: '2020-01-01 00:00:00'"):
+        read(tmp_path, PLAIN, date_format="seconds")
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ("%Y-%Y", "%Y stands twice"), ("%Q", "'Q' is a bad directive"), ("%Y-%", "stray %"),
+        ("%m-%d %H:%M", "it reads no year"), ("%Y-%m-%d %I:%M:%S", "%p has to say which"),
+        ("%Y-%m-%d %H:%M:%S %p", "beside %H it is not read"), ("%Y-%W", "a week is read with its weekday"),
+        ("%Y %d", "a day and no month"),
+    ],
+)  # fmt: skip
+def test_a_format_that_reads_other_dates_than_are_written_is_refused(tmp_path, form, reason):
+    """strptime takes `01:00 PM` by %H %p for one in the morning, and any week by %W for the first of January."""
+    with pytest.raises(DataError, match=rf"data\.date_format: got '{form}': .*{reason}.*'%Y-%m-%d %H:%M'"):
+        read(tmp_path, PLAIN, date_format=form)
+
+
+def test_a_mark_that_no_cell_is_is_said(tmp_path):
+    marked = read(tmp_path, PLAIN, missing_values=(-9999, "?"))
+    assert marked.notes == ("no cell is -9999.0 or ?, which data.missing_values names",)
+
+
+def test_a_zone_is_the_same_in_every_format(tmp_path):
+    frame = pd.DataFrame(
+        {"date": pd.date_range(START, periods=ROWS, freq="h", tz="Asia/Kathmandu"), "a": np.arange(100.0)}
+    )
+    frame.to_parquet(tmp_path / "zone.parquet")
+    series = load_series(DataConfig(dataset="csv", path=str(tmp_path / "zone.parquet")))
+    assert series.zone == "+05:45" and series.identity == read(tmp_path, frame.to_csv(index=False)).identity
+
+
+def test_a_parquet_file_of_other_things_is_refused(tmp_path):
+    frame = pd.DataFrame({"date": TIMES, "a": [[1.0, 2.0]] * ROWS})
+    frame.to_parquet(tmp_path / "lists.parquet")
+    with pytest.raises(DataError, match="column 'a' holds values of type ndarray, which are no numbers"):
+        load_series(DataConfig(dataset="csv", path=str(tmp_path / "lists.parquet")))
+    text = pd.DataFrame({"date": TIMES, "a": [f"{row},5" for row in range(ROWS)]})
+    text.to_parquet(tmp_path / "text.parquet")
+    with pytest.raises(DataError, match="'0,5', no plain number"):
+        load_series(DataConfig(dataset="csv", path=str(tmp_path / "text.parquet")))
+    comma = load_series(DataConfig(dataset="csv", path=str(tmp_path / "text.parquet"), decimal=","))
+    assert comma.values[:3, 0].tolist() == [0.5, 1.5, 2.5]
+
+
+def test_very_many_columns_are_refused_at_once(tmp_path):
+    with pytest.raises(DataError, match="1,000,001 columns, at most 100,000 are read"):
+        read(tmp_path, ",".join(["date", *map(str, range(1_000_000))]) + "\n" + "1," * 1_000_000 + "1\n")
 
 
 def test_what_a_setting_resolves(tmp_path, plain):
@@ -347,6 +436,12 @@ def test_a_file_that_changed_is_read_again(tmp_path, plain):
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        load_series(DataConfig(dataset="csv", path=str(tmp_path / ("x" * 5000))))
+    with open(tmp_path / "sparse.csv", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match="1,024 GiB, at most 4 GiB are read"):
+        load_series(DataConfig(dataset="csv", path=str(tmp_path / "sparse.csv")))
     with pytest.raises(DataError, match=r"gone\.csv: no such file"):
         load_series(DataConfig(dataset="csv", path=str(tmp_path / "gone.csv")))
     with pytest.raises(DataError, match="not a file"):

@@ -27,6 +27,15 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Precision", "D=128, I=128", "GRU kernels alone", "ours, 2 models", "A CHECK OF THIS SCRIPT ON A CPU"),
     ),
     "check_unrolled": (("--quick",), ("lr_scale alone ", "together +[0-9]", "none: no", "input_noise .*right in")),
+    "check_inputs": (
+        ("--every", "12"),
+        (
+            "command .* tracebacks ",
+            "dynonet.data ",
+            "cluster.checks ",
+            "[0-9]+ inputs, .* 0 taken, 0 tracebacks, 0 hangs, 0 un",
+        ),
+    ),
     "simulate_cluster": (
         ("--quick", "--runs", "100", "--gpus", "1,10"),
         ("search, 100 runs", "study, by default", "  the same, compacted"),

@@ -9,7 +9,7 @@ from dynonet.config import Config
 from dynonet.errors import ConfigError
 from tune.results import ResultsError
 from tune.search import parser
-from tune.settings import SearchSettings, differences, preset_names, read_settings
+from tune.settings import SearchSettings, check_place, differences, preset_names, read_settings
 
 
 def settings(*arguments: str) -> SearchSettings:
@@ -130,6 +130,8 @@ def test_bad_settings_are_refused(arguments: list[str], message: str) -> None:
 def test_bad_files_and_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'model\.worker_hiden'; did you mean"):
         settings("--config", written(tmp_path / "c.yaml", "model: {worker_hiden: 8}\n"))
+    with pytest.raises(ResultsError, match="study name ''"):  # not the preset's
+        settings("--study", "")
     with pytest.raises(ResultsError, match=r"study name '../x'"):
         settings("--study", "../x")
 
@@ -207,3 +209,20 @@ def test_final_replicates_share_no_seed_with_the_search() -> None:
 def test_numbers_of_flags_reach_the_search_as_numbers() -> None:
     args: Any = parser().parse_args(["--cpus-per-trial", "0.5", "--gpus-per-trial", "0.25", "--time-budget", "30"])
     assert (args.cpus_per_trial, args.gpus_per_trial, args.time_budget) == (0.5, 0.25, 30.0)
+
+
+def test_an_unknown_kernel_is_refused_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNONET_KERNEL", "fast")
+    with pytest.raises(ConfigError, match=r"unknown DYNONET_KERNEL 'fast'; .*allowed: auto, compiled, torch"):
+        settings()
+
+
+def test_results_that_there_cannot_be_are_refused_before_anything_begins(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "in" / "it"):
+        with pytest.raises(ConfigError, match=rf"--out: got '{out}', but {tmp_path}/file is no folder"):
+            check_place(str(out))
+    with pytest.raises(ConfigError, match="--out: got nothing"):
+        check_place("")
+    check_place(str(tmp_path / "new" / "folder"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
