@@ -149,7 +149,11 @@ class _Strict(yaml.SafeLoader):
                 raise YamlError(f"a key is {kind}, text is needed", line)
             shown = one_line(key.value, 60)
             if key.tag not in (_TEXT, _MERGE):
-                way_out = f"; if text is meant, put it in quotes: '{shown}'" if shown else ""
+                way_out = (
+                    f"; if text is meant, put it in quotes: '{shown}'"
+                    if shown
+                    else "; a '?' of its own is text in quotes alone"
+                )
                 raise YamlError(
                     f"key {shown or '(empty)'} is {_KINDS.get(key.tag, key.tag)}, text is needed{way_out}", line
                 )

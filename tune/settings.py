@@ -95,10 +95,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, after = _leaves(old), _leaves(new)
     missing = "(not set)"
     return [
-        f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}"
+        f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}{_meant(key)}"
         for key in sorted(before.keys() | after.keys())
         if not _same(key, before.get(key, missing), after.get(key, missing))
     ]
+
+
+def _meant(key: str) -> str:
+    return " (other data: a value, a name, the order, a date or a split)" if key.startswith("data_sha256") else ""
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

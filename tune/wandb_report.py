@@ -6,11 +6,13 @@ report that was made once is updated: its id is kept with the study.
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import wandb_workspaces.reports.v2 as wr
 
@@ -229,15 +231,32 @@ def _log(wandb: Any, report: WandbReport, results: Results, entity: str, project
 
 
 def _files(report: WandbReport, results: Results) -> dict[str, bytes]:
-    """The study's records, a Parquet file each table, and the report's own files."""
+    """The study's records, a Parquet file each table, and the report's own files: no folder of somebody's home."""
     found = {name: text.encode() for name, text in report.files.items()}
-    for table in TABLES:
-        rows = results.table(table, report.study)
+    tables = {table: results.table(table, report.study) for table in TABLES}
+    runs = tables["runs"]
+    paths = set(runs["params.data.path"].to_pylist()) - {None} if "params.data.path" in runs.column_names else set()
+    for table, rows in tables.items():
         if rows.num_rows:
             buffer = pa.BufferOutputStream()
-            pq.write_table(rows, buffer)
+            pq.write_table(without_folders(rows, paths), buffer)
             found[f"{table}.parquet"] = buffer.getvalue().to_pybytes()
     return found
+
+
+def without_folders(rows: pa.Table, paths: Iterable[str]) -> pa.Table:
+    """Rows whose texts name files of data, in settings and in JSON, without the folders that these lie in."""
+    for path in sorted(paths, key=len, reverse=True):
+        name = os.path.basename(path)
+        spelled = {path: name, json.dumps(path)[1:-1]: json.dumps(name)[1:-1]}
+        spelled[json.dumps(path, ensure_ascii=False)[1:-1]] = json.dumps(name, ensure_ascii=False)[1:-1]
+        for at, column in enumerate(rows.schema):
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                texts = rows[column.name]
+                for whole, short in spelled.items():
+                    texts = pc.replace_substring(texts, whole, short)
+                rows = rows.set_column(at, column, texts)
+    return rows
 
 
 def _figure_page(svg: str) -> str:

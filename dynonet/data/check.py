@@ -108,10 +108,17 @@ def _windows(series: Series, data: DataConfig) -> tuple[list[str], list[str]]:
             without.append(str(error))
             found.append(f"{name} none")
     shown = f"windows of {data.seq_len} rows in and {data.pred_len} out: {', '.join(found)}"
-    where = (
-        f"(workers learn from {resolve_role(data, 'worker')}, the controller from {resolve_role(data, 'controller')})"
-    )
-    return [*lines, f"{shown} {where}"], without
+    who = f"workers learn from {_called(data, 'worker')}, the controller from {_called(data, 'controller')}"
+    return [*lines, f"{shown} ({who})"], without
+
+
+def _called(data: DataConfig, role: str) -> str:
+    return {
+        "train": "all training rows",
+        "before_meta": f"training rows before the last {data.meta_fraction:.0%} (before_meta)",
+        "meta": f"the last {data.meta_fraction:.0%} of the training rows (meta)",
+        "validation": "validation rows",
+    }[resolve_role(data, role)]
 
 
 def _suspects(series: Series) -> Sequence[str]:

@@ -26,6 +26,7 @@ _TIME = (
     r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?"
 )
 _DATE = {"year first": re.compile(_YEAR_FIRST + _TIME, re.ASCII), "year last": re.compile(_YEAR_LAST + _TIME, re.ASCII)}
+_DATED = re.compile(r"\d\D+\d+\D+\d|[^\W\d]{3}.*\d|\d.*[^\W\d]{3}")  # three numbers, or a month by its name
 _NUMBER = re.compile(r"-?\d{1,19}(?:\.\d*)?", re.ASCII)
 EPOCH = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}  # date_format
 _COMPACT = (8, 10, 12, 14)  # digits of 20200131 and of the same with hours, minutes, seconds
@@ -114,7 +115,7 @@ def are_dates(cells: Sequence[str] | np.ndarray) -> bool:
     some = [cell.strip() for cell in cells[:_LOOKED_AT]]
     if any(all(pattern.fullmatch(text) for text in some) for pattern in _DATE.values()):
         return True
-    return not all(_NUMBER.fullmatch(text) for text in some) and bool(forms_of(some))
+    return all(_DATED.search(text) for text in some) and bool(forms_of(some))
 
 
 def in_order(dates: Dates, name: str, where: Where, sort: bool) -> np.ndarray | None:

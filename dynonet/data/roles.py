@@ -35,7 +35,9 @@ def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
             have, need = f"{end - first} rows", f"H = {pred_len}"
         else:
             have, need = f"{end - first} rows", f"S + H = {seq_len} + {pred_len} = {seq_len + pred_len}"
-        other = {"meta": "larger", "before_meta": "smaller"}.get(chosen)
+        rows = series.train[1] - series.train[0]
+        enough = rows >= 2 * (seq_len + pred_len)  # so that both shares of the training rows can hold a window
+        other = {"meta": "larger", "before_meta": "smaller"}.get(chosen) if enough else None
         also = f", or a {other} data.meta_fraction" if other else ""
         raise DataError(
             f"{series.name}: '{chosen}' has {have}, a window needs {need}; "

@@ -57,6 +57,9 @@ class Series:
             DataError: as `load_series` does of a file.
         """
         data = DataConfig(dataset="frame") if data is None else data
+        index = frame.index
+        if isinstance(index, pd.DatetimeIndex | pd.PeriodIndex) and "date_column" not in data.model_fields_set:
+            data = data.model_copy(update={"date_column": str(index.name or "")})
         return cls.of_table(frame_table(frame, name), data, name, f"DataFrame {name}")
 
     @classmethod

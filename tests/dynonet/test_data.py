@@ -120,14 +120,23 @@ def test_a_share_of_rows_is_not_lost_to_rounding():
     ("role", "message"),
     [
         ("train", r"made: 'train' has 50 rows, a window needs S \+ H = 60 \+ 4 = 64; take a smaller"),
-        ("meta", r"'meta' has 10 rows, .* or a larger data.meta_fraction"),
-        ("before_meta", r"'before_meta' has 40 rows, .* or a smaller data.meta_fraction"),
+        ("meta", r"'meta' has 10 rows, .*; take a smaller data.seq_len or data.pred_len\Z"),  # no share would do
+        ("before_meta", r"'before_meta' has 40 rows, .*; take a smaller data.seq_len or data.pred_len\Z"),
         ("validation", r"'validation' has 60 rows up to its end, a window needs S \+ H = 60 \+ 4"),
     ],
 )
 def test_a_split_without_a_window_is_refused(role, message):
     with pytest.raises(DataError, match=message):
         window_starts(series_of(50, 10, 10), DataConfig(seq_len=60, pred_len=4), role)
+
+
+def test_the_share_of_the_controller_is_named_where_another_would_do():
+    def refused(fraction: float, role: str, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            window_starts(series_of(150, 60, 60), DataConfig(seq_len=60, pred_len=4, meta_fraction=fraction), role)
+
+    refused(0.2, "meta", "'meta' has 30 rows, .* or a larger data.meta_fraction")
+    refused(0.8, "before_meta", "'before_meta' has 30 rows, .* or a smaller data.meta_fraction")
 
 
 def test_a_split_shorter_than_the_horizon_is_refused():

@@ -370,6 +370,8 @@ def test_formats_that_are_recognised(tmp_path, plain):
         "gzip": read(tmp_path, gzip.compress(PLAIN.encode()), "mine.csv.gz"),
         "parquet": load_series(DataConfig(dataset="csv", path=str(tmp_path / "frame.parquet"))),
         "frame": Series.from_frame(frame),
+        "frame, an index of another name": Series.from_frame(frame.rename_axis("when")),
+        "frame, an index without a name": Series.from_frame(frame.rename_axis(None)),
         "frame, dates in a column": Series.from_frame(frame.reset_index()),
         "an index without a name": read(tmp_path, index),
         "columns chosen": read(tmp_path, PLAIN, channels=("a", "b")),

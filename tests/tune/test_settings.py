@@ -167,7 +167,7 @@ def test_what_may_not_change_is_shown_line_by_line(tmp_path: Path) -> None:
     assert changed("--reduction-factor", "2") == [], "2 and 2.0 are one number"
     assert changed("--max-epochs", "5") == ["settings.training.max_epochs: 4 -> 5"]
     assert changed("data.pred_len=4") == ["settings.data.pred_len: 8 -> 4"]
-    assert changed(sha="b") == ["data_sha256: a -> b"]
+    assert changed(sha="b") == ["data_sha256: a -> b (other data: a value, a name, the order, a date or a split)"]
     assert changed("model.worker_hidden=3") == [
         "settings.model.worker_hidden: (not set) -> 3", "space.model.worker_hidden: {'int': [2, 4]} -> (not set)"
     ]  # fmt: skip

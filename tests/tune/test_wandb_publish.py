@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from searched import Searched, spread
@@ -18,6 +19,7 @@ from dynonet.config import Config
 from tune.report import main as search_report
 from tune.results import Results
 from tune.wandb_client import end_service
+from tune.wandb_report import without_folders
 
 
 @pytest.fixture
@@ -40,6 +42,14 @@ def records(tmp_path: Path, golden_dir: Path) -> str:
     """The golden study, in a store of its own."""
     shutil.copytree(golden_dir / "study" / "store", tmp_path / "records")
     return str(tmp_path / "records")
+
+
+def test_records_go_along_without_folders_of_a_home() -> None:
+    path = "/home/anna/Küche/über.csv"
+    sent = {"config": [json.dumps({"data": {"path": path}}), None], "params.data.path": [path, None], "epochs": [1, 2]}
+    there = without_folders(pa.table(sent), {path}).to_pydict()
+    assert json.loads(there["config"][0]) == {"data": {"path": "über.csv"}} and there["config"][1] is None
+    assert there["params.data.path"] == ["über.csv", None] and there["epochs"] == [1, 2]
 
 
 def test_a_report_is_made_once_and_updated_then(server: ReportServer, records: str, capsys: Any) -> None:
