@@ -1,6 +1,6 @@
 """Bad inputs over every command, and what each says: none may be taken, end in a traceback or wait for ever.
 
-    python scripts/check_inputs.py [--every N] [--command NAME] [--show]
+    python scripts/check_inputs.py [--every 12] [--command tune.search] [--show]
 
 Each runs in a process of its own, forked once everything is imported. Where a command would begin to train, fit or
 start Ray, it has taken its input. A message has to name what is wrong and what was got, and what is allowed or to be

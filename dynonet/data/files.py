@@ -61,6 +61,7 @@ class Table:
     separator: str = ""  # of a text file
     decimal: Literal[".", ","] = "."
     sha256: str = ""
+    ended: bool = True  # by an end of line: a text that is cut off in its last number looks whole otherwise
 
     def where(self, row: int) -> str:
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
@@ -86,7 +87,8 @@ class Table:
         if self.lines is None:
             return ""
         separator = SEPARATORS.get(self.separator, f"'{self.separator}'")
-        return f"separator {separator}, decimal {'comma' if self.decimal == ',' else 'point'}"
+        whole = "" if self.ended else "; no end of line after the last row: is the file whole?"
+        return f"separator {separator}, decimal {'comma' if self.decimal == ',' else 'point'}{whole}"
 
 
 def read_file(path: Path, separator: str = "auto", decimal: str = "auto", expected: str | None = None) -> Table:
@@ -270,7 +272,7 @@ def _text(path: Path, text: str, sha256: str, separator: str, decimal: str) -> T
     _check_names(str(path), header)
     columns = tuple(Column(name, cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True))
     point: Literal[".", ","] = _decimal(path, columns, mark) if decimal == "auto" else "," if decimal == "," else "."
-    return Table(str(path), columns, len(rows), tuple(lines), mark, point, sha256)
+    return Table(str(path), columns, len(rows), tuple(lines), mark, point, sha256, text.endswith(("\n", "\r")))
 
 
 def _separator(path: Path, text: str) -> str:

@@ -323,6 +323,11 @@ def test_a_parquet_file_of_other_things_is_refused(tmp_path):
     assert comma.values[:3, 0].tolist() == [0.5, 1.5, 2.5]
 
 
+def test_a_file_that_may_be_cut_off_is_said_to_be(tmp_path, plain):
+    """Of a last number that is cut nothing else tells: 2919 is 29."""
+    assert "whole" not in plain.source and "last row: is the file whole?" in read(tmp_path, PLAIN[:-3]).source
+
+
 def test_very_many_columns_are_refused_at_once(tmp_path):
     with pytest.raises(DataError, match="1,000,001 columns, at most 100,000 are read"):
         read(tmp_path, ",".join(["date", *map(str, range(1_000_000))]) + "\n" + "1," * 1_000_000 + "1\n")
