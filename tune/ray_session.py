@@ -281,8 +281,8 @@ def run_command(module: str, work: Callable[[], int]) -> int:
 
 
 def _check_answers(address: str) -> None:
-    """Raises ConfigError if nobody listens at `[scheme://]host:port`, where Ray itself would try for minutes, or one that
-    takes another token than ours does."""
+    """Raises ConfigError if nobody listens at `[scheme://]host:port`, where Ray itself would try for minutes, or if one
+    does that takes another token than ours."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdigit():
         try:

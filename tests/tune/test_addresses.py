@@ -18,9 +18,9 @@ from tune.storage import StorageError, open_storage
     ("a\tb", "it holds control characters"),
 ])  # fmt: skip
 def test_an_address_that_cannot_be_one(address: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(StorageError, match=r"results: got '.*"):
+    with pytest.raises(StorageError, match=r"cannot open storage '.*"):
         open_storage(address)
     assert main(["list", "--out", address]) == 2
     line = capsys.readouterr().err
-    assert line.startswith("error: results: got '") and said in line and line.count("\n") == 1
+    assert line.startswith("error: cannot open storage '") and said in line and line.count("\n") == 1
     assert "secret" not in line
