@@ -29,6 +29,7 @@ from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
 from tune.ray_processes import check_socket_folder, missed, signals_are_ours
+from tune.ray_token import check_token
 from tune.results import Results, ResultsError, StorageError
 from tune.searcher import DriverOnly, TrialQueue
 from tune.trainable import StackTrainable
@@ -284,10 +285,12 @@ def run_command(module: str, work: Callable[[], int]) -> int:
 
 
 def _check_answers(address: str) -> None:
-    """Raises ConfigError if nobody listens at `[scheme://]host:port`: Ray itself would try for minutes."""
+    """Raises ConfigError if nobody listens at `[scheme://]host:port`, where Ray itself would try for minutes, or if one
+    does that takes another token than ours."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdigit():
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
             raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
+        check_token(f"{host}:{port}")

@@ -68,7 +68,7 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         if problem := problem_with(url):
-            raise StorageError(errno.EINVAL, f"results: got '{one_line(without_keys(url))}'; {problem}")
+            raise StorageError(errno.EINVAL, f"cannot open storage '{one_line(without_keys(url))}': {problem}")
         if "://" not in url:
             url = os.path.abspath(os.path.expanduser(url))
             self.fs, self.root = pafs.LocalFileSystem(), url

@@ -194,3 +194,9 @@ def test_a_process_that_dies_as_it_starts_is_forgiven_but_not_for_ever(
     assert {event.text for event in events_of(store, "study")} == {
         "t0: its process ended as it started; it is begun again"
     }
+
+
+def test_a_fraction_of_a_gpu_is_one_of_a_single_gpu() -> None:
+    machine = Node("a", "10.0.0.1", 100, 8, 1e12)
+    assert [machine.fits(1, gpus) for gpus in (0, 0.15, 0.5, 0.34, 1, 2, 3, 8, 9)] == [100, 48, 16, 16, 8, 4, 2, 1, 0]
+    assert machine.fits(4, 0.15) == 25, "the CPUs decide"

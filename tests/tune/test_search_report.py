@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -339,3 +340,12 @@ def test_an_object_store(s3_url: str, tmp_path: Path, capsys: pytest.CaptureFixt
     text = (tmp_path / "here" / "report.md").read_text()
     assert "optuna-dashboard optuna/" not in text and "object store" in text
     assert len(findings_of(study.results, "mine").trials) == 4
+
+
+def test_whose_runs_were_there_before_is_no_question_of_clocks(begin: Callable[..., Searched]) -> None:
+    study = begin().add(Made(searched.spread(1)[0].params, (0.5, 0.6)))
+    first, second = study.results.runs().values()
+    before = searched.BEGUN - timedelta(days=1)
+    for row, whose in ((first, "mine"), (second, "another")):
+        study.results.add("runs", [{**row, "attempt": 2, "started": before, "trained_for": whose}])
+    assert findings_of(study.results, "mine").shared == 1
