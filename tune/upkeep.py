@@ -9,7 +9,7 @@ from ray import tune as ray_tune
 from tune.results import Results, StorageError
 from tune.searcher import DriverOnly
 
-EVERY = 50  # trials that end between two looks at how many files there are
+EVERY = 10  # trials that end between two looks at how many files there are
 
 logger = logging.getLogger(__name__)
 

@@ -472,6 +472,25 @@ def test_any_order_of_writes_kills_and_compactions(tmp_path_factory: pytest.Temp
         assert numbers(Results(root(store)), None) == list(range(added))
 
 
+def test_a_segment_that_another_compaction_merges_at_once(store: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between writing it and reading it again it is gone: a greater one holds its rows."""
+    for number in range(5):
+        store.add("trials", [event(number)])
+    put, done = Storage.put, []
+
+    def overtaken(self: Storage, path: str, data: bytes, durable: bool = True) -> None:
+        put(self, path, data, durable)
+        if "segment" in path and not done:
+            done.append(path)
+            Results(root(store)).add("trials", [event(5)])
+            Results(root(store)).compact()
+
+    monkeypatch.setattr(Storage, "put", overtaken)
+    store.compact()
+    assert done and not store.storage.exists(done[0]) and numbers(store) == list(range(6))
+    assert len(store.storage.list("trials")) == 1
+
+
 def test_reader_whose_files_are_compacted_meanwhile(store: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the listing and the reading, and between two pages of a listing that then shows neither."""
     for number in range(5):
