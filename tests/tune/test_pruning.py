@@ -17,7 +17,7 @@ from tune.results_cli import main
 from tune.schema import TABLES
 from tune.search_records import findings_of
 from tune.settings import Budget
-from tune.storage import StorageError
+from tune.storage import Storage, StorageError
 from tune.trial import StackRun
 from tune.window_errors import keep_window_errors
 
@@ -112,7 +112,8 @@ def test_a_run_that_another_study_needs_stays(study: Searched) -> None:
     assert f"test_windows/{second}/mse.npy" in left
 
 
-def test_a_front_stays(store: Results) -> None:
+def test_a_front_stays_on_every_storage(storage: Storage) -> None:
+    store = Results(storage)
     budget = Budget(replicates=1, grace_epochs=2, reduction_factor=2, objectives=("val_mse", "parameters"))
     made = [Made({**spread(1)[0].params, "model.worker_hidden": 10 + n}, (0.5 + n,), parameters=100 - 10 * (n != 1) * n)
             for n in range(4)]  # fmt: skip
