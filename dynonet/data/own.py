@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dynonet.data.dates import Dates, Step, are_dates, in_order, one_step
+from dynonet.data.date_texts import are_dates
+from dynonet.data.dates import Dates, Step, in_order, one_step
 from dynonet.data.files import Column, Table, counts_rows, dates_of, numbers_of
 from dynonet.data.hints import are_clocks, are_hours, joined
 from dynonet.data_config import DataConfig

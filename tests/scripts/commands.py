@@ -51,7 +51,7 @@ def commands(text: str) -> Iterator[Command]:
             yield Command(program, tuple(word.removesuffix("...") for word in words))
 
 
-class Read(Exception):
+class Read(BaseException):  # no error that a command would make a sentence of
     """A command has read its arguments, and was about to begin."""
 
     def __init__(self, arguments: argparse.Namespace, rest: list[str]):
