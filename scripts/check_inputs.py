@@ -46,6 +46,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 }  # fmt: skip
 SECONDS = 60  # after which a command hangs: refusals take a fraction of one, but two cores may be busy
 TAKEN, RAISED = 77, 99  # exit codes: it would have begun, and an exception came out of it
+UNPLANNED = ("Traceback (most recent", "this was not expected")
 AT_ONCE = 2
 # How a message says what is allowed, or what to do.
 HELPS = re.compile(
@@ -73,7 +74,7 @@ class Answer:
         """What is wrong with it: [] if nothing."""
         if self.hung:
             return ["hang"]
-        if self.code == RAISED or "Traceback (most recent" in self.text:
+        if self.code == RAISED or any(words in self.text for words in UNPLANNED):
             return ["traceback"]
         if given.good:
             return [] if self.code in (0, TAKEN) else ["good input refused"]

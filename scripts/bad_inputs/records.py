@@ -23,7 +23,7 @@ def stores() -> Iterator[Input]:
         ("occupied", "occupied"),
         ("gone", "gone"),
         ("nosuch://a/b", "nosuch"),
-        ("", "out|results"),
+        ("", "storage ''"),
         ("x" * 5000, "name|xxx"),
         ("a\0b", "null|NUL|no results|character"),
         ("pipe", "pipe"),
