@@ -83,6 +83,8 @@ class Results:
         self.storage = url if isinstance(url, Storage) else open_storage(url, create)
         self.skipped: dict[str, str] = {}
         self._segments: dict[str, Part] = {}  # of `runs`, which is looked up often
+        files = [table for table in TABLES if self.storage.local and os.path.isfile(self.storage.full(table))]
+        self.skip(dict.fromkeys(files, "a file where the table's folder would be"))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"storage": self.storage, "skipped": {}, "_segments": {}}

@@ -149,6 +149,7 @@ KINDS: dict[str, Hostile] = {
     "a named pipe with a checksum": lambda root, _: os.mkfifo(root / f"runs/{'a' * 32}.parquet"),
     "a socket": lambda root, _: sock(root / RUNS),
     "a folder": lambda root, _: (root / RUNS / "in").mkdir(parents=True),
+    "a table that is a file": lambda root, _: (root / "events").write_text("x"),
     "an endless device": lambda root, _: (root / RUNS).symlink_to("/dev/zero"),
     "a link to itself": lambda root, _: (root / RUNS).symlink_to(RUNS),
     "a link to nothing": lambda root, _: (root / RUNS).symlink_to("/nowhere/at/all"),
