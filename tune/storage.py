@@ -180,7 +180,7 @@ class Storage:
         full = self.full(prefix)
         with self.errors("list", prefix):
             if self.local:
-                found = list(_walk(full))
+                found = [] if os.path.isfile(full) else list(_walk(full))  # a file in its place is named by `Results`
             else:
                 selector = pafs.FileSelector(full, allow_not_found=True, recursive=True)
                 found = [i.path for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
