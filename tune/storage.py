@@ -180,7 +180,9 @@ class Storage:
         full = self.full(prefix)
         with self.errors("list", prefix):
             if self.local:
-                found = [] if os.path.isfile(full) else list(_walk(full))  # a file in its place is named by `Results`
+                found = []
+                with contextlib.suppress(NotADirectoryError):  # a file in a table's place is named by `Results`
+                    found = list(_walk(full))
             else:
                 selector = pafs.FileSelector(full, allow_not_found=True, recursive=True)
                 found = [i.path for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
