@@ -22,8 +22,6 @@ def problem_with(address: str) -> str:
         return "a folder or an URL such as s3://BUCKET/FOLDER is needed"
     if re.search(r"[\x00-\x1f\x7f]", address):
         return "it holds control characters"
-    if re.match(r"[^:]+://[^/?#]*:[^/?#]*@", address):
-        return "no key in an address, which goes on record; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     form = _FORM.fullmatch(address)
     if form is None:
         return "an URL begins with its scheme, such as s3://BUCKET/FOLDER" if "://" in address else ""
@@ -33,6 +31,8 @@ def problem_with(address: str) -> str:
         return f"did you mean {one_line(meant)}?" if scheme.lower() in _BUCKETS else ""
     if scheme not in SCHEMES:
         return f"unknown scheme '{one_line(scheme)}'{nearest(scheme.lower(), SCHEMES)}; allowed: {', '.join(SCHEMES)}"
+    if re.match(r"[^:]+://[^/?#]*:[^/?#]*@", address):
+        return "no key in an address, which goes on record; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if scheme in _BUCKETS and (len(slashes) > 2 or not re.match(r"[^/?#\s]", rest)):
         return f"it names no bucket; {scheme}://BUCKET/FOLDER is needed"
     return ""

@@ -86,12 +86,19 @@ class Search:
 
     def _check_size(self) -> None:
         """Raises ConfigError where no model of the space is within the limit, or can be held at all."""
-        channels = self.series.num_channels
-        if self.settings.space.smallest(lambda config: int(bool(too_large(config, channels)))):
-            raise ConfigError(f"no model of this space can be trained: {too_large(self.settings.base, channels)}")
+        space, channels = self.settings.space, self.series.num_channels
         most = self.settings.budget.max_parameters
-        if most is not None and (least := self.settings.space.smallest(self._count)) > most:
-            raise ConfigError(f"max-parameters: got {most:,}, but the smallest model of this space has {least:,}")
+        try:
+            smallest = space.smallest(self._count)
+            held = not space.smallest(lambda config: int(bool(too_large(config, channels))))
+        except ConfigError:  # of values that are not allowed together, of which `_points` tells
+            return
+        if not held:
+            corners = space.corners([item.path for item in space.ranges])
+            reason = next(filter(None, (too_large(config, channels) for config in (space.base, *corners))), "")
+            raise ConfigError(f"no model of this space can be trained: {reason}")
+        if most is not None and smallest > most:
+            raise ConfigError(f"max-parameters: got {most:,}, but the smallest model of this space has {smallest:,}")
 
     def _allowed(self, config: Config) -> bool:
         most = self.settings.budget.max_parameters

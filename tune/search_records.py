@@ -260,11 +260,16 @@ def _outcome(proposal: Proposal, statuses: Sequence[str]) -> str:
 def _identity(results: Results, name: str) -> tuple[datetime, Mapping[str, Any]]:
     """When the study was begun, and with which settings."""
     told = [(json.loads(row["settings"]), row["time"]) for row in results.table("studies", name).to_pylist()]
-    if any(content.get("kind") == "ablation" for content, _ in told):
+    known = [
+        (content, time) for content, time in told if isinstance(content, dict) and {"search", "kind"} & content.keys()
+    ]
+    if len(known) < len(told):
+        results.skip({f"studies/study={name}": f"{len(told) - len(known)} of its rows say nothing of a search"})
+    if any(content.get("kind") == "ablation" for content, _ in known):
         raise ConfigError(
             f"'{name}' is an ablation study, not a search; its report is made by: python -m ablations.report {name}"
         )
-    begun = [(content, time) for content, time in told if "search" in content]
+    begun = [(content, time) for content, time in known if "search" in content]
     if not begun:
         raise ConfigError(f"'{name}' is no search: what was searched is not on record")
     first, time = min(begun, key=lambda each: each[1])  # two that began it at once had the same settings

@@ -115,9 +115,10 @@ def test_records_from_before_there_were_labels_are_gone_on_with(store: Results, 
     }  # fmt: skip
     raw = {path: {"name": "CategoricalDistribution", "attributes": {"choices": c}} for path, c in old.items()}
     params = [{path: choices[number % 2] for path, choices in old.items()} for number in range(3)]
+    configs = [tiny.override({**p, "training.lr": float(p["training.lr"])}) for p in params]
     rows: list[dict[str, Any]] = [
-        {"study": "study", "trial": f"t{n:05d}", "number": n, "event": "proposed", "params": json.dumps(p),
-         "distributions": json.dumps(raw), "config": tiny.override(p).to_json()} for n, p in enumerate(params[:2])
+        {"study": "study", "trial": f"t{n:05d}", "number": n, "event": "proposed", "params": json.dumps(params[n]),
+         "distributions": json.dumps(raw), "config": configs[n].to_json()} for n in range(2)
     ]  # fmt: skip
     store.add("trials", [*rows, {**rows[0], "event": "outcome", "state": "complete", "values": [1.0]}])
     space = Space({path: {"choice": choices} for path, choices in old.items()}, tiny)

@@ -344,7 +344,14 @@ def test_a_path_that_leads_elsewhere_is_no_blob(root: Path, path: str) -> None:
         results.get_blob(path)
 
 
-@pytest.mark.parametrize("settings", ["{}", '{"search": 1}', '{"search": {}, "space": {}, "settings": {}}'])
+def test_a_row_that_says_nothing_of_a_search_is_passed_over(root: Path) -> None:
+    before = findings_of(Results(root), "mine")
+    row(Results(root), "studies", settings="{}", time=BEGUN.replace(year=1999))
+    found = findings_of(Results(root), "mine")
+    assert found.trials == before.trials and any("say nothing of a search" in line for line in found.skipped)
+
+
+@pytest.mark.parametrize("settings", ['{"search": 1}', '{"search": {}, "space": {}, "settings": {}}'])
 def test_a_search_that_cannot_be_made_sense_of_is_one_sentence(root: Path, settings: str) -> None:
     row(Results(root), "studies", settings=settings, time=BEGUN.replace(year=1999))
     with pytest.raises(ConfigError, match="'mine' is no search"):
