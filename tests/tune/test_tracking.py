@@ -649,7 +649,7 @@ def test_a_search_while_w_and_b_hangs(begin: Callable[..., Driver], tmp_path: Pa
     results = Results(tmp_path / "results")
     with server.misbehaving(600.0):
         driver = begin("--wandb", "online")
-        driver.until(lambda: results.storage.list("runs"))
+        driver.until(lambda: results.storage.list("checkpoints"))  # by now W&B has been told of the study
         os.killpg(driver.process.pid, signal.SIGINT)
         started = time.monotonic()
         assert driver.wait() == 130 and time.monotonic() - started < 300, driver.said()
