@@ -196,6 +196,14 @@ def counts_rows(cells: Sequence[str] | np.ndarray) -> bool:
     return all(cell.strip() == str(number) for number, cell in enumerate(cells, int(first))) and len(cells) > 1
 
 
+def numbers_rows(cells: Sequence[str] | np.ndarray) -> bool:
+    """Whether a column gives each row a number of its own, as the index of a frame does that was filtered or sorted."""
+    if isinstance(cells, np.ndarray):
+        return cells.dtype.kind in "iu" and bool((cells >= 0).all()) and len(np.unique(cells)) == len(cells)
+    numbers = [cell.strip() for cell in cells]
+    return len(set(numbers)) == len(numbers) and all(re.fullmatch(r"0|[1-9]\d{0,17}", n, re.ASCII) for n in numbers)
+
+
 def _unpacked(path: Path, content: bytes) -> bytes:
     if content[:2] != b"\x1f\x8b":
         return content

@@ -6,7 +6,7 @@ import numpy as np
 
 from dynonet.data.date_texts import are_dates
 from dynonet.data.dates import Dates, Step, in_order, one_step
-from dynonet.data.files import Column, Table, counts_rows, dates_of, numbers_of
+from dynonet.data.files import Column, Table, counts_rows, dates_of, numbers_of, numbers_rows
 from dynonet.data.hints import are_clocks, are_hours, joined
 from dynonet.data_config import DataConfig
 from dynonet.errors import DataError, nearest
@@ -127,6 +127,8 @@ def _leave_out(table: Table, column: Column, place: int, notes: list[str]) -> No
     """A column without a name: the index that pandas writes, or nothing at all. Raises DataError for any other."""
     if counts_rows(column.cells):
         notes.append(f"column {place}, without a name, counts the rows and was left out")
+    elif numbers_rows(column.cells):
+        notes.append(f"column {place}, without a name, numbers the rows (of which some may be gone) and was left out")
     elif not isinstance(column.cells, np.ndarray) and not any(cell.strip() for cell in column.cells):
         notes.append(f"column {place}, without a name, is empty and was left out")
     else:

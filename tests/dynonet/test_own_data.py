@@ -380,6 +380,9 @@ def test_formats_that_are_recognised(tmp_path, plain):
     assert {name: series.identity for name, series in same.items()} == dict.fromkeys(same, plain.identity)
     assert "separator semicolon, decimal comma" in same["semicolon, decimal comma"].source
     assert same["an index without a name"].notes == ("column 1, without a name, counts the rows and was left out",)
+    for order in (slice(None, None, -1), slice(10, None)):  # of a frame that was sorted, or filtered
+        rest = read(tmp_path, io_of(frame.reset_index().iloc[order]), sort=True)
+        assert rest.channels == ("a", "b") and "numbers the rows" in rest.notes[0]
     unnamed = read(tmp_path, PLAIN.replace("date", "", 1))
     assert unnamed.identity == plain.identity and "no name" in unnamed.notes[0]
     assert read(tmp_path, gzip.compress(PLAIN.encode()), "mine.csv.gz").name == "mine"
