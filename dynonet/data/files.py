@@ -107,6 +107,8 @@ def read_file(path: Path, separator: str = "auto", decimal: str = "auto", expect
             "the file is damaged or was changed, delete it and get it again"
         )
     if content[:4] == b"PAR1":
+        if separator != "auto":
+            raise DataError(f"{path}: data.separator: got '{separator}', and a Parquet file has none; leave it at auto")
         return _parquet(path, content, sha256, decimal)
     if content[:2] == b"PK" or content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(f"{path}: a zip archive or an Excel workbook; save the sheet as csv, or the data as Parquet")

@@ -362,6 +362,8 @@ def test_formats_that_are_recognised(tmp_path, plain):
     frame = pd.DataFrame(plain.values, columns=["a", "b"], index=pd.DatetimeIndex(plain.timestamps, name="date"))
     index = io_of(frame.reset_index())
     frame.to_parquet(tmp_path / "frame.parquet")
+    with pytest.raises(DataError, match="got ';', and a Parquet file has none"):
+        load_series(DataConfig(dataset="csv", path=str(tmp_path / "frame.parquet"), separator=";"))
     same = {
         "semicolon, decimal comma": read(tmp_path, comma),
         "tab": read(tmp_path, PLAIN.replace(",", "\t")),
