@@ -16,13 +16,13 @@ test: $(VENV)/.installed-test
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-# What the README says of speed, measured on this machine's CPUs (scripts/bench_gpu.py is for a GPU).
+# What the README says of speed, measured on this machine's CPUs (scripts/bench/gpu.py is for a GPU).
 bench: $(VENV)/.installed
-	$(BIN)/python scripts/bench_gru.py
-	$(BIN)/python scripts/bench_step.py
-	$(BIN)/python scripts/bench_stack.py
-	$(BIN)/python scripts/bench_orchestration.py
-	$(BIN)/python scripts/bench_search.py
+	$(BIN)/python -m scripts.bench.gru
+	$(BIN)/python -m scripts.bench.step
+	$(BIN)/python -m scripts.bench.stack
+	$(BIN)/python -m scripts.bench.orchestration
+	$(BIN)/python -m scripts.bench.search
 
 # The flagship study whole, some hours of two cores; each command goes on where it stood. Preset tuned-etth1-h96 of
 # dynonet.presets, which the last two studies start from, is what the first search found.
@@ -40,7 +40,7 @@ flagship: $(VENV)/.installed
 
 # What the README says we found, from the records in results/flagship: pages, figure and tables, without training.
 flagship-report: $(VENV)/.installed
-	$(BIN)/python scripts/flagship_report.py
+	$(BIN)/python -m scripts.flagship_report
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -1,3 +1,3 @@
 """Studies of parts: what each is worth, with evidence."""
 
-import tune  # noqa: F401  (sets Ray's switches before anything here imports Ray)
+import lab.machines  # noqa: F401  (sets Ray's switches before anything here imports Ray)

@@ -10,32 +10,32 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ablations.collect import findings_of
-from ablations.gathered import Gathered
-from ablations.plan import Hypothesis, Plan, PlannedStack, write_configs
-from ablations.preparation import Preparation
-from ablations.progress import StudyProgress
-from ablations.record import StudyRecord
+from ablations.findings.collect import findings_of
+from ablations.findings.record import StudyRecord
+from ablations.findings.runs import Gathered
+from ablations.judging.verdicts import UNDECIDED
+from ablations.planning.plan import Hypothesis, Plan, PlannedStack, write_configs
+from ablations.planning.preparation import Preparation
+from ablations.planning.progress import StudyProgress
+from ablations.planning.stacks import StackFailures, StackSearcher
+from ablations.planning.tuning import check_search, search_name, tune_arm
 from ablations.reporting.console import verdict_lines
-from ablations.stacks import StackFailures, StackSearcher
-from ablations.study import Study
-from ablations.tuning import check_search, search_name, tune_arm
-from ablations.verdicts import UNDECIDED
-from dynonet.commands import command_line
-from dynonet.printing import print
-from tune.events import record_event
-from tune.faults import FaultWatch
-from tune.final import record_baseline
-from tune.lease import Lease, lease_folder
-from tune.patience import PatientStorage
+from ablations.study.study import Study
+from lab.console.commands import command_line
+from lab.console.printing import print
+from lab.machines.faults import FaultWatch
+from lab.machines.session import STOPPED, Stop
+from lab.store.events import record_event
+from lab.store.objects.lease import Lease, lease_folder
+from lab.store.objects.patient_storage import PatientStorage
+from lab.store.schema import DONE
+from lab.store.tables import Results
+from lab.store.upkeep import Upkeep
+from lab.tracking.runs import Member
+from lab.tracking.tracker import Tracker, options_of
+from lab.training.stack_run import StackRun
+from tune.conclusion import record_baseline
 from tune.progress import duration
-from tune.ray_session import STOPPED, Stop
-from tune.results import Results
-from tune.schema import DONE
-from tune.tracked_runs import Member
-from tune.tracking import Tracker, options_of
-from tune.trial import StackRun
-from tune.upkeep import Upkeep
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 

@@ -7,18 +7,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ablations.findings import Findings
+from ablations.findings.findings import Findings
 from ablations.reporting.appendix import record
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.sections import evidence
 from ablations.reporting.tables import effects_csv, effects_tex
-from dynonet.commands import command_named
-from tune.pages.command import ReportCommand
-from tune.pages.page import Page
-from tune.results import Results
+from lab.console.commands import command_named
+from lab.pages.page import Page
+from lab.reports import ReportCommand
+from lab.store.tables import Results
 
 if TYPE_CHECKING:
-    from tune.wandb_report import WandbReport
+    from lab.tracking.report import WandbReport
 
 
 def render(findings: Findings) -> dict[str, str]:
@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find(results: Results, study: str) -> Findings:
-    from ablations.collect import findings_of  # not needed to render
+    from ablations.findings.collect import findings_of  # not needed to render
 
     return findings_of(results, study)
 
 
 def _wandb_report(findings: Findings) -> "WandbReport":
-    from ablations.wandb_report import wandb_report  # here, since it imports wandb
+    from ablations.reporting.wandb import wandb_report  # here, since it imports wandb
 
     return wandb_report(findings)
 

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablations.collect import findings_of
 from ablations.driver import Ablation
+from ablations.findings.collect import findings_of
 from ablations.reporting.console import ledger_lines
-from ablations.study import Study, study_names
-from dynonet.commands import command_named
-from dynonet.errors import ConfigError
-from dynonet.printing import Parser, print
-from tune.ray_session import run_command
-from tune.results import open_results
-from tune.schema import check_study
+from ablations.study.study import Study, study_names
+from lab.console.commands import command_named
+from lab.console.printing import Parser, print
+from lab.errors import ConfigError
+from lab.machines.session import run_command
+from lab.store.schema import check_study
+from lab.store.tables import open_results
 from tune.settings import add_resource_arguments, add_tracking_arguments, check_place, check_resource_arguments
 
 

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cluster.check_kuberay import check_kuberay
-from cluster.check_launcher import check_launcher
-from cluster.check_parts import (
+from cluster.checking.common import (
     ROOT,
     authentication,
     dashboard,
@@ -27,11 +25,13 @@ from cluster.check_parts import (
     start_flags,
     unknown_start_flags,
 )
-from dynonet.commands import command_named
-from dynonet.data import ETT_SHA256
-from dynonet.errors import ConfigError, nearest
-from dynonet.printing import Parser, one_line, print
-from dynonet.strict_yaml import YamlError, parse_as_1_1, read_text
+from cluster.checking.kuberay import check_kuberay
+from cluster.checking.launcher import check_launcher
+from lab.console.commands import command_named
+from lab.console.printing import Parser, one_line, print
+from lab.errors import ConfigError, nearest
+from lab.series import ETT_SHA256
+from lab.settings.yaml import YamlError, parse_as_1_1, read_text
 
 UNFILLED = "CHANGE-ME"
 VARIABLES = (  # that nodes read

@@ -138,7 +138,7 @@ echo "dashboard: ssh -L 8265:127.0.0.1:$dashboard $head, then http://localhost:8
 
 code=0
 if [ -z "$reason" ]; then
-  (cd "$root" && exec python scripts/cluster_entry.py "$@") &
+  (cd "$root" && exec python cluster/entry.py "$@") &
   driver=$!
   wait "$driver" || code=$?
   while kill -0 "$driver" 2>/dev/null; do # a signal ended the wait, not the driver

@@ -21,15 +21,23 @@ import requests
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
-from cluster import jobs
-from cluster.addresses import ADDRESS, OVERRULING, check_answers, check_safe, find_token, is_loopback, job_server
-from cluster.keys import collect
-from cluster.request import MODULES, read_request
-from dynonet.commands import command_named
-from dynonet.errors import ConfigError
-from dynonet.interrupts import Ended, exit_code
-from dynonet.printing import Parser, print
-from tune.results import ResultsError, StorageError
+from cluster.sending import jobs
+from cluster.sending.addresses import (
+    ADDRESS,
+    OVERRULING,
+    check_answers,
+    check_safe,
+    find_token,
+    is_loopback,
+    job_server,
+)
+from cluster.sending.keys import collect
+from cluster.sending.request import MODULES, read_request
+from lab.console.commands import command_named
+from lab.console.interrupts import Ended, exit_code
+from lab.console.printing import Parser, print
+from lab.errors import ConfigError
+from lab.store.tables import ResultsError, StorageError
 
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 

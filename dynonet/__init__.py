@@ -6,19 +6,19 @@
 from typing import TYPE_CHECKING, Any
 
 from dynonet.config import Config
-from dynonet.errors import ConfigError, DataError
+from lab.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from dynonet.face import DynoNet, Trainer, get_ett_dataloaders
-    from dynonet.trainer import StackTrainer
+    from dynonet.published.interface import DynoNet, Trainer, get_ett_dataloaders
+    from lab.training.trainer import StackTrainer
 
 __all__ = ["Config", "ConfigError", "DataError", "DynoNet", "StackTrainer", "Trainer", "get_ett_dataloaders"]
 
 _LATER = {
-    "DynoNet": "dynonet.face",
-    "Trainer": "dynonet.face",
-    "get_ett_dataloaders": "dynonet.face",
-    "StackTrainer": "dynonet.trainer",
+    "DynoNet": "dynonet.published.interface",
+    "Trainer": "dynonet.published.interface",
+    "get_ett_dataloaders": "dynonet.published.interface",
+    "StackTrainer": "lab.training.trainer",
 }
 
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from dynonet.data_config import SOURCE, DataConfig, Section
-from dynonet.errors import MOST_WHOLE, ConfigError, nearest, unknown
-from dynonet.overrides import switched, typed
 from dynonet.parts import SIGNALS
-from dynonet.printing import one_line
-from dynonet.strict_yaml import YamlError, dump, read_mapping
+from lab.console.printing import one_line
+from lab.errors import MOST_WHOLE, ConfigError, nearest, unknown
+from lab.settings.data import SOURCE, DataConfig, Section
+from lab.settings.overrides import switched, typed
+from lab.settings.yaml import YamlError, dump, read_mapping
 
 # Part of every content id: raise it when a change to the code changes what a run computes.
 # 2: initial weights are drawn per entry, so that models of unlike shape share those of the entries that agree.
@@ -94,7 +94,7 @@ class SignalsConfig(Section):
 
 class TrainingConfig(Section):
     protocol: Literal["clean", "published", "custom"] = "clean"  # sets the fields of PROTOCOLS together
-    # unrolled: the controller looks through the workers' step (dynonet.unrolled); joint: bi-level off.
+    # unrolled: the controller looks through the workers' step (dynonet.learning.unrolled); joint: bi-level off.
     mode: Literal["alternating", "joint", "unrolled"] = "alternating"
     seed: int = Field(12345, ge=0, lt=2**63)
     batch_size: int = Field(512, ge=1)  # windows

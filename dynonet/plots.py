@@ -11,13 +11,13 @@ from matplotlib import pyplot as plt
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
-from dynonet.data import Series, window_starts
-from dynonet.model import DynoNetStack
-from dynonet.parameters import Layout, Parameters
+from dynonet.network.model import DynoNetStack
+from dynonet.network.parameters import Layout, Parameters
 from dynonet.parts import SIGNALS
-from dynonet.printing import one_line
-from dynonet.trainer import Run
-from dynonet.windows import Windows
+from lab.console.printing import one_line
+from lab.series import Series, window_starts
+from lab.series.windows import Windows
+from lab.training.trainer import Run
 
 SHOWN_WINDOWS = 256  # evenly over the test split, for the heatmaps
 

@@ -17,21 +17,21 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dynonet import kernels
-from dynonet.baseline import fit_linear
-from dynonet.commands import command_named
-from dynonet.comparison import published_results
 from dynonet.config import Config
-from dynonet.data import load_series
-from dynonet.device import out_of_memory, pick_device, use_threads
-from dynonet.errors import ConfigError, DataError
-from dynonet.folders import make_folder
-from dynonet.parameters import Parameters
+from dynonet.network.parameters import Parameters
 from dynonet.presets import PRESETS
-from dynonet.printing import Parser, one_line, print
-from dynonet.published import save_published
-from dynonet.sizes import check_size
-from dynonet.trainer import Run, StackTrainer, evaluate_weights
+from dynonet.published.checkpoints import save_published
+from lab.compute import kernels
+from lab.compute.device import out_of_memory, pick_device, use_threads
+from lab.console.commands import command_named
+from lab.console.folders import make_folder
+from lab.console.printing import Parser, one_line, print
+from lab.errors import ConfigError, DataError
+from lab.series import load_series
+from lab.series.linear import fit_linear
+from lab.series.reported import published_results
+from lab.settings.sizes import check_size
+from lab.training.trainer import Run, StackTrainer, evaluate_weights
 
 # The published flags and the settings they stand for.
 FLAGS = {

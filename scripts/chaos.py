@@ -1,6 +1,6 @@
 """Kills at random while searches run, and checks what is on record in the end.
 
-    python scripts/chaos.py --kills 30 --seed 0
+    python -m scripts.chaos --kills 30 --seed 0
 
 A cluster of a head and two machines is simulated on this one (Linux only). Again and again, at moments and of kinds
 drawn from the seed, a trial's process, a whole machine (a new one joins), or the driver itself (the same command is
@@ -30,8 +30,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster
 
-from tune.results import Results
-from tune.schema import DONE
+from lab.store.schema import DONE
+from lab.store.tables import Results
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("trial process", "machine", "driver")
@@ -146,7 +146,7 @@ def wait_until_training(study: Study, cluster: Cluster, processes: int) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python scripts/chaos.py", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m scripts.chaos", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=10, help="of each study")

@@ -1,6 +1,6 @@
 """Bad inputs over every command, and what each says: none may be taken, end in a traceback or wait for ever.
 
-    python scripts/check_inputs.py [--every 12] [--command tune.search] [--show]
+    python -m scripts.check_inputs [--every 12] [--command tune.search] [--show]
 
 Each runs in a process of its own, forked once everything is imported. Where a command would begin to train, fit or
 start Ray, it has taken its input. A message has to name what is wrong and what was got, and what is allowed or to be
@@ -23,24 +23,24 @@ from typing import Any
 
 import ray
 import torch
-from bad_inputs import Input, all_inputs
 
 import ablations.report
 import ablations.run
 import cluster.checks
 import cluster.submit
-import dynonet.baseline
-import dynonet.data.__main__
 import dynonet.train
-import tune.ray_session
+import lab.machines.session
+import lab.results
+import lab.series.__main__
+import lab.series.linear
 import tune.report
-import tune.results_cli
 import tune.search
+from scripts.bad_inputs import Input, all_inputs
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "dynonet.data": dynonet.data.__main__.main, "dynonet.train": dynonet.train.main,
     "dynonet.baseline": dynonet.baseline.main, "tune.search": tune.search.main, "ablations.run": ablations.run.main,
-    "tune.results": lambda given: tune.results_cli.main(list(given)), "tune.report": tune.report.main,
+    "tune.results": lambda given: lab.results.main(list(given)), "tune.report": tune.report.main,
     "ablations.report": ablations.report.main, "cluster.submit": cluster.submit.main,
     "cluster.checks": lambda given: cluster.checks.main(list(given)),
 }  # fmt: skip

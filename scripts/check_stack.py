@@ -1,6 +1,6 @@
 """A model alone and the same model in a stack, trained in float32: how far do their numbers lie apart?
 
-    python scripts/check_stack.py [--stacks 6] [--epochs 60]
+    python -m scripts.check_stack [--stacks 6] [--epochs 60]
 
 Draws, initial weights and batches are the same to the bit, and so is the compiled GRU. Products of matrices are the
 BLAS library's: it may choose another order of summation for another number of products or another place in memory,
@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from dynonet.config import Config
-from dynonet.data import Series, load_series
 from dynonet.parts import OFF, SIGNALS
-from dynonet.trainer import Run, StackTrainer
+from lab.series import Series, load_series
+from lab.training.trainer import Run, StackTrainer
 
 ROWS = 500
 MULTIPLE, ANY = "a multiple of 16", "any"

@@ -1,6 +1,6 @@
 """Mode unrolled: the controller's gradient beside brute force, and what it makes of problems with known answers.
 
-    python scripts/check_unrolled.py [--quick]
+    python -m scripts.check_unrolled [--quick]
 
 Gradient: a small model in float64 (two channels) is trained in mode unrolled. At steps 1 and 10 the gradient of each
 head, along each of its biases and one random direction, is compared with brute force: the parameter is moved, the
@@ -8,21 +8,17 @@ workers' step taken (freezing by its expectation, masks fixed), the held-out los
 force| / |brute force| in the norm of the head. `clip active`: every worker's gradient is longer than its bound;
 inactive: none's.
 
-Known answers: see tests/dynonet/known_answers.py, where the directions are stated; one signal adaptive at a time.
+Known answers: see dynonet.reference.known_answers, where the directions are stated; one signal adaptive at a time.
 """
 
 import argparse
-import sys
-from pathlib import Path
 
 import torch
-from turns import NO_MEASUREMENT
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "dynonet"))
-from brute_force import CASES, STEPS, Row, check
-from known_answers import EPOCHS, SEEDS, SHIFT, answers
 
 from dynonet.parts import SIGNALS
+from dynonet.reference.brute_force import CASES, STEPS, Row, check
+from dynonet.reference.known_answers import EPOCHS, SEEDS, SHIFT, answers
+from scripts.bench.turns import NO_MEASUREMENT
 
 LIMIT = 1e-3
 COLUMNS = [(clipping, step) for clipping in ("active", "inactive") for step in STEPS]

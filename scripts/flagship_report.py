@@ -19,20 +19,20 @@ from matplotlib.figure import Figure
 
 import ablations.report
 import tune.report
-from ablations.arms import FULL
-from ablations.collect import findings_of as ablation_findings
-from ablations.findings import Findings
+from ablations.findings.collect import findings_of as ablation_findings
+from ablations.findings.findings import Findings
+from ablations.judging.statistics import t_interval
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.wording import ordered, sentence
-from ablations.statistics import t_interval
-from dynonet.comparison import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
-from tune.pages import svg
-from tune.pages.formats import mean_deviation
+from dynonet.arms import FULL
+from lab.pages import svg
+from lab.pages.formats import mean_deviation
+from lab.series.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
+from lab.store.tables import Results, open_results
+from tune.findings.collect import findings_of as search_findings
+from tune.findings.findings import COMPLETE, SearchFindings
 from tune.progress import params_text
 from tune.reporting.sections import comparisons
-from tune.results import Results, open_results
-from tune.search_findings import COMPLETE, SearchFindings
-from tune.search_records import findings_of as search_findings
 
 ROOT = Path(__file__).parents[1]
 SEARCH, FRONT = "tuned-etth1-h96", "front-etth1-h96"

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from dynonet.config import DataConfig
-from dynonet.data import Series, load_series
-from dynonet.errors import DataError
+from lab.errors import DataError
+from lab.series import Series, load_series
+
+pytest_plugins = ["tests.stores"]
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the subprocesses

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tune.memory import memory_in_use
+from lab.machines.memory import memory_in_use
 
 ROOM = 0.10  # of the machine that commands and tests beside them may take on top of what is in use
 TAKEN = 0.16

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from processes import command_of
+
+from tests.processes import command_of
 
 LISTENS = "0A"  # a state of /proc/net/tcp
 

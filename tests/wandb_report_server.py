@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wandb_server import ENTITY, WandbServer
+from tests.wandb_server import ENTITY, WandbServer
 
 BORN = "2026-01-02T03:04:05"
 

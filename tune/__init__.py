@@ -1,13 +1,3 @@
-"""Many trainings. Ray reads these switches once, so they are set before anything imports it."""
+"""Hyperparameter search: proposals by Optuna, trained as trials by Ray Tune."""
 
-import os
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Our own records replace Tune's loggers and snapshots.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints at verbose=0 too
+import lab.machines  # noqa: F401  (sets Ray's switches before anything here imports Ray)

@@ -18,7 +18,7 @@ from optuna.distributions import (
 )
 
 from dynonet.config import KEYS, setting_type
-from dynonet.errors import ConfigError
+from lab.errors import ConfigError
 
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")

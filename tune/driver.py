@@ -12,16 +12,25 @@ from typing import Any
 
 from ray import tune as ray_tune
 
-from dynonet.commands import command_line
 from dynonet.config import Config
-from dynonet.data import Series, load_series
-from dynonet.errors import ConfigError, DataError
-from dynonet.parameters import parameter_count
-from dynonet.printing import print
-from dynonet.sizes import too_large
-from tune.events import record_event
-from tune.faults import FaultWatch
-from tune.final import (
+from dynonet.network.parameters import parameter_count
+from lab.console.commands import command_line
+from lab.console.printing import print
+from lab.errors import ConfigError, DataError
+from lab.machines.faults import FaultWatch
+from lab.machines.session import STOPPED, DoesNotFit, RaySession, Stop
+from lab.pages.formats import counted
+from lab.series import Series, load_series
+from lab.settings.sizes import too_large
+from lab.store.events import record_event
+from lab.store.objects.lease import Lease, lease_folder
+from lab.store.objects.patient_storage import PatientStorage
+from lab.store.tables import Results
+from lab.store.upkeep import Upkeep
+from lab.tracking.runs import Member
+from lab.tracking.tracker import Tracker, options_of
+from lab.training.stack_run import StackRun
+from tune.conclusion import (
     comparison_table,
     edges_text,
     front_table,
@@ -29,20 +38,11 @@ from tune.final import (
     scores_of,
     train_final,
 )
-from tune.lease import Lease, lease_folder
-from tune.pages.formats import counted
-from tune.patience import PatientStorage
 from tune.progress import Progress, duration, params_text, trial_error
 from tune.proposals import Proposal, Proposals, allowed_points
-from tune.ray_session import STOPPED, DoesNotFit, RaySession, Stop
-from tune.results import Results
 from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
 from tune.space_windows import check_windows
-from tune.tracked_runs import Member
-from tune.tracking import Tracker, options_of
-from tune.trial import StackRun
-from tune.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from dynonet.printing import one_line, print
+from lab.console.printing import one_line, print
 from tune.categories import shown
 from tune.proposals import Proposal, Proposals
 from tune.searcher import DriverOnly

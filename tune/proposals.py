@@ -20,9 +20,9 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dynonet.config import Config
-from dynonet.errors import ConfigError
+from lab.errors import ConfigError
+from lab.store.tables import Results, is_object
 from tune.categories import distributions_of_json, distributions_to_json, labelled, plain
-from tune.results import Results, is_object
 from tune.space import Space
 
 logger = logging.getLogger(__name__)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from dynonet.commands import command_named
-from tune.pages.command import ReportCommand
-from tune.pages.page import Page
-from tune.pages.skipped import skipped_note
+from lab.console.commands import command_named
+from lab.pages.page import Page
+from lab.pages.skipped import skipped_note
+from lab.reports import ReportCommand
+from lab.store.tables import Results
+from tune.findings.findings import SearchFindings
 from tune.reporting.appendix import record, trials_csv
 from tune.reporting.sections import comparisons, evidence
-from tune.results import Results
-from tune.search_findings import SearchFindings
 
 if TYPE_CHECKING:
-    from tune.wandb_report import WandbReport
+    from lab.tracking.report import WandbReport
 
 
 def page_of(findings: SearchFindings) -> Page:
@@ -44,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find(results: Results, study: str) -> SearchFindings:
-    from tune.search_records import findings_of  # not needed to render
+    from tune.findings.collect import findings_of  # not needed to render
 
     return findings_of(results, study)
 
 
 def _wandb_report(findings: SearchFindings) -> "WandbReport":
-    from tune.wandb_search_report import wandb_report  # here, since it imports wandb
+    from tune.reporting.wandb import wandb_report  # here, since it imports wandb
 
     return wandb_report(findings)
 

@@ -7,10 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dynonet.commands import command_named
-from dynonet.printing import Parser, print
+from lab.console.commands import command_named
+from lab.console.printing import Parser, print
+from lab.machines.session import run_command
 from tune.driver import Search
-from tune.ray_session import run_command
 from tune.settings import add_resource_arguments, add_tracking_arguments, check_place, preset_names, read_settings
 
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dynonet import kernels
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
-from dynonet.errors import MOST_WHOLE, ConfigError, check_number, unknown
-from dynonet.printing import one_line
-from tune.schema import check_study
+from lab.compute import kernels
+from lab.console.printing import one_line
+from lab.errors import MOST_WHOLE, ConfigError, check_number, unknown
+from lab.store.objects.storage import open_storage
+from lab.store.schema import check_study
 from tune.space import DEFAULT, Space, same_spec
-from tune.storage import open_storage
 
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = Path(__file__).parents[1] / "dynonet" / "searches"
 OBJECTIVES = ("val_mse", "parameters")
 SAMPLERS = ("tpe", "nsga2")
 FINAL_SEED_OFFSET = 1000  # final replicates share no seed with the search's

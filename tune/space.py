@@ -22,7 +22,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from dynonet.config import Config, check_key, read_yaml
-from dynonet.errors import ConfigError, unknown
+from lab.errors import ConfigError, unknown
 from tune.categories import label, plain, shown
 from tune.space_rules import refusal
 

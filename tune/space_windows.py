@@ -1,8 +1,8 @@
 """Whether every proposal of a space finds windows to train on and to be judged by, asked before the first trial."""
 
-from dynonet.data import Series, window_starts
-from dynonet.errors import DataError
-from dynonet.trainer import worker_role
+from lab.errors import DataError
+from lab.series import Series, window_starts
+from lab.training.trainer import worker_role
 from tune.categories import shown
 from tune.space import Space
 from tune.space_rules import OF_DATA

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ablations.findings import Findings
+from ablations.findings.findings import Findings
 from ablations.reporting.phrases import place
-from tune.pages.blocks import Block, Item, Section, Text, items, section, table
-from tune.pages.formats import counted, duration, setting, whole
-from tune.pages.skipped import skipped_section
+from lab.pages.blocks import Block, Item, Section, Text, items, section, table
+from lab.pages.formats import counted, duration, setting, whole
+from lab.pages.skipped import skipped_section
 
 
 def record(findings: Findings) -> list[Section | None]:

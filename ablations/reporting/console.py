@@ -2,12 +2,12 @@
 
 import textwrap
 
-from ablations.arms import FULL
-from ablations.findings import PRIMARY, Finding, Findings
+from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.reporting.phrases import adds
 from ablations.reporting.wording import against_linear, label
-from tune.pages.formats import decimal, mean_deviation, p_value, percent, signed
-from tune.pages.skipped import skipped_note
+from dynonet.arms import FULL
+from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed
+from lab.pages.skipped import skipped_note
 
 WIDTH = 118  # columns of a sentence
 

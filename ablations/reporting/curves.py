@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from ablations.arms import FULL
-from ablations.findings import ArmRuns, CellData, Curve, Findings
-from ablations.reporting.far import far_off
-from tune.pages.formats import known
-from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from ablations.findings.findings import ArmRuns, CellData, Curve, Findings
+from ablations.reporting.outliers import far_off
+from dynonet.arms import FULL
+from lab.pages.formats import known
+from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 
 STILL = "never moved"
 OWN_SCALE = "a scale of its own"

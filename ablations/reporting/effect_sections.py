@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from ablations.findings import TUNED, Finding, Findings
+from ablations.findings.findings import TUNED, Finding, Findings
 from ablations.reporting import figures
 from ablations.reporting.phrases import LOSS, place
 from ablations.reporting.tables import Row
 from ablations.reporting.wording import label
-from ablations.study_parts import MATCHED
-from tune.pages.blocks import Block, Item, Text, drawing, items, table
-from tune.pages.formats import (
+from ablations.study.pieces import MATCHED
+from lab.pages.blocks import Block, Item, Text, drawing, items, table
+from lab.pages.formats import (
     METRIC_NAMES,
     MISSING,
     decimal,
@@ -21,7 +21,7 @@ from tune.pages.formats import (
     signed,
     whole,
 )
-from tune.pages.svg import slug
+from lab.pages.svg import slug
 
 _BY_NOISE = (
     "The seed interval and the p-values measure the noise of training alone: what would vary if these arms were "

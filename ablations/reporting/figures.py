@@ -12,15 +12,15 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ablations.arms import FULL
-from ablations.findings import PRIMARY, Finding, Findings
-from ablations.reporting.far import far_off
+from ablations.findings.findings import PRIMARY, Finding, Findings
+from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
+from ablations.reporting.outliers import far_off
 from ablations.reporting.phrases import LOSS, interacts
 from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import label
-from ablations.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
-from tune.pages.formats import decimal, known, signed
-from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from dynonet.arms import FULL
+from lab.pages.formats import decimal, known, signed
+from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 
 MOST_CHANNELS = 24  # of a heatmap
 _INTERACTION = ("^", PURPLE)

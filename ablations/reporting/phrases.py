@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from ablations.arms import FULL
-from ablations.findings import PRIMARY, TUNED, Effect, Finding, Findings
-from ablations.study_parts import MATCHED
+from ablations.findings.findings import PRIMARY, TUNED, Effect, Finding, Findings
+from ablations.study.pieces import MATCHED
+from dynonet.arms import FULL
 from dynonet.parts import OFF
-from tune.pages.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
+from lab.pages.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 
 LOSS = METRIC_NAMES[PRIMARY]
 PARTS = {

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from ablations.arms import FULL
-from ablations.findings import METRICS, Findings
+from ablations.findings.findings import METRICS, Findings
+from ablations.judging.verdicts import INERT
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
 from ablations.reporting.phrases import LOSS, place
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
-from ablations.verdicts import INERT
+from dynonet.arms import FULL
 from dynonet.parts import SIGNALS
-from tune.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
-from tune.pages.formats import (
+from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
+from lab.pages.formats import (
     METRIC_NAMES,
     counted,
     decimal,
@@ -20,8 +20,8 @@ from tune.pages.formats import (
     mean_deviation,
     whole,
 )
-from tune.pages.skipped import skipped_note
-from tune.pages.svg import slug
+from lab.pages.skipped import skipped_note
+from lab.pages.svg import slug
 
 
 def evidence(findings: Findings) -> list[Section | None]:

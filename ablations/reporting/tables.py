@@ -5,11 +5,11 @@ import io
 import math
 from typing import Any
 
-from ablations.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
+from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
 from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
-from dynonet.printing import printable
-from tune.pages.formats import interval, known, mean_deviation, p_value, signed
+from lab.console.printing import printable
+from lab.pages.formats import interval, known, mean_deviation, p_value, signed
 
 Row = dict[str, Any]
 

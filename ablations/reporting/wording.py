@@ -6,8 +6,8 @@ is not "no effect", and a small effect is none only where it was shown to be sma
 
 from collections.abc import Callable, Iterable
 
-from ablations.arms import FULL
-from ablations.findings import PRIMARY, Finding, Findings
+from ablations.findings.findings import PRIMARY, Finding, Findings
+from ablations.judging.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, UNDECIDED
 from ablations.reporting.phrases import (
     LOSS,
     SINGULAR,
@@ -27,9 +27,9 @@ from ablations.reporting.phrases import (
     qualifications,
     seeds_of,
 )
-from ablations.study_parts import MATCHED
-from ablations.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, UNDECIDED
-from tune.pages.formats import (
+from ablations.study.pieces import MATCHED
+from dynonet.arms import FULL
+from lab.pages.formats import (
     counted,
     decimal,
     interval,

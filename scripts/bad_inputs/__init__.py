@@ -7,8 +7,8 @@ was got. A few good ones of each command show that it is the fault that is refus
 import os
 from pathlib import Path
 
-from bad_inputs import files, records, searches, settings, studies
-from bad_inputs.base import Input, csv
+from scripts.bad_inputs import files, records, searches, settings, studies
+from scripts.bad_inputs.base import Input, csv
 
 
 def all_inputs(folder: Path) -> list[Input]:

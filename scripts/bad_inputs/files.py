@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bad_inputs.base import ROWS, START, WINDOWS, Input, csv, dates, hours, numbers, values
+from scripts.bad_inputs.base import ROWS, START, WINDOWS, Input, csv, dates, hours, numbers, values
 
 DAY = timedelta(days=1)
 # A name, what the file holds, and what the refusal says.

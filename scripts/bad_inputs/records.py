@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bad_inputs.base import ROWS, START, TINY, WINDOWS, Input, csv, dates
+from scripts.bad_inputs.base import ROWS, START, TINY, WINDOWS, Input, csv, dates
 
 
 def stores() -> Iterator[Input]:

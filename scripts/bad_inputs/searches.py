@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from bad_inputs.base import TINY, Input
+from scripts.bad_inputs.base import TINY, Input
 
 SPACES: dict[str, tuple[str, str]] = {
     "empty": ("{}", "nothing|space"),

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bad_inputs.base import TINY, Input, csv
+from scripts.bad_inputs.base import TINY, Input, csv
 
 SETTINGS: dict[str, tuple[str, str]] = {
     "no such key": ("training.epochs=3", "unknown key.*(mean|max_epochs)"),

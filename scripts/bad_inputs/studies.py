@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from bad_inputs.base import TINY, Input
-from bad_inputs.searches import NAMES
+from scripts.bad_inputs.base import TINY, Input
+from scripts.bad_inputs.searches import NAMES
 
 STUDY = {
     "name": "mine",

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ablations import statistics
-from ablations.arms import difference
-from ablations.findings import (
+from ablations.findings.findings import (
     METRICS,
     PRIMARY,
     ArmRuns,
@@ -24,8 +22,10 @@ from ablations.findings import (
     Findings,
     Reading,
 )
-from ablations.plan import contrast_name
-from ablations.study import Study
+from ablations.judging import statistics
+from ablations.planning.plan import contrast_name
+from ablations.study.study import Study
+from dynonet.arms import difference
 
 NAN = math.nan
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8, 9)

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from recorded import BEGUN, add_runs, begin, small_study
 
-from ablations.collect import findings_of
+from ablations.findings.collect import findings_of
 from ablations.report import render
-from tune import schema
-from tune.results import Results
+from lab.store import schema
+from lab.store.tables import Results
+from tests.ablations.recorded import BEGUN, add_runs, begin, small_study
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "study"
 KEPT = ("effects.csv", "report.md")

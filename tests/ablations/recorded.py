@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ablations.plan import Hypothesis, make_plan
-from ablations.record import StudyRecord
-from ablations.study import Study
-from tune.results import Results, run_params
-from tune.window_errors import keep_window_errors
+from ablations.findings.record import StudyRecord
+from ablations.planning.plan import Hypothesis, make_plan
+from ablations.study.study import Study
+from lab.store.tables import Results, run_params
+from lab.training.window_errors import keep_window_errors
 
 SHA = "0" * 64
 CHANNELS = ("A", "B")

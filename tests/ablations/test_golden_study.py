@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ablations.collect import findings_of
+from ablations.findings.collect import findings_of
 from ablations.report import render
-from tune.results import Results
+from lab.store.tables import Results
 
 
 @pytest.fixture(scope="module")

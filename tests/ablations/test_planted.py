@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from processes import drivers
 
-from ablations.collect import findings_of
-from ablations.study import Study
-from tune.results import Results
+from ablations.findings.collect import findings_of
+from ablations.study.study import Study
+from lab.store.tables import Results
+from tests.processes import drivers
 
 
 @pytest.mark.slow

@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from processes import Driver, drivers, gone
 
-from ablations.collect import findings_of
-from ablations.record import StudyRecord
+from ablations.findings.collect import findings_of
+from ablations.findings.record import StudyRecord
 from ablations.report import main as main_report
 from ablations.report import render
 from ablations.run import main
-from ablations.study import Study
-from dynonet.baseline import fit_linear
+from ablations.study.study import Study
 from dynonet.config import Config
-from dynonet.data import load_series
-from dynonet.trainer import StackTrainer, evaluate_weights
-from tune.pruning import prune
-from tune.results import Results, load
-from tune.window_errors import window_errors
+from lab.series import load_series
+from lab.series.linear import fit_linear
+from lab.store.pruning import prune
+from lab.store.tables import Results, load
+from lab.training.trainer import StackTrainer, evaluate_weights
+from lab.training.window_errors import window_errors
+from tests.processes import Driver, drivers, gone
 
 TINY: dict[str, Any] = {
     "name": "tiny",

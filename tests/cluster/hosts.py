@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from processes import ROOT
+from tests.processes import ROOT
 
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
 UNSHARE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc")

@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from hosts import Host, Network, wait_for
-from processes import command_of, signal_all
 
-from tune.results import Results
-from tune.storage import StorageError
+from lab.store.objects.storage import StorageError
+from lab.store.tables import Results
+from tests.cluster.hosts import Host, Network, wait_for
+from tests.processes import command_of, signal_all
 
 RAY = str(Path(sys.executable).parent / "ray")
 DASHBOARD = "http://127.0.0.1:8265"  # as the head sees it; no other host does

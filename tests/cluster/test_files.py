@@ -11,8 +11,8 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from cluster import checks
-from cluster.check_launcher import is_spot
-from cluster.check_parts import ROOT, pins
+from cluster.checking.common import ROOT, pins
+from cluster.checking.launcher import is_spot
 
 FOLDER = ROOT / "cluster"
 FILES = sorted(
@@ -109,7 +109,7 @@ FAULTS = [
     ("local.yaml", "~/dynonet/tune: tune", "~/dynonet/tune: tuna", "from 'tuna', which does not exist"),
     ("aws.yaml", "~/dynonet/scripts: scripts", "~/dynonet/scripts: .", "is the whole of '.'"),
     ("gcp.yaml", "cluster/spot.py watch", "cluster/sport.py watch", "'cluster/sport.py' does not exist"),
-    ("kuberay/rayjob.yaml", "scripts/cluster_entry.py", "scripts/entry.py", "'scripts/entry.py' does not exist"),
+    ("kuberay/rayjob.yaml", "cluster/entry.py", "scripts/entry.py", "'scripts/entry.py' does not exist"),
     ("kuberay/raycluster.yaml", "cluster/spot.py", "spot.py", "preStop: 'spot.py' does not exist"),
     # who gets in
     ("aws.yaml", "  ~/.ray/auth_token: ~/.ray/auth_token", "  # none", "no '~/.ray/auth_token'"),

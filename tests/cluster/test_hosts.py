@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import missing, network, wait_for
-from ray_hosts import DASHBOARD, RAY, RayHosts, clock, ray_processes
+
+from tests.cluster.hosts import missing, network, wait_for
+from tests.cluster.ray_hosts import DASHBOARD, RAY, RayHosts, clock, ray_processes
 
 pytestmark = pytest.mark.slow
 

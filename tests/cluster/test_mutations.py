@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from cluster import checks
-from cluster.check_parts import ROOT
-from cluster.request import default_out
-from dynonet.errors import ConfigError
+from cluster.checking.common import ROOT
+from cluster.sending.request import default_out
+from lab.errors import ConfigError
 
 FOLDER = ROOT / "cluster"
 LAUNCHERS = ("aws.yaml", "gcp.yaml", "local.yaml")
@@ -122,7 +122,7 @@ def test_two_places_for_results_are_no_place(tmp_path: Path, monkeypatch: pytest
     """Shells would take the last, and whoever reads from the top the first."""
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "storage.env").write_text("DYNONET_RESULTS=/a\nDYNONET_RESULTS=/b\n")
-    monkeypatch.setattr("cluster.request.ROOT", tmp_path)
+    monkeypatch.setattr("cluster.sending.request.ROOT", tmp_path)
     monkeypatch.delenv("DYNONET_RESULTS", raising=False)
     with pytest.raises(ConfigError, match=r"DYNONET_RESULTS is given 2 times; python -m cluster\.checks"):
         default_out()

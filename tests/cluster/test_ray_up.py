@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import HOME, Host, missing, network, wait_for
-from processes import ROOT
-from ray_hosts import RAY, ray_processes
 
-from cluster.packing import NEEDED, PACKED
-from tune.results import Results
+from cluster.sending.packing import NEEDED, PACKED
+from lab.store.tables import Results
+from tests.cluster.hosts import HOME, Host, missing, network, wait_for
+from tests.cluster.ray_hosts import RAY, ray_processes
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.slow
 NAMES = ("laptop", "head", "worker")
@@ -99,7 +99,7 @@ def test_up_submit_and_down(hosts: dict[str, Host]) -> None:
     for name in NAMES[1:]:
         assert (hosts[name].home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
     said = call(
-        "ray submit cluster/local.yaml scripts/cluster_entry.py -- search --preset smoke --study up --trials 2 "
+        "ray submit cluster/local.yaml cluster/entry.py -- search --preset smoke --study up --trials 2 "
         "--max-epochs 2 --grace-epochs 2 --final-replicates 1"
     )
     assert f"study up in {out}" in said

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import ROOT
+
+from tests.processes import ROOT
 
 PIP = """#!/bin/bash
 # Python as setup.sh uses it: its version, pip, and what reads the data.
@@ -35,7 +36,7 @@ DRIVER = """#!/bin/bash
 # Python as slurm.sh uses it: to make a token, to count nodes, and to be the driver.
 case "$1" in
   -) cat >/dev/null; until [ "$(grep -c ' start ' "$SAID")" = "$2" ]; do sleep 0.02; done; echo "$2" ;;
-  scripts/cluster_entry.py)
+  cluster/entry.py)
     trap 'echo interrupted >>"$SAID"; exit 130' INT
     echo "driver $RAY_ADDRESS $DYNONET_RESULTS $2 <$3>" >>"$SAID"
     [ "$3" != wait ] || while :; do sleep 0.05; done

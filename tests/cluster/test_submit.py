@@ -21,18 +21,18 @@ from pathlib import Path
 
 import pytest
 import requests
-from planted import PLANTED, files_below, holding
-from processes import MARK, ROOT, WAIT, lost_ctrl_c, marked
 from ray.job_submission import JobSubmissionClient
 
-from cluster import jobs, submit
-from cluster.addresses import is_loopback, job_server
-from cluster.packing import pack, tree
-from cluster.request import read_request
-from dynonet.errors import ConfigError
-from scripts import cluster_entry
-from tune.provenance import code_provenance
-from tune.results import load
+from cluster import entry, submit
+from cluster.sending import jobs
+from cluster.sending.addresses import is_loopback, job_server
+from cluster.sending.packing import pack, tree
+from cluster.sending.request import read_request
+from lab.errors import ConfigError
+from lab.provenance import code_provenance
+from lab.store.tables import load
+from tests.planted import PLANTED, files_below, holding
+from tests.processes import MARK, ROOT, WAIT, lost_ctrl_c, marked
 
 TOKEN = "0123456789abcdef" * 4
 SECRET = "s3cret-that-must-not-be-seen"
@@ -213,7 +213,7 @@ def test_keys_reach_every_process_and_are_removed_and_exit_codes_come_back(head:
         jobs.send(client, command, values, {}, name, working_dir=str(path))
         return jobs.exit_code(jobs.Follower(client, name, said.append).follow())
 
-    assert end_of("with-keys", "exec python -m cluster.keys probe", {"WANDB_API_KEY": SECRET}) == 0
+    assert end_of("with-keys", "exec python -m cluster.sending.keys probe", {"WANDB_API_KEY": SECRET}) == 0
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     assert f"driver {digest} trial {digest}\nkept 1\n" in "".join(said)
     said.clear()
@@ -293,7 +293,7 @@ def test_a_missing_or_wrong_token_is_said_in_one_line(
 def test_a_study_that_cannot_run_there_is_refused(
     arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cluster.request.ROOT", Path(os.devnull))  # no cluster/storage.env
+    monkeypatch.setattr("cluster.sending.request.ROOT", Path(os.devnull))  # no cluster/storage.env
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     assert submit.main(["search", *arguments, "--address", "http://127.0.0.1:1"]) == 2
     assert sentence in capsys.readouterr().err
@@ -394,7 +394,7 @@ def test_files_that_arguments_name_travel_along(tmp_path: Path) -> None:
 def test_what_ray_submit_copies_finds_project_and_python_and_keeps_spaces(tmp_path: Path) -> None:
     """As `ray submit` does it: one file in the home folder, words joined by spaces, a login shell with .bashrc."""
     home = tmp_path / "home"
-    shutil.copy(ROOT / "scripts" / "cluster_entry.py", home)
+    shutil.copy(ROOT / "cluster" / "entry.py", home)
     (home / "dynonet" / "tune").mkdir(parents=True)
     show = "import json, os, sys\nprint(json.dumps([sys.argv[1:], sys.executable, os.environ['RAY_ADDRESS']]))"
     (home / "dynonet" / "tune" / "search.py").write_text(show)
@@ -403,12 +403,12 @@ def test_what_ray_submit_copies_finds_project_and_python_and_keeps_spaces(tmp_pa
     python.symlink_to(sys.executable)
     (home / ".bashrc").write_text("export DYNONET_RESULTS='/shared/a b'")
     arguments = ["search", "--study", "x", "data.path=/a b/c; d.csv", "", "$HOME", "*", 'é\'s "q"', "quoted"]
-    script = ROOT / "scripts" / "cluster_entry.py"
+    script = ROOT / "cluster" / "entry.py"
     quoted = subprocess.check_output([sys.executable, script, "--quote", *arguments], text=True).split()
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
 
     def submitted(words: list[str]) -> subprocess.CompletedProcess[str]:
-        joined = " ".join([sys.executable, "~/cluster_entry.py", *words])
+        joined = " ".join([sys.executable, "~/entry.py", *words])
         shell = ["bash", "-c", f"source ~/.bashrc; export OMP_NUM_THREADS=1 && ({joined})"]
         return subprocess.run(shell, env=environment, cwd="/", capture_output=True, text=True)
 
@@ -418,4 +418,4 @@ def test_what_ray_submit_copies_finds_project_and_python_and_keeps_spaces(tmp_pa
     assert json.loads(plain.stdout)[0] == ["--out", "s3://bucket/x", "model.film=false"]
     refused = submitted(["search", "--out", "results"])
     assert refused.returncode == 1 and refused.stderr.startswith("error: --out: got 'results'; an object store")
-    assert cluster_entry.unquoted(cluster_entry.quoted(arguments)) == arguments
+    assert entry.unquoted(entry.quoted(arguments)) == arguments

@@ -16,10 +16,10 @@ from dynonet.config import (
     parse_overrides,
     setting_type,
 )
-from dynonet.data_config import OWN, SOURCE
-from dynonet.errors import ConfigError
 from dynonet.parts import OFF, SIGNALS
 from dynonet.presets import PRESETS
+from lab.errors import ConfigError
+from lab.settings.data import OWN, SOURCE
 
 
 def test_every_switch_and_signal_has_its_row() -> None:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from processes import lost_ctrl_c
 
 from dynonet import train as train_command
 from dynonet.config import Config
-from dynonet.data import load_series
-from dynonet.published import load_published
+from dynonet.published.checkpoints import load_published
 from dynonet.train import main
-from dynonet.trainer import evaluate_weights
+from lab.series import load_series
+from lab.training.trainer import evaluate_weights
+from tests.processes import lost_ctrl_c
 
 TINY = [
     "data.synthetic.rows=400", "data.seq_len=16", "model.control_hidden=4", "model.worker_seq_len=8",

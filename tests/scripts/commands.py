@@ -1,6 +1,6 @@
 """The commands that texts of this project name, and how far one gets before it does anything: its arguments are read.
 
-`python -m MODULE ...` and `python scripts/FILE.py ...` are found wherever they stand; in a list of alternatives
+`python -m MODULE ...` and `python -m scripts.FILE ...` are found wherever they stand; in a list of alternatives
 (`python -m tune.results list | show STUDY`) each of them is one command.
 """
 
@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from cluster.request import MODULES
+from cluster.sending.request import MODULES
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
-START = re.compile(r"python (?:-m (?:dynonet|tune|ablations|cluster|scripts)[\w.]*|scripts/\w+\.py)")
-SENT = re.compile(r"(?:cluster/slurm\.sh|scripts/cluster_entry\.py --) (search|ablations)\b")  # what becomes a command
+START = re.compile(r"python (?:-m (?:lab|dynonet|tune|ablations|cluster|scripts)[\w.]*|cluster/entry\.py)")
+SENT = re.compile(r"(?:cluster/slurm\.sh|cluster/entry\.py --) (search|ablations)\b")  # what becomes a command
 END = re.compile(r"`|\)|&&|;|\s#|:\s|\s{3,}")  # what follows a command in its line
 
 
@@ -83,7 +83,6 @@ def read(command: Command, patch: pytest.MonkeyPatch) -> Read:
     patch.setattr(sys, "argv", [command.program, *command.arguments])
     try:
         if command.program.endswith(".py"):
-            patch.syspath_prepend(SCRIPTS)
             runpy.run_path(str(ROOT / command.program), run_name="__main__")
         else:
             with warnings.catch_warnings():
@@ -96,7 +95,7 @@ def read(command: Command, patch: pytest.MonkeyPatch) -> Read:
 
 def script_says(name: str, *arguments: str) -> str:
     """What a script prints, from its start to its good end."""
-    command = [sys.executable, f"scripts/{name}.py", *arguments]
+    command = [sys.executable, "-m", f"scripts.{name}", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr, f"{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -1,13 +1,10 @@
 """The search benchmark's arithmetic: who had what when, what is censored, and the intervals; and one tiny pair."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from bench_search import Pair, Trace, bootstrap_interval, order_interval, pair, sign_p, summary, table, time_to
+from scripts.bench.search import Pair, Trace, bootstrap_interval, order_interval, pair, sign_p, summary, table, time_to
 
 BUDGET = 40.0
 RANDOM = Trace([5.0, 20.0], [2.0, 1.0], trials=8)

@@ -10,19 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import ROOT, SCRIPTS, Command, Read, commands, read
 
 from ablations.run import read_study
-from ablations.study import study_names
-from cluster.request import MODULES
+from ablations.study.study import study_names
+from cluster.sending.request import MODULES
 from dynonet.config import Config
 from dynonet.train import configs_of
+from tests.scripts.commands import ROOT, SCRIPTS, Command, Read, commands, read
 from tune.settings import preset_names, read_settings
 
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-ENTRY = "scripts/cluster_entry.py"  # reads no options of its own: tests/cluster/test_files.py
-PROGRAMS = [path for path in sorted(SCRIPTS.glob("*.py")) if "__main__" in path.read_text()]
+ENTRY = "cluster/entry.py"  # reads no options of its own: tests/cluster/test_files.py
+PROGRAMS = [path for path in sorted(SCRIPTS.rglob("*.py")) if "__main__" in path.read_text()]
+
+
+def program_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def made(*targets: str) -> str:
@@ -52,8 +56,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_kinds_of_mentions_are_found() -> None:
     text = """`python -m tune.results list | show STUDY | copy STUDY... --to OTHER`
-python scripts/chaos.py [--kills 3]  # x
-ray submit a.yaml scripts/cluster_entry.py -- search --out $SECRET && true
+python -m scripts.chaos [--kills 3]  # x
+ray submit a.yaml cluster/entry.py -- search --out $SECRET && true
 sbatch --nodes=4 cluster/slurm.sh ablations \\
   --seeds 3 # y
 `python -m tune.search
@@ -62,7 +66,7 @@ data.seq_len=3`"""
         "python -m tune.results list",
         "python -m tune.results show STUDY",
         "python -m tune.results copy STUDY --to OTHER",
-        "python scripts/chaos.py --kills 3",
+        "python -m scripts.chaos --kills 3",
         "python -m tune.search data.seq_len=3",
         "python -m tune.search --out '$SECRET'",
         "python -m ablations.run --seeds 3",
@@ -73,9 +77,9 @@ def test_there_are_many() -> None:
     programs = {command.program for command in FULL}
     assert {"tune.search", "ablations.run", "tune.results", "dynonet.train", "dynonet.baseline"} <= programs
     assert {"tune.report", "ablations.report", "cluster.submit", "cluster.checks"} <= programs
-    assert {f"scripts/{path.name}" for path in PROGRAMS} <= {command.program for command in NAMED}
+    assert {program_of(path) for path in PROGRAMS} <= {command.program for command in NAMED}
     assert len(FULL) > 40
-    benches = {f"scripts/{path.name}" for path in SCRIPTS.glob("bench_*.py")} - {"scripts/bench_gpu.py"}
+    benches = {program_of(path) for path in PROGRAMS if path.parent.name == "bench"} - {"scripts.bench.gpu"}
     assert {command.program for command in commands(made("bench"))} == benches, "make bench runs every benchmark"
 
 
@@ -138,7 +142,7 @@ def test_its_help(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_what_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(SystemExit, match="2"):
-        read(Command("scripts/bench_gru.py", ("--qick",)), patch)
+        read(Command("scripts.bench.gru", ("--qick",)), patch)
 
 
 def test_every_target_of_make_that_is_named_is_there() -> None:

@@ -20,7 +20,7 @@ def section() -> str:
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("pages")
-    command = [sys.executable, "scripts/flagship_report.py", "--out", str(out)]
+    command = [sys.executable, "-m", "scripts.flagship_report", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout, out

@@ -2,21 +2,18 @@
 
 import math
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from commands import ROOT, SCRIPTS, script_says
 
-sys.path.insert(0, str(SCRIPTS))
-import chaos
-import cluster_costs
-from cluster_model import STORES, Costs
-from cluster_runs import Real
-
-from tune.results import Results
+from lab.store.tables import Results
+from scripts import chaos
+from scripts.scaling import costs as cluster_costs
+from scripts.scaling.model import STORES, Costs
+from scripts.scaling.runs import Real
+from tests.scripts.commands import ROOT, script_says
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +24,7 @@ def check_phases(said: str, *phases: str) -> None:
 
 
 def test_the_benchmark_of_orchestration() -> None:
-    said = script_says("bench_orchestration", "--quick")
+    said = script_says("bench.orchestration", "--quick")
     check_phases(said, "ours ", "plain Ray Tune, the same", "plain Ray Tune, nothing loaded", "  of ours, the training")
     check_phases(
         said, "20 trials, 1 obj", "20 trials, 2 obj", "1,000 runs, compacted", "20 runs, as single", "  compact "
@@ -35,13 +32,13 @@ def test_the_benchmark_of_orchestration() -> None:
 
 
 def test_predictions_beside_real_runs() -> None:
-    said = script_says("simulate_cluster", "--check", "--quick")
+    said = script_says("scaling.simulate", "--check", "--quick")
     check_phases(said, r"search, ASHA's stops replayed +1 .*[0-9]\.[0-9]+$", r"study +1 .*[0-9]\.[0-9]+$")
 
 
 def test_every_cost_of_the_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """On tiny numbers; the searches whose loop is measured are those of `--check`."""
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{SCRIPTS}")  # of Ray's workers
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of Ray's workers
     real = Real(wall=2.0, first=1.0, loop=1.5, proposing=0.5, snapshot=0.01, lengths=(1,), up=(0.0,))
     monkeypatch.setattr(cluster_costs.runs, "tuned", lambda *_, **__: real)
     found = cluster_costs.measure(quick=True)

@@ -7,22 +7,21 @@ import sys
 
 import pytest
 import torch
-from commands import ROOT, SCRIPTS, script_says
 
-sys.path.insert(0, str(SCRIPTS))
-from turns import NO_MEASUREMENT, take_turns
+from scripts.bench.turns import NO_MEASUREMENT, take_turns
+from tests.scripts.commands import ROOT, SCRIPTS, script_says
 
 TINY_SEARCH = ("data.synthetic.rows=300", "data.seq_len=16", "data.pred_len=4", "training.max_epochs=2")
 # What is run, and how the lines of each phase begin.
 QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "bench_gru": (("--quick",), (r"workers, forward\+backward .*kernel, 8", r"controller, forward\+backward .*floor")),
-    "bench_step": (("--quick",), ("stock, flushed ", "stack of 2 ", "CPU time of an unrolled", "memory of each")),
-    "bench_stack": (("--quick",), ("paper: B=8 .* 2  ", "make search: .* 2  ", "the kernel was compiled once")),
-    "bench_search": (
+    "bench.gru": (("--quick",), (r"workers, forward\+backward .*kernel, 8", r"controller, forward\+backward .*floor")),
+    "bench.step": (("--quick",), ("stock, flushed ", "stack of 2 ", "CPU time of an unrolled", "memory of each")),
+    "bench.stack": (("--quick",), ("paper: B=8 .* 2  ", "make search: .* 2  ", "the kernel was compiled once")),
+    "bench.search": (
         ("--seeds", "1", "--jobs", "1", "--budget", "0.5", *TINY_SEARCH),
         ("   0 ", "time to random search's best", "CPU s a search for the sampler"),
     ),
-    "bench_gpu": (
+    "bench.gpu": (
         ("--device", "cpu", "--models", "1,2", "--batch", "16", "--rows", "1100"),
         ("Precision", "D=128, I=128", "GRU kernels alone", "ours, 2 models", "A CHECK OF THIS SCRIPT ON A CPU"),
     ),
@@ -36,16 +35,20 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "[0-9]+ inputs, .* 0 taken, 0 tracebacks, 0 hangs, 0 un",
         ),
     ),
-    "simulate_cluster": (
+    "scaling.simulate": (
         ("--quick", "--runs", "100", "--gpus", "1,10"),
         ("search, 100 runs", "study, by default", "  the same, compacted"),
     ),
 }
-ELSEWHERE = {"flagship_report", "bench_orchestration", "chaos", "check_stack", "cluster_entry"}
+ELSEWHERE = {"flagship_report", "bench.orchestration", "chaos", "check_stack"}
 
 
 def test_no_script_is_left_out() -> None:
-    assert {path.stem for path in SCRIPTS.glob("*.py") if "__main__" in path.read_text()} == {*QUICK, *ELSEWHERE}
+    assert {
+        ".".join(path.relative_to(SCRIPTS).with_suffix("").parts)
+        for path in SCRIPTS.rglob("*.py")
+        if "__main__" in path.read_text()
+    } == {*QUICK, *ELSEWHERE}
 
 
 @pytest.mark.parametrize("script", QUICK)
@@ -54,17 +57,17 @@ def test_a_script_runs_through(script: str) -> None:
     said = script_says(script, *arguments)
     missing = [phase for phase in phases if not re.search(f"^{phase}", said, re.M)]
     assert not missing, said
-    assert script == "bench_gpu" or "nan" not in said, said  # there, a GPU's memory
+    assert script == "bench.gpu" or "nan" not in said, said  # there, a GPU's memory
     if "--quick" in arguments:
         assert said.startswith(f"{NO_MEASUREMENT}\n")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_its_benchmark_says_so() -> None:
-    done = subprocess.run([sys.executable, "scripts/bench_gpu.py"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "scripts.bench.gpu"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and not done.stdout
     assert re.fullmatch(
-        r"bench_gpu: torch \S+ sees no GPU here \(--device cpu checks the script itself\)\n", done.stderr
+        r"scripts\.bench\.gpu: torch \S+ sees no GPU here \(--device cpu checks the script\)\n", done.stderr
     )
 
 

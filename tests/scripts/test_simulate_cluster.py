@@ -1,13 +1,10 @@
 """The simulation of a cluster: nothing is lost in it, and where it leads is known at both ends."""
 
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from cluster_model import LIMITS, STORES, Costs, Store, Work, simulate
+from scripts.scaling.model import LIMITS, STORES, Costs, Store, Work, simulate
 
 FREE = Costs(**dict.fromkeys(asdict(Costs()), 0.0))
 NOWHERE = Store(put=0, get=0, delete=0, listing=0, name=0)

@@ -9,8 +9,8 @@ from typing import Any
 import optuna
 
 from dynonet.config import Config
+from lab.store.tables import Results, run_params
 from tune.categories import distributions_to_json
-from tune.results import Results, run_params
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynonet.checkpoint import divide_state
 from dynonet.config import Config
-from dynonet.data import load_series
-from dynonet.trainer import StackTrainer
-from tune.results import Results
-from tune.trial import StackRun
+from lab.series import load_series
+from lab.store.tables import Results
+from lab.training.checkpoint import divide_state
+from lab.training.stack_run import StackRun
+from lab.training.trainer import StackTrainer
 
 
 def seeds(config: Config, *numbers: int) -> list[Config]:

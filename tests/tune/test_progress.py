@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from lab.store.tables import Results
 from tune import progress as module
 from tune.progress import SHOWN_TRIALS, WIDTH, Progress, duration, params_text, trial_error
 from tune.proposals import Proposals
-from tune.results import Results
 from tune.space import DEFAULT, Space
 
 

@@ -11,9 +11,9 @@ import pytest
 from optuna.trial import TrialState
 
 from dynonet.config import Config
-from dynonet.parameters import parameter_count
+from dynonet.network.parameters import parameter_count
+from lab.store.tables import Results
 from tune.proposals import STARTUP_TRIALS, Proposal, Proposals
-from tune.results import Results
 from tune.space import Space
 
 SPACE = {

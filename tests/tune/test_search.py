@@ -16,21 +16,21 @@ from typing import Any
 
 import pytest
 import torch
-from processes import ROOT, Driver, drivers, gone, lost_ctrl_c
 
-from dynonet.commands import command_named
 from dynonet.config import Config
-from dynonet.sizes import machine_bytes
-from tune import ray_session
-from tune.checksums import plain
+from lab.console.commands import command_named
+from lab.machines import session
+from lab.machines.nodes import Node
+from lab.settings.sizes import machine_bytes
+from lab.store.objects.checksums import plain
+from lab.store.pruning import prune
+from lab.store.tables import Results, bars, load
+from tests.processes import ROOT, Driver, drivers, gone, lost_ctrl_c
 from tune.driver import Search
-from tune.nodes import Node
+from tune.findings.collect import findings_of
 from tune.progress import params_text
-from tune.pruning import prune
 from tune.report import render
-from tune.results import Results, bars, load
 from tune.search import main, parser
-from tune.search_records import findings_of
 from tune.settings import SearchSettings, read_settings
 
 
@@ -140,10 +140,10 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
 def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Search(*settings_of())
     put: list[Any] = []
-    monkeypatch.setattr(ray_session.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
-    monkeypatch.setattr(ray_session.RaySession, "_connect", lambda self, address: None)
-    monkeypatch.setattr(ray_session.ray, "cluster_resources", lambda: {"CPU": 2.0})
-    monkeypatch.setattr(ray_session, "living_nodes", lambda: [Node("a", "127.0.0.1", 2.0, 0.0, 1e9)])
+    monkeypatch.setattr(session.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
+    monkeypatch.setattr(session.RaySession, "_connect", lambda self, address: None)
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(session, "living_nodes", lambda: [Node("a", "127.0.0.1", 2.0, 0.0, 1e9)])
     search.start_ray()
     series = search.series
     assert [search.session.data(series.identity) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
@@ -364,7 +364,7 @@ def refused(capsys: Any, *arguments: str) -> str:
 
 
 def test_a_ctrl_c_that_python_swallows(capsys: Any) -> None:
-    assert command_named("tune.search")(lambda _: ray_session.run_command("tune.search", lost_ctrl_c))() == 130
+    assert command_named("tune.search")(lambda _: session.run_command("tune.search", lost_ctrl_c))() == 130
     assert "Go on with the same command" in capsys.readouterr().err
 
 

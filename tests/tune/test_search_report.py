@@ -12,24 +12,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import searched
-from html_page import Page
-from searched import SPACE, Made, Searched
 
 from dynonet.config import Config
-from dynonet.errors import ConfigError
+from lab.errors import ConfigError
+from lab.pages.formats import brief, mean_deviation
+from lab.store.events import SHOWN, record_event
+from lab.store.tables import Results, ResultsError
+from lab.training.window_errors import keep_window_errors
+from tests.html_page import Page
+from tests.tune import searched
+from tests.tune.searched import SPACE, Made, Searched
 from tune import report
-from tune.events import SHOWN, record_event
-from tune.pages.formats import brief, mean_deviation
+from tune.findings.analysis import LEAST_COMPLETE, rung_epochs
+from tune.findings.collect import findings_of
+from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
 from tune.report import render
 from tune.reporting import figures
 from tune.reporting.sections import comparisons
-from tune.results import Results, ResultsError
-from tune.search_analysis import LEAST_COMPLETE, rung_epochs
-from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
-from tune.search_records import findings_of
 from tune.settings import Budget
-from tune.window_errors import keep_window_errors
 
 BASE = {"data.dataset": "ETTh1", "data.pred_len": 96, "training.max_epochs": 6}
 NASTY = 'x\nRuntimeError: <script>alert("&")</script> | _a_ *b*'

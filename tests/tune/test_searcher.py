@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from dynonet.config import Config
+from lab.store.tables import Results
 from tune.proposals import Proposal, Proposals
-from tune.results import Results
 from tune.searcher import ProposalSearcher, RecordedASHA
 from tune.space import Space
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
-from dynonet.errors import ConfigError
-from tune.results import ResultsError
+from lab.errors import ConfigError
+from lab.store.tables import ResultsError
 from tune.search import parser
 from tune.settings import SearchSettings, check_place, differences, preset_names, read_settings
 

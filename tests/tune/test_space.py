@@ -9,10 +9,10 @@ import optuna
 import pytest
 
 from dynonet.config import KEYS, Config, read_yaml
-from dynonet.data import load_series
-from dynonet.errors import ConfigError
 from dynonet.presets import PUBLISHED
-from dynonet.trainer import StackTrainer
+from lab.errors import ConfigError
+from lab.series import load_series
+from lab.training.trainer import StackTrainer
 from tune.settings import PRESETS, preset_names
 from tune.space import DEFAULT, Range, Space
 from tune.space_rules import OF_DATA

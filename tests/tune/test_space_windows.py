@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
-from dynonet.data import load_series, window_starts
-from dynonet.errors import DataError
+from lab.errors import DataError
+from lab.series import load_series, window_starts
 from tune.space import Space
 from tune.space_windows import check_windows
 

@@ -5,10 +5,10 @@ import io
 import math
 from collections.abc import Iterator
 
-from tune.pages.blocks import Block, Item, Section, Text, items, section, table
-from tune.pages.formats import MISSING, duration, setting, whole
-from tune.pages.skipped import skipped_section
-from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, Cost, SearchFindings
+from lab.pages.blocks import Block, Item, Section, Text, items, section, table
+from lab.pages.formats import MISSING, duration, setting, whole
+from lab.pages.skipped import skipped_section
+from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Cost, SearchFindings
 
 
 def record(findings: SearchFindings) -> list[Section | None]:

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
+from lab.pages.formats import METRIC_NAMES, brief
 from tune.categories import shown
-from tune.pages.formats import METRIC_NAMES, brief
 from tune.space import Range
 
 LOSS = METRIC_NAMES["val_mse"]

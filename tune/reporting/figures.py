@@ -20,10 +20,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from optuna.importance import BaseImportanceEvaluator
 from optuna.visualization import matplotlib as optuna_plots
 
+from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 from tune.categories import label, shown
-from tune.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
 from tune.reporting.axes import LOSS, plain_log, reach, short_names
-from tune.search_findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
 from tune.space import Range
 
 PANELS = 4  # slices side by side

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tune.pages.formats import brief
-from tune.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from lab.pages.formats import brief
+from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from tune.findings.findings import COMPLETE, SearchFindings, Trial
 from tune.reporting.axes import LOSS, SHOWN, brief_value, reach, short_names, wrapped
-from tune.search_findings import COMPLETE, SearchFindings, Trial
 from tune.space import Range
 
 UNDRAWN = -0.19  # height, below an axis, of a trial that did not draw the setting

@@ -4,13 +4,13 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from tune.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
-from tune.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
-from tune.pages.skipped import skipped_note
+from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
+from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
+from lab.pages.skipped import skipped_note
+from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
 from tune.reporting.axes import LOSS, SHOWN, brief_value, short_names
-from tune.search_findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 
 FEW_COMPLETE = 25  # complete trials below which an importance is said to be rough
 CUT_OFF = "Values far above the others are cut off."

@@ -1,0 +1,184 @@
+"""What the runs of a study say of one of its hypotheses: effects by every metric, the decision, windows, flags."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ablations.findings.findings import METRICS, PRIMARY, Decision, Effect, Interval
+from ablations.findings.runs import Gathered, Sides
+from ablations.judging import statistics
+from ablations.judging.statistics import Array
+from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing
+from ablations.planning.plan import Hypothesis
+from dynonet.arms import FULL
+from lab.store.tables import Results
+from lab.training.window_errors import window_errors, window_interval
+
+NOTHING = float("nan")
+NO_NUMBERS: Interval = (NOTHING, NOTHING)
+# Columns of a run that its partner in a pair should share.
+_ALIKE = {"device": ("device",), "kernel": ("kernel",), "code version": ("git_commit", "git_dirty", "versions")}
+
+
+class Effects:
+    """Of the hypotheses of one study.
+
+    Args:
+        standing: of its family; None where every comparison is inert.
+        seeds: at which what is not in the family is shown.
+        invalid: cell -> why nothing in it may be compared.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        gathered: Gathered,
+        standing: Standing | None,
+        seeds: Sequence[int],
+        invalid: Mapping[str, str],
+    ):
+        self.results, self.gathered, self.standing = results, gathered, standing
+        self.study, self.seeds, self.invalid = gathered.study, seeds, invalid
+        self._places = {hypothesis: place for place, hypothesis in enumerate(gathered.hypotheses)}
+
+    def of(self, hypothesis: Hypothesis) -> dict[str, Any]:
+        """The fields of a Finding that come from the runs."""
+        sides, cell = self.gathered.sides(hypothesis), hypothesis[1]
+        place = self._places.get(hypothesis)  # None: inert, no member of the family
+        arms = (*sides.without, *sides.with_part)
+        if place is None:
+            seeds = [seed for seed in self.seeds if all(self.gathered.row(arm, cell, seed) for arm in arms)]
+            if not seeds:
+                return {}
+        elif self.standing is None:
+            undone = Decision(INCOMPLETE, 0, 0, NOTHING, NO_NUMBERS, NOTHING, NOTHING, NOTHING, NOTHING)
+            return {
+                "decision": undone, "diverged": self._count(sides, cell, self.seeds, "diverged"),
+                "failed": self._count(sides, cell, self.seeds, "failed", "missing"),
+            }  # fmt: skip
+        else:
+            seeds = list(self.study.seed_list(int(self.standing.seeds[place])))
+        losses = {metric: self._losses(sides, cell, seeds, metric) for metric in METRICS}
+        shown = [PRIMARY, *(metric for metric in METRICS if metric in self.study.descriptive)]
+        effects = {metric: self._effect(metric, seeds, losses[metric], sides, cell) for metric in shown}
+        decision = None
+        if place is not None and self.standing is not None:
+            decision = self._decision(hypothesis, place, self.standing, seeds, losses[PRIMARY])
+            if self.standing.evidence.diverged[place]:
+                effects[PRIMARY] = replace(effects[PRIMARY], p=float(self.standing.evidence.p[place]))
+        windows, why_not = self._windows(sides, cell, seeds)
+        return {
+            "effects": effects, "decision": decision, "windows": windows, "windows_note": why_not,
+            "diverged": self._count(sides, cell, seeds, "diverged"),
+            "failed": self._count(sides, cell, seeds, "failed", "missing"),
+            "flags": self._flags(sides, cell, seeds),
+        }  # fmt: skip
+
+    def _count(self, sides: Sides, cell: str, seeds: Sequence[int], *statuses: str) -> tuple[int, int]:
+        """Runs of these statuses, without and with the part."""
+        without, with_part = (
+            sum(self.gathered.status(arm, cell, seed) in statuses for arm in side for seed in seeds)
+            for side in (sides.without, sides.with_part)
+        )
+        return without, with_part
+
+    def _losses(self, sides: Sides, cell: str, seeds: Sequence[int], metric: str) -> tuple[Array, Array]:
+        without, with_part = (
+            self.gathered.side(side, cell, seeds, metric) for side in (sides.without, sides.with_part)
+        )
+        return without, with_part
+
+    def _effect(
+        self, metric: str, seeds: Sequence[int], losses: tuple[Array, Array], sides: Sides, cell: str
+    ) -> Effect:
+        without, with_part = losses
+        whole = np.isfinite(without) & np.isfinite(with_part)
+        pairs = [seed for seed, here in zip(seeds, whole, strict=True) if here]
+        one, other = without[whole], with_part[whole]
+        if len(pairs) < 2:
+            return Effect(
+                metric=metric, n=len(pairs), by_seed=dict(zip(pairs, (one - other).tolist(), strict=True)),
+                without_mean=NOTHING, without_deviation=NOTHING, with_mean=NOTHING, with_deviation=NOTHING,
+                mean=NOTHING, interval=NO_NUMBERS, bootstrap=NO_NUMBERS, percent=NOTHING, standardised=NOTHING,
+                p=NOTHING,
+            )  # fmt: skip
+        effects = statistics.paired_effects(one, other)
+        return Effect(
+            metric=metric, n=len(pairs), by_seed=dict(zip(pairs, effects.tolist(), strict=True)),
+            without_mean=float(one.mean()), without_deviation=float(one.std(ddof=1)),
+            with_mean=float(other.mean()), with_deviation=float(other.std(ddof=1)), mean=float(effects.mean()),
+            interval=_pair(statistics.t_interval(effects)), bootstrap=_pair(statistics.bootstrap_t_interval(effects)),
+            percent=float(statistics.percent_change(effects, other)), standardised=float(statistics.hedges_g(effects)),
+            p=float(statistics.sign_flip_p(effects)), channels=self._by_channel(metric, pairs, sides, cell),
+        )  # fmt: skip
+
+    def _by_channel(self, metric: str, seeds: Sequence[int], sides: Sides, cell: str) -> dict[str, float]:
+        """Mean effect on each channel, of the test metrics."""
+        if not metric.startswith("test_"):
+            return {}
+
+        def mean(arms: Sequence[str], channel: str) -> float:
+            rows = [self.gathered.row(arm, cell, seed) for arm in arms for seed in seeds]
+            return float(np.mean([row.get(f"{metric}_channels", {}).get(channel, np.nan) for row in rows]))
+
+        return {
+            channel: mean(sides.without, channel) - mean(sides.with_part, channel)
+            for channel in self.gathered.channels(cell)
+        }
+
+    def _decision(
+        self, hypothesis: Hypothesis, place: int, standing: Standing, seeds: Sequence[int], losses: tuple[Array, Array]
+    ) -> Decision:
+        verdict = str(standing.verdict[place])
+        if hypothesis[1] in self.invalid:
+            verdict = INVALID
+        elif not self.gathered.whole(hypothesis, seeds):
+            verdict = INCOMPLETE
+        alpha, interval = float(standing.interval_alpha[place]), NO_NUMBERS
+        effects, known = losses[0] - losses[1], losses[1][np.isfinite(losses[1])]
+        if np.isfinite(effects).all() and len(effects) >= 2:
+            interval = _pair(statistics.sign_flip_interval(effects, alpha))
+        return Decision(
+            verdict=verdict, look=int(standing.look[place]), seeds=int(standing.seeds[place]),
+            p_adjusted=float(standing.p_adjusted[place]), interval=interval, interval_alpha=alpha,
+            margin=float(self.study.margin_percent / 100 * known.mean()) if len(known) else NOTHING,
+            equivalence_p=float(standing.evidence.equivalence_p[place]),
+            equivalence_p_adjusted=float(standing.equivalence_p_adjusted[place]),
+        )  # fmt: skip
+
+    def _windows(self, sides: Sides, cell: str, seeds: Sequence[int]) -> tuple[Interval | None, str]:
+        """The moving-block bootstrap over test windows, of the seeds whose pairs are whole."""
+        losses: list[list[Array]] = [[], []]
+        for seed in seeds:
+            rows = [[self.gathered.row(arm, cell, seed) for arm in arms] for arms in (sides.without, sides.with_part)]
+            if any(self.gathered.status(arm, cell, seed) != "complete" for arm in (*sides.without, *sides.with_part)):
+                continue
+            errors = [[window_errors(self.results, row["run"]) for row in side] for side in rows]
+            if any(found is None for side in errors for found in side):
+                return None, "the errors of single windows are not on record"
+            for place, side in enumerate(errors):
+                losses[place].append(np.mean(np.asarray(side, float), axis=0))
+        data = self.study.config(cell, FULL).data
+        block = data.seq_len + data.pred_len
+        if not losses[0]:
+            return None, "no pair of runs is complete"
+        try:
+            return window_interval(np.stack(losses[0]), np.stack(losses[1]), block), ""
+        except ValueError as error:
+            return None, str(error)
+
+    def _flags(self, sides: Sides, cell: str, seeds: Sequence[int]) -> tuple[str, ...]:
+        """Where the two runs of a pair were not trained alike."""
+        differing: dict[str, int] = {}
+        for seed in seeds:
+            rows = [self.gathered.row(arm, cell, seed) for arm in (*sides.without, *sides.with_part)]
+            for what, columns in _ALIKE.items():
+                if len({tuple(row.get(column) for column in columns) for row in rows if row}) > 1:
+                    differing[what] = differing.get(what, 0) + 1
+        return tuple(f"{count} of {len(seeds)} pairs differ in {what}" for what, count in differing.items())
+
+
+def _pair(bounds: tuple[Array, Array]) -> Interval:
+    return float(bounds[0]), float(bounds[1])

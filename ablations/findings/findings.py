@@ -1,0 +1,210 @@
+"""What a study found: the one structure that every report renders. `collect.findings_of` builds it from the records.
+
+An effect is that of doing without a part: loss(without it) - loss(with it), paired by seed, on the z-scored scale, so
+that it is positive where the part helps. A number that two reports show is one field, or one method here.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.study.pieces import TUNED
+from ablations.study.study import Study
+from lab.training.window_errors import WindowDifference
+
+PRIMARY = "test_mse"  # its verdicts count; the other metrics are descriptive
+METRICS = ("test_mse", "test_mae", "val_mse", "val_mae")
+
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A number by epoch, over the seeds that were still training or had ended with it: their last value stays."""
+
+    epochs: tuple[int, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]  # over seeds; 0 with one
+
+
+@dataclass(frozen=True)
+class ArmRuns:
+    """The runs of one arm in one cell: a row in the table of errors."""
+
+    cell: str
+    arm: str
+    about: str  # what the network does without, or what is added
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]  # content ids, by seed
+    statuses: tuple[str, ...]  # by seed: complete, diverged, failed, or missing
+    errors: Mapping[str, tuple[float, ...]]  # metric -> by seed; NaN unless the run is complete
+    channels: Mapping[str, float]  # channel -> test MSE, mean over complete runs
+    best_epochs: tuple[int | None, ...]  # by seed
+    parameters: int
+    effective: int  # see ablations.planning.capacity
+    device_seconds: float  # of all its runs: GPU where they had one, else CPU
+    validation: Curve  # validation MSE by epoch
+    signals: Mapping[str, Curve]  # signal -> mean over validation windows and channels, by epoch
+    still: Mapping[str, int]  # adaptive signal -> complete runs in which it never moved from its start
+    difference: Mapping[str, tuple[Any, Any]]  # setting -> value in `full` and here; {} for `full`
+
+    def mean(self, metric: str) -> float | None:
+        """Over complete runs; None where there is none."""
+        known = self._known(metric)
+        return statistics.fmean(known) if known else None
+
+    def deviation(self, metric: str) -> float | None:
+        """Standard deviation over complete runs; None with fewer than two."""
+        known = self._known(metric)
+        return statistics.stdev(known) if len(known) > 1 else None
+
+    def _known(self, metric: str) -> list[float]:
+        return [value for value in self.errors[metric] if not math.isnan(value)]
+
+    @property
+    def complete(self) -> int:
+        return self.statuses.count("complete")
+
+    @property
+    def diverged(self) -> int:
+        return self.statuses.count("diverged")
+
+    @property
+    def failed(self) -> int:
+        """Failed for good, or not trained yet."""
+        return len(self.statuses) - self.complete - self.diverged
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One comparison by one metric. Where fewer than two pairs are whole all numbers are NaN and n says how many."""
+
+    metric: str
+    n: int  # pairs whose two runs are complete
+    by_seed: Mapping[int, float]  # seed -> effect
+    without_mean: float  # over the n pairs; for a contrast of a factorial: over the cells with the minus sign
+    without_deviation: float
+    with_mean: float
+    with_deviation: float
+    mean: float
+    interval: Interval  # 95%, paired t
+    bootstrap: Interval  # 95%, bootstrap-t: how much of the interval hangs on normality
+    percent: float  # of the mean loss with the part
+    standardised: float  # Hedges' g of the paired effects
+    p: float  # exact paired sign-flip test (divergence counted as worst for the primary metric), unadjusted
+    channels: Mapping[str, float] = field(default_factory=dict)  # channel -> mean effect; for test_mse and test_mae
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The primary metric's place in the family."""
+
+    verdict: str  # helps, hurts, no practical effect, undecided, invalid, incomplete (runs are missing)
+    look: int  # at which it was judged; 1 is the first
+    seeds: int  # with which
+    p_adjusted: float  # Holm, times looks
+    interval: Interval  # at Holm's step: excludes 0 exactly where p_adjusted <= alpha
+    interval_alpha: float  # 1 - its level
+    margin: float  # of equivalence, in units of the loss
+    equivalence_p: float
+    equivalence_p_adjusted: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question of the study in one cell: an arm against its baseline arm, or a contrast of a factorial."""
+
+    name: str
+    cell: str
+    claim: str
+    about: str  # what is removed or added
+    without: str  # the arm without the part; "" for a contrast
+    with_part: str  # the arm with it; "" for a contrast
+    factors: tuple[str, ...] = ()  # of a contrast
+    attributable: bool = True  # to one part; else several things change together
+    instead: bool = False  # an arm beside another one, neither of which is the other without a part
+    inert: str = ""  # why it changes nothing, where it does
+    effects: Mapping[str, Effect] = field(default_factory=dict)  # by metric; empty where nothing was trained
+    decision: Decision | None = None  # None for what is inert
+    windows: Interval | None = None  # of the mean effect over test windows: 95% moving-block bootstrap
+    windows_note: str = ""  # why there is none
+    parameters: tuple[int, int] = (0, 0)  # without and with the part; (0, 0) for a contrast
+    effective: tuple[int, int] = (0, 0)
+    mismatch: str = ""  # what capacity matching left, for an arm of matched width
+    diverged: tuple[int, int] = (0, 0)  # runs, without and with the part
+    failed: tuple[int, int] = (0, 0)
+    flags: tuple[str, ...] = ()  # pairs that differ in device, kernel or code version
+
+    @property
+    def verdict(self) -> str:
+        return "inert" if self.inert else self.decision.verdict if self.decision else "not trained"
+
+    @property
+    def tuned(self) -> bool:
+        return self.name.endswith(TUNED)
+
+
+@dataclass(frozen=True)
+class CellData:
+    """Where the arms of a cell were compared, and the bar beside them."""
+
+    name: str
+    dataset: str
+    sha256: str
+    seq_len: int
+    pred_len: int
+    protocol: str
+    channels: tuple[str, ...]
+    test_windows: int | None  # the same for every run, else the cell is invalid
+    settings: Mapping[str, Any]  # of `full`, by dotted key
+    linear: Mapping[str, float]  # metric -> error of the closed-form linear baseline
+    linear_channels: Mapping[str, float]  # channel -> its test MSE
+    linear_parameters: int
+    less_linear: WindowDifference | None = None  # of the whole network and the linear baseline
+    invalid: str = ""  # why nothing in it may be compared
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of test: a line of the ledger."""
+
+    run: str
+    arm: str
+    cell: str
+    seed: int | None
+    purpose: str
+    time: str  # ISO 8601, UTC
+    test_mse: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    name: str  # under which the study is on record
+    study: Study
+    cells: tuple[CellData, ...]
+    arms: tuple[ArmRuns, ...]  # in the order of the study, cell by cell; `full` first
+    findings: tuple[Finding, ...]  # comparisons in the order of the study, then contrasts; cell by cell
+    family: int  # m
+    looks: tuple[int, ...]  # numbers of seeds, fixed beforehand
+    look: int  # how many of them were taken
+    seeds: tuple[int, ...]
+    exploratory: str  # why the verdicts are exploratory, or ""
+    notes: tuple[str, ...]  # what a reader must know: failures, flags, conditions on one search
+    device_seconds: float  # of every run, each once
+    ledger: tuple[Reading, ...]
+    events: tuple[str, ...]  # of the study's record: begun, seeds added, searches
+    provenance: Mapping[str, str]  # code version, packages, devices, hosts, first start and last end
+    incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see tune/events.py)
+    skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
+
+    def cell(self, name: str) -> CellData:
+        return next(cell for cell in self.cells if cell.name == name)
+
+    def runs_of(self, arm: str, cell: str) -> ArmRuns:
+        return next(runs for runs in self.arms if (runs.arm, runs.cell) == (arm, cell))
+
+    def of_cell(self, cell: str) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.cell == cell)

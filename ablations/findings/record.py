@@ -1,0 +1,240 @@
+"""What a study puts on record beside its runs: what was asked, what was found inert, which verdicts were read when.
+
+Each is an event, a row of the table `studies`; that of the beginning says all that must stay the same. Their order
+follows from what they say, not from their times: drivers' clocks differ, and go back. Which run is which arm's stands
+in `members`.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.planning.plan import Hypothesis, PlannedRun
+from ablations.study.study import Study
+from dynonet.arms import difference
+from dynonet.config import RESULTS_VERSION
+from lab.errors import ConfigError, unknown
+from lab.store.tables import Results
+from tune.settings import differences
+
+KIND = "ablation"
+
+
+@dataclass
+class StudyRecord:
+    """A study as its events tell it."""
+
+    name: str
+    study: Study  # as begun, with the seeds and re-tuned settings that came later
+    data: Mapping[str, str]  # cell -> checksum of its series
+    inert: Mapping[Hypothesis, str]  # what liveness found to change nothing, with the reason
+    train_inert: bool
+    looks: tuple[int, ...]  # numbers of seeds, fixed when it was begun
+    family: int
+    judged: list[int] = field(default_factory=list)  # numbers of seeds at which verdicts were read
+    exploratory: str = ""
+    events: list[str] = field(default_factory=list)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> int:
+        """How many are asked for: those of the last look, or more where some were added by hand."""
+        return max(self.looks[-1], len(self.study.seed_list()))
+
+    @property
+    def looks_taken(self) -> int:
+        return sum(seeds in self.judged for seeds in self.looks)
+
+    @property
+    def judged_looks(self) -> tuple[tuple[int, ...], int]:
+        """The numbers of seeds that alpha is shared among, and how many of them were looked at.
+
+        With seeds that were added by hand, once they were judged: one look, at all of them.
+        """
+        most = max(self.judged, default=0)
+        return ((most,), 1) if most > self.looks[-1] else (self.looks, self.looks_taken)
+
+    @property
+    def judged_seeds(self) -> int:
+        """Seeds of the last verdicts; 0 before the first."""
+        schedule, taken = self.judged_looks
+        return schedule[taken - 1] if taken else 0
+
+    @classmethod
+    def load(cls, results: Results, name: str) -> "StudyRecord":
+        """Raises ConfigError: no such study, or one that is no ablation."""
+        record = cls.find(results, name)
+        if record is None:
+            raise unknown("study on record", name, results.studies())
+        return record
+
+    @classmethod
+    def find(cls, results: Results, name: str) -> "StudyRecord | None":
+        """The study on record, or None. Raises ConfigError if something else has that name."""
+        rows = results.table("studies", name).to_pylist()
+        if not rows:
+            return None
+        told = [(json.loads(row["settings"]), row) for row in rows]
+        told.sort(key=lambda each: (*_place(each[0]), each[1]["time"]))
+        first = told[0][0]
+        if first.get("kind") != KIND:
+            raise ConfigError(f"'{name}' is a search, not an ablation study; take another name (--name OTHER)")
+        study = Study.create(first["study"])
+        inert = {(arm, cell): why for arm, cell, why in first["inert"]}
+        record = cls(
+            name, study, first["data"], inert, first["train_inert"], tuple(first["looks"]), first["family"],
+            identity=first["identity"],
+        )  # fmt: skip
+        record.events.append(f"{_when(told[0][1])}: begun with {record.looks[0]} seeds")
+        for event, row in told[1:]:
+            record._take_in(event, _when(row))
+        return record
+
+    @classmethod
+    def begin(
+        cls,
+        results: Results,
+        name: str,
+        study: Study,
+        data: Mapping[str, str],
+        inert: Mapping[Hypothesis, str],
+        train_inert: bool = False,
+    ) -> "StudyRecord":
+        """Puts the study on record. Raises ConfigError where its seeds cannot reach significance."""
+        looks, family = study.schedule(inert), study.family(inert)
+        content = {
+            "kind": KIND, "study": study.model_dump(mode="json", exclude_defaults=True), "data": dict(data),
+            "inert": [[arm, cell, why] for (arm, cell), why in inert.items()], "train_inert": train_inert,
+            "looks": list(looks), "family": family, "identity": identity(study, data, train_inert),
+        }  # fmt: skip
+        results.add("studies", [{"study": name, "settings": json.dumps(content)}], key="begun")
+        record = cls.find(results, name)
+        assert record is not None
+        return record
+
+    def check_same(self, study: Study, data: Mapping[str, str], train_inert: bool = False) -> None:
+        """Raises ConfigError, with the differences and the ways out, if the study was begun with other settings.
+
+        Seeds are another matter (`add_seeds`): numbers of them on the command line say nothing of looks.
+        """
+        now = identity(study, data, train_inert)
+        if study.seeds != "auto":
+            now["rule"]["looks"] = self.identity["rule"]["looks"]
+        if changed := differences(self.identity, now):
+            shown = "\n  ".join(changed[:12])
+            raise ConfigError(
+                f"study '{self.name}' was begun with other settings, and results of both do not mix:\n  {shown}\n"
+                "Take another name (--name OTHER), another folder (--out OTHER), or the old settings"
+            )
+
+    # Events ---------------------------------------------------------------------------------------------------------
+
+    def add_seeds(self, results: Results, seeds: int | tuple[int, ...]) -> None:
+        """More seeds than planned, by hand. After verdicts were read that makes the study exploratory.
+
+        The seeds that it was begun with say nothing new. Raises ConfigError for others that do not go on from those on
+        record.
+        """
+        before = self.study.seed_list(self.seeds)
+        after = self.study.model_copy(update={"seeds": seeds}).seed_list()
+        if after == before[: self.looks[-1]]:
+            return
+        if after[: len(before)] != before:
+            raise ConfigError(
+                f"seeds: {list(after)} do not go on from those on record, {list(before)}; seeds can only be added"
+            )
+        if len(after) > len(before):
+            event = {"event": "seeds", "seeds": seeds, "from": len(before), "judged": bool(self.judged)}
+            self._add(results, event)
+
+    def add_judgement(self, results: Results, seeds: int) -> None:
+        if seeds not in self.judged:
+            self._add(results, {"event": "judged", "seeds": seeds})
+
+    def add_tuned(self, results: Results, tuned: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+        """What the searches of a study with re-tuning chose: arm -> cell -> settings."""
+        self._add(results, {"event": "tuned", "tuned": tuned})
+
+    def add_members(self, results: Results, runs: Iterable[PlannedRun]) -> None:
+        """Which run is which arm's, before it is trained."""
+        known = {
+            (row["arm"], row["cell"], row["run"])
+            for row in results.table("members", self.name).to_pylist()
+            if row["role"] == "arm"
+        }
+        rows = [
+            {"study": self.name, "role": "arm", "arm": run.arm, "cell": run.cell, "run": run.run}
+            for run in runs
+            if (run.arm, run.cell, run.run) not in known
+        ]
+        if rows:
+            results.add("members", rows, key="arms")
+
+    def _add(self, results: Results, event: Mapping[str, Any]) -> None:
+        results.add("studies", [{"study": self.name, "settings": json.dumps(event)}], key=event["event"])
+        self._take_in(json.loads(json.dumps(event)), "now")
+
+    def _take_in(self, event: Mapping[str, Any], when: str) -> None:
+        kind = event.get("event")
+        if kind == "judged":
+            self.judged.append(event["seeds"])
+            self.events.append(f"{when}: verdicts were read at {event['seeds']} seeds")
+        elif kind == "seeds":
+            seeds = event["seeds"]
+            self.study = self._study_with({"seeds": tuple(seeds) if isinstance(seeds, list) else seeds})
+            said = f"seeds were added by hand, from {event['from']} to {self.seeds}"
+            if event["judged"]:
+                said += ", after verdicts had been read"
+                self.exploratory = f"{said}: an error rate of alpha can no longer be promised"
+            self.events.append(f"{when}: {said}")
+        elif kind == "tuned":
+            self.study = self._study_with({"tuned": event["tuned"]})
+            self.events.append(f"{when}: the searches for the nuisance settings were through")
+        elif kind is None:  # a second driver began it at the same moment, with the same settings
+            return
+        else:
+            raise ConfigError(f"study '{self.name}' holds an event of kind '{kind}', which this version cannot read")
+
+    def _study_with(self, changes: Mapping[str, Any]) -> Study:
+        return Study.create({**self.study.model_dump(exclude_defaults=True), **changes})
+
+
+def _place(event: Mapping[str, Any]) -> tuple[float, int]:
+    """Where an event stands among a study's. Seeds are only ever added, and those that are there are judged before."""
+    kind = event.get("event")
+    if kind is None or kind == "tuned":
+        return (-math.inf, int(event.get("kind") != KIND) if kind is None else 2)
+    if kind in ("judged", "seeds"):
+        return (event["seeds"], 0) if kind == "judged" else (event["from"], 1)
+    return (math.inf, 0)
+
+
+def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -> dict[str, Any]:
+    """What must stay the same for results to belong to one study, seeds apart."""
+    arms: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for cell in study.cell_names:
+        base = study.baseline_of(cell)
+        settings[cell] = {key: value for key, value in base.canonical().items() if key != "training.seed"}
+        for name in study.table:
+            changes = difference(base, study.config(cell, name))
+            arms[f"{name} ({cell})"] = {key: here for key, (_, here) in changes.items()} or "as full"
+    content = {
+        "settings": settings, "arms": arms, "data_sha256": dict(data), "results_version": RESULTS_VERSION,
+        "comparisons": {c.name: f"{c.without} - {c.with_part}" for c in study.comparisons},
+        "contrasts": [list(contrast) for contrast in study.contrasts],
+        "rule": {
+            "metric": study.metric, "alpha": study.alpha, "margin_percent": study.margin_percent,
+            "descriptive": list(study.descriptive), "train_inert": train_inert,
+            "looks": [study.max_seeds, study.looks] if study.seeds == "auto" else "fixed",
+        },
+        "retune": None if study.retune is None else study.retune.model_dump(mode="json"),
+    }  # fmt: skip
+    found: dict[str, Any] = json.loads(json.dumps(content))  # as it will be read back
+    return found
+
+
+def _when(row: Mapping[str, Any]) -> str:
+    return str(row["time"].strftime("%Y-%m-%d %H:%M:%S"))

@@ -1,0 +1,165 @@
+"""The runs of a study as the store has them, by cell, arm and seed; and where its family stands. What trains a study
+and what reports it read this."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ablations.findings.findings import METRICS, PRIMARY
+from ablations.findings.record import StudyRecord
+from ablations.judging.statistics import Array
+from ablations.judging.verdicts import Evidence, Standing, evidence, judge
+from ablations.planning.plan import Hypothesis, contrast_name, live_hypotheses
+from ablations.study.study import Study
+from lab.store.schema import DONE
+from lab.store.tables import Results
+
+Member = dict[str, Any]  # a row of table `runs` with `test_mse`, `test_mae`, their channels and `test_windows`
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The arms whose mean losses a hypothesis sets against each other, seed by seed."""
+
+    without: tuple[str, ...]
+    with_part: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is on record of a study's arms."""
+
+    record: StudyRecord
+    members: Mapping[tuple[str, str], Mapping[int, Member]]  # (arm, cell) -> seed -> row
+    baselines: Mapping[str, Member] = field(default_factory=dict)  # cell -> row of the linear baseline
+
+    @classmethod
+    def of(cls, results: Results, record: StudyRecord) -> "Gathered":
+        memberships = results.table("members", record.name).to_pylist()
+        ids = sorted({row["run"] for row in memberships})
+        rows = results.runs(ids)
+        _add_readings(rows, results.of_runs("evaluations", ids).to_pylist())
+        members: dict[tuple[str, str], dict[int, Member]] = defaultdict(dict)
+        baselines: dict[str, Member] = {}
+        for member in memberships:
+            row = rows.get(member["run"])
+            if row is None:
+                continue
+            if member["role"] == "baseline":
+                baselines[member["cell"]] = row
+            elif member["role"] == "arm":
+                members[member["arm"], member["cell"]][row["seed"]] = row
+        return cls(record, members, baselines)
+
+    @property
+    def study(self) -> Study:
+        return self.record.study
+
+    def channels(self, cell: str) -> tuple[str, ...]:
+        """Of the cell's series; () while no run is on record."""
+        rows = [row for (_, c), by_seed in self.members.items() if c == cell for row in by_seed.values()]
+        return tuple(next((row["channels"] for row in rows if row.get("channels")), ()))
+
+    def row(self, arm: str, cell: str, seed: int) -> Member:
+        """The run's row, or {} where there is none."""
+        return dict(self.members.get((arm, cell), {}).get(seed, {}))
+
+    def status(self, arm: str, cell: str, seed: int) -> str:
+        """`complete`, `diverged`, `failed`, or `missing`: not trained, or not read on test."""
+        row = self.row(arm, cell, seed)
+        if row.get("status") == "complete":
+            if row.get("test_windows") is None:
+                return "missing"
+            # Weights that are fine on validation can forecast without bounds on test.
+            return "complete" if row.get(PRIMARY) is not None and np.isfinite(row[PRIMARY]) else "diverged"
+        return row["status"] if row.get("status") in ("diverged", "failed") else "missing"
+
+    def losses(self, arm: str, cell: str, seeds: Sequence[int], metric: str = PRIMARY) -> Array:
+        """(seeds,), NaN unless the run is complete: a diverged run's best epoch is no result."""
+        found = []
+        for seed in seeds:
+            value = self.row(arm, cell, seed).get(metric) if self.status(arm, cell, seed) == "complete" else None
+            found.append(np.nan if value is None else value)
+        return np.array(found, float)
+
+    def side(self, arms: Sequence[str], cell: str, seeds: Sequence[int], metric: str = PRIMARY) -> Array:
+        """(seeds,), the mean of the arms' losses; NaN where any is."""
+        return np.asarray(np.mean([self.losses(arm, cell, seeds, metric) for arm in arms], axis=0))
+
+    def sides(self, hypothesis: Hypothesis) -> Sides:
+        """Of a comparison: its two arms. Of a contrast: the cells of the factorial by their sign, as in
+        `statistics.factorial_contrasts`."""
+        name, _ = hypothesis
+        for comparison in self.study.comparisons:
+            if comparison.name == name:
+                return Sides((comparison.without,), (comparison.with_part,))
+        factors = next(c for c in self.study.contrasts if contrast_name(c) == name)
+        signs: dict[bool, list[str]] = {True: [], False: []}
+        for off, arm in self.study.combinations.items():
+            on = sum(factor not in off for factor in factors)
+            signs[on % 2 == 0].append(arm)
+        return Sides(tuple(signs[True]), tuple(signs[False]))
+
+    def whole(self, hypothesis: Hypothesis, seeds: Sequence[int]) -> bool:
+        """Whether every run that it needs has come to its end, well or not."""
+        sides, cell = self.sides(hypothesis), hypothesis[1]
+        arms = {*sides.without, *sides.with_part}
+        return all(self.status(arm, cell, seed) in DONE for arm in arms for seed in seeds)
+
+    def evidence(self, hypothesis: Hypothesis, seeds: Sequence[int]) -> Evidence:
+        """Of the primary metric at these seeds. Where runs are missing it decides nothing: p is 1."""
+        if len(seeds) < 2 or not self.whole(hypothesis, seeds):
+            return Evidence(*(np.asarray(value) for value in (1.0, 0, 1.0, False)))
+        sides, cell = self.sides(hypothesis), hypothesis[1]
+        without, with_part = (self.side(arms, cell, seeds) for arms in (sides.without, sides.with_part))
+        if np.isnan(with_part).all():  # nothing to take a percent of
+            return Evidence(*(np.asarray(value) for value in (1.0, 0, 1.0, True)))
+        return evidence(without, with_part, self.study.margin_percent)
+
+    @property
+    def hypotheses(self) -> list[Hypothesis]:
+        """The family, but for re-tuned arms whose searches are not through."""
+        return live_hypotheses(self.study, self.record.inert)
+
+    def standing(self) -> Standing | None:
+        """After the looks that were taken (`StudyRecord.judged_looks`); None before the first.
+
+        What is on record for a look that is not complete yet is not read: to look is to spend alpha.
+        """
+        schedule, taken = self.record.judged_looks
+        standing: Standing | None = None
+        for count in schedule[:taken] if self.hypotheses else ():
+            seeds = self.study.seed_list(count)
+            now = Evidence.of([self.evidence(hypothesis, seeds) for hypothesis in self.hypotheses])
+            standing = judge(now, count, self.study.alpha, self.record.family, len(schedule), standing)
+        return standing
+
+    def device_seconds(self) -> float:
+        """Of every run of the study, each once."""
+        rows = {row["run"]: row for members in self.members.values() for row in members.values()}
+        return sum(device_seconds(row) for row in rows.values())
+
+
+def device_seconds(row: Mapping[str, Any]) -> float:
+    """Of a run: GPU time where it had one, else CPU time."""
+    return float(row.get("gpu_seconds") or row.get("cpu_seconds") or 0.0)
+
+
+def _add_readings(rows: dict[str, Member], readings: list[dict[str, Any]]) -> None:
+    """Each run's first reading of test that counted its windows: test is read once."""
+    for reading in sorted(readings, key=lambda row: row["time"]):
+        row = rows.get(reading["run"])
+        if row is None or reading["split"] != "test":
+            continue
+        name = f"test_{reading['metric']}"
+        if name not in METRICS:
+            continue
+        if reading["channel"] is not None:
+            row.setdefault(f"{name}_channels", {}).setdefault(reading["channel"], reading["value"])
+        elif row.get("test_windows") is None or name not in row:
+            row[name] = reading["value"]
+            row["test_windows"] = reading["windows"]
+            row["read"] = reading["time"]

@@ -1,0 +1,223 @@
+"""Before compute is spent: does an arm change what it should? A few full training steps against its baseline arm.
+
+Both arms train with the same seed on the study's own series, in float64, in small batches. An arm whose shared
+parameters and whose predictions all stay within 1e-9 (relative) of its baseline arm's is inert: training it would be
+training the baseline again.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablations.study.study import Study
+from dynonet.arms import difference
+from dynonet.config import Config
+from dynonet.network.model import trained_groups
+from dynonet.parts import SIGNALS
+from lab.series import Series
+from lab.series.windows import Windows
+from lab.training.trainer import StackTrainer, stack_key
+
+STEPS = 4  # zero-initialised heads pass nothing on at the first, and what they learn shows at the third
+BATCH = 8  # windows of a step
+TOLERANCE = 1e-9
+# Targets are stretched by this, so that workers' gradients are longer than what clipping leaves of them (at published
+# sizes on ETTh1 one or two of seven in each step): steps that clip are the only ones in which grad_clip can show.
+STRETCH = 50.0
+# They decide when training ends, which no step shows.
+BETWEEN_EPOCHS = ("training.patience", "training.stopping", "training.max_epochs")
+# They change what a step is; the batch is set anew for these steps.
+SHAPES = ("data.seq_len", "data.pred_len", "training.batch_size")
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """How one arm differs from its baseline arm after a few steps."""
+
+    arm: str
+    against: str
+    cell: str
+    parameters: float | None  # largest relative difference of a shared parameter; None where there is none
+    predictions: float | None  # largest relative difference of a prediction; None if they are of other shapes
+    note: str = ""  # why it is inert, or alive without having shown it
+
+    @property
+    def inert(self) -> bool:
+        """False also where nothing could be compared."""
+        seen = [value for value in (self.parameters, self.predictions) if value is not None]
+        return not self.note.startswith("alive") and bool(seen) and max(seen) <= TOLERANCE
+
+    def text(self) -> str:
+        name = f"{self.arm} (cell {self.cell})"
+        if self.inert:
+            return f"{name}: inert against {self.against}: {self.note or 'the reason is not known; look into it'}"
+        if self.parameters is None and self.predictions is None:
+            return f"{name}: {self.note}"
+        parts = {"parameters": self.parameters, "predictions": self.predictions}
+        shown = ", ".join(f"{part} by up to {value:.1e}" for part, value in parts.items() if value is not None)
+        return f"{name}: alive against {self.against}: {shown} (relative)" + (f"; {self.note}" if self.note else "")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One arm after a few steps."""
+
+    parameters: Mapping[str, Tensor]  # by name, float64
+    predictions: Tensor  # (C, H, windows), on a few validation windows
+
+
+def probe(configs: Sequence[Config], series: Series, steps: int = STEPS, batch: int = BATCH) -> list[Probe]:
+    """Trains each config for a few steps with its own seed, those of one shape side by side.
+
+    Raises:
+        DataError: a split holds no window.
+    """
+    small = [config.override({"training.batch_size": batch}) for config in configs]
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for place, config in enumerate(small):
+        groups[stack_key(config)].append(place)
+    probes: dict[int, Probe] = {}
+    for places in groups.values():
+        trainer = StackTrainer([small[place] for place in places], series, dtype=torch.float64)
+        # What a look ahead has taught the controller shows at the workers' next steps.
+        rarest = max(small[place].training.unroll_every for place in places)
+        probes |= zip((places[i] for i in trainer._active), _steps(trainer, steps + rarest - 1), strict=True)
+    return [probes[place] for place in range(len(configs))]
+
+
+def _steps(trainer: StackTrainer, steps: int) -> list[Probe]:
+    """Probes in the order of the stack's places."""
+    plain = trainer._windows
+    trainer._windows = _Stretched(plain)
+    for step in range(steps):
+        if step % trainer.steps == 0:  # a short series has epochs of fewer steps
+            trainer.epoch += 1
+            trainer._begin_epoch()
+        trainer._step(*trainer._arguments(step % trainer.steps))
+    params = trainer.parameters()
+    starts = trainer._validation[:: max(1, len(trainer._validation) // BATCH)][:BATCH]
+    with torch.no_grad():
+        forecast, _ = trainer._net.forward(params, plain.gather(starts[None])[0])
+    return [Probe(params.named(place), forecast[place].clone()) for place in range(len(forecast))]
+
+
+class _Stretched(Windows):
+    def __init__(self, windows: Windows):
+        self.series, self.seq_len, self.pred_len = windows.series, windows.seq_len, windows.pred_len
+
+    def gather(self, starts: Tensor) -> tuple[Tensor, Tensor]:
+        window, target = super().gather(starts)
+        return window, STRETCH * target
+
+
+def check_liveness(
+    study: Study, series: Mapping[str, Series], cells: Collection[str] | None = None, seed: int | None = None
+) -> list[Liveness]:
+    """Each comparison of the study in each cell, in the order of the arms.
+
+    Args:
+        series: by cell.
+        cells: all by default.
+        seed: the study's first by default.
+    """
+    seed = study.seed_list(1)[0] if seed is None else seed
+    found = []
+    for cell in study.cell_names if cells is None else cells:
+        comparisons = study.comparisons_in(cell)
+        names = list(dict.fromkeys(arm for c in comparisons for arm in (c.with_part, c.without)))
+        configs = {name: study.config(cell, name, seed) for name in names}
+        probes = dict(zip(names, probe(list(configs.values()), series[cell]), strict=True))
+        for comparison in comparisons:
+            arm, against = comparison.name, comparison.arm.against
+            pair = configs[arm], configs[against]
+            found.append(compare(arm, against, cell, pair, (probes[arm], probes[against])))
+    return found
+
+
+def dead_factors(study: Study, series: Mapping[str, Series]) -> list[Liveness]:
+    """Factors of a factorial that change nothing in some cell, whatever the others are; each with a pair to show it."""
+    seed, dead = study.seed_list(1)[0], []
+    for cell in study.cell_names if study.factors else ():
+        configs = {arm: study.config(cell, arm, seed) for arm in study.combinations.values()}
+        probes = dict(zip(configs, probe(list(configs.values()), series[cell]), strict=True))
+        for factor in study.factors:
+            found = []
+            for off, arm in study.combinations.items():
+                if factor.name in off:
+                    on = study.combinations[tuple(name for name in off if name != factor.name)]
+                    pair = configs[arm], configs[on]
+                    found.append(compare(arm, on, cell, pair, (probes[arm], probes[on])))
+            if all(liveness.inert for liveness in found):
+                dead.append(found[0])
+    return dead
+
+
+def compare(arm: str, against: str, cell: str, configs: tuple[Config, Config], probes: tuple[Probe, Probe]) -> Liveness:
+    """What the steps of an arm and its baseline arm say about it."""
+    changed = difference(*configs)
+    one, other = probes
+    shared = [n for n, t in one.parameters.items() if n in other.parameters and t.shape == other.parameters[n].shape]
+    # AdamW moves an entry by about lr a step, so that where all are smaller the learning rate is the scale.
+    floor = configs[1].training.lr
+    apart = [_relative(one.parameters[name], other.parameters[name], floor) for name in shared]
+    parameters = max(apart, default=None)
+    predictions = None
+    if one.predictions.shape == other.predictions.shape:
+        predictions = _relative(one.predictions, other.predictions, 0.0)
+    note = ""
+    if max(value for value in (parameters, predictions, 0.0) if value is not None) <= TOLERANCE:
+        if shown := sorted(set(changed) & set(BETWEEN_EPOCHS)):
+            note = f"alive: {', '.join(shown)} decides when training ends, which no step shows"
+        elif shown := sorted(set(changed) & set(SHAPES)):
+            note = f"alive: it changes {', '.join(shown)}, and steps were taken with the same for both"
+        else:
+            note = known_reason(*configs)
+    return Liveness(arm, against, cell, parameters, predictions, note)
+
+
+def known_reason(arm: Config, against: Config) -> str:
+    """Why an arm that changes these settings is inert, or nothing if the reason is not known."""
+    reasons = []
+    learned = trained_groups(against)["controller"] | trained_groups(arm)["controller"]
+    for key, values in difference(against, arm).items():
+        section, name = key.split(".")[0], key.rsplit(".", 1)[-1]
+        if section == "signals" and "adaptive" in values and name not in learned:
+            held = next(value for value in values if value != "adaptive")
+            if held != SIGNALS[name].neutral:
+                return ""
+            reasons.append(f"{name} {_why_unlearned(name, against)}, so that it stays at its start, {held:g}")
+        elif key in _THROUGH_WORKERS and not (arm.model.workers or against.model.workers):
+            reasons.append(f"{key} acts through the workers, which are off")
+        else:
+            return ""
+    return "; ".join(reasons)
+
+
+_THROUGH_WORKERS = ("model.film", "model.context", "model.decomposition", "model.worker_cell", "model.worker_scope")
+
+
+def _why_unlearned(name: str, config: Config) -> str:
+    mode = config.training.mode
+    if name == "wd_scale" and config.training.weight_decay == 0:
+        return "scales a weight decay of 0"
+    if SIGNALS[name].acts_on != "forward" and mode != "unrolled":
+        return (
+            f"weighs only the workers' {SIGNALS[name].acts_on}, and in mode {mode} no gradient of what the controller "
+            "learns from passes through that"
+        )
+    if name == "input_noise" and config.model.decomposition and not config.model.trend:
+        return "is constant in time, and decomposition leaves nothing of it in what the workers read"
+    return "acts through the workers, which are off"
+
+
+def _relative(one: Tensor, other: Tensor, floor: float) -> float:
+    """The largest difference, relative to the largest entry (or `floor`); equal infinities don't differ."""
+    apart = torch.where(one == other, torch.zeros_like(one), (one - other).abs())
+    size = torch.cat([one.flatten(), other.flatten()]).abs()
+    scale = max(size[size.isfinite()].max().item() if size.isfinite().any() else 0.0, floor)
+    largest = apart.max().item() if apart.numel() else 0.0
+    return 0.0 if largest == 0 else largest / scale if scale > 0 else float("inf")

@@ -1,0 +1,267 @@
+"""From a study to the runs that it takes and the stacks that they train in. Pure: what is on record, the checksum of
+the data and the time of an epoch are arguments."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from ablations.judging.verdicts import smallest_p
+from ablations.study.pieces import TUNED
+from ablations.study.study import Study
+from dynonet.arms import FULL, difference
+from dynonet.config import Config, DataConfig
+from lab.console.printing import one_line
+from lab.errors import ConfigError
+from lab.training.trainer import stack_key
+
+STACK = 16  # models of a stack where nothing says how many fit
+Hypothesis = tuple[str, str]  # (comparison, cell)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One arm with one seed in one cell. Arms that come to the same config have the same run."""
+
+    arm: str
+    cell: str
+    seed: int
+    config: Config
+    run: str  # content id
+
+
+@dataclass(frozen=True)
+class PlannedStack:
+    runs: tuple[PlannedRun, ...]  # of one shape, each content once; of a stack that was begun, those that are done too
+    seconds: float | None  # device time if every run that is left goes to its last epoch
+
+
+@dataclass(frozen=True)
+class Plan:
+    study: Study
+    seeds: tuple[int, ...]
+    looks: tuple[int, ...]  # numbers of seeds at which the study is looked at
+    family: int  # m, fixed for the whole study
+    inert: tuple[Hypothesis, ...]
+    runs: tuple[PlannedRun, ...]  # every member of the study at this number of seeds
+    recorded: frozenset[str]  # those of its runs that are on record
+    stacks: tuple[PlannedStack, ...]  # what is left to train
+
+    @property
+    def distinct(self) -> int:
+        """Trained models that the study is made of: arms that coincide share theirs."""
+        return len({run.run for run in self.runs})
+
+    @property
+    def to_train(self) -> int:
+        return sum(run.run not in self.recorded for stack in self.stacks for run in stack.runs)
+
+    @property
+    def seconds(self) -> float | None:
+        """Expected device time in all, at most: early stopping saves some of it. None if no step was measured."""
+        times = [stack.seconds for stack in self.stacks]
+        return None if None in times else math.fsum(time for time in times if time is not None)
+
+    def text(self, devices: int = 1) -> str:
+        """What `--dry-run` prints."""
+        study, arms, cells = self.study, len({r.arm for r in self.runs}), len({r.cell for r in self.runs})
+        level = study.alpha / (len(self.looks) * max(self.family, 1))
+        looks = "" if len(self.looks) == 1 else f", looks at {', '.join(map(str, self.looks))} seeds"
+        reach = smallest_p(self.looks[-1])
+        lines = [
+            f"study {study.name}: {study.question}",
+            f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
+            f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
+            f"{self.to_train} to train",
+            f"{self.family} comparisons of {study.metric} at alpha {study.alpha:g} (Holm{looks}): "
+            f"{self.looks[-1]} seeds reach p {reach:.2g}, {level:.2g} is needed",
+        ]
+        groups: dict[str, list[PlannedStack]] = defaultdict(list)
+        for stack in self.stacks:
+            groups[_shape(stack.runs[0].config)].append(stack)
+        for shape, stacks in groups.items():
+            sizes = [len(stack.runs) for stack in stacks]
+            most, least = max(sizes), min(sizes)
+            models = f"{most}" if most == least else f"{least} to {most}"
+            lines.append(f"  {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'} of {models} models: {shape}")
+        for name, cell in self.inert:
+            trained = any((run.arm, run.cell) == (name, cell) for run in self.runs)
+            lines.append(f"  inert, {'but' if trained else 'not'} trained: {name} (cell {cell})")
+        if not self.stacks:
+            lines.append("nothing is left to train")
+        elif self.seconds is None:
+            lines.append("expected device time: unknown, no step was measured")
+        else:
+            share = f", {_duration(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
+            lines.append(f"expected device time: at most {_duration(self.seconds)}{share} (early stopping saves some)")
+        return "\n".join(lines)
+
+
+def make_plan(
+    study: Study,
+    data_sha256: Callable[[DataConfig], str],
+    recorded: Collection[str] = (),
+    *,
+    inert: Collection[Hypothesis] = (),
+    train_inert: bool = False,
+    wanted: Collection[Hypothesis] | None = None,
+    seeds: int | None = None,
+    epoch_seconds: Callable[[Config], float] | None = None,
+    stack_size: int | None = None,
+    fits: int = STACK,
+    devices: int = 1,
+    begun: Sequence[Sequence[str]] = (),
+) -> Plan:
+    """What a study has to train.
+
+    Args:
+        data_sha256: the identity of the series that a config reads; part of every content id.
+        recorded: runs that are done, whichever study asked for them.
+        inert: comparisons that change nothing (see `liveness`). They are no members of the family, and their arms are
+            not trained, unless another comparison needs them or `train_inert` asks for it.
+        wanted: only what these comparisons need, such as those that an earlier look left undecided. The contrasts of a
+            factorial share all their runs, and are trained if any of them is wanted.
+        seeds: how many; by default those of the first look.
+        epoch_seconds: device seconds of one epoch of one model, by config; for the expected time.
+        stack_size: models of a stack; by default the smaller of `fits`, what memory allows, and the runs divided
+            over the devices.
+        begun: the runs of stacks that have a checkpoint. They stay together, for a checkpoint is one of its stack.
+    Raises:
+        ConfigError: too few seeds to reach significance (says how many would do), or arguments that do not fit.
+    """
+    if (stack_size is not None and stack_size < 1) or fits < 1 or devices < 1:
+        raise ConfigError(f"stack size, fits and devices must be at least 1: got {stack_size}, {fits}, {devices}")
+    looks = study.schedule(inert)
+    chosen = study.seed_list(looks[0] if seeds is None else seeds)
+    hypotheses = live_hypotheses(study, () if train_inert else inert)
+    known = {(c.name, cell): c for cell in study.cell_names for c in study.comparisons_in(cell)}
+    if wanted is not None:
+        hypotheses = [h for h in hypotheses if h in set(wanted)]
+    members: dict[tuple[str, str], None] = {}
+    for name, cell in hypotheses:
+        if (name, cell) in known:
+            comparison = known[name, cell]
+            members |= dict.fromkeys([(cell, comparison.with_part), (cell, comparison.without)])
+        else:
+            members |= dict.fromkeys((cell, arm) for arm in study.combinations.values())
+    runs = []
+    for (cell, arm), seed in product(members, chosen):
+        config = study.config(cell, arm, seed)
+        runs.append(PlannedRun(arm, cell, seed, config, config.run_id(data_sha256(config.data))))
+    distinct: dict[str, PlannedRun] = {}
+    for run in runs:
+        distinct.setdefault(run.run, run)  # the first of those that coincide stands for them
+    done = set(recorded)
+    going_on = [
+        tuple(distinct[run] for run in stack)
+        for stack in begun
+        if distinct.keys() >= set(stack) and not done >= set(stack)
+    ]
+    placed = {run.run for stack in going_on for run in stack}
+    left = [run for run in distinct.values() if run.run not in done | placed]
+    left.sort(key=lambda run: (study.cell_names.index(run.cell), chosen.index(run.seed)))  # pairs are done together
+    size = stack_size or min(fits, math.ceil(max(len(left), 1) / devices))
+    return Plan(
+        study=study,
+        seeds=chosen,
+        looks=looks,
+        family=study.family(inert),
+        inert=tuple(h for h in known if h in set(inert)),
+        runs=tuple(runs),
+        recorded=frozenset(distinct) & frozenset(recorded),
+        stacks=(
+            *(PlannedStack(stack, _seconds(stack, done, epoch_seconds)) for stack in going_on),
+            *(
+                PlannedStack(stack, _seconds(stack, done, epoch_seconds))
+                for stack in _stacks(left, size, devices if stack_size is None else 1)
+            ),
+        ),
+    )
+
+
+def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hypothesis]:
+    """The family of the primary metric: comparisons that are not inert, then contrasts ("a x b"), cell by cell.
+
+    A study with re-tuning asks each of them twice (see `Study.family`).
+    """
+    live = [
+        (comparison.name, cell)
+        for cell in study.cell_names
+        for comparison in study.comparisons_in(cell)
+        if (comparison.name.removesuffix(TUNED), cell) not in set(inert)
+    ]
+    return live + [(contrast_name(c), cell) for cell in study.cell_names for c in study.contrasts]
+
+
+def contrast_name(factors: Sequence[str]) -> str:
+    """A main effect of a factorial, told from the arm, or an interaction: `a (main effect)`, `a x b`."""
+    return " x ".join(factors) if len(factors) > 1 else f"{factors[0]} (main effect)"
+
+
+def _seconds(
+    stack: Sequence[PlannedRun], done: Collection[str], epoch_seconds: Callable[[Config], float] | None
+) -> float | None:
+    if epoch_seconds is None:
+        return None
+    return math.fsum(epoch_seconds(r.config) * r.config.training.max_epochs for r in stack if r.run not in done)
+
+
+def _stacks(runs: list[PlannedRun], size: int, devices: int) -> list[tuple[PlannedRun, ...]]:
+    """Runs of one shape in stacks of nearly equal size, none larger than `size`; the order is kept.
+
+    More stacks than devices are made a multiple of them: three stacks would leave one of two devices idle while the
+    last is trained.
+    """
+    shapes: dict[tuple[Any, ...], list[PlannedRun]] = defaultdict(list)
+    for run in runs:
+        shapes[stack_key(run.config)].append(run)
+    stacks: list[tuple[PlannedRun, ...]] = []
+    for members in shapes.values():
+        count = math.ceil(len(members) / size)
+        if count > devices:
+            count = min(len(members), math.ceil(count / devices) * devices)
+        bounds = [len(members) * part // count for part in range(count + 1)]
+        stacks += [tuple(members[start:stop]) for start, stop in pairwise(bounds)]
+    return stacks
+
+
+def write_configs(study: Study, folder: str | Path) -> list[Path]:
+    """The resolved config of every arm of every cell as CELL/ARM.yaml, with what differs from `full` in its head.
+
+    Each can be trained by itself: `python -m dynonet.train --config FILE --seeds ...`.
+    """
+    seeds = study.seed_list()
+    paths = []
+    for cell in study.cell_names:
+        base = study.baseline_of(cell)
+        for name, arm in study.table.items():
+            config = study.config(cell, name, seeds[0])
+            changes = [f"#   {key}: {a!r} -> {b!r}" for key, (a, b) in difference(base, config).items()]
+            about = arm.removes or (f"adds {arm.adds}" if arm.adds else arm.claim)
+            about = one_line(" ".join(about.split()), 2000)  # a further line would be read as a setting
+            head = [f"# Study {study.name}, cell {cell}, arm {name}: {about}", f"# Seeds: {', '.join(map(str, seeds))}"]
+            head += [f"# Against {FULL}:", *changes] if changes else []
+            path = Path(folder) / cell / f"{name}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join([*head, config.to_yaml()]), encoding="utf-8")
+            paths.append(path)
+    return paths
+
+
+def _shape(config: Config) -> str:
+    data, model = config.data, config.model
+    text = f"{data.name} S={data.seq_len} H={data.pred_len}, K={model.control_hidden} D={model.worker_hidden} "
+    text += f"L={model.num_layers}, batches of {config.training.batch_size}"
+    if model.worker_cell != "gru" or model.worker_scope != "channel":
+        text += f", {model.worker_cell} workers" + (" shared by the channels" if model.worker_scope == "all" else "")
+    return text
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

@@ -1,0 +1,175 @@
+"""Before an ablation's compute is spent: data, matched capacity, liveness, the plan and what it will cost."""
+
+import argparse
+import math
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from ablations.planning.capacity import Match, match_arms
+from ablations.planning.liveness import check_liveness, dead_factors
+from ablations.planning.plan import STACK, Hypothesis, Plan, make_plan
+from ablations.planning.stacks import measure_shapes
+from ablations.study.study import Study
+from dynonet.config import Config, DataConfig
+from lab.console.printing import print
+from lab.errors import ConfigError, DataError
+from lab.machines.session import RaySession
+from lab.series import Series, load_series, window_starts
+from lab.settings.sizes import too_large
+from lab.store.tables import Results
+from lab.training.cost import Cost, Memory
+from lab.training.readings import unread
+from lab.training.trainer import stack_key, worker_role
+
+MEMORY_SHARE = 0.7  # of what a trial may take: other shapes' steps are not quite like the measured ones
+
+
+class Preparation:
+    """A study with its data, on the machine or cluster that will train it.
+
+    Attributes:
+        study: with arms of matched width, where they were asked for.
+        series, data: of each cell, and its identity.
+        matches: what capacity matching found, by (arm, cell).
+    Raises:
+        ConfigError, DataError: a study that cannot be run.
+    """
+
+    def __init__(self, study: Study, args: argparse.Namespace):
+        self.args = args
+        self.series: dict[str, Series] = {cell: load_series(study.baseline_of(cell).data) for cell in study.cell_names}
+        self.matches: dict[Hypothesis, Match] = {}
+        if args.match_capacity:
+            channels = {cell: series.num_channels for cell, series in self.series.items()}
+            study, self.matches = match_arms(study, channels)
+        self.study = study
+        self.data = {cell: series.identity for cell, series in self.series.items()}
+        self._identities = {_source(study.baseline_of(cell).data): known for cell, known in self.data.items()}
+        self._costs: dict[Any, tuple[Cost, Memory, int]] = {}
+        self._session: RaySession | None = None
+        for cell in study.cell_names:
+            for arm in study.table:
+                self._check_windows(study.config(cell, arm), cell, arm)
+
+    def _check_windows(self, config: Config, cell: str, arm: str) -> None:
+        """Raises DataError for a split without windows, ConfigError for an arm that reads another series."""
+        if _source(config.data) not in self._identities:
+            raise ConfigError(f"arm '{arm}' (cell '{cell}') reads another series than its cell; make it a cell")
+        if reason := too_large(config, self.series[cell].num_channels):
+            raise ConfigError(f"arm '{arm}' (cell '{cell}'): {reason}")
+        baseline = self.study.baseline_of(cell)
+        for role in dict.fromkeys((worker_role(config), "controller", "validation", "test")):
+            try:
+                windows = len(window_starts(self.series[cell], config.data, role))
+            except DataError as error:
+                raise DataError(f"arm '{arm}' (cell '{cell}'): {error}") from None
+            if role in ("validation", "test"):
+                wanted = len(window_starts(self.series[cell], baseline.data, role))
+                if windows != wanted:
+                    raise ConfigError(
+                        f"arm '{arm}' (cell '{cell}') would be evaluated on {windows} {role} windows and the others on "
+                        f"{wanted}: their errors do not compare; make it a cell"
+                    )
+
+    def identity_of(self, data: DataConfig) -> str:
+        """The identity of the series that a config of the study reads."""
+        return self._identities[_source(data)]
+
+    def data_notes(self) -> list[str]:
+        """What is to be known of the data, a line each."""
+        return [f"note: data of cell {cell}: {note}" for cell, series in self.series.items() for note in series.notes]
+
+    @property
+    def session(self) -> RaySession:
+        """Ray, started when it is first asked for."""
+        if self._session is None:
+            print("starting Ray ...", flush=True)
+            self._session = RaySession(self.args, self.series.values())
+        return self._session
+
+    def liveness(self) -> dict[Hypothesis, str]:
+        """Comparisons that a few steps show to change nothing, with the reason; each is printed."""
+        print("checking that every arm changes what it should ...", flush=True)
+        for dead in dead_factors(self.study, self.series):
+            raise ConfigError(
+                f"factorial: {dead.arm} changes nothing against {dead.against} (cell '{dead.cell}'): "
+                f"{dead.note or 'the reason is not known'}; leave that factor out"
+            )
+        found = check_liveness(self.study, self.series)
+        inert = [liveness for liveness in found if liveness.inert]
+        for liveness in inert:
+            print(f"  {liveness.text()}")
+        if found:
+            print(f"  {len(found) - len(inert)} of {len(found)} comparisons are alive", flush=True)
+        if self.study.factors:
+            print(f"  all {len(self.study.factors)} factors are alive", flush=True)
+        return {(live.arm, live.cell): live.note or "the reason is not known" for live in inert}
+
+    def plan(
+        self,
+        results: Results,
+        study: Study,
+        inert: Collection[Hypothesis],
+        *,
+        train_inert: bool = False,
+        seeds: int | None = None,
+        wanted: Sequence[Hypothesis] | None = None,
+        begun: Sequence[Sequence[str]] = (),
+    ) -> Plan:
+        """What is left to train at this number of seeds, by default those of the first look (see `make_plan`).
+
+        Raises ConfigError where so few seeds can decide nothing.
+        """
+
+        def planned(recorded: Collection[str] = (), **sizes: Any) -> Plan:
+            return make_plan(
+                study, self.identity_of, recorded, inert=inert, train_inert=train_inert, wanted=wanted, seeds=seeds,
+                stack_size=self.args.stack_size, begun=begun, **sizes,
+            )  # fmt: skip
+
+        ids = [run.run for run in planned().runs]
+        recorded = set(results.done(ids)) - set(unread(results, ids))
+        draft = planned(recorded)
+        if not draft.stacks:
+            return draft
+        shapes = self._measure([run.config for stack in draft.stacks for run in stack.runs])
+        costs = [self._costs[shape] for shape in shapes]
+        return planned(
+            recorded, epoch_seconds=lambda config: self._costs[stack_key(config)][0].epoch, fits=self._fits(costs),
+            devices=self.session.concurrent,
+        )  # fmt: skip
+
+    def _measure(self, configs: Iterable[Config]) -> list[Any]:
+        """The shapes of these configs, each measured once, on one of the dearest mode."""
+        shapes: dict[Any, Config] = {}
+        for config in configs:
+            shape = stack_key(config)
+            if shape not in shapes or _dearness(config) > _dearness(shapes[shape]):
+                shapes[shape] = config
+        new = {shape: config for shape, config in shapes.items() if shape not in self._costs}
+        if new:
+            session = self.session
+            print(f"measuring a few steps of {len(new)} {'shape' if len(new) == 1 else 'shapes'} ...", flush=True)
+            self._costs |= measure_shapes(session, new, lambda config: self.identity_of(config.data))
+        return list(shapes)
+
+    def _fits(self, costs: Iterable[tuple[Cost, Memory, int]]) -> int:
+        """Models of a stack that the memory of a trial holds. On a CPU larger stacks than STACK save no time."""
+        most: list[int] = []
+        for _, memory, of_device in costs:
+            room = self.session.gpus * of_device if self.session.gpus else self.session.memory_per_trial
+            if memory.model and room:
+                most.append(math.floor((MEMORY_SHARE * room - memory.base) / memory.model))
+        fits = max(1, min(most, default=STACK))
+        return fits if self.session.gpus else min(fits, STACK)
+
+
+def _dearness(config: Config) -> float:
+    """Orders modes by the cost of a step."""
+    training = config.training
+    return {"joint": 0.0, "alternating": 1.0, "unrolled": 1.0 + 1 / training.unroll_every}[training.mode]
+
+
+def _source(data: DataConfig) -> tuple[Any, ...]:
+    """What says which series is read, and not how."""
+    return tuple(data.source().values())

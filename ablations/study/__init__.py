@@ -1,0 +1,1 @@
+"""A study: its file, its arms and cells, and its checks."""

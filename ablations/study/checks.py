@@ -1,0 +1,151 @@
+"""What makes a study one that can be run, checked before anything is computed. Every refusal says the way out."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from dynonet.arms import Arm, difference
+from dynonet.config import KEYS, Config, check_key
+from lab.errors import ConfigError, check_number, nearest
+
+if TYPE_CHECKING:
+    from ablations.study.study import Study
+
+_CELL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+MOST_SEEDS = 60  # that the sign-flip test takes
+
+
+def check(study: "Study") -> None:
+    """Raises ConfigError unless every arm of every cell is a valid config that changes what it says, and only that.
+
+    Seeds are not counted here: how many are needed depends on which arms are inert (see `Study.schedule`).
+    """
+    if not study.comparisons and not study.contrasts:
+        raise ConfigError("there is nothing to compare; name arms, or factors of a factorial")
+    if len(study.factors) == 1:
+        raise ConfigError("a factorial needs at least two factors; list a single one among arms")
+    for name in study.cells:
+        if not _CELL.fullmatch(name):
+            raise ConfigError(f"cell name {name!r}: letters, digits, '.', '_' or '-' are allowed")
+    _check_groups(study)
+    _check_seeds(study)
+    bases = {cell: study.baseline_of(cell) for cell in study.cell_names}
+    for one, other in combinations(bases, 2):
+        if not difference(bases[one], bases[other]) and bases[one].data == bases[other].data:
+            raise ConfigError(f"cells '{one}' and '{other}' are the same")
+    for cell, base in bases.items():
+        try:
+            _check_cell(study, cell, base)
+        except ConfigError as error:
+            raise ConfigError(f"cell '{cell}': {error}" if study.cells else str(error)) from None
+    if study.retune is not None:
+        _check_retune(study)
+
+
+def matching(patterns: Iterable[str]) -> list[str]:
+    """The settings that any of these dotted keys or patterns names."""
+    return [key for key in KEYS if any(fnmatchcase(key, pattern) for pattern in patterns)]
+
+
+def explain(error: ValidationError, content: Mapping[str, Any], fields: Collection[str]) -> str:
+    """One line for all that pydantic found wrong with the content of a study."""
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key '{where}'{nearest(str(item['loc'][-1]), fields)}")
+            continue
+        got = "" if isinstance(item["input"], dict) else f"got {item['input']!r}; "
+        lines.append(f"{where}: {got}{item['msg'].removeprefix('Value error, ')}")
+    return f"study '{content.get('name', '')}': " + "; ".join(lines)
+
+
+def _check_groups(study: "Study") -> None:
+    named: dict[str, str] = {}
+    for group, patterns in study.groups.items():
+        for pattern in patterns:
+            keys = matching([pattern])
+            if not keys:
+                check_key(pattern)  # raises, with the nearest key
+            for key in keys:
+                if named.setdefault(key, group) != group:
+                    raise ConfigError(f"'{key}' is named both {named[key]} and {group}")
+
+
+def _check_seeds(study: "Study") -> None:
+    seeds = study.seeds
+    if isinstance(seeds, tuple):
+        if not 2 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) != len(seeds):
+            raise ConfigError(f"seeds: 2 to {MOST_SEEDS} different ones, none negative, are needed; got {list(seeds)}")
+        for seed in seeds:
+            check_number("seeds", seed, 0)
+    elif seeds != "auto" and not 2 <= seeds <= MOST_SEEDS:
+        raise ConfigError(f"seeds: got {seeds}; 2 to {MOST_SEEDS} are allowed, a list of them, or auto")
+    # A baseline from a search's best.yaml names the seed it was searched with, so there it says nothing.
+    if "training.seed" in study.overrides or any("training.seed" in cell for cell in study.cells.values()):
+        raise ConfigError("training.seed cannot be set: replicates have seeds of their own; use seeds")
+
+
+def _check_cell(study: "Study", cell: str, base: Config) -> None:
+    pinned = dict.fromkeys(matching(study.fixed), "the list of fixed settings")
+    pinned |= dict.fromkeys(matching(study.nuisance), "the list of nuisance settings")
+    pinned |= dict.fromkeys(study.cells.get(cell, {}), f"cell '{cell}'")
+    pinned |= dict.fromkeys(study.overrides, "an override")
+    scientific = {*matching(study.scientific), "training.protocol"}  # a protocol stands for other settings
+    refused: dict[str, str] = {}
+    for arm in study.table.values():
+        touched = _touched(arm, base)
+        for key in sorted(touched & pinned.keys()):
+            raise ConfigError(f"arm '{arm.name}' changes {key}, which {pinned[key]} fixes; leave one of them out")
+        for key in sorted(touched - scientific if study.scientific else ()):
+            raise ConfigError(f"arm '{arm.name}' changes {key}, which is not among the scientific settings")
+        try:
+            arm.apply(base)
+        except ConfigError as error:
+            refused[arm.name] = str(error)
+    if refused:
+        rest = [c.name for c in study.comparisons if refused.keys().isdisjoint((c.without, c.with_part))]
+        way_out = f". The others can be run: --arms {','.join(rest)}" if rest and not study.factors else ""
+        raise ConfigError("; ".join(refused.values()) + way_out)
+    for comparison in study.comparisons:
+        pair = study.config(cell, comparison.without), study.config(cell, comparison.with_part)
+        if not difference(*pair):
+            raise ConfigError(f"arm '{comparison.name}' is the same as its baseline arm '{comparison.arm.against}'")
+
+
+def _touched(arm: Arm, base: Config) -> frozenset[str]:
+    try:
+        return arm.touches(base)
+    except ConfigError as error:
+        raise ConfigError(f"arm '{arm.name}': {error}") from None
+
+
+def _check_retune(study: "Study") -> None:
+    from tune.space import DEFAULT, Space  # here, since Optuna takes a second to import
+
+    retune = study.retune
+    assert retune is not None
+    both = set(retune.seeds) & set(study.seed_list())
+    if both:
+        raise ConfigError(
+            f"retune: tuning seeds {sorted(both)} are replicate seeds too, so that a search would see what its result "
+            "is judged by; take another seed_offset"
+        )
+    if not study.comparisons:
+        raise ConfigError("retune: the combinations of a factorial are not re-tuned, and no arms are listed")
+    searched = matching(study.nuisance)
+    if not searched:
+        raise ConfigError("retune: no nuisance settings are named, so there is nothing to search")
+    for key in retune.space:
+        if key not in searched:
+            raise ConfigError(f"retune: '{key}' has a range but is not among the nuisance settings")
+    specs = {**DEFAULT, **retune.space}
+    if missing := [key for key in searched if key not in specs]:
+        raise ConfigError(f"retune: no range for {', '.join(missing)}; give one under retune.space")
+    for cell in study.cell_names:
+        for arm in study.table:
+            Space({key: specs[key] for key in searched}, study.config(cell, arm), dict(study.overrides))

@@ -1,0 +1,1 @@
+"""The GRU's compiled kernels: Numba on a CPU, Triton on a GPU."""

@@ -1,0 +1,1 @@
+"""The network: layers, controller, workers, and the flat parameters of N models."""

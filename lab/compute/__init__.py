@@ -1,0 +1,1 @@
+"""Devices, draws, compiled kernels and CUDA graphs."""

@@ -1,0 +1,1 @@
+"""What every command shares: how it speaks, what it refuses, and how it ends."""

@@ -1,0 +1,63 @@
+"""What every command ends in, however it ends: an exit code, and a sentence with the way to go on."""
+
+import functools
+import os
+import shlex
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from lab.console.interrupts import exit_code, interrupts_heard
+from lab.console.printing import one_line, print
+
+
+def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Decorates the `main(arguments)` of `python -m module`, which itself says what it refuses.
+
+    Ctrl-C, SIGTERM and SIGHUP end it with 130, 143 and 129. An error that nobody planned ends it with 1: one sentence,
+    the name of a file that holds the traceback, and the command that goes on.
+    """
+
+    def decorate(main: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(main)
+        def whole(arguments: Sequence[str] | None = None) -> int:
+            again = command_line(module, arguments)
+            try:
+                with interrupts_heard():
+                    return main(arguments)
+            except KeyboardInterrupt as interrupt:
+                print(f"\ninterrupted. Go on with the same command:\n  {again}", file=sys.stderr)
+                return exit_code(interrupt)
+            except BrokenPipeError:  # `... | head`
+                with suppress(OSError):
+                    sys.stderr.close()
+                return 0
+            except Exception as error:
+                print(f"error: {unplanned(error)}\nGo on with the same command:\n  {again}", file=sys.stderr)
+                return 1
+
+        return whole
+
+    return decorate
+
+
+def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
+    """This call, as it can be typed again."""
+    return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def unplanned(error: BaseException) -> str:
+    """A sentence on an error, with the name of a file that holds its traceback."""
+    said = one_line(next((line for line in str(error).splitlines() if line.strip()), "no message"))
+    sentence = f"this was not expected: {type(error).__name__}: {said}"
+    text = "".join(traceback.format_exception(error))
+    try:
+        descriptor, path = tempfile.mkstemp(prefix=time.strftime("dynonet-%m%d-%H%M%S-"), suffix=".txt")
+        with os.fdopen(descriptor, "w", errors="backslashreplace") as file:
+            file.write(f"{shlex.join(sys.argv)}\n{text}")
+    except OSError:  # nowhere to write, where the traceback would be lost
+        return f"{sentence}\n{text}"
+    return f"{sentence}; the traceback is in {path}"

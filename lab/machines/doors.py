@@ -1,0 +1,82 @@
+"""The doors of Ray: what one that we start listens on, who can read its token, and which keys no Ray writes down."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.errors import ConfigError
+
+TOKEN = ".ray/auth_token"  # below the home folder: where Ray looks for it
+
+
+@contextlib.contextmanager
+def loopback() -> Iterator[None]:
+    """A Ray that is started in here listens on 127.0.0.1 alone, as Ray's own do on macOS and Windows.
+
+    By itself it takes the machine's address on Linux, and listens on all: GCS, raylet, object manager, agents, workers
+    and driver. `_node_ip_address` of `ray.init` would not do: Ray puts the machine's address in the place of loopback.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def private_token() -> None:
+    """Sees to it that the token of this account's own Ray is there and its owner's alone; Ray would make it for all.
+
+    Whole or not at all, so that drivers that start together take the same. One that is named in the environment, and a
+    Ray that asks for none, are left as they are.
+
+    Raises:
+        ConfigError: there is none, and it cannot be kept.
+    """
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if named or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return
+    path = Path(os.path.expanduser("~")) / TOKEN
+    try:
+        if not path.exists():
+            _make(path)
+    except OSError as error:
+        raise ConfigError(
+            f"no token for Ray can be kept in {path} ({error.strerror}): name one that can be read "
+            "(RAY_AUTH_TOKEN_PATH), or set RAY_AUTH_TOKEN"
+        ) from None
+    with contextlib.suppress(OSError):  # one that is not ours to change, such as a mounted secret
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def _make(path: Path) -> None:
+    from ray._private.authentication.authentication_token_generator import generate_new_authentication_token
+
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(generate_new_authentication_token())
+    try:
+        os.link(draft, path)  # fails where another driver was faster: its token stands
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def keep_keys_home() -> None:
+    """Takes the cloud's keys off what Tune copies from the driver's environment into the runtime environment of trials.
+
+    That is written as it is into a log that others can read, and on a cluster shown by the state API. Trials have their
+    keys from the machine: here they inherit the environment, a cluster's have a role or variables of their own, and a
+    job's come by `cluster.sending.keys`.
+    """
+    from ray.tune.execution import class_cache
+
+    own = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(("RAY_", "TUNE_", "TRAIN_"))}
+    class_cache.ENV_VARS_TO_PROPAGATE = own

@@ -1,0 +1,296 @@
+"""Ray for one driver: started or joined, what a trial takes of it, and stacks of runs as Tune's trials on it."""
+
+import argparse
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+from ray import tune as ray_tune
+from ray.exceptions import RayError, RayTaskError
+
+from lab.console.interrupts import Ended, exit_code, handled
+from lab.console.printing import log_to_stderr, print
+from lab.errors import ConfigError, DataError
+from lab.machines.doors import keep_keys_home, loopback, private_token
+from lab.machines.faults import FaultWatch
+from lab.machines.memory import MemoryGate, shortage, waiting_actors
+from lab.machines.nodes import living_nodes, room
+from lab.machines.preflight import check_machines
+from lab.machines.processes import check_socket_folder, missed, signals_are_ours
+from lab.machines.token import check_token
+from lab.machines.trainable import StackTrainable
+from lab.provenance import code_provenance
+from lab.series import Series
+from lab.store.objects.lease import Lease, LeaseHeld
+from lab.store.tables import Results, ResultsError, StorageError
+from tune.searcher import DriverOnly, TrialQueue
+
+STOPPED = {
+    "interrupt": "interrupted",
+    "time": "the time budget is spent",
+    "lease": "another driver has taken the study over (this one was silent too long)",
+}
+_EXIT_CODES = {"time": 0, "lease": 1}
+CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
+TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
+START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
+PASSED_ON = (
+    "DYNONET_DATA_DIR",
+    "DYNONET_CACHE_DIR",
+    "DYNONET_KERNEL",
+    "DYNONET_DEVICE",
+)  # environment that trials need
+
+
+class DoesNotFit(ConfigError):
+    """A task that needs more memory than a trial may take."""
+
+
+class Stop(DriverOnly, ray_tune.Stopper):
+    """Ends the trials between two of Tune's steps: after Ctrl-C, SIGTERM or SIGHUP, or when the time is up."""
+
+    def __init__(self, budget: float | None, lease: Lease):
+        self._lease = lease
+        self.reason: str | None = None
+        self._signum: int | None = None
+        self._deadline = time.monotonic() + budget if budget is not None else None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+            self.reason = "time"
+        if self._lease.lost:
+            self.reason = "lease"
+        return self.reason is not None
+
+    def interrupt(self, signum: int, frame: Any) -> None:
+        if self.reason == "interrupt":
+            raise Ended(signum)  # the second one does not wait
+        self.reason, self._signum = "interrupt", signum
+        print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that was stopped."""
+        assert self.reason is not None, "it was not"
+        return exit_code(Ended(self._signum)) if self._signum is not None else _EXIT_CODES[self.reason]
+
+
+class RaySession:
+    """Ray as one call of a command uses it.
+
+    Args:
+        args: what `settings.add_resource_arguments` reads.
+        series: the data that trials may ask for, one of each identity.
+    Raises:
+        ConfigError: no cluster answers, or this machine cannot give what a trial takes.
+    """
+
+    def __init__(self, args: argparse.Namespace, series: Iterable[Series]):
+        self.series = {each.identity: each for each in series}
+        self.cpus_per_trial: float = args.cpus_per_trial
+        self.threads = max(1, int(args.cpus_per_trial))
+        self._references: dict[str, Any] = {}
+        address = args.address or os.environ.get("RAY_ADDRESS")
+        self._connect(address)
+        resources = ray.cluster_resources()
+        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        self.gpus: float = (1.0 if gpus >= 1 else 0.0) if args.gpus_per_trial is None else args.gpus_per_trial
+        self._asked: int | None = args.max_concurrent
+        self._local, self._checked = not address, False
+        nodes = living_nodes()
+        if not address:
+            for name, need, have in (("CPUs", args.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
+                if need > have:
+                    raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
+        elif self._asked is None and not room(nodes, self.cpus_per_trial, self.gpus):
+            raise ConfigError(
+                f"a trial asks for {self.cpus_per_trial:g} CPUs and {self.gpus:g} GPUs, and no machine of the cluster "
+                f"({cpus:g} CPUs, {gpus:g} GPUs in all) has them; where an autoscaler is to bring machines, say for "
+                "how many trials at once: --max-concurrent N"
+            )
+        self.nodes = [node for node in nodes if node.fits(self.cpus_per_trial, self.gpus)]
+        self.concurrent = self.limit()
+        # Ray counts what a machine can give to its workers, a container's limit included.
+        shares = ((node.memory, node.fits(self.cpus_per_trial, self.gpus)) for node in self.nodes)
+        self.memory_per_trial = min((memory / min(fits, self.concurrent) for memory, fits in shares), default=0.0)
+        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
+
+    def limit(self) -> int:
+        """Trials at once: as many as were asked for, else what the cluster holds at this moment."""
+        return self._asked or max(1, room(living_nodes(), self.cpus_per_trial, self.gpus))
+
+    def check_machines(self, results: Results) -> None:
+        """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run."""
+        if not self._local and not self._checked:
+            check_machines(results.storage, self.nodes, self.gpus > 0)
+            self._checked = True
+
+    def _connect(self, address: str | None) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address:
+            if address.startswith("ray://"):
+                raise ConfigError(
+                    f"address '{address}' is one of Ray Client, through which no driver of ours runs; give HOST:PORT "
+                    "from a machine of the cluster, or send the study there: python -m cluster.submit"
+                )
+            _check_answers(address)
+            variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
+            variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
+            options |= {"address": address, "runtime_env": {"env_vars": variables}}
+        else:
+            # Here Ray's workers inherit the environment. With a runtime_env Ray would not use those that it starts
+            # ahead of the first trials.
+            check_socket_folder()
+            size = sum(series.values.nbytes for series in self.series.values())
+            memory = max(128 << 20, 8 * size)  # a series is there raw and scaled
+            private_token()
+            options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
+        for attempt in range(START_TRIES):
+            try:
+                with contextlib.nullcontext() if address else loopback(), signals_are_ours():
+                    ray.init(**options)
+                break
+            except Exception as error:
+                if address:
+                    raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
+                if attempt == START_TRIES - 1:
+                    raise
+                ray.shutdown()
+                time.sleep(2)
+
+    def data(self, identity: str) -> Any:
+        """A series in the object store: put there once, read from there by every trial of a machine."""
+        if identity not in self._references:
+            self._references[identity] = ray.put(self.series[identity])
+        return self._references[identity]
+
+    def run_tasks(
+        self, function: Any, calls: Mapping[Any, tuple[Any, ...]], say: Callable[[str, str], None] | None = None
+    ) -> dict[Any, Any]:
+        """A remote function for each of some arguments, each with what a trial takes.
+
+        One whose process or machine is lost is tried again; one that was ended because others took the memory waits
+        until there is some, however often. What it raises is raised.
+
+        Args:
+            say: takes the kind and the text of an event; by default the text is printed.
+        Raises:
+            DoesNotFit: a task held more memory than a trial's share.
+        """
+        tell = say or (lambda kind, text: print(text, file=sys.stderr, flush=True))
+        name = function._function_name.rpartition(".")[2].strip("_").replace("_", " ")
+        remote = function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=0)
+        gate, lost = MemoryGate(self._local), Counter[Any]()
+        waiting = {remote.remote(*arguments): key for key, arguments in calls.items()}
+        found: dict[Any, Any] = {}
+        while waiting:
+            (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+            key = waiting.pop(ready)
+            try:
+                found[key] = ray.get(ready)
+                continue
+            except RayError as error:
+                short = shortage(error)
+                if short is not None and short.was_its_own(self.memory_per_trial):
+                    raise DoesNotFit(f"{name}: it does not fit into the memory of a trial{short.text()}") from error
+                if short is not None:
+                    gate.shut(str(key))
+                    tell(
+                        "memory_short",
+                        f"{name}: ended for want of memory{short.text()}; begun again when others leave some",
+                    )
+                elif isinstance(error, RayTaskError) or lost[key] == TASK_RETRIES:
+                    raise
+                else:
+                    lost[key] += 1
+                    tell("process_died", f"{name}: its process ended; it is begun again")
+            gate.wait()
+            waiting[remote.remote(*calls[key])] = key
+        return {key: found[key] for key in calls}
+
+    def trial_config(self, results: Results, study: str) -> dict[str, Any]:
+        """What every trial is told, beside its `configs` and its `data_sha256`."""
+        storage = results.storage
+        return {
+            "results": storage.url, "patience": getattr(storage, "patience", 0.0),
+            "mark": getattr(storage, "mark", None), "study": study, "threads": self.threads, "gpu": self.gpus > 0,
+            "provenance": {**code_provenance(), "trained_for": study},
+        }  # fmt: skip
+
+    def run_trials(
+        self,
+        name: str,
+        scratch: Path,
+        *,
+        searcher: Any,
+        samples: int,
+        stop: Stop,
+        callbacks: Sequence[Any],
+        max_failures: int,
+        scheduler: Any = None,
+        watch: FaultWatch | None = None,
+    ) -> None:
+        """Trains what the searcher suggests, as StackTrainables. Ctrl-C ends it between two steps, by `stop`."""
+        queue = TrialQueue(searcher, samples, self.limit)
+        gate = MemoryGate(self._local)
+        if watch is not None:
+            watch.again, watch.forgiving, watch.gate = queue.again, max_failures > 0, gate
+            callbacks = [watch, *callbacks]
+        resources = {"cpu": self.cpus_per_trial, "gpu": self.gpus}
+        series = {identity: [self.data(identity)] for identity in self.series}
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(ray_tune.with_parameters(StackTrainable, series=series), resources),
+            tune_config=ray_tune.TuneConfig(
+                search_alg=queue, scheduler=scheduler, num_samples=-1,  # the queue says when there are no more
+                reuse_actors=True, trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=ray_tune.RunConfig(
+                name=name, storage_path=str(scratch / "ray"), verbose=0, stop=stop,
+                failure_config=ray_tune.FailureConfig(max_failures=max_failures),
+                checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=list(callbacks),
+            ),
+        )  # fmt: skip
+        keep_keys_home()
+        with handled(stop.interrupt), waiting_actors(gate):
+            tuner.fit()
+
+
+def run_command(module: str, work: Callable[[], int]) -> int:
+    """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
+    refuses. Other ends are `lab.console.commands`'s."""
+    log_to_stderr()
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with missed(module):
+            return work()
+    except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _check_answers(address: str) -> None:
+    """Raises ConfigError if nobody listens at `[scheme://]host:port`, where Ray itself would try for minutes, or if one
+    does that takes another token than ours."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
+        check_token(f"{host}:{port}")

@@ -1,0 +1,112 @@
+"""A StackRun as a Ray Tune trial; one `step` is one epoch.
+
+Torch is imported in the first step, not with this module: while a trial's actor starts, Tune gives the trial any other
+actor that falls free and kills the one that was starting, so trials shorter than a slow start would run one at a time
+and kill one starting actor after the other. An actor of this class is up at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune as ray_tune
+
+from lab.machines.nodes import Ending, NodeLeaves
+
+if TYPE_CHECKING:
+    from lab.series import Series
+    from lab.training.stack_run import StackRun
+
+
+class StackTrainable(ray_tune.Trainable):
+    """One trial: its config holds `configs` (JSON), `results`, `data_sha256`, `provenance`, `threads` and `gpu`,
+    and of the study its name, the `mark` of its storage and the `patience` with it (see `PatientStorage`).
+
+    Where it holds `test_purpose` too, every run is trained to its own end, diverged neighbours or not, and test is read
+    for that purpose once all have come to theirs.
+
+    Where it holds `most`, no more models than that are trained side by side.
+
+    Its checkpoints are in the results, under a name that follows from the runs, so that a retried or resumed trial
+    finds them whatever id Tune gives it, and Tune's checkpoints are not used.
+    """
+
+    _ending: Ending
+    _known: "dict[str, Series]"  # by identity: fetched once for all trials of this actor
+    _stack: "StackRun | None" = None
+
+    def setup(self, config: dict[str, Any], series: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """`series`: identity to a reference to the data in the object store; other data is read here."""
+        self._trial, self._shared, self._stack = config, series or {}, None
+        if "_known" not in vars(self):
+            self._known, self._ending = {}, Ending()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)  # Tune adds the series
+        return True
+
+    def _begin(self) -> "StackRun":
+        from dynonet.config import Config
+        from lab.compute.device import device_for, use_threads
+        from lab.errors import DataError
+        from lab.series import load_series
+        from lab.store.objects.patient_storage import PatientStorage
+        from lab.store.tables import Results
+        from lab.training.stack_run import StackRun
+
+        trial = self._trial
+        storage = PatientStorage(trial["results"], trial.get("patience", 0.0), trial.get("mark"))
+        use_threads(max(1, int(trial["threads"])))
+        configs = [Config.from_json(text) for text in trial["configs"]]
+        device = device_for(trial["gpu"])
+        identity = trial["data_sha256"]
+        if identity not in self._known:
+            shared = self._shared.get(identity)
+            self._known[identity] = ray.get(shared[0]) if shared else load_series(configs[0].data)
+        series = self._known[identity]
+        # The study's records name runs by this identity: other data, under whatever name, is not the study's.
+        if series.identity != identity:
+            del self._known[identity]
+            raise DataError(f"the data's identity is {series.identity}; the study's is {identity}")
+        return StackRun(
+            Results(storage), configs, device, trial["provenance"], series,
+            outlive_divergence="test_purpose" in trial, most=trial.get("most"),
+        )  # fmt: skip
+
+    def step(self) -> dict[str, Any]:
+        """Raises NodeLeaves, between two epochs, on a machine that was given notice: Ray places the trial elsewhere."""
+        if self._ending.sees():
+            raise NodeLeaves("this machine was given notice; the trial goes on elsewhere from its last epoch")
+        if self._stack is None:
+            self._stack = self._begin()
+        stack = self._stack
+        report = stack.step()
+        result = {
+            "epoch": report.epoch, "state": report.state, "done": report.state != "running",
+            "reports": report.reports, "parameters": report.parameters, "ended": report.ended,
+        }  # fmt: skip
+        if report.value is not None:
+            result["value"] = report.value
+        if result["done"] and (purpose := self._trial.get("test_purpose")):
+            from lab.training.readings import read_test
+
+            read_test(stack.results, stack.ids, purpose, stack.device, stack.series)
+        self._record_events(stack)
+        return result
+
+    def _record_events(self, stack: "StackRun") -> None:
+        from lab.store.events import record_event, record_outages
+
+        study, trial = self._trial["study"], self._trial.get("trial") or f"stack {self._trial['stack']}"
+        record_outages(stack.results, study, trial)
+        while stack.halvings:
+            record_event(stack.results, study, "halved", f"{trial}: {stack.halvings.pop(0)}", trial)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        return {}  # Tune asks for one when it pauses a trial; ours are in the results
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: the stack goes on from the checkpoint in the results."""
+
+    def cleanup(self) -> None:
+        self._stack = None

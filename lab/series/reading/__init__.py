@@ -1,0 +1,1 @@
+"""Files as columns: csv, Parquet and frames; numbers and dates as people write them."""

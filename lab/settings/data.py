@@ -1,0 +1,118 @@
+"""The settings of the data: which series is read, how a file of one's own is understood, and which rows teach whom."""
+
+import os
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SyntheticConfig(Section):
+    """A seeded series like ETT (see lab.series.synthetic); each strength 0 leaves that structure out."""
+
+    rows: int = Field(4000, ge=64)  # hours
+    seed: int = Field(0, ge=0)
+    noise: float = Field(0.3, ge=0)  # deviation of the observation noise
+    level_shifts: float = Field(0.0, ge=0)  # size of sudden shifts of a channel's level
+    cross_channel: float = Field(0.0, ge=0)  # weight of another channel's value some hours ago
+    regimes: float = Field(0.0, ge=0)  # how far a hidden regime changes a channel's dynamics
+    noise_channels: int = Field(0, ge=0, le=6)  # how many channels, from the last, are noise alone
+
+
+class DataConfig(Section):
+    # csv: a file of one's own, `path`; frame: a DataFrame, given in Python (dynonet.data.Series.from_frame).
+    dataset: Literal["synthetic", "ETTh1", "ETTh2", "ETTm1", "ETTm2", "csv", "frame"] = "synthetic"
+    path: str | None = None  # csv: .csv, .csv.gz or .parquet; kept as an absolute path
+    channels: tuple[str, ...] | None = Field(None, min_length=1)  # columns that are read, in this order; None: all
+    # Settings of csv and frame (OWN below): how the file is to be understood.
+    date_column: str = "date"  # every other column is a channel
+    date_format: str | None = None  # as strptime takes it; None: recognised, never guessed (lab.series.reading.dates)
+    separator: str = Field("auto", min_length=1)  # auto: comma, semicolon or tab; or one character, or 'tab'
+    decimal: Literal["auto", ".", ","] = "auto"
+    missing_values: tuple[float | str, ...] = ()  # cells that stand for no value, such as -9999
+    fill: Literal["no", "previous"] = "no"  # no: a missing value is refused; previous: the channel's last one before
+    sort: bool = False  # put rows in the order of their dates; False: another order is refused
+    irregular_steps: bool = False  # take rows of unequal steps, such as trading days, as if they were equal
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # fractions of rows for train, validation, test
+    seq_len: int = Field(336, ge=2)  # S, steps the network reads
+    pred_len: int = Field(96, ge=1)  # H, steps it forecasts
+    # Which rows the controller learns from: `meta` is the last part of the training rows, apart from the
+    # validation rows that pick epochs and hyperparameters; `validation` is what the published code does.
+    controller_rows: Literal["meta", "validation"] = "meta"
+    worker_rows: Literal["before_meta", "train"] = "before_meta"
+    meta_fraction: float = Field(0.2, gt=0, lt=1)  # share of the training rows that are meta rows
+    joint_rows: Literal["worker", "worker_and_meta"] = "worker"  # mode joint: what it learns from
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+    @field_validator("split", "missing_values", mode="before")
+    @classmethod
+    def _numbers(cls, values: Any, info: ValidationInfo) -> Any:
+        for value in values if isinstance(values, list | tuple) else ():
+            if isinstance(value, bool) or (isinstance(value, str) and info.field_name == "split"):
+                raise ValueError(f"numbers are needed, got {value!r}")
+        return values
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _names(cls, channels: Any) -> Any:
+        if isinstance(channels, str):
+            return (channels,)
+        for name in channels if isinstance(channels, list | tuple) else ():
+            if not isinstance(name, str):
+                raise ValueError(f"the names of columns are text; quote {name!r}, as in ['{name}']")
+        return channels
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, separator: str) -> str:
+        if separator not in ("auto", "tab") and (len(separator) != 1 or separator in '\r\n"\0'):
+            raise ValueError("allowed: auto, tab, or one character that is no quote and ends no line")
+        return "tab" if separator == "\t" else separator
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DataConfig":
+        if (self.dataset == "csv") != (self.path is not None):
+            raise ValueError("path is given if and only if dataset is 'csv'")
+        if min(self.split) <= 0 or sum(self.split) > 1 + 1e-9:
+            raise ValueError(f"split must be three positive fractions that sum to at most 1, got {self.split}")
+        if self.channels is not None and len(set(self.channels)) != len(self.channels):
+            twice = next(name for name in self.channels if self.channels.count(name) > 1)
+            raise ValueError(f"channels names '{twice}' twice")
+        if self.dataset not in ("csv", "frame"):
+            fields = type(self).model_fields
+            for name in OWN:
+                if getattr(self, name) != fields[name].default:
+                    raise ValueError(
+                        f"{name} is a setting of one's own data (dataset csv), and dataset is {self.dataset}"
+                    )
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the data is called on pages and in tables: a file of one's own by its name, without its folder."""
+        if self.path is None:
+            return self.dataset
+        name = os.path.basename(self.path)
+        for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet"):
+            name = name.removesuffix(ending)
+        return name or os.path.basename(self.path)
+
+    def source(self) -> dict[str, Any]:
+        """The settings that say which values are seen, in which order and split, and not how they are used."""
+        return {name: getattr(self, name) for name in SOURCE}
+
+
+# Settings of `data` that only one's own data has.
+OWN = (
+    "date_column", "date_format", "separator", "decimal", "missing_values", "fill", "sort", "irregular_steps", "split",
+)  # fmt: skip
+# Those that say which series is read. A series' identity says all of it (dynonet.data.Series.identity).
+SOURCE = ("dataset", "path", "channels", *OWN, "synthetic")

@@ -1,0 +1,248 @@
+"""`python -m tune.results prune STUDY...`: what studies have left behind that nothing will read again, deleted.
+
+Kept is what a report, a forecast or a resume reads: weights of the best trial and of a front, of its finals, of arm
+`full`, of every arm's run whose test is yet to be read; errors by test window of arms, finals and baselines; and
+checkpoints of what is not done. A run that another study needs is kept for that one. The tables are never touched: what
+is gone is gone of a run's weights, not of its record, and should its test ever be read it is trained once more.
+
+Each object is deleted by itself, after all that is needed is known: a kill at any moment leaves some for the next call.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+
+from lab.store.objects.checksums import plain
+from lab.store.objects.lease import Lease
+from lab.store.objects.storage import TEMPORARY, Storage
+from lab.store.schema import DONE
+from lab.store.tables import Results, ResultsError
+from lab.training.stack_run import StackRun
+
+KINDS = {"weights": "weights", "checkpoints": "checkpoints", "test_windows": "test windows"}  # by folder
+# Where what is a run's own lies, by kind: names that state checksums (without them), and the names of before.
+_OF_RUN = {
+    "weights": re.compile(r"weights/([^/]+)\.(?:pt|npz)"),
+    "checkpoints": re.compile(r"checkpoints/runs/([^/]+?)(?:/state)?\.pt"),
+    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/mse)?\.npy"),
+}
+FULL = "full"  # the arm of an ablation that has every part
+DELETES_AT_ONCE = 16
+
+Member = Mapping[str, Any]
+Own = tuple[str, str]  # what is a run's own: its kind (a folder of KINDS), and the run
+
+
+@dataclass
+class Pruning:
+    """What of some studies can go, and what stays: bytes by path."""
+
+    freed: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+
+    def lines(self, done: bool) -> list[str]:
+        """A line a kind, and the sum."""
+        rows = []
+        for folder, name in (*KINDS.items(), ("", "all")):
+            gone, stay = ([s for p, s in part.items() if p.startswith(folder)] for part in (self.freed, self.kept))
+            rows.append(f"{name:<14s}{len(gone):>8,d} files {_bytes(sum(gone)):>10s}"
+                        f"{len(stay):>12,d} files {_bytes(sum(stay)):>10s}")  # fmt: skip
+        head = f"{'':<14s}{'freed' if done else 'can go':>25s}{'kept':>29s}"
+        return [head, *rows, "every run, trial, reading and study stays on record"]
+
+
+def prune(results: Results, studies: Sequence[str], dry_run: bool = False) -> Pruning:
+    """Deletes what nothing needs of some studies, or only says what that is.
+
+    Raises:
+        ResultsError: no such study, or records that cannot be read, so that what is needed is not known.
+        LeaseHeld: a driver works on one of them.
+        StorageError: it cannot be read or written; the same call goes on.
+    """
+    names = sorted(set(studies))
+    for name in names:
+        results.check_known(name)
+    with ExitStack() as leases:
+        for name in () if dry_run else names:
+            leases.enter_context(Lease(results.storage, name))
+        found = _found(results, names)
+        if not dry_run:
+            with ThreadPoolExecutor(1 if results.storage.local else DELETES_AT_ONCE) as pool:
+                for _ in pool.map(results.storage.delete, sorted(found.freed)):
+                    pass
+    return found
+
+
+def _found(results: Results, names: Collection[str]) -> Pruning:
+    """What the studies have, divided into what some study needs and what none does."""
+    members: dict[str, list[Member]] = defaultdict(list)
+    for row in results.table("members").to_pylist():
+        members[row["study"]].append(row)
+    mine = {row["run"] for name in names for row in members[name]}
+    sharing = [name for name, rows in members.items() if name in names or any(row["run"] in mine for row in rows)]
+    runs = {row["run"] for name in sharing for row in members[name]}
+    facts = _Facts.of(results, runs)
+    stacks: set[str] = set()
+    needed: set[Own] = set()
+    needed_stacks: set[str] = set()
+    for name in sharing:
+        study = _Study(results, name, members[name], facts)
+        needed |= study.needs
+        needed_stacks |= study.needed_stacks
+        if name in names:
+            stacks |= study.stacks
+    if results.skipped:
+        raise ResultsError(
+            f"{len(results.skipped)} files of the records cannot be read (named above), so what is needed is not known "
+            "for sure; nothing is deleted. Move them out of the results first, or bring them back"
+        )
+    sizes = {path: size for folder in KINDS for path, size in _sizes(results.storage, folder).items()}
+    found = Pruning()
+    for path, size in sizes.items():
+        own, folder = _own(path), path.rpartition("/")[0]
+        if own is not None and own[1] in mine:
+            kept = own in needed
+        elif folder in stacks:
+            kept = folder in needed_stacks
+        else:
+            continue
+        (found.kept if kept else found.freed)[path] = size
+    return found
+
+
+def _own(path: str) -> Own | None:
+    """Whose a file is; None for one that is no single run's."""
+    folder = path.split("/")[0]
+    match = _OF_RUN[folder].fullmatch(plain(path))
+    return (folder, match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Of runs: their status, and those whose test is read."""
+
+    status: Mapping[str, str]
+    read: Collection[str]
+
+    @classmethod
+    def of(cls, results: Results, runs: Collection[str]) -> "_Facts":
+        latest = results.latest(runs).select(["run", "status"]).to_pylist()
+        readings = results.of_runs("evaluations", runs).select(["run", "split", "windows"])
+        test = pc.and_(pc.equal(readings["split"], "test"), pc.is_valid(readings["windows"]))
+        read = set(pc.unique(readings.filter(test)["run"]).to_pylist())
+        return cls({row["run"]: row["status"] for row in latest}, read)
+
+    def done(self, run: str) -> bool:
+        return self.status.get(run) in DONE
+
+    def unfinished(self, runs: Iterable[str], test: bool) -> bool:
+        """Whether something is left to be done with one of the runs, reading its `test` included."""
+        return any(not self.done(run) or (test and run not in self.read) for run in runs)
+
+
+class _Study:
+    """What one study needs.
+
+    Attributes:
+        needs: what is a run's own.
+        stacks, needed_stacks: folders of all stacks that it knows of, and of those that it needs.
+    """
+
+    def __init__(self, results: Results, name: str, members: Sequence[Member], facts: _Facts):
+        self.name, self.members, self.facts = name, members, facts
+        self.needs: set[Own] = set()
+        self.stacks: set[str] = set()
+        self.needed_stacks: set[str] = set()
+        by_role: dict[str, list[Member]] = defaultdict(list)
+        for row in members:
+            by_role[row["role"]].append(row)
+        for row in by_role["baseline"]:
+            self.needs |= {("weights", row["run"]), ("test_windows", row["run"])}
+        for row in by_role["arm"]:
+            self._arm(row)
+        if by_role["arm"]:
+            self._planned_stacks(results)
+        if by_role["search"] or by_role["final"]:
+            self._search(results, by_role["search"], by_role["final"])
+
+    def _whole(self, run: str, test: bool = False) -> None:
+        """A run that is of use: its weights, what was read with them, and its checkpoint where it is not done."""
+        self.needs |= {("weights", run), ("test_windows", run)}
+        if self.facts.unfinished([run], test):
+            self.needs.add(("checkpoints", run))
+
+    def _arm(self, row: Member) -> None:
+        run = row["run"]
+        if row["arm"] == FULL or self.facts.unfinished([run], test=True):
+            self._whole(run, test=True)
+        self.needs.add(("test_windows", run))
+
+    def _stack(self, ids: Sequence[str], needed: bool) -> None:
+        folder = StackRun.folder_of(ids)
+        self.stacks.add(folder)
+        if needed:
+            self.needed_stacks.add(folder)
+
+    def _planned_stacks(self, results: Results) -> None:
+        planned = results.read_blob(f"checkpoints/studies/{self.name}.json", json.loads)
+        for ids in planned or []:
+            self._stack(ids, self.facts.unfinished(ids, test=True))
+
+    def _search(self, results: Results, searched: Sequence[Member], finals: Sequence[Member]) -> None:
+        from tune.proposals import best_of, front_of, read_proposals  # here: it imports Optuna
+
+        rows = results.table("studies", self.name).sort_by("time").to_pylist()
+        identity = json.loads(rows[0]["settings"])
+        proposals, _ = read_proposals(results.table("trials", self.name).to_pylist(), results)
+        best = best_of(proposals.values())
+        several = len(identity["search"]["objectives"]) > 1
+        kept = {proposal.trial for proposal in front_of(proposals.values())} if several else set()
+        if best is not None:
+            kept.add(best.trial)
+        for row in searched:
+            trial = proposals.get(row["trial"])
+            if trial is None or trial.state is None or trial.trial in kept:
+                self._whole(row["run"])
+        for proposal in proposals.values():
+            configs = proposal.configs(identity["search"]["replicates"])
+            ids = [config.run_id(identity["data_sha256"]) for config in configs]
+            # One that has ended before its runs were on record has them put there by the next call.
+            left = proposal.state is None or any(run not in self.facts.status for run in ids)
+            self._stack(ids, left)
+        mine = [row["run"] for row in finals if best is not None and row["trial"] == best.trial]
+        for run in mine:
+            self._whole(run, test=True)
+        by_trial: dict[str, dict[str, None]] = defaultdict(dict)
+        for row in finals:
+            by_trial[row["trial"]][row["run"]] = None
+        for ids in map(list, by_trial.values()):
+            for count in range(1, len(ids) + 1):  # a later call may have asked for more of them
+                self._stack(ids[:count], set(ids) <= set(mine) and self.facts.unfinished(ids[:count], test=True))
+
+
+def _sizes(storage: Storage, folder: str) -> dict[str, int]:
+    """Bytes of every object below a folder, by path."""
+    selector = pafs.FileSelector(storage.full(folder), allow_not_found=True, recursive=True)
+    with storage.errors("list", folder):
+        infos = storage.fs.get_file_info(selector)
+    start = len(storage.root.rstrip("/")) + 1
+    return {
+        info.path[start:]: info.size
+        for info in infos
+        if info.type == pafs.FileType.File and not info.base_name.startswith(TEMPORARY)
+    }
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,512 @@
+"""The results: append-only Parquet tables of runs, histories, studies and evaluations, on disk or in buckets.
+
+    store = Results("results")
+    store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete"}])
+    frame = load("mystudy", out="results")  # what was trained
+    references = bars("mystudy", out="results")  # the closed-form ones beside it
+
+`python -m tune.results list | show STUDY | export STUDY --csv FILE | copy STUDY... --to OTHER | wandb STUDY |
+compact [STUDY] | prune STUDY...` is the command.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lab.console.printing import one_line
+from lab.errors import nearest
+from lab.store.files import (
+    Part,
+    compact_folder,
+    concat,
+    distinct,
+    encode,
+    file_name,
+    file_path,
+    is_segment,
+    read_parts,
+    report,
+)
+from lab.store.objects.checksums import claimed, named, plain
+from lab.store.objects.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError, open_storage
+from lab.store.row_keys import codes, firsts, row_keys, rows_among, take, without_repeats
+from lab.store.schema import (
+    BARS,
+    DONE,
+    IDENTITY,
+    PARTITIONED,
+    REQUIRED,
+    SCHEMAS,
+    TABLES,
+    ResultsError,
+    check_study,
+    check_table,
+    file_schema,
+    is_study,
+    memory_schema,
+    run_params,
+    to_table,
+)
+
+__all__ = ["Results", "ResultsError", "StorageError", "bars", "history", "joined", "load", "open_results", "run_params"]
+
+logger = logging.getLogger(__name__)
+
+COMPACT_ABOVE = 400  # single files of runs: reading more of them takes seconds, and some hundred kB each
+# Files of tables without a study are named by run, so that a few runs are found without opening the others.
+_RUN_FILE = re.compile(r"(.+)-a\d*-(?:[0-9a-f]{16}){1,2}\.parquet")
+_STRAY = "not in a folder {}/study=NAME"
+_WORD = re.compile(r"[A-Za-z0-9._-]+")
+
+Parsed = TypeVar("Parsed")
+
+
+class Results:
+    """The store at a local path or URL; every process may have its own. Pickles as its URL.
+
+    Attributes:
+        storage: where it lies.
+        skipped: {path: what is wrong} of everything passed over so far.
+    """
+
+    def __init__(self, url: str | os.PathLike[str] | Storage, create: bool = True) -> None:
+        self.storage = url if isinstance(url, Storage) else open_storage(url, create)
+        self.skipped: dict[str, str] = {}
+        self._segments: dict[str, Part] = {}  # of `runs`, which is looked up often
+        files = [table for table in TABLES if self.storage.local and os.path.isfile(self.storage.full(table))]
+        self.skip(dict.fromkeys(files, "a file where the table's folder would be"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"storage": self.storage, "skipped": {}, "_segments": {}}
+
+    def add(self, table: str, rows: Iterable[Mapping[str, Any]], key: str = "") -> None:
+        """Records rows; on return they are durable, and visible to every reader.
+
+        A column left out is null (`time`: now). One file is written per run and attempt, or per study, and
+        each is there whole or not at all. `key` goes into the file name of a study's rows, for people.
+
+        Raises:
+            ResultsError: rows that don't fit the table; nothing is written.
+            StorageError: a full disk and the like; some of the files may be there.
+        """
+        self.storage.put_all(self.files(table, rows, key))
+
+    def files(self, table: str, rows: Iterable[Mapping[str, Any]], key: str = "") -> dict[str, bytes]:
+        """The files that `add` writes, by path, for a writer with more to write beside them."""
+        if key and not _WORD.fullmatch(key):
+            raise ResultsError(f"key '{key}': only letters, digits, '.', '_' and '-' are allowed")
+        rows = list(rows)
+        checked = to_table(table, rows)
+        if table == "history":  # a file holds each number once: readers rely on it
+            kept = np.sort(firsts(row_keys(checked, IDENTITY[table])))
+            rows, checked = [rows[place] for place in kept], take(checked, kept)
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            if table in PARTITIONED:
+                name = f"{table}/study={row['study']}/{key}"
+            else:
+                if not _WORD.fullmatch(row["run"]):
+                    raise ResultsError(f"run '{row['run']}': a run's id is a plain word")
+                name = f"{table}/{row['run']}-a{'' if row.get('attempt') is None else int(row['attempt'])}"
+            groups[name].append(index)
+        checked = checked.select([f.name for f in file_schema(table)])
+        found = {}
+        for name, indices in groups.items():
+            folder, _, stem = name.rpartition("/")
+            data = encode(checked.take(indices))
+            found[file_path(folder, stem, data)] = data
+        return found
+
+    def table(self, name: str, study: str | None = None, columns: Collection[str] | None = None) -> pa.Table:
+        """Every record of a table, once, in its current columns (`schema.memory_schema`); of one study if asked.
+
+        `columns`: only these, and those by which rows are told apart, in the memory and time of these.
+
+        Runs, histories and evaluations belong to the studies that `members` says. Files that cannot be read
+        are named in a warning and in `skipped`.
+        """
+        check_table(name)
+        if study is not None and name not in PARTITIONED:
+            runs = pc.unique(self.table("members", study)["run"]).to_pylist()
+            return self.of_runs(name, runs, columns)
+        folder = name if study is None else f"{name}/study={check_study(study)}"
+        return self._read(name, folder, columns=columns)
+
+    def latest(self, ids: Iterable[str] | None = None, columns: Collection[str] | None = None) -> pa.Table:
+        """Each run's latest attempt (a done attempt comes before others); unknown ids are absent.
+
+        `columns`: as of `table`.
+        """
+        table = self.table("runs", columns=columns) if ids is None else self.of_runs("runs", ids, columns)
+        keys, _ = codes(table["run"])
+        backwards = np.lexsort((table["attempt"].to_numpy(), _done(table), keys))[::-1]
+        return take(table, np.sort(backwards[firsts(keys[backwards])]))
+
+    def runs(self, ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """`latest` as rows by run."""
+        return {row["run"]: row for row in self.latest(ids).to_pylist()}
+
+    def done(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Those of the runs that need no more training, with their rows."""
+        return {run: row for run, row in self.runs(ids).items() if row["status"] in DONE}
+
+    def studies(self) -> list[str]:
+        """Names of all studies that have a record."""
+        found, strays = set(), {}
+        for table in PARTITIONED:
+            for path in self.storage.list(table):
+                study = _study_of(path)
+                if study is not None:
+                    found.add(study)
+                elif path.endswith(".parquet"):
+                    strays[path] = _STRAY.format(table)
+        self.skip(strays)
+        return sorted(found)
+
+    def check_known(self, study: str) -> None:
+        """Raises ResultsError, with the nearest name and the list, unless the study has a record."""
+        names = self.studies()
+        if study not in names:
+            listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            there = f"studies in {self.storage.url}: {listed or 'none'}"
+            raise ResultsError(f"unknown study '{study}'{nearest(study, names)}; {there}")
+
+    # Blobs -----------------------------------------------------------------------------------------------------------
+
+    def put_blob(self, path: str, data: bytes, durable: bool = True) -> str:
+        """Stores bytes as `weights/<run>.pt`, under a name that states their checksum: returns it, for the run's row.
+
+        What was stored as the same before stays; `get_blob` finds the newest. `durable`: as of `Storage.put`.
+        """
+        if path.split("/")[0] in TABLES:
+            raise ResultsError(f"'{path}' lies in the folder of a table")
+        path = named(path, data)
+        self.storage.put(path, data, durable)
+        return path
+
+    def replace_blob(self, path: str, data: bytes) -> str:
+        """As `put_blob`, and what was stored as the same before is deleted."""
+        before = self._named_blobs(path)
+        new = self.put_blob(path, data)
+        for old in {*before, path} - {new}:
+            self.storage.delete(old)
+        return new
+
+    def get_blob(self, path: str) -> bytes:
+        """A blob by the name that `put_blob` returned, or by the one that it was given.
+
+        Raises:
+            ObjectMissing: there is none.
+            ObjectUnreadable: it is damaged.
+        """
+        if claimed(path) is not None:
+            return self.storage.get(path)
+        damaged = None
+        for found in reversed(self._named_blobs(path)):
+            try:
+                return self.storage.get(found)
+            except ObjectMissing:
+                continue
+            except ObjectUnreadable as error:
+                damaged = error
+        try:
+            return self.storage.get(path)  # as it was written before names stated checksums
+        except ObjectMissing:
+            if damaged is not None:
+                raise damaged from None
+            raise
+
+    def read_blob(self, path: str, parse: Callable[[bytes], Parsed]) -> Parsed | None:
+        """What a blob says; None where there is none, or where it cannot be read: that is named, as a file is."""
+        try:
+            return parse(self.get_blob(path))
+        except ObjectMissing:
+            return None
+        except Exception as error:  # what parsers raise of bytes that are not theirs has no common name
+            if isinstance(error, StorageError) and not isinstance(error, ObjectUnreadable):
+                raise
+            text = str(error)
+            if isinstance(error, ObjectUnreadable):
+                path = error.path or path
+                text = self.storage.reason(path, error)
+            reason = (text or type(error).__name__).splitlines()[0]
+            if path not in self.skipped:
+                logger.warning("%s cannot be read and is passed over: %s", path, reason)
+            self.skipped[path] = reason
+            return None
+
+    def delete_blob(self, path: str) -> None:
+        """Removes all that was stored as `path`, and the folder if nothing else is in it."""
+        for found in [*self._named_blobs(path), path]:
+            self.storage.delete(found)
+        self.storage.delete_empty(path.rpartition("/")[0])
+
+    def _named_blobs(self, path: str) -> list[str]:
+        """What was stored as `path`, the newest last."""
+        found = [p for p in self.storage.list(path.rpartition("/")[0]) if p != path and plain(p) == path]
+        if len(found) < 2:
+            return found
+        times = {}
+        for p in found:
+            with contextlib.suppress(ObjectMissing):
+                times[p] = self.storage.info(p).mtime
+        return sorted(times, key=lambda p: (times[p], p))
+
+    def skip(self, found: Mapping[str, str]) -> None:
+        """Names, once, what is passed over: {path: what is wrong}."""
+        report({path: reason for path, reason in found.items() if path not in self.skipped})
+        self.skipped.update(found)
+
+    def skipped_lines(self) -> list[str]:
+        """What was passed over so far, a line each, for a page."""
+        return [f"{one_line(path, 300)}: {reason}" for path, reason in sorted(self.skipped.items())]
+
+    # Upkeep ----------------------------------------------------------------------------------------------------------
+
+    def compact(self, study: str | None = None) -> int:
+        """Merges small files into segments; returns how many files were replaced. Safe at any time.
+
+        Of one study: its own tables; runs, histories and evaluations are always compacted as a whole.
+        """
+        if study is not None:
+            self.check_known(study)
+        count = 0
+        for table in TABLES:
+            folders = [table]
+            if table in PARTITIONED:
+                names = self.studies() if study is None else [study]
+                folders = [f"{table}/study={name}" for name in names]
+            count += sum(compact_folder(self.storage, table, folder) for folder in folders)
+        return count
+
+    def compact_many(self) -> int:
+        """Compacts where reading would take seconds; returns how many files were replaced."""
+        single = sum(not is_segment(path) for path in self.storage.list("runs"))
+        return self.compact() if single > COMPACT_ABOVE else 0
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def of_runs(self, name: str, ids: Iterable[str], columns: Collection[str] | None = None) -> pa.Table:
+        """The records of some runs in `runs`, `history` or `evaluations`; opens only the files that may hold one."""
+        wanted = set(ids)
+
+        def of_these(path: str) -> bool:
+            match = _RUN_FILE.fullmatch(file_name(path))
+            return match is None or match[1] in wanted
+
+        return self._read(name, name, of_these, wanted, columns)
+
+    def _read(
+        self,
+        name: str,
+        folder: str,
+        wanted: Callable[[str], bool] = lambda path: True,
+        ids: set[str] | None = None,
+        columns: Collection[str] | None = None,
+    ) -> pa.Table:
+        strays: dict[str, str] = {}
+
+        def in_place(path: str) -> bool:
+            if name in PARTITIONED and _study_of(path) is None:
+                strays[path] = _STRAY.format(name)
+                return False
+            return wanted(path)
+
+        schema = memory_schema(name)
+        cache = self._segments if name == "runs" and columns is None else None
+        if columns is not None:
+            needed = {*columns, *REQUIRED[name], *IDENTITY.get(name, ()), "ended" if name == "runs" else "time"}
+            schema = pa.schema([field for field in schema if field.name in needed])
+            columns = schema.names
+        parts, skipped = read_parts(self.storage, name, folder, in_place, cache, columns)
+        tables, counts = [], [0]
+        for part, rows, sources in distinct(parts):
+            if name in PARTITIONED:
+                study = _study_of(part.path)
+                if study is None:
+                    in_place(part.path)
+                    continue
+                if "study" not in rows.column_names:
+                    rows = rows.append_column("study", pa.repeat(study, rows.num_rows))
+            tables.append(rows)
+            counts += [count for _, count in sources if count]
+        self.skip(skipped | strays)
+        if not tables:
+            return schema.empty_table()
+        whole = concat(tables).select(schema.names)
+        if name == "history":
+            # A file holds each number once; what two files hold of one attempt may be there twice.
+            starts = np.cumsum(counts[:-1])
+            whole = without_repeats(whole, starts, ("run", "attempt"), IDENTITY[name])
+        if ids is not None:
+            whole = rows_among(whole, "run", pa.array(sorted(ids), pa.string()))
+        whole = self._with_sense(name, folder, whole)
+        return (whole if name == "history" else _records(name, whole)).cast(schema)
+
+    def _with_sense(self, name: str, folder: str, rows: pa.Table) -> pa.Table:
+        """Rows that have what each row of the table must have; others, which no writer of ours left, are named."""
+        for column in REQUIRED[name]:
+            if rows[column].null_count:
+                self.skip({f"{folder}, rows without {column}": f"{rows[column].null_count} passed over"})
+                rows = rows.filter(pc.is_valid(rows[column]))
+        if name == "studies":
+            kept = [is_object(text) for text in rows["settings"].to_pylist()]
+            if not all(kept):
+                self.skip({f"{folder}, rows whose settings are no JSON object": f"{kept.count(False)} passed over"})
+                rows = rows.filter(pa.array(kept, pa.bool_()))
+        return rows
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _done(runs: pa.Table) -> np.ndarray:
+    return pc.is_in(runs["status"], pa.array(DONE)).to_numpy()
+
+
+def _study_of(path: str) -> str | None:
+    parts = path.split("/")
+    if len(parts) != 3 or not parts[1].startswith("study="):
+        return None
+    name = parts[1].removeprefix("study=")
+    return name if is_study(name) else None
+
+
+def _records(name: str, table: pa.Table) -> pa.Table:
+    """Each record once, in order of time.
+
+    Of rows with one identity the first to end is kept. A done run wins over one that is not, whichever ended
+    first: its result stands.
+    """
+    order = pc.sort_indices(table["ended" if name == "runs" else "time"]).to_numpy()
+    if name in IDENTITY:
+        found = order
+        if name == "runs":
+            done = _done(table)[order]
+            found = np.concatenate([order[done], order[~done]])
+        wanted = np.zeros(table.num_rows, bool)
+        wanted[found[firsts(row_keys(table, IDENTITY[name])[found])]] = True
+        order = order[wanted[order]]
+    return take(table, order)
+
+
+def open_results(out: str | os.PathLike[str]) -> Results:
+    """A store that is there already. Raises ResultsError if there is no such local folder."""
+    results = Results(out, create=False)
+    if results.storage.local and not os.path.isdir(results.storage.root):
+        raise ResultsError(f"no results at {results.storage.root}")
+    return results
+
+
+def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
+    """One row per trained run of the study: its latest attempt, membership and evaluations, in Arrow types.
+
+    Beside the columns of table `runs`: `trial`, `arm`, `cell`, `role` (if a run has several, joined by commas), and
+    a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
+    counts, and a reading that no run has makes no column. The closed-form references are in `bars`.
+
+    Raises:
+        ResultsError: no such study; names the nearest and lists them.
+    """
+    return to_frame(joined(open_results(out), study, "trained"))
+
+
+def bars(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
+    """As `load`, of the closed-form references of the study (`model` in `schema.BARS`), which nothing trained."""
+    return to_frame(joined(open_results(out), study, "bars"))
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def joined(
+    results: Results,
+    study: str,
+    part: Literal["all", "trained", "bars"] = "all",
+    columns: Collection[str] | None = None,
+) -> pa.Table:
+    """What `load` (trained) and `bars` return, or both in one, as an Arrow table. `columns`: as of `Results.table`."""
+    results.check_known(study)
+    members = results.table("members", study)
+    ids = pc.unique(members["run"])
+    runs = results.latest(ids.to_pylist(), None if columns is None else {*columns, "model"})
+    if part != "all":
+        closed_form = pc.is_in(runs["model"], pa.array(BARS))
+        runs = runs.filter(closed_form if part == "bars" else pc.invert(closed_form))
+    places = pc.drop_null(pc.index_in(ids, runs["run"].combine_chunks()))
+    runs = take(runs, places.to_numpy())
+    found = {"run": runs["run"]}
+    found |= {name: _memberships(members, name, runs["run"]) for name in ("trial", "arm", "cell", "role")}
+    found |= {name: runs[name] for name in runs.column_names if name != "run"}
+    found |= _readings(results.of_runs("evaluations", runs["run"].to_pylist()), runs)
+    return pa.table(found)
+
+
+def _memberships(members: pa.Table, name: str, runs: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Each run's distinct values of a column of `members`, joined by commas in order of time; null if none."""
+    mine = members.select(["run", name]).filter(pc.is_valid(members[name]))
+    mine = take(mine, np.sort(firsts(row_keys(mine, ["run", name]))))
+    lists = mine.group_by("run", use_threads=False).aggregate([(name, "list")])
+    places = pc.index_in(runs, lists["run"].combine_chunks())
+    return pc.binary_join(lists[f"{name}_list"].combine_chunks(), ",").take(places)
+
+
+def _readings(readings: pa.Table, runs: pa.Table) -> dict[str, pa.Array]:
+    """A column per split, metric and channel: each run's latest reading of the attempt that `runs` shows."""
+    places = pc.index_in(readings["run"], runs["run"].combine_chunks())
+    attempts = runs["attempt"].take(places)
+    mine = pc.or_(pc.is_null(readings["attempt"]), pc.fill_null(pc.equal(readings["attempt"], attempts), False))
+    readings, rows = readings.filter(mine), places.filter(mine).to_numpy()
+    values = readings["value"].to_numpy()
+    keys = row_keys(readings, ["split", "metric", "channel"])
+    columns = {}
+    for place in firsts(keys):
+        reading = readings.slice(place, 1).to_pylist()[0]
+        column = f"{reading['split']}_{reading['metric']}"
+        if reading["channel"] is not None:
+            column += f".{reading['channel']}"
+        elif column in SCHEMAS["runs"].names:
+            column += "_evaluated"  # val_mse is what the training saw
+        these = keys == keys[place]
+        found = np.full(runs.num_rows, np.nan)
+        found[rows[these]] = values[these]  # in order of time: the last stands
+        columns[column] = pa.array(found, from_pandas=True)
+    return {name: columns[name] for name in sorted(columns, key=lambda c: ("." in c, c))}
+
+
+def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
+    """Every recorded number of the study's runs: run, attempt, step (epoch), metric, value.
+
+    The runs stand in any order, the numbers of one attempt in the order of its steps. `run` and `metric` are
+    categories, the numbers in Arrow types.
+
+    Raises:
+        ResultsError: no such study; names the nearest and lists them.
+    """
+    return history_of(open_results(out), study)
+
+
+def history_of(results: Results, study: str) -> pd.DataFrame:
+    """`history` of results that are open."""
+    results.check_known(study)
+
+    def numbers(kind: pa.DataType) -> pd.ArrowDtype | None:
+        return None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)
+
+    return results.table("history", study).to_pandas(types_mapper=numbers)

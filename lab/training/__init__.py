@@ -1,0 +1,1 @@
+"""Stacks in training, from the first epoch to their rows on record."""

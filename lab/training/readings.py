@@ -1,0 +1,87 @@
+"""Trained runs on record, read again: their weights, and their errors on test, which is read once."""
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from dynonet.config import Config
+from lab.errors import DataError
+from lab.series import Series, load_series
+from lab.store.tables import Results
+from lab.training.trainer import evaluate_weights
+from lab.training.window_errors import keep_window_errors
+
+logger = logging.getLogger(__name__)
+
+
+def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict[str, torch.Tensor]]:
+    """Config and best weights of a run on record.
+
+    Raises:
+        DataError: it has none, or none that can be read (which `results.skipped` says, too).
+        StorageError: a store out of reach.
+    """
+    if not row.get("weights"):
+        raise DataError(f"run {row['run']} has no weights on record (status {row['status']})")
+    found = results.read_blob(row["weights"], _parsed)
+    if found is None:
+        reason = results.skipped.get(row["weights"], "they are not there, or damaged")
+        raise DataError(f"run {row['run']}: its weights in {row['weights']} cannot be read: {reason}")
+    return found
+
+
+def _parsed(data: bytes) -> tuple[Config, dict[str, torch.Tensor]]:
+    blob = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    config, weights = Config.from_json(blob["config"]), dict(blob["weights"])
+    if not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise ValueError("no weights of ours: expected tensors by name")
+    return config, weights
+
+
+def unread(results: Results, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Those of the runs that are done and whose test was not read, or read without counting its windows, by id."""
+    readings = results.of_runs("evaluations", ids).to_pylist()
+    known = {row["run"] for row in readings if row["split"] == "test" and row["windows"] is not None}
+    return {run: row for run, row in results.done([i for i in ids if i not in known]).items() if row["weights"]}
+
+
+def lost(results: Results, ids: Sequence[str]) -> list[str]:
+    """Those of the unread runs whose weights are gone (`tune.results prune`): they are to be trained once more."""
+    return [run for run, row in unread(results, ids).items() if not results.storage.exists(row["weights"])]
+
+
+def read_test(
+    results: Results,
+    ids: Sequence[str],
+    purpose: str,
+    device: str | torch.device = "cpu",
+    series: Series | None = None,
+) -> None:
+    """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
+
+    Beside the records it keeps the error of every window (see tune/window_errors.py). A run whose weights cannot be
+    read is named in the log, and the others are read.
+
+    `series`: the data of all of these runs, where the caller has it.
+    """
+    for run, row in unread(results, ids).items():
+        try:
+            config, weights = load_weights(results, row)
+        except DataError as error:  # its test stays unread, which every page says of it
+            logger.warning("%s; the others are read", error)
+            continue
+        data = load_series(config.data) if series is None else series
+        found = evaluate_weights(config, weights, data, "test", device)
+        key = {"run": run, "attempt": row["attempt"], "split": "test", "purpose": purpose}
+        key["windows"] = found.mse_windows.shape[1]
+        keep_window_errors(results, run, found.mse_windows[0].cpu().numpy())
+        rows = []
+        for metric in ("mse", "mae"):
+            rows.append({**key, "metric": metric, "channel": None, "value": getattr(found, metric)[0].item()})
+            channels = getattr(found, f"{metric}_channels")[0].tolist()
+            for channel, value in zip(data.channels, channels, strict=True):
+                rows.append({**key, "metric": metric, "channel": channel, "value": value})
+        results.add("evaluations", rows)

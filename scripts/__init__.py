@@ -1,0 +1,1 @@
+"""Benchmarks, checks and simulations: `python -m scripts.NAME`."""

@@ -1,0 +1,1 @@
+"""The cluster simulation and what it is measured from."""

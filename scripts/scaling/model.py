@@ -1,0 +1,267 @@
+"""A study on a cluster as a queue: slots that train, one driver that handles their reports, one store.
+
+**Model.** G slots (one trial on one GPU each). A slot trains an epoch, puts its checkpoint (at a trial's end its runs
+on record, too) and reports; then it waits until the driver has handled the report, as a class of Tune does. The driver
+takes one report after the other, first come first served: Tune's loop handles one event at a time, and proposals and
+the driver's own reads and writes happen inside of it. The store answers each operation after its latency, and takes so
+many a second in all; a slot's place in its queue is that of the moment at which the driver let the slot go.
+
+**Assumed.** Trials that ASHA stops follow its ideal: one in `factor` goes on at every rung. No trial fails, no run
+diverges, none stops by patience, no machine is lost. What grows with a study goes on in a line beyond what was measured
+(16,000 trials, 50,000 compacted runs). ASHA's rungs are left out (under 1% of a proposal), and so is the fetching of
+data by a new slot. The latencies of the stores `nfs` and `object` are assumed.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from lab.store.objects.storage import PUTS_AT_ONCE
+from lab.store.tables import COMPACT_ABOVE
+
+
+@dataclass(frozen=True)
+class Costs:
+    """CPU seconds of one core of a shared server with AVX-512, as `--measure` found them: see scripts.scaling.costs."""
+
+    # The driver's: real searches of short and long trials (result, trial), the real searcher beside 1,000 to 16,000
+    # trials (propose), the real records (prune, lookup, compact), 1,000 waiting tasks of Ray (result_per_slot).
+    result: float = 0.00082  # a report through Tune's loop, ASHA and our callbacks
+    result_per_trial: float = 5.9e-7  # more of it for each trial that has ended
+    result_per_slot: float = 4.1e-7  # more of it for each running trial
+    trial: float = 0.0066  # a trial's start and end, its outcome on record, without the proposal
+    snapshot_per_trial: float = 8.9e-4  # Tune's own snapshot, every max(10, 19 x its time) seconds
+    propose: float = 0.017  # TPE over the default space, and its records
+    propose_per_trial: float = 1.31e-5  # more of it for each trial that has ended or runs
+    prune: float = 0.014  # the runs of a stopped trial on record
+    prune_per_run: float = 0.031
+    lookup_per_run: float = 3.5e-7  # finding runs among those compacted
+    compact_per_run: float = 0.0035  # merging a run's files
+    actor: float = 0.011  # starting a slot's process
+    # A slot's: a trivial network in this process (begin, report), the network of `make search` (seal, read_test).
+    actor_start: float = 3.0  # its process until its first trial begins: imports, kernels (wall)
+    begin: float = 0.021  # building a stack
+    report: float = 0.010  # a checkpoint's bytes, and the way to the driver and back
+    seal_per_run: float = 0.006  # files of a finished run
+    read_test_per_run: float = 0.040  # of a study: the forward pass of a small network and its records
+    segment_per_run: float = 2.5e-6  # a trial's start: reading a compacted run on record
+
+    def slower(self, factor: float) -> "Costs":
+        return Costs(**{name: seconds * factor for name, seconds in asdict(self).items()})
+
+
+@dataclass(frozen=True)
+class Store:
+    """Seconds an operation takes, however many run at once, and how many a second the store takes in all."""
+
+    put: float
+    get: float
+    delete: float
+    listing: float  # a call, of `page` names at most
+    name: float  # and more for each name
+    page: float = math.inf
+    operations: float = math.inf  # per second
+    at_once: int = PUTS_AT_ONCE
+
+    def list(self, names: float) -> tuple[float, float]:
+        """Seconds and operations of looking runs up, which lists their folder twice."""
+        calls = 2 * max(1.0, math.ceil(names / self.page))
+        return calls * self.listing + 2 * names * self.name, calls
+
+
+STORES = {
+    "local": Store(0.0015, 1e-4, 4e-4, 1e-4, 2.6e-6, at_once=1),  # measured: a disk, fsync included; one machine only
+    "nfs": Store(0.010, 0.002, 0.002, 0.002, 1e-5, operations=5000, at_once=1),  # assumed: a server in the same zone
+    # Assumed but for the limit, which Amazon documents for writes to one prefix (3,500 a second).
+    "object": Store(0.040, 0.020, 0.020, 0.060, 3e-6, page=1000, operations=3500),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """`search`: TPE and ASHA over trials of `stack` replicates. `study`: stacks of planned runs to their last epoch."""
+
+    kind: str = "search"
+    runs: int = 10_000
+    stack: int = 3  # runs of a trial
+    epochs: int = 40
+    grace: int = 4
+    factor: int = 3
+    epoch: float = 1.0  # seconds of the device for an epoch of a stack
+    cadence: int = 1  # epochs of a report and checkpoint; the code has 1: no more than that is lost
+    compact_every: int = 0  # runs after which another process compacts (0: the driver, at the end)
+    lengths: tuple[int, ...] = ()  # epochs of each trial, where they are known
+
+    @property
+    def trials(self) -> int:
+        return math.ceil(self.runs / self.stack)
+
+    def length(self, number: int) -> int:
+        """Epochs of a trial: of ASHA's ideal, one in `factor` goes on at each rung."""
+        if self.lengths:
+            return self.lengths[number]
+        at, left = self.epochs if self.kind == "study" else min(self.grace, self.epochs), number + 1
+        while at < self.epochs and left % self.factor == 0:
+            at, left = at * self.factor, left // self.factor
+        return min(at, self.epochs)
+
+
+class Prices:
+    """What everything costs in one setting; `done` is the number of trials that have ended."""
+
+    def __init__(self, work: Work, costs: Costs, store: Store):
+        self.work, self.costs, self.store = work, costs, store
+        self.search, size = work.kind == "search", work.stack
+        puts = math.ceil(2 * size / store.at_once) + math.ceil(size / store.at_once)  # weights and histories, then rows
+        self.sealed = puts * store.put, 3.0 * size  # seconds, operations
+
+    def recorded(self, done: int) -> tuple[int, int]:
+        """Runs on record in single files, and in segments."""
+        runs, every = done * self.work.stack, self.work.compact_every
+        single = runs % every if every else runs
+        return single, runs - single
+
+    def start(self, done: int, slots: int) -> tuple[float, float, float]:
+        """Seconds of the driver's loop for a trial's start: its own, the searcher's, the store's."""
+        c = self.costs
+        if not self.search:
+            return c.trial, 0.0, 0.0
+        return c.trial, c.propose + c.propose_per_trial * (done + slots), 2 * self.store.put
+
+    def end(self, done: int, pruned: bool) -> tuple[float, float]:
+        """Seconds of the driver's loop for a trial's end: its own, the store's. It records what ASHA stopped."""
+        c, store, size = self.costs, self.store, self.work.stack
+        if not self.search or not pruned:
+            return 0.0, store.put if self.search else 0.0
+        single, compacted = self.recorded(done)
+        blobs = store.put * (1 + size)  # the outcome, and a checkpoint of each run
+        wait = blobs + store.list(single)[0] + 2 * store.listing + store.get + self.sealed[0] + 2 * store.delete
+        return c.prune + c.prune_per_run * size + c.lookup_per_run * compacted, wait
+
+    def slot_begin(self, done: int) -> tuple[float, float, float]:
+        """A slot's own seconds, the store's, and operations, for building a stack."""
+        (single, compacted), store, size = self.recorded(done), self.store, self.work.stack
+        seconds, calls = store.list(single)
+        own = self.costs.begin + self.costs.segment_per_run * compacted
+        return own, seconds + store.listing + size * store.get, calls + 1 + size
+
+    def slot_end(self, done: int, pruned: bool) -> tuple[float, float, float]:
+        """The same for a trial's last epoch, where its runs go on record and, of a study, test is read."""
+        if pruned:
+            return 0.0, 0.0, 0.0
+        c, store, size = self.costs, self.store, self.work.stack
+        own, wait = c.seal_per_run * size, self.sealed[0] + store.listing + (size + 2) * store.delete
+        operations = self.sealed[1] + size + 3
+        if not self.search:
+            seconds, calls = store.list(self.recorded(done)[0])
+            own += c.read_test_per_run * size
+            wait += 2 * seconds + size * (store.get + 2 * store.put)
+            operations += 2 * calls + 3 * size
+        return own, wait, operations
+
+    def compaction(self) -> float:
+        """Seconds at the end: reads side by side, deletes one after the other, three files a run."""
+        runs = self.recorded(self.work.trials)[0]
+        return (
+            runs * (self.costs.compact_per_run + 3 * (self.store.get / 16 + self.store.delete)) * (runs > COMPACT_ABOVE)
+        )
+
+
+# What a second of a slot goes to; the largest is what limits.
+LIMITS = ("GPUs", "trials' own work", "storage", "driver", "searcher", "too few runs")
+
+
+@dataclass
+class Outcome:
+    makespan: float  # seconds until the last run is on record
+    first: float  # until the first report is handled
+    trials: list[int]  # how often each was trained to its end
+    spent: dict[str, float]  # seconds of all slots, by LIMITS: slots x makespan in all
+    busy: float  # seconds in which the driver's loop can take no further event
+    compaction: float  # seconds at the end, when the slots have no work
+
+    @property
+    def limit(self) -> str:
+        return max(self.spent, key=lambda name: self.spent[name])
+
+    @property
+    def utilisation(self) -> float:
+        return self.spent["GPUs"] / sum(self.spent.values())
+
+
+def simulate(
+    work: Work, slots: int, costs: Costs = Costs(), store: Store = STORES["local"], starts: Sequence[float] = ()
+) -> Outcome:
+    """Event by event: a heap holds when each slot's next report reaches the driver.
+
+    `starts`: seconds until each slot's process is up, where they are known (`actor_start` otherwise).
+    """
+    prices, used = Prices(work, costs, store), min(slots, work.trials)
+    spent, loop = dict.fromkeys(LIMITS, 0.0), dict.fromkeys(("driver", "searcher", "storage"), 0.0)
+    ended, begun, done = [0] * work.trials, 0, 0
+    free = store_free = waited = first = 0.0  # when driver and store are free; slots' wait for the driver
+    reports: list[tuple[float, int, int, int]] = []  # time, trial, epoch, length
+
+    def go(trial: int, epoch: int, length: int, own: float = 0.0, wait: float = 0.0, operations: float = 0.0) -> None:
+        """A slot that the driver lets go, until its next report."""
+        nonlocal store_free
+        epochs = min(work.cadence, length - epoch)
+        epoch += epochs
+        if epoch == length:
+            more = prices.slot_end(done, length < work.epochs)
+            own, wait, operations = own + more[0], wait + more[1], operations + more[2]
+        training, own, wait = work.epoch * epochs, own + costs.report, wait + store.put + store.delete
+        store_free = max(store_free, free) + (operations + 2) / store.operations
+        wait = max(wait, store_free - free)
+        spent["GPUs"] += training
+        spent["trials' own work"] += own
+        spent["storage"] += wait
+        heapq.heappush(reports, (free + training + own + wait, trial, epoch, length))
+
+    def begin(process: float = 0.0) -> None:
+        nonlocal begun
+        own, wait, operations = prices.slot_begin(done)
+        go(begun, 0, work.length(begun), own + process, wait, operations)
+        begun += 1
+
+    for number in range(used):  # all first proposals are made before the first process is asked for
+        for name, seconds in zip(loop, prices.start(0, number), strict=True):
+            loop[name] += seconds
+    loop["driver"] += costs.actor * used
+    free = sum(loop.values())
+    waited = free * used
+    for number in range(used):
+        begin(starts[number] if starts else costs.actor_start)
+    slow = 1.0  # the driver, by Tune's snapshots
+    while reports:
+        now, trial, epoch, length = heapq.heappop(reports)
+        own, proposal, puts = costs.result + costs.result_per_trial * done + costs.result_per_slot * used, 0.0, 0.0
+        if epoch == length:
+            more, puts = prices.end(done, length < work.epochs)
+            own += more
+            ended[trial] += 1
+            done += 1
+            took = costs.snapshot_per_trial * done
+            slow = 1 + took / max(10.0, 19 * took)
+            if begun < work.trials:
+                more, proposal, wait = prices.start(done, used)
+                own, puts = own + more, puts + wait
+        own *= slow
+        loop["driver"] += own
+        loop["searcher"] += proposal
+        loop["storage"] += puts
+        free = max(now, free) + own + proposal + puts
+        waited += free - now
+        first = first or free
+        if epoch < length:
+            go(trial, epoch, length)
+        elif begun < work.trials:
+            begin()
+        else:
+            spent["too few runs"] -= free
+    spent["too few runs"] += slots * free
+    busy = sum(loop.values())
+    for name, seconds in loop.items():  # who waits for the driver waits for what keeps the driver busy
+        spent[name] += waited * seconds / busy if busy else 0.0
+    return Outcome(free, first, ended, spent, busy, prices.compaction())

@@ -1,0 +1,390 @@
+"""The GPU kernel against the float64 torch path, on a GPU where there is one, else in Triton's interpreter on the CPU.
+
+The interpreter runs the kernel's own source with numpy: it checks indices, masks and formulas, not speed, and products
+are float32 there where a GPU takes `tf32x3`.
+"""
+
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dynonet.network.gru import _torch_gru
+from tests.dynonet.network.test_golden import FOLDER, cases
+from tests.dynonet.network.test_golden import check as check_golden
+
+ON_GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if ON_GPU else "cpu")
+
+# groups, steps, inputs, hidden, batch: each plan, with widths that fill it and widths that do not
+SHAPES = [
+    (1, 1, 1, 1, 1),
+    (3, 5, 2, 3, 33),
+    (2, 6, 5, 6, 31),
+    (2, 7, 8, 8, 40),
+    (1, 4, 16, 16, 17),
+    (2, 3, 17, 5, 18),
+    (1, 4, 7, 12, 33),
+    (1, 3, 32, 32, 20),
+    (1, 20, 3, 24, 70),
+    (1, 5, 1, 20, 16),
+    (2, 3, 7, 49, 33),
+    (1, 6, 7, 64, 16),
+    (1, 3, 64, 64, 5),
+    (1, 2, 5, 100, 3),
+    (1, 2, 100, 128, 17),
+]
+
+
+def load() -> ModuleType:
+    """The kernels' module; without a GPU under the interpreter, which must be asked for before triton is imported."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("triton is not installed (torch's CUDA builds bring it)", allow_module_level=True)
+    if not ON_GPU:
+        os.environ["TRITON_INTERPRET"] = "1"  # for good: triton imports more of itself at the first launch
+    module = importlib.import_module("dynonet.kernels.gru_triton")
+    functions = (module._forward, module._reduce, importlib.import_module("triton.language").sum)
+    interpreted = (type(function).__name__ == "InterpretedFunction" for function in functions)
+    if not ON_GPU and not all(interpreted):
+        raise RuntimeError("triton was imported before this file asked for its interpreter; set TRITON_INTERPRET=1")
+    return module
+
+
+kernel = load()
+
+
+def arguments(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> list[Tensor]:
+    """x and the four weights, uniform in +-1/sqrt(D) as torch.nn.GRU's, times `scale`."""
+    groups, steps, inputs, hidden, batch = shape
+    random = torch.Generator().manual_seed(seed)
+    sizes = [(groups, 3 * hidden, inputs), (groups, 3 * hidden, hidden), (groups, 3 * hidden), (groups, 3 * hidden)]
+    x = torch.randn(groups, steps, inputs, batch, generator=random)
+    weights = [scale * (2 * torch.rand(size, generator=random) - 1) / hidden**0.5 for size in sizes]
+    return [tensor.to(DEVICE) for tensor in (x, *weights)]
+
+
+def direction(output: Tensor) -> Tensor:
+    """The gradient of the output: of both signs, none zero, one for each place of a group."""
+    one = torch.linspace(-1, 1, output[0].numel(), dtype=torch.float64).sin() + 1e-3
+    return one.view_as(output[0]).expand_as(output).to(output)
+
+
+def run(tensors: list[Tensor], last_only: bool, needs_x: bool = True, needs_weights: bool = True) -> list:
+    output, kept = kernel.forward(*tensors, last_only, True)
+    gradients = kernel.backward(*tensors, kept, direction(output), last_only, needs_x, needs_weights)
+    return [output, *gradients]
+
+
+def truth(tensors: list[Tensor], last_only: bool) -> list[Tensor]:
+    leaves = [tensor.double().requires_grad_() for tensor in tensors]
+    output = _torch_gru(*leaves, last_only)
+    output.backward(direction(output))
+    return [output.detach(), *(leaf.grad for leaf in leaves)]
+
+
+def check(tensors: list[Tensor], last_only: bool) -> None:
+    names = ("output", "x", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    for name, got, expected in zip(names, run(tensors, last_only), truth(tensors, last_only), strict=True):
+        assert got.shape == expected.shape, name
+        error = (got.double() - expected).abs().max()
+        assert error <= (1e-5 if name == "output" else 1e-4) * expected.abs().max() + 1e-12, name
+
+
+def assert_same(first: list, second: list) -> None:
+    for a, b in zip(first, second, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_kernel_equals_torch(shape: tuple[int, ...], last_only: bool) -> None:
+    check(arguments(shape), last_only)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 20), st.integers(1, 70), st.integers(1, 40)),
+    last_only=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_kernel_equals_torch_at_any_size(shape: tuple[int, ...], last_only: bool, seed: int) -> None:
+    check(arguments(shape, seed), last_only)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # numpy's; the gate is then 0 or 1, as it should
+@pytest.mark.parametrize("hidden", [4, 12, 20])
+def test_saturated_gates(hidden: int) -> None:
+    x, *weights = arguments((1, 12, 3, hidden, 20), scale=3)
+    check([100 * x, *weights], False)
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("hidden", [6, 12, 20, 40])
+def test_gradients_that_nobody_wants_change_nothing(hidden: int, last_only: bool) -> None:
+    tensors = arguments((2, 4, 3, hidden, 20))
+    output, dx, *weights = run(tensors, last_only)
+    assert_same(run(tensors, last_only, needs_weights=False), [output, dx, *[None] * 4])
+    assert_same(run(tensors, last_only, needs_x=False), [output, None, *weights])
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("hidden", [7, 12, 20, 40])
+def test_a_group_does_not_see_its_neighbours(hidden: int, last_only: bool) -> None:
+    tensors = arguments((4, 4, 3, hidden, 35))
+    together = run(tensors, last_only)
+    for places in ([3, 0], [2]):
+        assert_same(run([tensor[places] for tensor in tensors], last_only), [part[places] for part in together])
+
+
+@pytest.mark.parametrize("hidden", [6, 12, 20, 40])
+def test_same_output_with_nothing_kept(hidden: int) -> None:
+    tensors = arguments((2, 5, 3, hidden, 20))
+    states, kept = kernel.forward(*tensors, False, False)
+    assert kept == ()
+    for last_only in (False, True):
+        for keep in (False, True):
+            output, kept = kernel.forward(*tensors, last_only, keep)
+            assert torch.equal(output, states[:, -1] if last_only else states)
+            assert bool(kept) == keep
+
+
+@pytest.mark.parametrize("hidden", [3, 12, 20, 40])
+def test_a_gradient_that_underflows_ends_the_way_back(hidden: int) -> None:
+    """z is near 0, so each step back costs a factor of 1e-7: the last few steps have all of the gradient."""
+    tensors = arguments((2, 30, 2, hidden, 20))
+    for bias in tensors[3:]:
+        bias[:, hidden : 2 * hidden] = -8
+    tensors[2][:, 2 * hidden :] *= 1e-6
+    tensors[2][:, : 2 * hidden] *= 1e-6
+    got, expected = run(tensors, True), truth(tensors, True)
+    assert (got[1][:, :8] == 0).all()  # not left as the memory was found
+    assert (got[1][:, -1] != 0).any()
+    for gradient, reference in zip(got, expected, strict=True):
+        assert (gradient.double() - reference).abs().max() <= 1e-4 * reference.abs().max()
+
+
+@pytest.mark.parametrize("hidden", [3, 12, 20, 40])
+def test_after_the_end_of_the_way_back_nothing_is_read(hidden: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN in what it need not reach stays there, also for the weights' gradients: so it did stop, and where it should.
+
+    The second block has a gradient and goes all the way: its neighbour's end must not be taken for its own.
+    """
+    tensors = arguments((1, 30, 2, hidden, 35))
+    for bias in tensors[3:]:
+        bias[:, hidden : 2 * hidden] = 3  # z near 1: the gradient stays
+    output, kept = kernel.forward(*tensors, True, True)
+    grad = direction(output)
+    grad[..., :16] = 0
+    here = [tensor.clone() for tensor in tensors]
+    here[0][..., :16], clean = 0, [tensor.clone() for tensor in kept]
+    expected = kernel.backward(*here, clean, grad, True, True, True)
+    tensors[0][:, :23, :, :16] = float("nan")
+    kept[0][:, :16, :, :16] = float("nan")
+    for gates in kept[1:]:
+        (gates[:, 0, :17] if kernel.plan(hidden, 2).UNITS_LAST else gates[:, :17, ..., :16]).fill_(float("nan"))
+    empty = kernel._empty_gates
+    monkeypatch.setattr(kernel, "_empty_gates", lambda *sizes: empty(*sizes).fill_(float("nan")))
+    dx, *weights = kernel.backward(*tensors, kept, grad, True, True, True)
+    assert (dx[..., :16] == 0).all()
+    assert (dx[:, 0, :, 16:] != 0).any()
+    assert_same([dx[..., 16:], *weights], [expected[0][..., 16:], *expected[1:]])
+
+
+@pytest.mark.parametrize("hidden", [6, 12, 40])
+def test_gates_that_were_overwritten_are_not_taken_for_gates(hidden: int) -> None:
+    """A second way back gives the same where the gates are computed again, and is refused where they were kept."""
+    tensors = arguments((1, 4, 3, hidden, 5))
+    leaves = [tensor.requires_grad_() for tensor in tensors]
+    loss = _Gru.apply(*leaves, False).square().sum()
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    if kernel.plan(hidden, 3).KEPT:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(loss, leaves)
+    else:
+        assert_same(list(torch.autograd.grad(loss, leaves)), list(first))
+
+
+@pytest.mark.parametrize("hidden", [3, 12, 20, 40])
+def test_what_is_not_a_number_stays_visible_and_at_home(hidden: int) -> None:
+    tensors = arguments((2, 4, 3, hidden, 20))
+    expected, _ = kernel.forward(*tensors, False, False)
+    tensors[0][1, 2, 0, 7] = float("nan")
+    output, _ = kernel.forward(*tensors, False, False)
+    assert output[1, 2:, :, 7].isnan().all()
+    expected[1, 2:, :, 7] = output[1, 2:, :, 7] = 0
+    assert torch.equal(output, expected)
+    gradients = run(tensors, True)[1:]
+    assert all(gradient[1].isnan().any() for gradient in gradients)
+    assert all(gradient[0].isfinite().all() for gradient in gradients)
+
+
+def test_an_empty_batch() -> None:
+    output, *gradients = run(arguments((2, 4, 3, 5, 0)), False)
+    assert output.shape == (2, 4, 5, 0)
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+def test_layouts_that_are_not_contiguous() -> None:
+    tensors = arguments((2, 4, 3, 5, 20))
+    strange = [tensor.transpose(0, -1).contiguous().transpose(0, -1) for tensor in tensors]
+    assert not any(tensor.is_contiguous() for tensor in strange)
+    assert_same(run(strange, False), run(tensors, False))
+
+
+def test_a_size_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 129 hidden units and 3 inputs, at most 128 each"):
+        kernel.forward(*arguments((1, 2, 3, 129, 2)), True, False)
+
+
+def test_the_plan_depends_on_sizes_alone_and_fits_the_machine() -> None:
+    for hidden in range(1, kernel.LARGEST + 1):
+        for inputs in (1, 7, 8, 9, 16, 17, 32, 33, 128):
+            plans = kernel.plan(hidden, inputs)
+            reduction = plans.reduction
+            for plan in plans[:2]:
+                assert hidden <= plan.D_PAD and inputs <= plan.F_PAD
+                assert 1 <= plan.warps <= 8
+                if plan.LANES_LAST:
+                    assert 32 * plan.warps == plan.D_PAD * plan.LANES  # one unit of one window for each thread
+                    assert not plans.UNITS_LAST
+                else:
+                    assert min(plan.D_PAD, plan.F_PAD, plan.LANES) >= 16
+            assert hidden <= reduction.H_COLUMNS and inputs <= reduction.X_COLUMNS
+            assert reduction.WINDOWS % plans.backward.LANES == 0
+            assert not plans.UNITS_LAST or plans.forward.LANES == plans.backward.LANES
+
+
+# -- what is compiled ----------------------------------------------------------------------------------------
+def proposals(count: int) -> list[tuple[int, int]]:
+    """Widths of controller and workers, as a default search may propose them: the space's ends, then at random."""
+    space = yaml.safe_load((Path(__file__).parents[3] / "tune/presets/etth1-h96.yaml").read_text())["space"]
+    ranges = [space[f"model.{name}"]["int"] for name in ("control_hidden", "worker_hidden")]
+    random = torch.Generator().manual_seed(0)
+
+    def draw(low: int, high: int) -> int:
+        return round(low * (high / low) ** torch.rand((), generator=random).item())
+
+    return [*zip(*ranges, strict=True), *(tuple(draw(*ends) for ends in ranges) for _ in range(count))]
+
+
+def train_once(control: int, hidden: int) -> None:
+    """The calls of a training with validation: a controller of 7 channels, and its workers' last and other layers."""
+    for shape, x_needed in (((1, 2, 7, control, 3), False), ((2, 2, hidden, hidden, 3), True)):
+        tensors = arguments(shape)
+        for last_only in (True, False) if x_needed else (True,):
+            kernel.forward(*tensors, last_only, False)
+            output, kept = kernel.forward(*tensors, last_only, True)
+            if x_needed:  # through the workers to the controller
+                kernel.backward(*tensors, kept, output, last_only, True, False)
+            kernel.backward(*tensors, kept, output, last_only, x_needed, True)
+
+
+def test_a_default_search_compiles_eight_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 random proposals and the space's ends; and `_sum_slots`, once. Another trial then compiles nothing."""
+    built: set[tuple] = set()
+    for name in ("_forward", "_backward", "_reduce", "_sum_slots"):
+
+        class Recorded:
+            def __getitem__(self, grid: tuple[int], name: str = name) -> Callable[..., None]:
+                return lambda *told, **compiled_in: built.add((name, *sorted(compiled_in.items())))
+
+        monkeypatch.setattr(kernel, name, Recorded())
+    for control, hidden in proposals(20):
+        train_once(control, hidden)
+    names = [name for name, *_ in built]
+    assert names.count("_sum_slots") == 1
+    assert len(names) <= 8 + 1, sorted(map(str, built))
+
+
+def test_no_number_of_a_call_is_compiled_in() -> None:
+    """Triton knows what is told at run time as such; else it compiles for 1, for multiples of 16 and for the rest."""
+    program = """
+from dynonet.kernels.gru_triton import _backward, _forward, _reduce, _sum_slots
+for function in (_backward, _forward, _reduce, _sum_slots):
+    for p in function.params:
+        print(function.fn.__name__, p.name, p.is_constexpr, p.do_not_specialize)
+"""
+    plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    said = subprocess.run([sys.executable, "-c", program], env=plain, capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in said.splitlines()]
+    assert len(rows) > 60
+    assert [row[:2] for row in rows if row[2] == row[3]] == []  # one or the other
+
+
+class _Gru(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight_ih, weight_hh, bias_ih, bias_hh, last_only):
+        inputs = tuple(t.detach().to(DEVICE) for t in (x, weight_ih, weight_hh, bias_ih, bias_hh))
+        output, kept = kernel.forward(*inputs, last_only, True)
+        ctx.save_for_backward(*inputs, *kept)
+        ctx.last_only = last_only
+        return output.to(x.device)
+
+    @staticmethod
+    def backward(ctx, grad):
+        inputs, kept, needs = ctx.saved_tensors[:5], ctx.saved_tensors[5:], ctx.needs_input_grad
+        gradients = kernel.backward(*inputs, kept, grad.to(DEVICE), ctx.last_only, needs[0], any(needs[1:5]))
+        return *(None if g is None else g.to(grad.device) for g in gradients), None
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n.startswith("train") else ()) for n in cases(FOLDER)]
+)
+def test_golden_vectors(name: str, golden_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published network's vectors, forward and three training steps, with every GRU computed by the kernel."""
+    calls = []
+
+    def gru(*tensors: Tensor, last_only: bool = False) -> Tensor:
+        calls.append(last_only)
+        return _Gru.apply(*tensors, last_only)
+
+    monkeypatch.setattr("dynonet.network.workers.gru", gru)
+    monkeypatch.setattr("dynonet.network.controller.gru", gru)
+    check_golden(golden_dir, name)
+    assert len(calls) >= 2
+
+
+@pytest.mark.skipif(not ON_GPU, reason="needs a GPU")
+@pytest.mark.parametrize(("hidden", "others"), [(8, (1, 5)), (12, (9, 16)), (20, (17, 32)), (49, (33, 63))])
+def test_another_size_compiles_nothing(hidden: int, others: tuple[int, ...]) -> None:
+    def compiled() -> int:
+        functions = (kernel._forward, kernel._backward, kernel._reduce, kernel._sum_slots)
+        return sum(len(cache[0]) for f in functions for cache in f.device_caches.values())
+
+    run(arguments((2, 4, 7, hidden, 40)), True)
+    before = compiled()
+    assert before >= 4
+    for other in (hidden, *others):
+        for groups, steps, batch in ((1, 1, 1), (3, 16, 16), (5, 7, 33), (16, 2, 512)):
+            tensors = arguments((groups + 1, steps, 7, other, batch))
+            run(tensors, True)
+            run([tensor[1:] for tensor in tensors], True)  # at addresses that are not multiples of 16
+    assert compiled() == before
+
+
+@pytest.mark.skipif(not ON_GPU, reason="needs a GPU")
+@pytest.mark.parametrize("shape", [(7, 96, 8, 8, 512), (2, 512, 7, 64, 512), (4, 96, 16, 16, 512)], ids=str)
+@pytest.mark.parametrize("last_only", [False, True])
+def test_kernel_equals_torch_at_the_published_sizes(shape: tuple[int, ...], last_only: bool) -> None:
+    check(arguments(shape), last_only)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="needs a GPU")
+@pytest.mark.parametrize("hidden", [8, 64])
+def test_the_same_bits_every_time(hidden: int) -> None:
+    tensors = arguments((8, 50, 8, hidden, 512))
+    first = run(tensors, False)
+    for _ in range(5):
+        assert_same(run(tensors, False), first)

@@ -1,0 +1,1 @@
+"""What a search found, from the records alone."""
