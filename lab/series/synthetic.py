@@ -76,7 +76,7 @@ def checksum(config: SyntheticConfig) -> str:
 
     Not of the numbers: their last bits may differ from one machine's mathematics library to another's.
     """
-    content = {"generator": "lab.series.synthetic", "version": VERSION, **config.model_dump(mode="json")}
+    content = {"generator": "dynonet.synthetic", "version": VERSION, **config.model_dump(mode="json")}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
