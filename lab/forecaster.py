@@ -159,9 +159,10 @@ class Forecaster(ABC):
         """Models of a stack stand sorted by this, which keeps together those that step together."""
         return ()
 
-    def roles(self, config: Config) -> tuple[str, ...]:
-        """Names of the rows that it learns from (see lab.series.window_starts)."""
-        return ("train",)
+    def learners(self, config: Config) -> Mapping[str, str]:
+        """Who learns ("training", where there is one only) -> the role of the rows that it learns from, which
+        `lab.series.window_starts` takes."""
+        return {"training": "train"}
 
     def too_large(self, config: Config, channels: int, memory: int) -> str:
         """Why a model of these settings cannot be trained in so many bytes, beyond its parameters; "" if it may."""
