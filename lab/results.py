@@ -1,4 +1,4 @@
-"""The command `python -m tune.results`: studies listed, shown, exported, copied, sent to W&B; files compacted."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; files compacted."""
 
 import argparse
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dynonet.config import KEYS
-from lab.console.commands import command_named
+from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
 from lab.store.copying import copy_studies
 from lab.store.objects.lease import Lease, LeaseHeld
@@ -28,10 +28,10 @@ _ROWS = 20  # lines of a table on the screen
 _SHOWN = ("model", "status", "val_mse", "error")  # of a run, beside its settings
 
 
-@command_named("tune.results")
+@command_named("lab.results")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
-    parser = Parser(prog="python -m tune.results", description=__doc__)
+    parser = Parser(prog=f"python -m {as_typed('lab.results')}", description=__doc__)
     where = Parser(add_help=False)
     where.add_argument("--out", default=os.environ.get("DYNONET_RESULTS", "results"), help="folder or URL")
     commands = parser.add_subparsers(dest="command", required=True)
