@@ -17,7 +17,7 @@ from dynonet.parts import SIGNALS
 from lab.console.printing import one_line
 from lab.errors import MOST_WHOLE, ConfigError, nearest, unknown
 from lab.settings.data import SOURCE, DataConfig, Section
-from lab.settings.overrides import switched, typed
+from lab.settings.overrides import dotted, switched, typed
 from lab.settings.yaml import YamlError, dump, read_mapping
 
 # Part of every content id: raise it when a change to the code changes what a run computes.
@@ -302,18 +302,6 @@ def _paths_of(settings: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     """Where a mapping itself names a file of data: dotted, or in its section."""
     found = [(settings, "data.path"), (settings.get("data"), "path")]
     return [(section, key) for section, key in found if isinstance(section, dict) and isinstance(section.get(key), str)]
-
-
-def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one mapping with dotted keys. Raises ConfigError where both ways name one setting."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        path = f"{prefix}{key}"
-        for name, each in (dotted(value, f"{path}.") if isinstance(value, Mapping) else {path: value}).items():
-            if name in flat:
-                raise ConfigError(f"'{one_line(name)}' is given twice, as a dotted key and within a section")
-            flat[name] = each
-    return flat
 
 
 def with_own_file(flat: dict[str, Any]) -> dict[str, Any]:
