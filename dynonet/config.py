@@ -1,5 +1,6 @@
 """The settings of DynoNet: its parts, its signals and how it is trained."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -166,8 +167,18 @@ class Config(lab.settings.config.Config):
     training: TrainingConfig = TrainingConfig()
 
     forecaster: ClassVar[str] = "dynonet"
-    presets = PRESETS
-    protocols = PROTOCOLS
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = PROTOCOLS
+    searchable_data: ClassVar[tuple[str, ...]] = (
+        "data.seq_len", "data.meta_fraction", "data.worker_rows", "data.joint_rows",
+    )  # fmt: skip
+    not_searched: ClassVar[Mapping[str, str]] = {
+        "data.controller_rows": (
+            "a controller that learns from validation has seen what judges trials; fix it (data.controller_rows=meta)"
+        ),
+        "training.protocol": "it stands for other settings, data.controller_rows among them; fix it, or vary those",
+    }
+    decides_windows: ClassVar[tuple[str, ...]] = ("training.mode",)
 
     @classmethod
     def is_switch(cls, key: str) -> bool:

@@ -20,7 +20,7 @@ from lab.store.copying import copy_studies
 from lab.store.objects.lease import Lease, LeaseHeld
 from lab.store.schema import BARS
 from lab.store.tables import Results, ResultsError, StorageError, joined, open_results, to_frame
-from tune.settings import add_wandb_place
+from lab.tracking.options import add_wandb_place
 
 Row = dict[str, Any]
 

@@ -18,6 +18,8 @@ from lab.console.commands import command_line
 from lab.console.printing import print
 from lab.errors import ConfigError, DataError
 from lab.machines.faults import FaultWatch
+from lab.machines.progress import duration, trial_error
+from lab.machines.queue import DriverOnly
 from lab.machines.session import STOPPED, DoesNotFit, RaySession, Stop
 from lab.pages.formats import counted
 from lab.series import Series, load_series
@@ -38,9 +40,9 @@ from tune.conclusion import (
     scores_of,
     train_final,
 )
-from tune.progress import Progress, duration, params_text, trial_error
+from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals, allowed_points
-from tune.searcher import DriverOnly, ProposalSearcher, RecordedASHA
+from tune.searcher import ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
 from tune.space_windows import check_windows
 

@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
-from lab.compute import kernels
-from lab.console.printing import one_line
 from lab.errors import MOST_WHOLE, ConfigError, check_number, unknown
-from lab.store.objects.storage import open_storage
+from lab.machines.options import MOST_FAILURES, check_resource_arguments
+from lab.settings.differences import differences as settings_differences
 from lab.store.schema import check_study
 from tune.space import DEFAULT, Space, same_spec
 
@@ -20,8 +18,7 @@ PRESETS = Path(__file__).parents[1] / "dynonet" / "searches"
 OBJECTIVES = ("val_mse", "parameters")
 SAMPLERS = ("tpe", "nsga2")
 FINAL_SEED_OFFSET = 1000  # final replicates share no seed with the search's
-MOST_TRIALS, MOST_FAILURES = 1_000_000, 1000
-MOST_SECONDS = 1e9  # thirty years
+MOST_TRIALS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -91,22 +88,8 @@ class SearchSettings:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line per setting that differs between two identities, and one more where the reason lies in what they are."""
-    before, after = _leaves(old), _leaves(new)
-    missing = "(not set)"
-    keys = sorted(
-        key for key in before.keys() | after.keys() if not _same(key, before.get(key, missing), after.get(key, missing))
-    )
-    lines = [f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}{_meant(key)}" for key in keys]
-    if any(key.endswith("data.split") and key not in after for key in keys):
-        lines.insert(
-            0, "a study on a file of one's own from before files were known by their values: it stays readable"
-        )
-    return lines
-
-
-def _meant(key: str) -> str:
-    return " (other data: a value, a name, the order, a date or a split)" if key.startswith("data_sha256") else ""
+    """One line per setting that differs between the identities of two searches, a range of the space as one value."""
+    return settings_differences(old, new, whole=("space",), same=_same)
 
 
 def _same(key: str, one: Any, other: Any) -> bool:
@@ -115,72 +98,8 @@ def _same(key: str, one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _leaves(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted key, a range of the space as one value."""
-    rest = {key: value for key, value in identity.items() if key != "space"}
-    return {**dotted(rest), **{f"space.{key}": spec for key, spec in identity.get("space", {}).items()}}
-
-
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def add_resource_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that RaySession and Stop of `ray_session` read, the same for every command that trains."""
-    add = parser.add_argument
-    add(
-        "--max-failures",
-        type=int,
-        help="times a trial that raised goes on from its checkpoint (0: nor one whose process died)",
-    )
-    add("--cpus-per-trial", type=float, default=1)
-    add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
-    add("--max-concurrent", type=int, help="trials at once (default: what the machines hold, as they come and go)")
-    add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
-    add("--storage-patience", type=float, default=600, help="seconds to wait while the storage is full or gone")
-    add("--time-budget", type=float, help="seconds after which this call stops; the study can go on later")
-
-
-def add_tracking_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that `tracking.Tracker` reads, the same for every command that trains."""
-    add = parser.add_argument
-    add("--wandb", choices=("off", "offline", "online"), default="off", help="show runs in W&B too (default: off)")
-    add_wandb_place(parser)
-
-
-def add_wandb_place(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--wandb-project", default="dynonet", help="W&B project (default: dynonet)")
-    parser.add_argument("--wandb-entity", help="W&B user or team (default: the account's own)")
-
-
-def check_place(out: str) -> None:
-    """Raises ConfigError where there can be no results, a file or within one, before anything is begun."""
-    if not out.strip():
-        raise ConfigError("--out: got nothing; a folder or an object store's address is needed")
-    storage = open_storage(out, create=False)
-    if storage.local:
-        there = next(place for place in (storage.root, *map(str, Path(storage.root).parents)) if os.path.lexists(place))
-        if not os.path.isdir(there):
-            raise ConfigError(f"--out: got '{one_line(out)}', but {one_line(there)} is no folder; name another")
-
-
-def check_resource_arguments(args: argparse.Namespace) -> None:
-    """Raises ConfigError for a number that cannot be, or a kernel that is none."""
-    kernels.asked()
-    for name, least, most in (
-        ("cpus_per_trial", 0, 1e6), ("gpus_per_trial", 0, 1e6), ("max_concurrent", 1, 1_000_000),
-        ("time_budget", 0, MOST_SECONDS), ("storage_patience", 0, MOST_SECONDS), ("max_failures", 0, MOST_FAILURES),
-        ("device_hours", 0, MOST_SECONDS / 3600), ("stack_size", 1, 1_000_000),
-    ):  # fmt: skip
-        value = getattr(args, name, None)
-        if value is not None:
-            check_number(name.replace("_", "-"), value, least, most)
-    for name in ("cpus_per_trial", "gpus_per_trial"):
-        share = getattr(args, name, None) or 0.0
-        if round(share, 4) != share:
-            raise ConfigError(f"{name.replace('_', '-')}: got {share}; four decimals are allowed, as Ray counts")
-    if (gpus := getattr(args, "gpus_per_trial", None) or 0.0) > 1 and not float(gpus).is_integer():
-        raise ConfigError(f"gpus-per-trial: got {gpus:g}; above 1 whole numbers are allowed, as Ray counts")
 
 
 def read_settings(args: argparse.Namespace) -> SearchSettings:

@@ -72,6 +72,12 @@ class Config(Section):
     # Settings by name of `training.protocol`, the default first; each names settings that are their own.
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    # What a search may vary of the data, for it changes neither what is forecast nor what validation judges: how far back
+    # windows reach, and which of the training rows teach whom.
+    searchable_data: ClassVar[tuple[str, ...]] = ("data.seq_len",)
+    not_searched: ClassVar[Mapping[str, str]] = {}  # settings that no search may vary -> why
+    decides_windows: ClassVar[tuple[str, ...]] = ()  # settings beside those of the data that say who reads which rows
+
     # Its settings ---------------------------------------------------------------------------------------------------
 
     @classmethod

@@ -1,6 +1,8 @@
-"""How the value of `section.key=value` is read: by the type of the setting, and text as it was typed."""
+"""Settings by dotted key, and how the value of `section.key=value` is read: by the type of the setting, and text as it
+was typed."""
 
 import re
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
