@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from dynonet.arms import Arm, difference
 from dynonet.config import KEYS, Config, check_key
+from lab.arms import Arm, difference
 from lab.errors import ConfigError, check_number, nearest
 
 if TYPE_CHECKING:

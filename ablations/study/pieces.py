@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dynonet.arms import ARMS, FULL, Arm
+from dynonet.arms import ARMS
 from dynonet.config import PROTOCOLS, dotted, with_own_file
 from dynonet.presets import PRESETS
+from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
 
 MATCHED = "@matched"  # ends the name of an arm of matched capacity

@@ -39,8 +39,9 @@ from ablations.study.pieces import (
     retuned,
     widened,
 )
-from dynonet.arms import FULL, Arm, arm_named
+from dynonet.arms import arm_named
 from dynonet.config import Config, dotted, parse_overrides, read_yaml
+from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
 
 STUDIES = Path(__file__).parents[2] / "dynonet" / "studies"
