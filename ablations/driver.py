@@ -24,6 +24,7 @@ from ablations.study.study import Study
 from lab.console.commands import command_line
 from lab.console.printing import print
 from lab.machines.faults import FaultWatch
+from lab.machines.progress import duration
 from lab.machines.session import STOPPED, Stop
 from lab.store.events import record_event
 from lab.store.objects.lease import Lease, lease_folder
@@ -35,7 +36,6 @@ from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker, options_of
 from lab.training.stack_run import StackRun
 from tune.conclusion import record_baseline
-from tune.progress import duration
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 

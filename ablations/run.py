@@ -17,10 +17,12 @@ from ablations.study.study import Study, study_names
 from lab.console.commands import command_named
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError
+from lab.machines.options import add_resource_arguments, check_resource_arguments
 from lab.machines.session import run_command
+from lab.store.place import check_place
 from lab.store.schema import check_study
 from lab.store.tables import open_results
-from tune.settings import add_resource_arguments, add_tracking_arguments, check_place, check_resource_arguments
+from lab.tracking.options import add_tracking_arguments
 
 
 def parser() -> argparse.ArgumentParser:

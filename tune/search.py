@@ -9,9 +9,12 @@ from collections.abc import Sequence
 
 from lab.console.commands import command_named
 from lab.console.printing import Parser, print
+from lab.machines.options import add_resource_arguments
 from lab.machines.session import run_command
+from lab.store.place import check_place
+from lab.tracking.options import add_tracking_arguments
 from tune.driver import Search
-from tune.settings import add_resource_arguments, add_tracking_arguments, check_place, preset_names, read_settings
+from tune.settings import preset_names, read_settings
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,8 +16,8 @@ from ablations.study.study import Study
 from dynonet.config import RESULTS_VERSION
 from lab.arms import difference
 from lab.errors import ConfigError, unknown
+from lab.settings.differences import differences
 from lab.store.tables import Results
-from tune.settings import differences
 
 KIND = "ablation"
 

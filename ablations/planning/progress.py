@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from tune.progress import LiveLines, duration
+from lab.machines.progress import LiveLines, duration
 
 
 class StudyProgress(LiveLines):

@@ -10,13 +10,13 @@ from ray.tune.search import Searcher
 from dynonet.config import Config
 from lab.compute.device import device_for, use_threads
 from lab.machines.faults import FaultWatch
+from lab.machines.progress import trial_error
+from lab.machines.queue import DriverOnly
 from lab.machines.session import RaySession
 from lab.series import Series
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory, measure
 from lab.training.stack_run import StackRun
-from tune.progress import trial_error
-from tune.searcher import DriverOnly
 
 
 class StackSearcher(DriverOnly, Searcher):

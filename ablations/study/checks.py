@@ -46,7 +46,7 @@ def check(study: Study) -> None:
 
 def matching(study: Study, patterns: Iterable[str]) -> list[str]:
     """The settings that any of these dotted keys or patterns names."""
-    return [key for key in study.forecaster.config.keys() if any(fnmatchcase(key, pattern) for pattern in patterns)]
+    return [key for key in study.forecaster.config.names() if any(fnmatchcase(key, pattern) for pattern in patterns)]
 
 
 def explain(error: ValidationError, content: Mapping[str, Any], fields: Collection[str]) -> str:

@@ -12,9 +12,9 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from lab.machines.memory import KernelKills, MemoryGate, Shortage, shortage
 from lab.machines.nodes import Node, NodeLeaves, leaving, living_nodes
+from lab.machines.queue import DriverOnly
 from lab.store.events import record_event, record_outages
 from lab.store.tables import Results
-from tune.searcher import DriverOnly
 
 LOOK_SECONDS = 2.0  # between two looks at the cluster
 MOST_DEATHS = 10  # of a trial's processes, one after the other with no epoch in between

@@ -26,13 +26,13 @@ from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
 from lab.machines.preflight import check_machines
 from lab.machines.processes import check_socket_folder, missed, signals_are_ours
+from lab.machines.queue import DriverOnly, TrialQueue
 from lab.machines.token import check_token
 from lab.machines.trainable import StackTrainable
 from lab.provenance import code_provenance
 from lab.series import Series
 from lab.store.objects.lease import Lease, LeaseHeld
 from lab.store.tables import Results, ResultsError, StorageError
-from tune.searcher import DriverOnly, TrialQueue
 
 STOPPED = {
     "interrupt": "interrupted",

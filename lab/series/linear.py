@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dynonet.config import Config, DataConfig
 from dynonet.network.layers import moving_average_matrix
 from dynonet.presets import PRESETS
 from lab.console.commands import command_named
@@ -32,6 +31,8 @@ from lab.console.folders import make_folder
 from lab.console.printing import print
 from lab.errors import ConfigError, DataError
 from lab.series import Series, load_series, window_starts
+from lab.settings.config import Config
+from lab.settings.data import DataConfig
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # lambda; validation MSE chooses
 _CHUNK = 1024  # windows of one channel in memory at once

@@ -18,12 +18,12 @@ from ray import tune as ray_tune
 
 from dynonet.config import Config
 from lab.console.printing import print
+from lab.machines.queue import DriverOnly
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results
 from lab.tracking.client import WandbError, check_key, client, local_folder
 from lab.tracking.runs import Member
 from lab.tracking.sink import WandbOptions, WandbSink
-from tune.searcher import DriverOnly
 
 PATIENCE_SECONDS = 20.0  # for any one call to a server
 PAUSE_SECONDS = 120.0  # before W&B is tried again, doubled each time

@@ -7,9 +7,10 @@ import pytest
 
 from dynonet.config import Config
 from lab.errors import ConfigError
+from lab.store.place import check_place
 from lab.store.tables import ResultsError
 from tune.search import parser
-from tune.settings import SearchSettings, check_place, differences, preset_names, read_settings
+from tune.settings import SearchSettings, differences, preset_names, read_settings
 
 
 def settings(*arguments: str) -> SearchSettings:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ablations.planning.progress import StudyProgress
-from tune.progress import WIDTH
+from lab.machines.progress import WIDTH
 
 
 def trial(stack: int) -> Any:

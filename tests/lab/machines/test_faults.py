@@ -13,9 +13,9 @@ from lab.machines import faults
 from lab.machines.faults import DEATHS_TO_HALVE, MOST_DEATHS, FaultWatch
 from lab.machines.memory import as_tune_knows_it
 from lab.machines.nodes import Node, NodeLeaves
+from lab.machines.queue import TrialQueue
 from lab.store.events import events_of
 from lab.store.tables import Results
-from tune.searcher import TrialQueue
 
 SHARE = 2.0**30  # bytes that a trial may take
 
