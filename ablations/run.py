@@ -1,4 +1,4 @@
-"""`python -m ablations.run STUDY`: does every part of DynoNet earn its keep?
+"""`python -m ablations.run STUDY`: does every part of a forecaster earn its keep?
 
 Arms and seeds train together in stacks, each a Ray trial; every run goes on record in Parquet, and the verdicts are
 printed at the end. The same command again goes on where the study stood.
@@ -13,7 +13,8 @@ from typing import Any
 from ablations.driver import Ablation
 from ablations.findings.collect import findings_of
 from ablations.reporting.console import ledger_lines
-from ablations.study.study import Study, study_names
+from ablations.study.reading import load_study, study_names, with_settings
+from ablations.study.study import Study
 from lab.console.commands import command_named
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError
@@ -57,7 +58,7 @@ def read_study(args: argparse.Namespace) -> tuple[Study, str]:
     Raises ConfigError for an unknown study, arm or setting, or values that cannot be.
     """
     check_resource_arguments(args)
-    study = Study.load(args.study)
+    study = load_study(args.study)
     overrides = list(args.overrides)
     if args.max_epochs is not None:
         overrides.insert(0, f"training.max_epochs={args.max_epochs}")
@@ -80,7 +81,7 @@ def read_study(args: argparse.Namespace) -> tuple[Study, str]:
         field: value for field, value in (("alpha", args.alpha), ("margin_percent", args.margin)) if value is not None
     }
     arms = [name.strip() for name in args.arms.split(",")] if args.arms else None
-    study = study.with_settings(args.config, overrides, arms, changes)
+    study = with_settings(study, args.config, overrides, arms, changes)
     return study, check_study(study.name if args.name is None else args.name)
 
 
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         if args.ledger:
             is_file = Path(args.study).suffix in (".yaml", ".yml")
-            name = args.name or (Study.load(args.study).name if is_file else args.study)
+            name = args.name or (load_study(args.study).name if is_file else args.study)
             print("\n".join(ledger_lines(findings_of(open_results(args.out), name))))
             return 0
         check_place(args.out)

@@ -1,8 +1,8 @@
 """Why an arm of DynoNet changes nothing, and why a signal that the controller sets never moves."""
 
 from dynonet.config import Config
-from dynonet.network.model import trained_groups
 from dynonet.parts import SIGNALS
+from dynonet.trained import trained_groups
 from lab.arms import difference
 
 # What only the workers feel.

@@ -49,6 +49,7 @@ class Signal:
     per_unit: bool = False  # one number per hidden unit of a channel's worker
     odd: bool = False  # high * tanh(linear), low being -high: a head that starts at 0 starts it at 0
     starts_neutral: bool = True  # at its neutral number for every window, before it has learned anything
+    unrolled_start: float | None = None  # in mode unrolled, where its neutral number would be a dead end
 
 
 _PARTS = (
@@ -114,7 +115,7 @@ _SIGNALS = (
     Signal(
         "freeze_prob",
         "letting the controller skip workers' updates lowers the test error, against skipping none",
-        0.0, 0.0, 1.0, (0.0, 1.0), "update",
+        0.0, 0.0, 1.0, (0.0, 1.0), "update", unrolled_start=0.05,
     ),
     Signal(
         "input_noise",

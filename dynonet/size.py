@@ -5,14 +5,15 @@ position beyond what the workers read or a weight that only ever multiplies an a
 """
 
 from dynonet.config import Config
-from dynonet.network.model import trained_groups
-from dynonet.network.parameters import Layout
+from dynonet.trained import trained_groups
 from lab.forecaster import Size
 
 WIDTH = "model.worker_hidden"  # the setting that is changed for about as many parameters as another network's
 
 
 def size(config: Config, channels: int) -> Size:
+    from dynonet.network.parameters import Layout  # here, since it imports torch
+
     layout, trained = Layout.of(config, channels), trained_groups(config)
     effective = 0
     for block, entries in layout.entries.items():

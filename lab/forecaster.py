@@ -114,6 +114,12 @@ class Diagnostic:
     still: Callable[[Config], str] = lambda config: ""  # a sentence: why it cannot move, where that is known
 
 
+def range_column(key: str) -> str:
+    """The column of a run that holds how far a diagnostic ever was from itself."""
+    group, _, name = key.partition(".")
+    return f"{group}_range.{name}"
+
+
 class Forecaster(ABC):
     """A family of models. What has a default here may be left out."""
 

@@ -166,7 +166,8 @@ class Study(Section):
             enter(name)
         by_name = {factor.name: factor for factor in self.factors}
         for chosen, name in self.combinations.items():
-            arms.setdefault(name, combined([by_name[factor] for factor in chosen], name) if chosen else self._registered(FULL))
+            factors = [by_name[factor] for factor in chosen]
+            arms.setdefault(name, combined(factors, name) if chosen else self._registered(FULL))
         return arms
 
     def config(self, cell: str, arm: str = FULL, seed: int | None = None) -> Config:
@@ -219,8 +220,9 @@ class Study(Section):
 
         `inert` holds (comparison, cell) pairs that were found inert, so that nothing is asked of them.
         """
+        dead = set(inert)
         live = sum(
-            (comparison.name, cell) not in set(inert)
+            (comparison.name, cell) not in dead
             for cell in self.cell_names
             for comparison in self.comparisons_in(cell)
             if not comparison.arm.variant.tuned

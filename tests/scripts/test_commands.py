@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ablations.run import read_study
-from ablations.study.study import study_names
+from ablations.study.reading import study_names
 from cluster.sending.request import MODULES
 from dynonet.config import Config
 from dynonet.train import configs_of
