@@ -116,6 +116,6 @@ def test_a_terminal_gets_a_live_table_and_whole_lines(proposals: Proposals, begi
 
 
 def test_short_texts() -> None:
-    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}) == (
+    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}, Config) == (
         "worker_hidden=8 lr=0.00123 mode=joint"
     )

@@ -236,7 +236,7 @@ def test_fixed_settings_drop_a_range_even_one_that_would_be_refused() -> None:
 )
 def test_a_value_at_the_edge_of_its_range(spec: dict[str, Any], value: float, edge: str | None) -> None:
     path = "training.controller_lr_ratio"
-    assert Range.parse(path, spec).edge(value) == edge
+    assert Range.parse(path, spec, Config).edge(value) == edge
     if "int" not in spec and "choice" not in spec:
         of = space({path: spec, "model.dropout": {"float": [0.0, 0.5]}})
         at_limit = edge == "lower" and spec["float"][0] == 0  # a ratio cannot be less
@@ -282,7 +282,7 @@ def ends() -> list[Any]:
         pytest.param(settings, path, end, id=f"{name}-{path.rsplit('.', 1)[-1]}-{end}")
         for name, (specs, settings) in spaces.items()
         for path, spec in specs.items()
-        for end in Range.parse(path, spec).ends()
+        for end in Range.parse(path, spec, Config).ends()
     ]
 
 
