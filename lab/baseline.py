@@ -1,4 +1,4 @@
-"""`python -m lab.baseline`: fits the closed-form linear baseline, the bar for whatever is trained on the same windows."""
+"""`python -m lab.baseline`: the closed-form linear baseline, the bar for whatever is trained on the same windows."""
 
 import io
 import json
