@@ -18,8 +18,8 @@ from lab.console.commands import command_named
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError
 from lab.machines.session import run_command
+from lab.store.frames import open_results
 from lab.store.schema import check_study
-from lab.store.tables import open_results
 from tune.settings import add_resource_arguments, add_tracking_arguments, check_place, check_resource_arguments
 
 
