@@ -19,9 +19,9 @@ from lab.console.printing import Parser, print
 from lab.errors import ConfigError
 from lab.machines.options import add_resource_arguments, check_resource_arguments
 from lab.machines.session import run_command
+from lab.store.frames import open_results
 from lab.store.place import check_place
 from lab.store.schema import check_study
-from lab.store.tables import open_results
 from lab.tracking.options import add_tracking_arguments
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lab.console.printing import Parser, log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.pages.page import write
-from lab.store.tables import Results, ResultsError, StorageError, open_results
+from lab.store.frames import open_results
+from lab.store.tables import Results, ResultsError, StorageError
 
 if TYPE_CHECKING:
     from lab.tracking.report import WandbReport

@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dynonet.config import Config
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.store.columns import PARAMS
 from lab.store.copying import copy_studies
+from lab.store.frames import joined, open_results, to_frame
 from lab.store.objects.lease import Lease, LeaseHeld
 from lab.store.schema import BARS
-from lab.store.tables import Results, ResultsError, StorageError, joined, open_results, to_frame
+from lab.store.tables import Results, ResultsError, StorageError
 from lab.tracking.options import add_wandb_place
 
 Row = dict[str, Any]
@@ -198,7 +199,7 @@ def list_lines(results: Results) -> list[str]:
 
 def show_lines(results: Results, study: str) -> list[str]:
     """A study in some sixty lines at most: its best trials, best run, test readings and failures."""
-    table = joined(results, study, columns=[*_SHOWN, *(f"params.{key}" for key in Config.names())])
+    table = joined(results, study, columns=[*_SHOWN, f"{PARAMS}*"])
     runs = table.to_pylist()
     if not runs:
         return [f"study {study}: no run recorded yet", *_skipped_lines(results)]
@@ -209,7 +210,7 @@ def show_lines(results: Results, study: str) -> list[str]:
     varied = [
         name
         for name in table.column_names
-        if name.startswith("params.") and name != "params.training.seed" and len({str(r[name]) for r in networks}) > 1
+        if name.startswith(PARAMS) and name != f"{PARAMS}training.seed" and len({str(r[name]) for r in networks}) > 1
     ][:8]
     lines += _trial_lines(searched, varied)
     tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]

@@ -41,8 +41,9 @@ from dynonet.config import Config
 from dynonet.parts import OFF, SIGNALS
 from dynonet.space import SPACE
 from lab.store.files import encode, file_path
+from lab.store.frames import history, load
 from lab.store.schema import file_schema, to_table
-from lab.store.tables import Results, history, load, run_params
+from lab.store.tables import Results, run_params
 from scripts.bench.turns import NO_MEASUREMENT
 from tune.categories import distributions_to_json
 from tune.proposals import Proposals

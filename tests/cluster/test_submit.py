@@ -30,7 +30,7 @@ from cluster.sending.packing import pack, tree
 from cluster.sending.request import read_request
 from lab.errors import ConfigError
 from lab.provenance import code_provenance
-from lab.store.tables import load
+from lab.store.frames import load
 from tests.planted import PLANTED, files_below, holding
 from tests.processes import MARK, ROOT, WAIT, lost_ctrl_c, marked
 

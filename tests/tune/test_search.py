@@ -22,9 +22,10 @@ from lab.console.commands import command_named
 from lab.machines import session
 from lab.machines.nodes import Node
 from lab.settings.sizes import machine_bytes
+from lab.store.frames import bars, load
 from lab.store.objects.checksums import plain
 from lab.store.pruning import prune
-from lab.store.tables import Results, bars, load
+from lab.store.tables import Results
 from tests.processes import ROOT, Driver, drivers, gone, lost_ctrl_c
 from tune.driver import Search
 from tune.findings.collect import findings_of

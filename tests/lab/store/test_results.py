@@ -25,10 +25,11 @@ from hypothesis import strategies as st
 
 from dynonet.config import Config
 from lab import results as results_command
+from lab.store.frames import bars, history, load
 from lab.store.objects.checksums import plain
 from lab.store.objects.storage import Storage
 from lab.store.schema import IDENTITY, PARTITIONED, SCHEMA_VERSION, SCHEMAS, TABLES, VERSION_KEY, to_table
-from lab.store.tables import Results, ResultsError, StorageError, bars, history, load, run_params
+from lab.store.tables import Results, ResultsError, StorageError, run_params
 from lab.training.window_errors import keep_window_errors, windows_path
 
 ROOT = Path(__file__).parents[3]
