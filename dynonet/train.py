@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dynonet.config import Config
 from dynonet.network.parameters import Parameters
-from dynonet.presets import PRESETS
+from dynonet.presets import PRESETS, preset_note
 from dynonet.published.checkpoints import save_published
 from lab.compute import kernels
 from lab.compute.device import out_of_memory, pick_device, use_threads
@@ -185,6 +185,8 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
 @command_named("dynonet.train")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
+    if note := preset_note(args.preset):
+        print(f"note: {note}", file=sys.stderr)
     try:
         configs = configs_of(args)
         kernels.asked()

@@ -1,23 +1,21 @@
 """What a search is: a preset, dotted settings, a space and a budget, all checked before anything is computed."""
 
-import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
+from dynonet.presets import search_preset
+from lab import seeds
 from lab.errors import MOST_WHOLE, ConfigError, check_number, unknown
-from lab.machines.options import MOST_FAILURES, check_resource_arguments
+from lab.machines.options import MOST_FAILURES, Call
 from lab.settings.differences import differences as settings_differences
 from lab.store.schema import check_study
 from tune.space import DEFAULT, Space, same_spec
 
-PRESETS = Path(__file__).parents[1] / "dynonet" / "searches"
 OBJECTIVES = ("val_mse", "parameters")
 SAMPLERS = ("tpe", "nsga2")
-FINAL_SEED_OFFSET = 1000  # final replicates share no seed with the search's
 MOST_TRIALS = 1_000_000
 
 
@@ -41,8 +39,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("replicates", 1, FINAL_SEED_OFFSET), ("grace_epochs", 1, MOST_WHOLE), ("trials", 1, MOST_TRIALS),
-            ("final_replicates", 0, FINAL_SEED_OFFSET), ("max_failures", 0, MOST_FAILURES),
+            ("replicates", 1, seeds.FINAL), ("grace_epochs", 1, MOST_WHOLE), ("trials", 1, MOST_TRIALS),
+            ("final_replicates", 0, seeds.FINAL), ("max_failures", 0, MOST_FAILURES),
             ("max_parameters", 1, MOST_WHOLE), ("seed", -MOST_WHOLE, MOST_WHOLE),
         ):  # fmt: skip
             if getattr(self, name) is not None:
@@ -68,7 +66,7 @@ class SearchSettings:
     budget: Budget
 
     def __post_init__(self) -> None:
-        most = MOST_WHOLE - FINAL_SEED_OFFSET - max(self.budget.replicates, self.budget.final_replicates)
+        most = MOST_WHOLE - seeds.FINAL - max(self.budget.replicates, self.budget.final_replicates)
         check_number("training.seed", self.base.training.seed, 0, most)  # replicates count on from it
 
     def identity(self, data_sha256: str) -> dict[str, Any]:
@@ -83,8 +81,9 @@ class SearchSettings:
         return json.loads(json.dumps(identity))  # as it will be read back
 
     def final_configs(self, best: Config) -> list[Config]:
-        seed = self.base.training.seed + FINAL_SEED_OFFSET
-        return [best.override({"training.seed": seed + r}) for r in range(self.budget.final_replicates)]
+        """The best config with fresh seeds, to be trained to its end."""
+        fresh = seeds.finals(self.base.training.seed, self.budget.final_replicates)
+        return [best.override({"training.seed": seed}) for seed in fresh]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -98,42 +97,50 @@ def _same(key: str, one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def preset_names() -> list[str]:
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+@dataclass(frozen=True)
+class SearchCall(Call):
+    """What one call of the search command was asked for.
 
-
-def read_settings(args: argparse.Namespace) -> SearchSettings:
-    """The search that the command line asks for. Weakest first: preset, --config, flags, overrides.
-
-    Raises:
-        ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
+    Attributes:
+        budget: fields of `Budget` that the command line names; the preset gives the others.
     """
-    check_resource_arguments(args)
-    if args.preset not in preset_names():
-        raise unknown("preset", args.preset, preset_names())
-    preset = read_yaml(PRESETS / f"{args.preset}.yaml")
-    fixed = with_own_file(parse_overrides(args.overrides))
-    if args.max_epochs is not None:
-        fixed.setdefault("training.max_epochs", args.max_epochs)
-    settings = dict(preset["settings"])
-    if args.config:
-        settings.update(with_own_file(dotted(read_yaml(args.config))))
-    if fixed.get("training.protocol") in PROTOCOLS:
-        for key in PROTOCOLS["clean"]:  # the protocol's own settings win over the file's
-            settings.pop(key, None)
-    base = Config.create({**settings, **fixed})
 
-    specs = read_yaml(args.space) if args.space else preset.get("space", DEFAULT)
-    space = Space(specs, base, fixed)
-    if not space.ranges:
-        raise ConfigError("space: nothing is left to search; every range is fixed on the command line")
+    preset: str = "quickstart"
+    space: str | None = None  # a file of ranges
+    study: str | None = None  # None: the preset's
+    max_epochs: int | None = None
+    budget: Mapping[str, Any] = field(default_factory=dict)
 
-    chosen = dict(preset["search"])
-    for field in fields(Budget):
-        value = getattr(args, field.name, None)
-        if value is not None:
-            chosen[field.name] = value
-    if isinstance(chosen.get("objectives"), str | list):
-        names = chosen["objectives"]
-        chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
-    return SearchSettings(check_study(args.preset if args.study is None else args.study), base, space, Budget(**chosen))
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (*super().files, *([self.space] if self.space else []))
+
+    def settings(self) -> SearchSettings:
+        """The search that is asked for. Weakest first: preset, --config, flags, overrides.
+
+        Raises:
+            ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
+        """
+        preset = search_preset(self.preset)
+        fixed = with_own_file(parse_overrides(self.overrides))
+        if self.max_epochs is not None:
+            fixed.setdefault("training.max_epochs", self.max_epochs)
+        settings = dict(preset["settings"])
+        if self.config:
+            settings.update(with_own_file(dotted(read_yaml(self.config))))
+        if fixed.get("training.protocol") in PROTOCOLS:
+            for key in PROTOCOLS["clean"]:  # the protocol's own settings win over the file's
+                settings.pop(key, None)
+        base = Config.create({**settings, **fixed})
+
+        specs = read_yaml(self.space) if self.space else preset.get("space", DEFAULT)
+        space = Space(specs, base, fixed)
+        if not space.ranges:
+            raise ConfigError("space: nothing is left to search; every range is fixed on the command line")
+
+        chosen = {**preset["search"], **self.budget}
+        if isinstance(chosen.get("objectives"), str | list):
+            names = chosen["objectives"]
+            chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
+        study = check_study(self.preset if self.study is None else self.study)
+        return SearchSettings(study, base, space, Budget(**chosen))

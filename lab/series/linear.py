@@ -9,7 +9,6 @@ and deviation s to the targets normalised alike: the least squares of the z-scor
 with the forecast a W s + m. The deviation cancels in all three (s a = x - m), so it is never computed.
 """
 
-import argparse
 import io
 import json
 import os
@@ -26,10 +25,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from dynonet.config import Config, DataConfig
 from dynonet.network.layers import moving_average_matrix
-from dynonet.presets import PRESETS
+from dynonet.presets import PRESETS, preset_note
 from lab.console.commands import command_named
 from lab.console.folders import make_folder
-from lab.console.printing import print
+from lab.console.printing import Parser, print
 from lab.errors import ConfigError, DataError
 from lab.series import Series, load_series, window_starts
 
@@ -253,7 +252,7 @@ def write(folder: Path, baseline: LinearBaseline, content: dict[str, object]) ->
         os.replace(partial, folder / name)
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:  # one line, without the usage
         self.exit(2, f"{self.prog}: error: {message}\n")
 
@@ -271,6 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-test", action="store_true", help="do not read the test split")
     # Overrides may stand before and after an option, which parse_args does not allow.
     options = parser.parse_intermixed_args(arguments)
+    if note := preset_note(options.preset):
+        print(f"note: {note}", file=sys.stderr)
     try:
         config = Config.create(preset=options.preset, overrides=options.overrides)
         if options.out:

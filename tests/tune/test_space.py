@@ -9,11 +9,10 @@ import optuna
 import pytest
 
 from dynonet.config import KEYS, Config, read_yaml
-from dynonet.presets import PUBLISHED
+from dynonet.presets import PUBLISHED, SEARCHES, search_names
 from lab.errors import ConfigError
 from lab.series import load_series
 from lab.training.trainer import StackTrainer
-from tune.settings import PRESETS, preset_names
 from tune.space import DEFAULT, Range, Space
 from tune.space_rules import OF_DATA
 
@@ -272,8 +271,8 @@ def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
 def ends() -> list[Any]:
     """Every end of every range: of the default space, of each preset's, and of a space that varies everything else."""
     spaces = {"default": (DEFAULT, {})}
-    for name in preset_names():
-        preset = read_yaml(PRESETS / f"{name}.yaml")
+    for name in search_names():
+        preset = read_yaml(SEARCHES / f"{name}.yaml")
         spaces[name] = (preset.get("space", DEFAULT), preset["settings"])
     return [
         pytest.param(settings, path, end, id=f"{name}-{path.rsplit('.', 1)[-1]}-{end}")
@@ -295,7 +294,7 @@ def test_the_default_ranges_hold_the_published_settings(name: str) -> None:
 
 def test_the_search_that_found_the_tuned_settings_can_find_them() -> None:
     found = Config.create(preset="tuned-etth1-h96").flat()
-    preset = read_yaml(PRESETS / "etth1-h96.yaml")
+    preset = read_yaml(SEARCHES / "etth1-h96.yaml")
     for item in space(preset["space"]).ranges:
         value = found[item.path]
         assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high, item.path
