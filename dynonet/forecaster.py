@@ -21,7 +21,6 @@ class DynoNetForecaster(Forecaster):
     name = "dynonet"
     title = "DynoNet"
     config = Config
-    searches = Path(__file__).parent / "searches"
     studies = Path(__file__).parent / "studies"
     space = SPACE
     arms: Mapping[str, Arm] = ARMS

@@ -185,6 +185,8 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
 @command_named("dynonet.train")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
+    if note := PRESETS.note(args.preset):
+        print(f"note: {note}", file=sys.stderr)
     try:
         configs = configs_of(args)
         kernels.asked()

@@ -121,7 +121,6 @@ class Forecaster(ABC):
     config: type[Config]  # `data` and the common part of `training` are the lab's; the rest is its own
     version: int = 1  # raised when a change to its code changes what a run computes; part of the runs' ids
 
-    searches: Path | None = None  # a folder of searches by name (YAML)
     studies: Path | None = None  # a folder of ablation studies by name (YAML)
     space: Mapping[str, Mapping[str, Any]] = {}  # default ranges by dotted setting (see tune.space)
     parts: Mapping[str, Part] = {}

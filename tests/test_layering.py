@@ -77,12 +77,11 @@ def odd_ray_tune(source: str) -> list[str]:
     return odd
 
 
-def imported(name: str, top: bool = False) -> set[str]:
-    """Modules of ours that a module imports; with `top`, as it is imported itself, which is what circles are made of."""
-    tree = ast.parse(files()[name].read_text())
-    nodes = _at_import(tree) if top else ast.walk(tree)
+def imported(name: str) -> set[str]:
+    """Modules of ours that a module imports, anywhere in it: within a function an import hides a circle, and does not
+    undo it."""
     found = set()
-    for node in nodes:
+    for node in ast.walk(ast.parse(files()[name].read_text())):
         if isinstance(node, ast.Import):
             wanted = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -94,17 +93,6 @@ def imported(name: str, top: bool = False) -> set[str]:
             if known in files() and known != name:
                 found.add(known)
     return found
-
-
-def _at_import(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes outside functions, and outside `if TYPE_CHECKING`."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from _at_import(node)
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -145,7 +133,6 @@ def test_arrows_run_one_way(package: str) -> None:
 
 
 def test_no_file_is_in_a_circle() -> None:
-    """Imports inside functions and those for types alone count too: they hide a circle, and do not undo it."""
     graph = {name: imported(name) for name in files() if not name.startswith("tests.")}
     fronts = {name for name, path in files().items() if path.name == "__init__.py"}
     # A package's front imports its files; a file that asks the front for a neighbour is no circle of files.
