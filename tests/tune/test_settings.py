@@ -84,7 +84,7 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
     ("arguments", "message"),
     [
         (["--preset", "smok"], "unknown preset 'smok'; did you mean 'smoke'?"),
-        (["--preset", "zzz"], "unknown preset 'zzz'; allowed: etth1-h96, quickstart, smoke"),
+        (["--preset", "zzz"], "unknown preset 'zzz'; allowed: default, etth1-h96, .*quickstart, smoke"),
         (["--objectives", "val_mae"], "unknown objective 'val_mae'; did you mean 'val_mse'?"),
         (["--objectives", "parameters"], "objectives: got parameters; allowed: val_mse, or val_mse,parameters"),
         (["--objectives", "val_mse,val_mse"], "objectives: got val_mse,val_mse"),
