@@ -35,6 +35,17 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
     return 128 + (interrupt.signum if isinstance(interrupt, Ended) else signal.SIGINT)
 
 
+class Background(threading.Thread):
+    """A daemon that leaves the signals of ENDING to the main thread, also while that one has them blocked."""
+
+    def __init__(self, target: Callable[[], Any], name: str):
+        super().__init__(target=target, name=name, daemon=True)
+
+    def run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        super().run()
+
+
 _heard: list[int] = []
 
 
@@ -111,7 +122,7 @@ def interrupts_heard() -> Iterator[None]:
         else:
             unraisable_before(swallowed)
 
-    sender = threading.Thread(target=send_again, name="interrupts", daemon=True)
+    sender = Background(send_again, "interrupts")
     sender.start()
     sys.unraisablehook = unraisable
     try:

@@ -28,7 +28,7 @@ from tune.memory import MemoryGate, shortage, waiting_actors
 from tune.nodes import living_nodes, room
 from tune.preflight import check_machines
 from tune.provenance import code_provenance
-from tune.ray_processes import check_socket_folder, missed, signals_are_ours
+from tune.ray_processes import check_socket_folder, end_ray, missed, signals_are_ours
 from tune.ray_token import check_token
 from tune.results import Results, ResultsError, StorageError
 from tune.searcher import DriverOnly, TrialQueue
@@ -167,7 +167,7 @@ class RaySession:
                     raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
                 if attempt == START_TRIES - 1:
                     raise
-                ray.shutdown()
+                end_ray()
                 time.sleep(2)
 
     def data(self, identity: str) -> Any:
