@@ -135,6 +135,22 @@ def interrupts_heard() -> Iterator[None]:
         sender.join()
 
 
+def end_at_once() -> None:
+    """For the last moments of a process that has nothing left to do or to say: each signal of ENDING, but for one that
+    is ignored, ends it with its own exit code."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(exit_code(Ended(signum)))
+
+    if threading.current_thread() is threading.main_thread():
+        for each in ENDING:
+            if signal.getsignal(each) not in (signal.SIG_IGN, None):
+                signal.signal(each, end)
+
+
 def _let_go_of(terminals: list[int]) -> None:
     """What is written to a terminal that has gone is dropped, so that a last word to it is no error of its own."""
     for descriptor in terminals:
