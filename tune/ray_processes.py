@@ -35,6 +35,7 @@ _SOCKET = f"session_2026-01-02_03-04-05_678901_{2**22}/sockets/plasma_store"
 MOST_SOCKET = 107 if sys.platform == "linux" else 103  # characters
 LOOK_SECONDS = 0.25
 GONE_SECONDS = 5.0  # at most until processes that were killed are gone
+CLEAR_LOOKS = 3  # in a row: one that is just being started may be overlooked
 
 _mark = uuid.uuid4().hex
 
@@ -85,12 +86,14 @@ def end_ray() -> None:
 
 def _end_marked() -> None:
     """Ends the workers and agents of a raylet that was killed: some would stay, and an agent is nobody's child."""
-    deadline = time.monotonic() + GONE_SECONDS
-    while (pids := _marked()) and time.monotonic() < deadline:
+    deadline, clear = time.monotonic() + GONE_SECONDS, 0
+    while clear < CLEAR_LOOKS and time.monotonic() < deadline:
+        pids = _marked()
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
+        clear = 0 if pids else clear + 1
+        time.sleep(0.03)
 
 
 def _marked() -> list[int]:
