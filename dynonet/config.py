@@ -1,5 +1,6 @@
 """The settings of DynoNet: its parts, its signals and how it is trained."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -11,6 +12,8 @@ from dynonet.presets import PRESETS
 from lab.errors import nearest
 from lab.settings.config import NEVER, RESULTS_VERSION, CountsWhen, Stopping
 from lab.settings.data import Role, Section, SyntheticConfig
+from lab.settings.presets import Presets
+
 
 class ModelConfig(Section):
     control_hidden: int = Field(64, ge=1)  # K
@@ -93,7 +96,16 @@ class DataConfig(lab.settings.data.DataConfig):
         Literal["worker", "worker_and_meta"], CountsWhen(lambda config: config.training.mode == "joint")
     ] = "worker"
 
-    ROLES: ClassVar[tuple[str, ...]] = ("train", "before_meta", "meta", "validation", "test", "worker", "controller", "joint")
+    ROLES: ClassVar[tuple[str, ...]] = (
+        "train",
+        "before_meta",
+        "meta",
+        "validation",
+        "test",
+        "worker",
+        "controller",
+        "joint",
+    )
 
     def role(self, name: str) -> Role:
         """'meta' is the last `meta_fraction` of the training rows, 'before_meta' what comes before; 'worker',
@@ -166,12 +178,22 @@ class Config(lab.settings.config.Config):
     training: TrainingConfig = TrainingConfig()
 
     forecaster: ClassVar[str] = "dynonet"
-    presets = PRESETS
-    protocols = PROTOCOLS
+    presets: ClassVar[Presets] = PRESETS
+    protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = PROTOCOLS
+    searchable_data: ClassVar[tuple[str, ...]] = (
+        "data.seq_len", "data.meta_fraction", "data.worker_rows", "data.joint_rows",
+    )  # fmt: skip
+    not_searched: ClassVar[Mapping[str, str]] = {
+        "data.controller_rows": (
+            "a controller that learns from validation has seen what judges trials; fix it (data.controller_rows=meta)"
+        ),
+        "training.protocol": "it stands for other settings, data.controller_rows among them; fix it, or vary those",
+    }
+    decides_windows: ClassVar[tuple[str, ...]] = ("training.mode",)
 
     @classmethod
     def is_switch(cls, key: str) -> bool:
-        return super().is_switch(key) or (key.startswith("signals.") and key in cls.keys())
+        return super().is_switch(key) or (key.startswith("signals.") and key in cls.names())
 
     @property
     def stopping(self) -> Stopping:
@@ -181,9 +203,10 @@ class Config(lab.settings.config.Config):
         return Stopping(training.patience)
 
     @property
-    def learns_from_validation(self) -> bool:
+    def validation_learner(self) -> tuple[str, str] | None:
         """Whatever the protocol's name. In mode joint the controller learns from the workers' rows."""
-        return self.data.controller_rows == "validation" and self.training.mode != "joint"
+        learns = self.data.controller_rows == "validation" and self.training.mode != "joint"
+        return ("the controller", "data.controller_rows") if learns else None
 
 
 __all__ = [

@@ -1,8 +1,8 @@
 """The seam: all that a search, a study, a report or a trainer ever asks of a family of models.
 
-A family is a `Forecaster`: its settings, its search space, its parts and arms, and stacks of its models to train. The lab
-trains whatever keeps to this and never asks who it is. `lab.registry` finds a forecaster by name; `lab.contract` checks
-one; `lab.training.module_stack` makes one of any torch module.
+A family is a `Forecaster`: its settings, its search space, its parts and arms, and stacks of its models to train. The
+lab trains whatever keeps to this and never asks who it is. `lab.registry` finds a forecaster by name; `lab.contract`
+checks one; `lab.training.module_stack` makes one of any torch module.
 
 Shapes: N models, B windows, S steps read, H steps forecast, C channels; the model axis first everywhere.
 """
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.arms import Arm
 from lab.settings.config import Config
@@ -116,12 +116,11 @@ class Diagnostic:
 class Forecaster(ABC):
     """A family of models. What has a default here may be left out."""
 
-    name: ClassVar[str] | str  # column `model` of its runs, and what `--model` takes
+    name: str  # column `model` of its runs, and what `--model` takes
     title: str  # as pages call it
     config: type[Config]  # `data` and the common part of `training` are the lab's; the rest is its own
     version: int = 1  # raised when a change to its code changes what a run computes; part of the runs' ids
 
-    searches: Path | None = None  # a folder of searches by name (YAML)
     studies: Path | None = None  # a folder of ablation studies by name (YAML)
     space: Mapping[str, Mapping[str, Any]] = {}  # default ranges by dotted setting (see tune.space)
     parts: Mapping[str, Part] = {}
@@ -131,9 +130,7 @@ class Forecaster(ABC):
     wants_calendar: bool = False
 
     @abstractmethod
-    def stack(
-        self, configs: Sequence[Config], series: "Series", device: "torch.device", dtype: "torch.dtype"
-    ) -> Stack:
+    def stack(self, configs: Sequence[Config], series: "Series", device: "torch.device", dtype: "torch.dtype") -> Stack:
         """Models of one `stack_key`, in the order of `order`, before their first step.
 
         Raises ConfigError or DataError: settings or a series that cannot be trained on.
@@ -147,7 +144,8 @@ class Forecaster(ABC):
         """Trained models, from what `Stack.weights` gave of each. They compute in the weights' own type."""
 
     @abstractmethod
-    def size(self, config: Config, channels: int) -> Size: ...
+    def size(self, config: Config, channels: int) -> Size:
+        """Of one model of these settings."""
 
     def stack_key(self, config: Config) -> Hashable:
         """Models of equal keys can train side by side."""
@@ -179,4 +177,3 @@ class Forecaster(ABC):
     def kernel(self, device: str) -> str:
         """What computes it on a kind of device (`cpu` or `cuda`), for the records."""
         return "torch"
-

@@ -1,5 +1,6 @@
 """Forecasters by name: those of the house, those that packages offer, and any `package.module:OBJECT`."""
 
+import argparse
 import importlib
 import importlib.metadata
 from functools import cache
@@ -8,6 +9,7 @@ from lab.console.printing import one_line
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Forecaster
 from lab.settings.config import Config
+from lab.settings.data import DataConfig
 
 DEFAULT = "dynonet"
 GROUP = "lab.forecasters"  # of entry points: name = "package.module:OBJECT"
@@ -48,6 +50,28 @@ def forecaster(name: str) -> Forecaster:
         )
     candidate.config.forecaster = name
     return candidate
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """`--model`, the same for every command."""
+    text = f"a forecaster: {', '.join(names())}, or package.module:OBJECT of one's own (default: {DEFAULT})"
+    parser.add_argument("--model", default=DEFAULT, help=text)
+
+
+def known_presets() -> list[str]:
+    """Those of the default model, for a help text."""
+    return list(forecaster(DEFAULT).config.presets)
+
+
+def study_name(model: str) -> str:
+    """What a study of a model is called where nobody names it: the object of `package.module:OBJECT`."""
+    return model.rpartition(":")[2]
+
+
+def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
+    """What others report of this data and horizon: model -> (test MSE, test MAE, parameters as printed)."""
+    found: dict[str, tuple[float, float, str]] = importlib.import_module(f"{HOUSE}.reported").reported(data)
+    return found
 
 
 def forecaster_of(config: Config) -> Forecaster:

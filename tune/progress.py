@@ -1,108 +1,25 @@
 """What a search shows while it runs: a table that redraws itself on a terminal, bounded lines in a log."""
 
-import re
-import sys
-import time
-from abc import abstractmethod
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, TextIO
 
-from ray import tune as ray_tune
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
-from lab.console.printing import one_line, print
+from lab.machines.progress import WIDTH, LiveLines, duration
+from lab.machines.trial import TrialSpec
+from lab.settings.config import Config
 from tune.categories import shown
 from tune.proposals import Proposal, Proposals
-from tune.searcher import DriverOnly
 
-WIDTH = 160  # columns of a line at most
 SETTLED = 4  # trials that must have ended before the time left can be guessed
 SHOWN_TRIALS = 8  # running trials in the table
-LOG_SECONDS = 20.0  # between summary lines in a log
-DRAW_SECONDS = 0.5
 
 
-def params_text(params: dict[str, Any]) -> str:
+def params_text(params: Mapping[str, Any], settings: type[Config]) -> str:
     """`worker_hidden=8 lr=0.002`: short names are enough beside each other."""
     parts = []
     for path, value in params.items():
-        text = f"{value:.3g}" if isinstance(value, float) else shown(path, value)
+        text = f"{value:.3g}" if isinstance(value, float) else shown(path, value, settings)
         parts.append(f"{path.rsplit('.', 1)[-1]}={text}")
     return " ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
-
-
-def _shown(line: str) -> str:
-    return one_line(line, WIDTH)
-
-
-class LiveLines(DriverOnly, ray_tune.Callback):
-    """Lines that stand for the state of things, drawn again and again. `close` must be called at the end."""
-
-    def __init__(self, stream: TextIO | None = None):
-        self._stream = stream or sys.stdout
-        self._started = time.monotonic()
-        self._drawn = 0.0
-        self._live: Live | None = None
-        if self._stream.isatty():
-            self._live = Live(Text(""), console=Console(file=self._stream), auto_refresh=False, transient=True)
-            self._live.start()
-
-    @abstractmethod
-    def lines(self) -> list[str]:
-        """The state, a bounded number of lines, without escape codes; a log shows the first `log_lines`."""
-
-    @property
-    def log_lines(self) -> int:
-        return 1
-
-    def news(self) -> list[str]:
-        """What has happened since the last call, a line each, to stay above the state."""
-        return []
-
-    def elapsed(self) -> float:
-        return time.monotonic() - self._started
-
-    def draw(self, force: bool = False) -> None:
-        now = time.monotonic()
-        new = self.news()
-        for line in new:
-            self.say(line)
-        if self._live is not None:
-            if force or new or now - self._drawn >= DRAW_SECONDS:
-                self._drawn = now
-                self._live.update(Text("\n".join(_shown(line) for line in self.lines())), refresh=True)
-        elif force or now - self._drawn >= LOG_SECONDS:
-            self._drawn = now
-            for line in self.lines()[: self.log_lines]:
-                self.say(line)
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        line = _shown(line)
-        if self._live is not None:
-            self._live.console.print(Text(line))
-        else:
-            print(line, file=self._stream, flush=True)
-
-    def close(self) -> None:
-        self.draw(force=True)
-        if self._live is not None:
-            lines = self.lines()
-            self._live.stop()
-            self._live = None
-            for line in lines:
-                print(_shown(line), file=self._stream)
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self.draw()
 
 
 class Progress(LiveLines):
@@ -135,11 +52,12 @@ class Progress(LiveLines):
         out = [f"{self.proposals.study}: {states}  |  elapsed {duration(elapsed)}{remaining}"]
         best = self.proposals.best()
         if best is not None:
-            out.append(f"best so far {best.values[0]:.4f}  {best.trial}  {params_text(best.params)}")
+            out.append(f"best so far {best.values[0]:.4f}  {best.trial}  {params_text(best.params, type(best.config))}")
         for trial, result in sorted(self._now.items())[:SHOWN_TRIALS]:
             value = f"{result['value']:.4f}" if "value" in result else "-"
             epoch = result.get("epoch", 0)
-            params = params_text(self.proposals.all[trial].params)
+            proposal = self.proposals.all[trial]
+            params = params_text(proposal.params, type(proposal.config))
             out.append(f"  {trial}  epoch {epoch:>3}  val MSE {value}  {params}")
         if len(self._now) > SHOWN_TRIALS:
             out.append(f"  and {len(self._now) - SHOWN_TRIALS} more running")
@@ -149,7 +67,9 @@ class Progress(LiveLines):
         found = f"val MSE {proposal.values[0]:.4f}" if proposal.values else "val MSE -"
         if proposal.error:
             found = proposal.error.strip().splitlines()[-1]
-        return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params)}"[:WIDTH]
+        return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params, type(proposal.config))}"[
+            :WIDTH
+        ]
 
     @property
     def log_lines(self) -> int:
@@ -168,22 +88,12 @@ class Progress(LiveLines):
 
     # Ray Tune's hooks.
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._now.setdefault(trial.config["trial"], {})
+        self._now.setdefault(TrialSpec.of(trial).name, {})
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._now[trial.config["trial"]] = result
+        self._now[TrialSpec.of(trial).name] = result
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._now.pop(trial.config["trial"], None)
-
-
-def trial_error(trial: Any) -> str:
-    """The text of what a trial raised, without terminal colours."""
-    path = trial.error_file
-    try:
-        text = Path(path).read_text() if path else ""
-    except OSError:
-        text = ""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip() or "no message"
+        self._now.pop(TrialSpec.of(trial).name, None)

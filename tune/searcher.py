@@ -4,31 +4,26 @@ Tune's own OptunaSearch tells a trial that ASHA stopped as complete, with the lo
 cannot be rebuilt after a kill; this one tells it as pruned, and knows only what is on record.
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType, SimpleNamespace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler
-from ray.tune.search import ConcurrencyLimiter, Searcher
+from ray.tune.search import Searcher
 
+from lab.machines.queue import DriverOnly
+from lab.machines.trial import TrialSpec
 from tune.proposals import Proposal, Proposals
-
-
-class DriverOnly:
-    """Lives in the driver alone. Tune pickles what it is given for a restore that is never used here."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
 
 class ProposalSearcher(DriverOnly, Searcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
-    def __init__(self, proposals: Proposals, trial_config: Mapping[str, Any], on_pruned: Any):
-        """`trial_config` goes to every trial; `on_pruned(proposal)` is called for a trial that ASHA stopped."""
+    def __init__(self, proposals: Proposals, spec: TrialSpec, on_pruned: Callable[[Proposal], Any]):
+        """`spec` goes to every trial; `on_pruned` is called for a trial that ASHA stopped."""
         super().__init__()
-        self.proposals, self.trial_config, self.on_pruned = proposals, dict(trial_config), on_pruned
+        self.proposals, self.spec, self.on_pruned = proposals, spec, on_pruned
         self._trials: dict[str, str] = {}  # Tune's id to ours
 
     def suggest(self, trial_id: str) -> Any:
@@ -36,8 +31,8 @@ class ProposalSearcher(DriverOnly, Searcher):
         if proposal is None:
             return Searcher.FINISHED
         self._trials[trial_id] = proposal.trial
-        configs = [config.to_json() for config in proposal.configs(self.proposals.replicates)]
-        return {**self.trial_config, "trial": proposal.trial, "configs": configs}
+        configs = tuple(config.to_json() for config in proposal.configs(self.proposals.replicates))
+        return replace(self.spec, trial=proposal.trial, configs=configs).to_dict()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error or not result or "state" not in result:
@@ -55,53 +50,6 @@ class ProposalSearcher(DriverOnly, Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the searcher's state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
-
-
-class TrialQueue(DriverOnly, ConcurrencyLimiter):
-    """So many trials of a searcher, no more at once than a limit that may change: machines join and leave.
-
-    Tune gives up a trial whose process dies while it starts; `again` gives its config to a trial of Tune's that follows
-    it, and the searcher sees one trial.
-    """
-
-    def __init__(self, searcher: Searcher, samples: int, limit: Callable[[], int], seconds: float = 2.0):
-        super().__init__(searcher, max_concurrent=limit())
-        self._left, self._limit, self._seconds, self._looked = samples, limit, seconds, time.monotonic()
-        self._waiting: list[str] = []  # the first of Tune's ids of each trial that is to be begun again
-        self._configs: dict[str, Any] = {}  # by that id
-        self._first: dict[str, str] = {}  # of Tune's later ids
-
-    def suggest(self, trial_id: str) -> Any:
-        if time.monotonic() - self._looked >= self._seconds:
-            self._looked, self.max_concurrent = time.monotonic(), self._limit()
-        if self._waiting and len(self.live_trials) < self.max_concurrent:
-            first = self._first[trial_id] = self._waiting.pop(0)
-            self.live_trials.add(trial_id)
-            return dict(self._configs[first])
-        found = super().suggest(trial_id) if self._left else Searcher.FINISHED
-        if found == Searcher.FINISHED:
-            self._left = 0
-            return None if self.live_trials else found  # what lives may have to be begun again
-        if isinstance(found, dict):
-            self._left -= 1
-            self._configs[trial_id] = dict(found)
-        return found
-
-    def again(self, trial_id: str, changes: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Begins a trial that Tune has given up once more, with changes of its config, the others that wait first."""
-        first = self._first.get(trial_id, trial_id)
-        self._configs[first] |= changes
-        self._waiting.append(first)
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.live_trials.discard(trial_id)
-        self.searcher.on_trial_complete(self._first.get(trial_id, trial_id), result, error)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing, as its searcher."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: see `save`."""
@@ -129,7 +77,7 @@ class RecordedASHA(AsyncHyperBandScheduler):
 
     @staticmethod
     def _known(trial: Any) -> Any:
-        return _named(trial.config["trial"])
+        return _named(TrialSpec.of(trial).name)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, self._known(trial))

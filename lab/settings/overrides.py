@@ -1,4 +1,5 @@
-"""How the value of `section.key=value` is read: by the type of the setting, and text as it was typed."""
+"""Settings by dotted key, and how the value of `section.key=value` is read: by the type of the setting, and text as it
+was typed."""
 
 import re
 from types import NoneType, UnionType

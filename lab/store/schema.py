@@ -172,7 +172,7 @@ _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 # A name that starts with a letter is read back as text from `study=NAME`, never as a number or a date.
-_STUDY = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
+STUDY_NAME = "[A-Za-z][A-Za-z0-9._-]{0,127}"
 
 
 def file_schema(table: str) -> pa.Schema:
@@ -198,7 +198,7 @@ def check_table(table: str) -> None:
 
 def is_study(name: Any) -> bool:
     """Whether a study can be called so."""
-    return isinstance(name, str) and _STUDY.fullmatch(name) is not None
+    return isinstance(name, str) and re.fullmatch(STUDY_NAME, name) is not None
 
 
 def check_study(study: str) -> str:

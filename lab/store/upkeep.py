@@ -6,8 +6,8 @@ from typing import Any
 
 from ray import tune as ray_tune
 
+from lab.machines.queue import DriverOnly
 from lab.store.tables import Results, StorageError
-from tune.searcher import DriverOnly
 
 EVERY = 10  # trials that end between two looks at how many files there are
 

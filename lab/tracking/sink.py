@@ -19,13 +19,13 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.store.tables import Results
 from lab.tracking.client import WandbError, check_key, client, end_service, lean_settings, local_folder, one_line
 from lab.tracking.log_file import read_back
+from lab.tracking.options import Tracking
 from lab.tracking.runs import (
     Member,
     TrackedRun,
@@ -45,15 +45,6 @@ FLUSH_SECONDS = 3.0  # that W&B's service may take to write the end of a run tha
 LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds to wait before each look at whether a server has what it was sent
 
 
-@dataclass(frozen=True)
-class WandbOptions:
-    """Where runs are to go."""
-
-    mode: str = "off"
-    project: str = "dynonet"
-    entity: str | None = None  # the account's own by default
-
-
 class WandbSink:
     """All W&B runs of this process. Not for several threads at once.
 
@@ -64,7 +55,7 @@ class WandbSink:
 
     def __init__(
         self,
-        options: WandbOptions,
+        options: Tracking,
         results: Results,
         patience: float = 20.0,
         stopped: Callable[[], bool] = lambda: False,

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from dynonet.space import SPACE
+from lab.machines import progress as live
+from lab.machines.progress import WIDTH
+from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from tune import progress as module
-from tune.progress import SHOWN_TRIALS, WIDTH, Progress, duration, params_text, trial_error
+from tune.progress import SHOWN_TRIALS, Progress, params_text
 from tune.proposals import Proposals
-from tune.space import DEFAULT, Space
+from tune.space import Space
 
 
 class Terminal(io.StringIO):
@@ -22,7 +26,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def proposals(store: Results, tiny: Config, sha: str) -> Proposals:
-    return Proposals(store, "study", Space(DEFAULT, tiny), seed=0, replicates=1, data_sha256=sha)
+    return Proposals(store, "study", Space(SPACE, tiny), seed=0, replicates=1, data_sha256=sha)
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def begin(proposals: Proposals) -> Callable[..., tuple[Progress, list[Any]]]:
         for _ in range(running):
             proposal = proposals.propose()
             assert proposal is not None
-            trials.append(SimpleNamespace(config={"trial": proposal.trial}, error_file=None))
+            trials.append(SimpleNamespace(config=TrialSpec((), "a", trial=proposal.trial).to_dict(), error_file=None))
             table.on_trial_start(0, [], trials[-1])
         return table, trials
 
@@ -84,8 +88,8 @@ def test_a_log_gets_one_line_per_outcome_and_a_summary_now_and_then(
 ) -> None:
     log = io.StringIO()
     table, trials = begin(log, 6)
-    clock = [module.time.monotonic()]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    clock = [live.time.monotonic()]
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     table.on_step_end(0, [])
     for _ in range(500):  # Tune steps often
         clock[0] += 0.1
@@ -112,16 +116,7 @@ def test_a_terminal_gets_a_live_table_and_whole_lines(proposals: Proposals, begi
     assert screen.getvalue().rstrip().splitlines()[-1].startswith("best so far 1.2500"), "the last table stays"
 
 
-def test_the_error_of_a_trial_is_text_without_colours(tmp_path: Any) -> None:
-    trial = SimpleNamespace(error_file=str(tmp_path / "error.txt"))
-    (tmp_path / "error.txt").write_text("\x1b[36mTraceback\x1b[0m\n  File\nValueError: \x1b[31mred\x1b[0m\n")
-    assert trial_error(trial) == "Traceback\n  File\nValueError: red"
-    for nothing in (str(tmp_path / "gone.txt"), None):
-        assert trial_error(SimpleNamespace(error_file=nothing)) == "no message"
-
-
 def test_short_texts() -> None:
-    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}) == (
+    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}, Config) == (
         "worker_hidden=8 lr=0.00123 mode=joint"
     )
-    assert [duration(s) for s in (0, 59.6, 3600, 360000)] == ["0:00:00", "0:01:00", "1:00:00", "100:00:00"]

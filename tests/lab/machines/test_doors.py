@@ -30,7 +30,7 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_a_local_search_listens_on_loopback_alone_and_writes_no_key_down(token: Path, tmp_path: Path) -> None:
-    search = ("tune.search", *SMALL, "--final-replicates", "1", "--wandb", "offline", "--out", "out")
+    search = ("tune.search", *SMALL, "--final-replicates", "1", "--wandb", "offline", "--results", "out")
     with drivers("look_at_ray", tmp_path, "seen.json") as start, tempfile.TemporaryDirectory(dir="/tmp") as logs:
         here = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_TMPDIR": logs}
         driver = start(*search, **PLANTED, **here)
