@@ -23,6 +23,7 @@ _OPEN = re.compile(r"params(\.\w+)+|\w+_range(\.\w+)+")
 Group = TypeVar("Group")
 
 _BOOL, _INT, _REAL, _TEXT = pa.bool_(), pa.int64(), pa.float64(), pa.string()
+KINDS = (_BOOL, _INT, _REAL, _TEXT)  # what an open column can be
 
 
 def is_open(name: str) -> bool:
@@ -61,7 +62,7 @@ def typed(name: str, values: Sequence[Any]) -> pa.Array:
 def with_own_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """An open column of a file, in one of the four types that such columns have, or in none where it is empty."""
     kind = column.type
-    if kind in (_BOOL, _INT, _REAL, _TEXT) or pa.types.is_null(kind):
+    if kind in KINDS or pa.types.is_null(kind):
         return column
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         with contextlib.suppress(pa.ArrowInvalid):  # more than 64 bits

@@ -5,12 +5,13 @@ import re
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lab.store.columns import is_among, is_open, with_own_type
+from lab.store.columns import KINDS, is_among, is_open, with_own_type
 from lab.store.objects.checksums import claimed, named
 from lab.store.schema import OPEN, REQUIRED, SCHEMA_VERSION, VERSION_KEY, memory_schema, repeated_texts
 
@@ -111,8 +112,8 @@ def decode(table: str, path: str, data: bytes, columns: Collection[str] | None =
             page_checksum_verification=True,
             pre_buffer=False,
         )
-        sources = _sources(table, path, file)
         there = file.schema_arrow.names
+        sources = _sources(table, path, file, there)
         if len(set(there)) < len(there):
             raise Unreadable("no file of ours (a column is there twice)")
         rows = file.read(
@@ -122,7 +123,8 @@ def decode(table: str, path: str, data: bytes, columns: Collection[str] | None =
         if rows.num_rows != file.metadata.num_rows:
             raise Unreadable(f"damaged ({rows.num_rows} rows of {file.metadata.num_rows})")
         rows.validate(full=claimed(path) is None)  # texts that are none, offsets that lead elsewhere
-        return Part(path, _conform(table, rows, columns), sources, len(data))
+        chosen = None if columns is None else frozenset(columns)
+        return Part(path, _conform(table, rows, chosen), sources, len(data))
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         kind = "columns of another type" if isinstance(error, _TypeError) else "damaged or not Parquet"
         raise Unreadable(f"{kind} ({(str(error) or type(error).__name__).splitlines()[0]})") from None
@@ -132,7 +134,7 @@ class _TypeError(ValueError):
     """A column that cannot be read as its table's."""
 
 
-def _sources(table: str, path: str, file: pq.ParquetFile) -> list[tuple[str, int]]:
+def _sources(table: str, path: str, file: pq.ParquetFile, there: Collection[str]) -> list[tuple[str, int]]:
     """What the file's footer says of it. Raises Unreadable unless it is one of this table's."""
     footer = file.metadata.metadata or {}
     try:
@@ -141,7 +143,7 @@ def _sources(table: str, path: str, file: pq.ParquetFile) -> list[tuple[str, int
         raise Unreadable(f"not written by this program (no {VERSION_KEY.decode()} in its footer)") from None
     if version > SCHEMA_VERSION:
         raise Unreadable(f"written by a newer version (schema {version}; this one reads {SCHEMA_VERSION})")
-    lacking = [n for n in REQUIRED[table] if n != "study" and n not in file.schema_arrow.names]
+    lacking = [n for n in REQUIRED[table] if n != "study" and n not in there]
     if lacking:
         raise Unreadable(f"no file of table '{table}' (it lacks {', '.join(lacking)})")
     rows = file.metadata.num_rows
@@ -167,13 +169,30 @@ def file_id(path: str) -> str:
     return match[1] if match else path
 
 
-def _conform(table: str, rows: pa.Table, chosen: Collection[str] | None) -> pa.Table:
-    wanted = [f for f in memory_schema(table) if f.name != "study" and is_among(f.name, chosen)]
-    schema = pa.schema(wanted)
-    if rows.schema.equals(schema, check_metadata=False):
-        return rows.replace_schema_metadata(None)
+def _listed(table: str, chosen: Collection[str] | None) -> list[pa.Field]:
+    """The columns that every file of the table is read with."""
+    return [f for f in memory_schema(table) if f.name != "study" and is_among(f.name, chosen)]
+
+
+@lru_cache(maxsize=64)
+def _as_they_are(table: str, schema: pa.Schema, chosen: frozenset[str] | None) -> list[str] | None:
+    """The order in which a file's columns are its table's; None where it lacks one, or types one otherwise."""
+    listed = _listed(table, chosen)
+    if any(f.name not in schema.names or schema.field(f.name).type != f.type for f in listed):
+        return None
+    more = [f for f in schema if f.name not in {f.name for f in listed}]
+    if any(table in OPEN and is_open(f.name) and f.type not in KINDS for f in more):
+        return None
+    return [f.name for f in (*listed, *more)]
+
+
+def _conform(table: str, rows: pa.Table, chosen: frozenset[str] | None) -> pa.Table:
+    rows = rows.replace_schema_metadata(None)
+    order = _as_they_are(table, rows.schema, chosen)
+    if order is not None:
+        return rows.select(order)
     columns, names = [], []
-    for field in schema:
+    for field in _listed(table, chosen):
         try:
             if pa.types.is_timestamp(field.type) and field.name in rows.column_names:
                 _check_times(rows[field.name])
