@@ -19,7 +19,7 @@ from lab.console.printing import Parser, print
 from lab.driving import run_command
 from lab.errors import ConfigError
 from lab.machines.options import add_call_arguments, told
-from lab.store.tables import open_results
+from lab.store.frames import open_results
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,43 +1,134 @@
 """Every part and every signal of the network, and what each is when it is off. The one table of switches.
 
-A new part of the network is one row here, one switch in the config and one branch in the forward pass.
+A new part of the network is one row here and one branch in the forward pass (`network/model.py`, which asks
+`parts["name"]`); a new signal one row here and one place that reads `signals["name"]`. Settings, arms, sentences of
+reports, head of the controller, records and the check of inert arms are made from the row.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-# Parts: a switch `model.<name>`. What the network does where it is off.
-OFF: dict[str, str] = {
-    "revin": "the window is used as it is: nothing is subtracted or divided, before or after",
-    "film": "gamma 1, beta 0",
-    "decomposition": "trend layer and workers both read the whole normalised window",
-    "trend": "the trend layer adds 0",
-    "workers": "the workers add 0",
-    "mixer": "no channel sees another: the mixer adds 0",
-    "context": "the controller's context vector is 0 where the workers' output layer reads it",
-}
+from lab.arms import Need
+
+if TYPE_CHECKING:
+    from dynonet.config import Config
+
+WORKERS = Need("the workers, through which it acts (model.workers)", lambda c: c.model.workers)
+TREND = Need("the trend layer, or nothing is left that forecasts (model.trend)", lambda c: c.model.trend)
+NOISE_ENTERS = Need(
+    "a place where noise enters the forecast (model.trend, or model.decomposition off)",
+    lambda c: c.model.trend or not c.model.decomposition,
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A switch `model.<name>`."""
+
+    name: str
+    noun: str  # in a sentence
+    off: str  # what the network does where it is off
+    claim: str  # that an ablation tests
+    needs: tuple[Need, ...] = ()  # of a network that it is taken out of
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One number per window and channel (gate_masks: per hidden unit too) that the controller can set."""
+    """One number per window and channel (or per hidden unit too) that the controller can set: `signals.<name>`."""
 
+    name: str
+    claim: str  # that an ablation tests
     neutral: float  # held at this number, the signal is off
     low: float  # adaptive range: low + (high - low) * sigmoid(linear)
     high: float
     held: tuple[float, float]  # numbers it may be held at
-    starts_neutral: bool  # at its neutral number for every window, before it has learned anything
-    acts_on: str  # "forward": enters the prediction; "loss" and "update": weigh the workers' training alone
+    acts_on: Literal["forward", "loss", "update"]  # forward: enters the prediction; the others weigh workers' training
+    needs: tuple[Need, ...] = (WORKERS,)  # of a network that it is taken out of
+    felt: Callable[["Config"], Any] = WORKERS.met  # whether there is something that it acts on, so that it can learn
+    per_unit: bool = False  # one number per hidden unit of a channel's worker
+    odd: bool = False  # high * tanh(linear), low being -high: a head that starts at 0 starts it at 0
+    starts_neutral: bool = True  # at its neutral number for every window, before it has learned anything
 
 
-# freeze_prob's neutral 0 is its bound, so its head's bias is minus infinity; input_noise is 0.5 * tanh(linear);
-# gate_masks has no neutral start (a default linear layer under a sigmoid).
-SIGNALS: dict[str, Signal] = {
-    "lr_scale": Signal(1.0, 0.01, 5.0, (0.0, 100.0), True, "loss"),
-    "wd_scale": Signal(1.0, 0.1, 10.0, (0.0, 1000.0), True, "update"),
-    "dropout_rate": Signal(0.1, 0.0, 0.7, (0.0, 0.99), True, "forward"),
-    "grad_clip": Signal(1.0, 0.1, 2.0, (1e-6, 1e6), True, "update"),
-    "loss_weight": Signal(1.0, 0.5, 1.5, (0.0, 100.0), True, "loss"),
-    "freeze_prob": Signal(0.0, 0.0, 1.0, (0.0, 1.0), True, "update"),
-    "input_noise": Signal(0.0, -0.5, 0.5, (-10.0, 10.0), True, "forward"),
-    "gate_masks": Signal(1.0, 0.0, 1.0, (0.0, 100.0), False, "forward"),
-}
+_PARTS = (
+    Part(
+        "revin", "RevIN", "the window is used as it is: nothing is subtracted or divided, before or after",
+        "normalising each window by its own mean and deviation (RevIN) lowers the test error",
+    ),
+    Part(
+        "film", "FiLM", "gamma 1, beta 0",
+        "modulating the workers' hidden units by the controller (FiLM) lowers the test error", (WORKERS,),
+    ),
+    Part(
+        "decomposition", "the decomposition", "trend layer and workers both read the whole normalised window",
+        "splitting the window into a moving average and a residual lowers the test error",
+    ),
+    Part(
+        "trend", "the trend layer", "the trend layer adds 0",
+        "the shared linear trend layer lowers the test error of a network that has workers", (WORKERS,),
+    ),
+    Part(
+        "workers", "the recurrent workers", "the workers add 0",
+        "the recurrent workers lower the test error of a network that has a linear trend layer", (TREND,),
+    ),
+    Part(
+        "mixer", "the channel mixer", "no channel sees another: the mixer adds 0",
+        "mixing channels at the end lowers the test error",
+    ),
+    Part(
+        "context", "the context vector",
+        "the controller's context vector is 0 where the workers' output layer reads it",
+        "giving the workers the controller's context vector lowers the test error", (WORKERS,),
+    ),
+)  # fmt: skip
+
+# The order is that of the controller's heads. freeze_prob's neutral 0 is its bound, so its head's bias is minus
+# infinity; gate_masks has no neutral start (a default linear layer under a sigmoid).
+_SIGNALS = (
+    Signal(
+        "lr_scale", "weighing each worker's loss by the controller's lr_scale lowers the test error, against 1",
+        1.0, 0.01, 5.0, (0.0, 100.0), "loss",
+        felt=lambda c: c.training.lr_scale_on == "loss" or c.model.workers,
+    ),
+    Signal(
+        "wd_scale",
+        "letting the controller scale each worker's L2 term lowers the test error, against a scale of 1",
+        1.0, 0.1, 10.0, (0.0, 1000.0), "update",
+        felt=lambda c: c.model.workers and c.training.weight_decay > 0,
+    ),
+    Signal(
+        "dropout_rate",
+        "letting the controller set workers' dropout rates lowers the test error, against a rate of 0.1",
+        0.1, 0.0, 0.7, (0.0, 0.99), "forward",
+    ),
+    Signal(
+        "grad_clip",
+        "letting the controller set workers' largest gradient norms lowers the test error, against 1",
+        1.0, 0.1, 2.0, (1e-6, 1e6), "update",
+    ),
+    Signal(
+        "loss_weight", "weighing each worker's loss by the controller's loss_weight lowers the test error, against 1",
+        1.0, 0.5, 1.5, (0.0, 100.0), "loss", felt=lambda c: True,
+    ),
+    Signal(
+        "freeze_prob",
+        "letting the controller skip workers' updates lowers the test error, against skipping none",
+        0.0, 0.0, 1.0, (0.0, 1.0), "update",
+    ),
+    Signal(
+        "input_noise",
+        "shifting windows in training by the controller's input_noise lowers the test error, against none",
+        # Decomposition leaves no noise in what the workers read (see DynoNetStack._workers).
+        0.0, -0.5, 0.5, (-10.0, 10.0), "forward", (NOISE_ENTERS,), felt=NOISE_ENTERS.met, odd=True,
+    ),
+    Signal(
+        "gate_masks",
+        "gating each worker's hidden units by the window lowers the test error, against gates held open",
+        1.0, 0.0, 1.0, (0.0, 100.0), "forward", per_unit=True, starts_neutral=False,
+    ),
+)  # fmt: skip
+
+PARTS: dict[str, Part] = {part.name: part for part in _PARTS}
+SIGNALS: dict[str, Signal] = {signal.name: signal for signal in _SIGNALS}
+OFF: dict[str, str] = {part.name: part.off for part in _PARTS}  # what the network does where a part is off

@@ -1,19 +1,10 @@
 """Settings by name: the published ones (section 5 of the published network's description), and what was found since;
-and searches by name, files of `searches/`.
+and searches by name, files of `searches/`."""
 
-All are one namespace, so that `--preset` takes any of them anywhere: a command that trains one run takes a search's
-settings, and a search of settings alone has the default space and budget.
-"""
-
-from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lab.errors import unknown
-from lab.settings.yaml import read_mapping
-
-SEARCHES = Path(__file__).parent / "searches"
+from lab.settings.presets import Presets
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "h96": {
@@ -57,53 +48,4 @@ _FOUND: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-
-def search_names() -> list[str]:
-    return sorted(path.stem for path in SEARCHES.glob("*.yaml"))
-
-
-def preset_names() -> list[str]:
-    """Every name that `--preset` takes: of settings, then of searches."""
-    return [*_FOUND, *search_names()]
-
-
-@cache
-def _search(name: str) -> dict[str, Any]:
-    return read_mapping(SEARCHES / f"{name}.yaml")
-
-
-def search_preset(name: str) -> dict[str, Any]:
-    """A search's `settings`, `search` and, where it has one of its own, `space`. Raises ConfigError."""
-    if name in _FOUND:
-        return {"settings": _FOUND[name], "search": {}}
-    if name not in search_names():
-        raise unknown("preset", name, preset_names())
-    return _search(name)
-
-
-def preset_note(name: str | None) -> str:
-    """What is to be said where one run is trained with a search's preset, else ""."""
-    if name is None or name in _FOUND or name not in search_names():
-        return ""
-    return (
-        f"preset '{name}' is a search's: its settings are taken, and what it varies stays at its default; "
-        f"python -m tune.search --preset {name} searches"
-    )
-
-
-class _Settings(Mapping[str, Mapping[str, Any]]):
-    """The settings of every preset; a search's file is read when it is asked for."""
-
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
-        if name not in preset_names():
-            raise KeyError(name)
-        return search_preset(name)["settings"]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(preset_names())
-
-    def __len__(self) -> int:
-        return len(preset_names())
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = _Settings()
+PRESETS = Presets(_FOUND, Path(__file__).parent / "searches")

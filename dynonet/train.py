@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dynonet.config import Config
 from dynonet.network.parameters import Parameters
-from dynonet.presets import PRESETS, preset_note
+from dynonet.presets import PRESETS
 from dynonet.published.checkpoints import save_published
 from lab.compute import kernels
 from lab.compute.device import out_of_memory, pick_device, use_threads
@@ -27,9 +27,9 @@ from lab.console.commands import command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, one_line, print
 from lab.errors import ConfigError, DataError
+from lab.registry import reported
 from lab.series import load_series
 from lab.series.linear import fit_linear
-from lab.series.reported import published_results
 from lab.settings.sizes import check_size
 from lab.training.trainer import Run, StackTrainer, evaluate_weights
 
@@ -178,14 +178,14 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
     linear = fit_linear(trainer.series, data)
     test = linear.evaluate(trainer.series, data, "test")
     print(f"{'linear baseline':24s}{linear.validation.mse:>32.4f}{test.mse:>10.4f}{test.mae:>10.4f}")
-    for name, (mse, mae, size) in published_results(data).items():
+    for name, (mse, mae, size) in reported(data).items():
         print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}")
 
 
 @command_named("dynonet.train")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
-    if note := preset_note(args.preset):
+    if note := PRESETS.note(args.preset):
         print(f"note: {note}", file=sys.stderr)
     try:
         configs = configs_of(args)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lab.console.printing import Parser, log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.pages.page import write
+from lab.store.frames import open_results
 from lab.store.place import Place, add_results_argument
-from lab.store.tables import Results, ResultsError, StorageError, open_results
+from lab.store.tables import Results, ResultsError, StorageError
 
 if TYPE_CHECKING:
     from lab.tracking.report import WandbReport

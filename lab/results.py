@@ -1,4 +1,4 @@
-"""The command `python -m tune.results`: studies listed, shown, exported, copied, sent to W&B; files compacted."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; files compacted."""
 
 import argparse
 import contextlib
@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dynonet.config import KEYS
-from lab.console.commands import command_named
+from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.store.columns import PARAMS
 from lab.store.copying import copy_studies
+from lab.store.frames import joined, open_results, to_frame
 from lab.store.objects.lease import Lease, LeaseHeld
 from lab.store.place import Place, add_results_argument
 from lab.store.schema import BARS
-from lab.store.tables import Results, ResultsError, StorageError, joined, open_results, to_frame
+from lab.store.tables import Results, ResultsError, StorageError
 from lab.tracking.options import Tracking, add_wandb_place
 
 Row = dict[str, Any]
@@ -29,10 +30,10 @@ _ROWS = 20  # lines of a table on the screen
 _SHOWN = ("model", "status", "val_mse", "error")  # of a run, beside its settings
 
 
-@command_named("tune.results")
+@command_named("lab.results")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
-    parser = Parser(prog="python -m tune.results", description=__doc__)
+    parser = Parser(prog=f"python -m {as_typed('lab.results')}", description=__doc__)
     where = Parser(add_help=False)
     add_results_argument(where)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -202,7 +203,7 @@ def list_lines(results: Results) -> list[str]:
 
 def show_lines(results: Results, study: str) -> list[str]:
     """A study in some sixty lines at most: its best trials, best run, test readings and failures."""
-    table = joined(results, study, columns=[*_SHOWN, *(f"params.{key}" for key in KEYS)])
+    table = joined(results, study, columns=[*_SHOWN, f"{PARAMS}*"])
     runs = table.to_pylist()
     if not runs:
         return [f"study {study}: no run recorded yet", *_skipped_lines(results)]
@@ -213,7 +214,7 @@ def show_lines(results: Results, study: str) -> list[str]:
     varied = [
         name
         for name in table.column_names
-        if name.startswith("params.") and name != "params.training.seed" and len({str(r[name]) for r in networks}) > 1
+        if name.startswith(PARAMS) and name != f"{PARAMS}training.seed" and len({str(r[name]) for r in networks}) > 1
     ][:8]
     lines += _trial_lines(searched, varied)
     tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]

@@ -8,7 +8,7 @@ read alike.
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,8 +17,8 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
-from dynonet.config import KEYS, setting_type
 from lab.errors import ConfigError
+from lab.settings.config import Config
 
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -44,26 +44,26 @@ def value_of(text: str) -> Any:
     return json.loads(text) if _is_json(text) else text
 
 
-def shown(path: str, value: Any) -> str:
-    """A value of a setting as it is written in a file: `off` where that is what a signal is set to."""
-    if isinstance(value, bool) and path.startswith("signals."):
+def shown(path: str, value: Any, settings: type[Config]) -> str:
+    """A value of a setting as it is written in a file: `off` where more than true and false can be set."""
+    if isinstance(value, bool) and settings.is_switch(path) and settings.annotation(path) is not bool:
         return "on" if value else "off"
     return label(value)
 
 
-def plain(path: str, value: Any) -> Any:
+def plain(path: str, value: Any, settings: type[Config]) -> Any:
     """The value as the setting's type has it, where it is a text: YAML 1.1 reads 1e-4 as one.
 
     Whatever else does not fit is left as it is, for the config to refuse.
     """
-    if not isinstance(value, str) or path not in KEYS:
+    if not isinstance(value, str) or path not in settings.names():
         return value
-    kind = setting_type(path)
+    kind = settings.setting_type(path)
     if kind is bool:
         return _SWITCH.get(value.strip().lower(), value)
     if kind is int and _WHOLE.fullmatch(value):
         return int(value)
-    if (kind is float or path.startswith("signals.")) and _NUMBER.fullmatch(value):
+    if (kind is float or float in get_args(settings.annotation(path))) and _NUMBER.fullmatch(value):
         return float(value)
     return value
 
@@ -85,7 +85,7 @@ def distributions_to_json(distributions: Mapping[str, BaseDistribution]) -> str:
     return json.dumps(content)
 
 
-def distributions_of_json(text: str) -> dict[str, BaseDistribution]:
+def distributions_of_json(text: str, settings: type[Config]) -> dict[str, BaseDistribution]:
     """Distributions of labels from the record."""
     found: dict[str, BaseDistribution] = {}
     for path, content in json.loads(text).items():
@@ -93,7 +93,7 @@ def distributions_of_json(text: str) -> dict[str, BaseDistribution]:
         if choices is None:
             found[path] = json_to_distribution(json.dumps(content))
         else:
-            found[path] = CategoricalDistribution([label(plain(path, value)) for value in choices])
+            found[path] = CategoricalDistribution([label(plain(path, value, settings)) for value in choices])
     return found
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import optuna
 from ray import tune as ray_tune
 
-from dynonet.config import Config
-from dynonet.network.parameters import parameter_count
 from lab.console.printing import print
 from lab.driving import driving
 from lab.errors import ConfigError, DataError
@@ -22,7 +20,9 @@ from lab.machines.queue import DriverOnly
 from lab.machines.session import DoesNotFit, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
+from lab.registry import forecaster_of
 from lab.series import Series, load_series
+from lab.settings.config import Config
 from lab.settings.sizes import too_large
 from lab.store.events import record_event
 from lab.store.tables import Results
@@ -83,7 +83,7 @@ class Search:
         self.tracker: Tracker | None = None  # of the command that this search is all of
 
     def _count(self, config: Config) -> int:
-        return parameter_count(config, self.series.num_channels)
+        return forecaster_of(config).size(config, self.series.num_channels).parameters
 
     def _check_size(self) -> None:
         """Raises ConfigError where no model of the space is within the limit, or can be held at all."""
@@ -215,7 +215,7 @@ class Search:
                     params = drawn[1]
                 else:
                     break
-                lines.append("  " + params_text(params))
+                lines.append("  " + params_text(params, type(self.settings.base)))
         return lines
 
     def run(self) -> int:
@@ -352,7 +352,9 @@ class Search:
             states = ", ".join(sorted({str(p.state) for p in proposals.outcomes})) or "none"
             print(f"error: no trial was complete (outcomes: {states}); nothing to retrain", file=sys.stderr)
             return 1
-        print(f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params)}")
+        print(
+            f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params, type(best.config))}"
+        )
         for line in edges_text(proposals, best):
             print(line)
         folder = f"artifacts/{settings.study}"

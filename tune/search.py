@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
-from dynonet.presets import preset_names
 from lab.console.commands import command_named
 from lab.console.printing import Parser, print
 from lab.driving import run_command
 from lab.machines.options import add_call_arguments, told
+from lab.registry import known_presets
 from tune.driver import Search
 from tune.settings import Budget, SearchCall
 
@@ -20,7 +20,7 @@ from tune.settings import Budget, SearchCall
 def parser() -> argparse.ArgumentParser:
     result = Parser(prog="python -m tune.search", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
-    add("--preset", default="quickstart", help=f"{', '.join(preset_names())} (default: quickstart)")
+    add("--preset", help=f"settings or a search by name, of the model: {', '.join(known_presets())}")
     add("--space", help="a YAML file of ranges instead of the preset's (see tune/space.py)")
     add("--study", help="name of the study (default: the preset's)")
     add("--trials", type=int, help="proposals in all, earlier ones of the study included")

@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
-from dynonet.presets import search_preset
 from lab import seeds
 from lab.errors import MOST_WHOLE, ConfigError, check_number, unknown
 from lab.machines.options import MOST_FAILURES, Call
+from lab.registry import DEFAULT, forecaster, study_name
+from lab.settings.config import RESULTS_VERSION, Config
 from lab.settings.differences import differences as settings_differences
+from lab.settings.files import dotted, with_own_file
 from lab.store.schema import check_study
-from tune.space import DEFAULT, Space, same_spec
+from tune.space import Space, same_spec
 
+QUICKSTART = "quickstart"  # the preset of a search that names none
 OBJECTIVES = ("val_mse", "parameters")
 SAMPLERS = ("tpe", "nsga2")
 MOST_TRIALS = 1_000_000
@@ -77,7 +79,9 @@ class SearchSettings:
         searched = {item.path for item in self.space.ranges}
         settings = {k: v for k, v in self.base.canonical().items() if k not in searched}
         identity: dict[str, Any] = {"settings": settings, "space": self.space.as_dict(), "search": budget}
-        identity |= {"data_sha256": data_sha256, "results_version": RESULTS_VERSION}
+        identity |= {"data_sha256": data_sha256, "results_version": RESULTS_VERSION, **self.base.identity}
+        if self.base.forecaster != DEFAULT:
+            identity["model"] = self.base.forecaster
         return json.loads(json.dumps(identity))  # as it will be read back
 
     def final_configs(self, best: Config) -> list[Config]:
@@ -88,13 +92,14 @@ class SearchSettings:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per setting that differs between the identities of two searches, a range of the space as one value."""
-    return settings_differences(old, new, whole=("space",), same=_same)
+    settings = forecaster(new.get("model", DEFAULT)).config
 
+    def same(key: str, one: Any, other: Any) -> bool:
+        if key.startswith("space.") and isinstance(one, Mapping) and isinstance(other, Mapping):
+            return same_spec(key.removeprefix("space."), one, other, settings)
+        return bool(one == other)
 
-def _same(key: str, one: Any, other: Any) -> bool:
-    if key.startswith("space.") and isinstance(one, Mapping) and isinstance(other, Mapping):
-        return same_spec(key.removeprefix("space."), one, other)
-    return bool(one == other)
+    return settings_differences(old, new, whole=("space",), same=same)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class SearchCall(Call):
         budget: fields of `Budget` that the command line names; the preset gives the others.
     """
 
-    preset: str = "quickstart"
+    preset: str | None = None  # None: `QUICKSTART` where the model has it, else its defaults
     space: str | None = None  # a file of ranges
     study: str | None = None  # None: the preset's
     max_epochs: int | None = None
@@ -121,19 +126,23 @@ class SearchCall(Call):
         Raises:
             ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
         """
-        preset = search_preset(self.preset)
-        fixed = with_own_file(parse_overrides(self.overrides))
+        model = forecaster(self.model)
+        presets, settings_of = model.config.presets, model.config
+        named = self.preset or (QUICKSTART if QUICKSTART in presets else None)
+        preset: dict[str, Any] = {"settings": {}, "search": {}}
+        if named is not None:
+            preset = settings_of.understood(presets.search(named), presets.path(named))
+        fixed = with_own_file(settings_of.parse_overrides(self.overrides))
         if self.max_epochs is not None:
             fixed.setdefault("training.max_epochs", self.max_epochs)
         settings = dict(preset["settings"])
         if self.config:
-            settings.update(with_own_file(dotted(read_yaml(self.config))))
-        if fixed.get("training.protocol") in PROTOCOLS:
-            for key in PROTOCOLS["clean"]:  # the protocol's own settings win over the file's
-                settings.pop(key, None)
-        base = Config.create({**settings, **fixed})
+            settings.update(with_own_file(dotted(settings_of.read_yaml(self.config))))
+        for key in settings_of.bundled(fixed.get("training.protocol")):  # the protocol's own win over the file's
+            settings.pop(key, None)
+        base = settings_of.create({**settings, **fixed})
 
-        specs = read_yaml(self.space) if self.space else preset.get("space", DEFAULT)
+        specs = settings_of.read_yaml(self.space) if self.space else preset.get("space", model.space)
         space = Space(specs, base, fixed)
         if not space.ranges:
             raise ConfigError("space: nothing is left to search; every range is fixed on the command line")
@@ -142,5 +151,5 @@ class SearchCall(Call):
         if isinstance(chosen.get("objectives"), str | list):
             names = chosen["objectives"]
             chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
-        study = check_study(self.preset if self.study is None else self.study)
+        study = check_study((named or study_name(self.model)) if self.study is None else self.study)
         return SearchSettings(study, base, space, Budget(**chosen))

@@ -21,30 +21,12 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from dynonet.config import Config, check_key, read_yaml
 from lab.errors import ConfigError, unknown
+from lab.settings.config import Config
 from tune.categories import label, plain, shown
 from tune.space_rules import refusal
 
 Kind = Literal["int", "float", "choice"]
-
-# The default space, beside the defaults of dynonet.config.
-DEFAULT: dict[str, dict[str, Any]] = {
-    "model.control_hidden": {"int": [8, 128], "log": True},
-    "model.worker_hidden": {"int": [4, 32], "log": True},
-    "model.num_layers": {"int": [1, 3]},
-    "model.dropout": {"float": [0.0, 0.4]},
-    "model.trend_start": {"choice": ["uniform", "closed_form"]},
-    "training.batch_size": {"choice": [64, 128, 256, 512]},
-    # From the linear baseline on, small rates do; from random weights, large ones.
-    "training.lr": {"float": [3e-5, 1e-2], "log": True},
-    "training.weight_decay": {"float": [1e-6, 1e-1], "log": True},
-    # The published 0.05 and 0.1 lie well inside; on the synthetic series smaller ratios do better, 0.2 and more worse.
-    "training.controller_lr_ratio": {"float": [0.003, 0.3], "log": True},
-    # Of mode unrolled alone: a space in which the mode is not searched and is another does without them.
-    "training.steering_lr_ratio": {"float": [0.03, 3.0], "log": True, "when": {"training.mode": "unrolled"}},
-    "training.unroll_every": {"int": [1, 8], "log": True, "when": {"training.mode": "unrolled"}},
-}
 
 MOST_WHOLE = 2**53  # Optuna keeps numbers as floats, which hold no larger whole number for sure
 
@@ -57,6 +39,7 @@ class Range:
 
     path: str
     kind: Kind
+    settings: type[Config]
     low: float = 0
     high: float = 0
     log: bool = False
@@ -64,9 +47,9 @@ class Range:
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, path: str, spec: Any) -> "Range":
+    def parse(cls, path: str, spec: Any, settings: type[Config]) -> "Range":
         """Reads one entry of a space. Raises ConfigError: what, got, allowed."""
-        check_key(path)
+        settings.check_key(path)
         if not isinstance(spec, Mapping):
             raise ConfigError(f"space: {path}: expected a mapping such as {{int: [4, 32]}}, got {spec!r}")
         allowed = ("int", "float", "choice", "log", "when")
@@ -86,24 +69,24 @@ class Range:
                 f"space: {path}: when takes a mapping such as {{training.mode: joint}}, got {conditions!r}"
             )
         for key, wanted in conditions.items():
-            check_key(str(key))
+            settings.check_key(str(key))
             when[key] = tuple(wanted) if isinstance(wanted, list) else (wanted,)
             if not when[key]:
                 raise ConfigError(f"space: {path}: when: {key} is given no value; name one, or leave the condition out")
         if kind == "choice":
             if not isinstance(values, list) or not values or log:
                 raise ConfigError(f"space: {path}: choice takes a list of values and no log, got {spec!r}")
-            choices = tuple(plain(path, value) for value in values)
+            choices = tuple(plain(path, value, settings) for value in values)
             for choice in choices:
                 try:
                     label(choice)
                 except ConfigError as error:
                     raise ConfigError(f"space: {path}: choice: {error}") from None
-            return cls(path, kind, choices=choices, when=when)
+            return cls(path, kind, settings, choices=choices, when=when)
         if not isinstance(values, list) or len(values) != 2:
             raise ConfigError(f"space: {path}: {kind} takes [lowest, highest], got {values!r}")
         try:
-            numbers = [plain(path, value) for value in values]
+            numbers = [plain(path, value, settings) for value in values]
             low, high = (float("" if isinstance(value, bool | str) else value) for value in numbers)
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"space: {path}: {kind} takes two numbers, got {values!r}") from None
@@ -116,7 +99,11 @@ class Range:
         if not low <= high or (log and low <= 0):
             need = "0 < lowest <= highest (log)" if log else "lowest <= highest"
             raise ConfigError(f"space: {path}: got [{low}, {high}]; {need} is needed")
-        return cls(path, kind, low, high, log, when=when)
+        return cls(path, kind, settings, low, high, log, when=when)
+
+    def shown(self, value: Any) -> str:
+        """A value of the setting as it is written in a file."""
+        return shown(self.path, value, self.settings)
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> Any:
         if self.kind == "choice":
@@ -184,10 +171,11 @@ class Range:
     def describe(self) -> str:
         text = f"{self.low:g} to {self.high:g}"
         if self.kind == "choice":
-            text = ", ".join(shown(self.path, choice) for choice in self.choices)
+            text = ", ".join(self.shown(choice) for choice in self.choices)
         text += " (log)" if self.log else ""
         conditions = [
-            f"{key} is {' or '.join(shown(key, value) for value in wanted)}" for key, wanted in self.when.items()
+            f"{key} is {' or '.join(shown(key, value, self.settings) for value in wanted)}"
+            for key, wanted in self.when.items()
         ]
         return f"{self.kind}: {text}" + (f", when {' and '.join(conditions)}" if conditions else "")
 
@@ -214,7 +202,7 @@ class Space:
 
         `recorded`: a space that was searched, to be read alone; whether it may be searched is not asked.
         """
-        ranges = [Range.parse(path, spec) for path, spec in specs.items() if path not in (fixed or {})]
+        ranges = [Range.parse(path, spec, type(base)) for path, spec in specs.items() if path not in (fixed or {})]
         ranges = self._possible(ranges, base)
         self.base = base
         # A condition is decided before what depends on it.
@@ -235,7 +223,7 @@ class Space:
 
     @classmethod
     def read(cls, path: str | Path, base: Config, fixed: Mapping[str, Any] | None = None) -> "Space":
-        return cls(read_yaml(path), base, fixed)
+        return cls(base.read_yaml(path), base, fixed)
 
     @staticmethod
     def _possible(ranges: list[Range], base: Config) -> list[Range]:
@@ -256,7 +244,7 @@ class Space:
 
     def _checked(self, item: Range) -> dict[str, Any]:
         """The choices by what they mean. Raises ConfigError where the range is none that can be searched."""
-        if reason := refusal(item.path, item.kind):
+        if reason := refusal(item.path, item.kind, type(self.base)):
             raise ConfigError(f"space: {item.path}: {reason}")
         meanings: dict[str, Any] = {}
         conditions = {key: wanted[0] for key, wanted in item.when.items()}
@@ -264,9 +252,9 @@ class Space:
             held = self.base.override({**conditions, item.path: end}).flat()[item.path]
             held = held or abs(held) if isinstance(held, float) else held  # -0.0 is 0.0
             if item.kind == "choice" and label(held) in meanings:
-                one, other = (shown(item.path, each) for each in (meanings[label(held)], end))
+                one, other = (item.shown(each) for each in (meanings[label(held)], end))
                 raise ConfigError(
-                    f"space: {item.path}: choice: {one} and {other} are one setting, {shown(item.path, held)}; leave "
+                    f"space: {item.path}: choice: {one} and {other} are one setting, {item.shown(held)}; leave "
                     "one of them out"
                 )
             meanings[label(held)] = end
@@ -397,23 +385,23 @@ class Space:
         return {item.path: item.as_dict() for item in self.ranges}
 
 
-def same_spec(path: str, one: Any, other: Any) -> bool:
+def same_spec(path: str, one: Any, other: Any, settings: type[Config]) -> bool:
     """Whether two entries of a space mean the same: by type and value, but however a value is written."""
     try:
-        return _meaning(path, one) == _meaning(path, other)
+        return _meaning(path, one, settings) == _meaning(path, other, settings)
     except ConfigError:
         return bool(one == other)
 
 
-def _meaning(path: str, spec: Any) -> str:
-    item = Range.parse(path, spec)
-    choices = [_default_held(path, choice) for choice in item.choices]
-    when = {key: [_default_held(key, value) for value in wanted] for key, wanted in item.when.items()}
+def _meaning(path: str, spec: Any, settings: type[Config]) -> str:
+    item = Range.parse(path, spec, settings)
+    choices = [_default_held(path, choice, settings) for choice in item.choices]
+    when = {key: [_default_held(key, value, settings) for value in wanted] for key, wanted in item.when.items()}
     return json.dumps([item.kind, item.low, item.high, item.log, choices, when], sort_keys=True, default=str)
 
 
-def _default_held(path: str, value: Any) -> Any:
+def _default_held(path: str, value: Any, settings: type[Config]) -> Any:
     try:
-        return Config().override({path: value}).flat()[path]
+        return settings().override({path: value}).flat()[path]
     except ConfigError:  # not beside the defaults
         return value

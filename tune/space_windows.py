@@ -1,13 +1,10 @@
 """Whether every proposal of a space finds windows to train on and to be judged by, asked before the first trial."""
 
 from lab.errors import DataError
+from lab.registry import forecaster_of
 from lab.series import Series, window_starts
-from lab.training.trainer import worker_role
 from tune.categories import shown
 from tune.space import Space
-from tune.space_rules import OF_DATA
-
-_DECIDES = (*OF_DATA, "training.mode")  # which windows there are
 
 
 def check_windows(space: Space, series: Series) -> None:
@@ -19,14 +16,17 @@ def check_windows(space: Space, series: Series) -> None:
     Raises:
         DataError: a split without a window; says with which settings.
     """
-    searched = [item.path for item in space.ranges if item.path in _DECIDES]
+    settings = type(space.base)
+    decide = (*settings.searchable_data, *settings.decides_windows)
+    searched = [item.path for item in space.ranges if item.path in decide]
     for config in (space.base, *space.corners(searched)):
-        for role in dict.fromkeys((worker_role(config), "controller", "validation", "test")):
+        learners = forecaster_of(config).learners(config)
+        for role in dict.fromkeys((*learners.values(), "validation", "test")):
             try:
                 window_starts(series, config.data, role)
             except DataError as error:
                 if not searched:
                     raise
                 flat = config.flat()
-                here = ", ".join(f"{path}={shown(path, flat[path])}" for path in searched)
+                here = ", ".join(f"{path}={shown(path, flat[path], settings)}" for path in searched)
                 raise DataError(f"space: with {here}: {error}") from None

@@ -15,12 +15,13 @@ from ablations.judging.statistics import Array
 from ablations.planning.capacity import capacity, match_capacity
 from ablations.planning.plan import Hypothesis, contrast_name
 from ablations.study.pieces import MATCHED, Comparison
-from dynonet.arms import FULL, difference
 from dynonet.config import Config
 from dynonet.parts import SIGNALS
+from lab.arms import FULL, difference
 from lab.errors import ConfigError, DataError
 from lab.store.events import incidents
-from lab.store.tables import Results, history_of
+from lab.store.frames import history_of
+from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
 
 

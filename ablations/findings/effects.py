@@ -12,7 +12,7 @@ from ablations.judging import statistics
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing
 from ablations.planning.plan import Hypothesis
-from dynonet.arms import FULL
+from lab.arms import FULL
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors, window_interval
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from ablations.planning.plan import Hypothesis, PlannedRun
 from ablations.study.study import Study
-from dynonet.arms import difference
 from dynonet.config import RESULTS_VERSION
+from lab.arms import difference
 from lab.errors import ConfigError, unknown
 from lab.settings.differences import differences
 from lab.store.tables import Results

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ablations.study.study import Study
-from dynonet.arms import difference
 from dynonet.config import Config
 from dynonet.network.model import trained_groups
 from dynonet.parts import SIGNALS
+from lab.arms import difference
 from lab.series import Series
 from lab.series.windows import Windows
 from lab.training.trainer import StackTrainer, stack_key

@@ -12,8 +12,8 @@ from typing import Any
 from ablations.judging.verdicts import smallest_p
 from ablations.study.pieces import TUNED
 from ablations.study.study import Study
-from dynonet.arms import FULL, difference
 from dynonet.config import Config, DataConfig
+from lab.arms import FULL, difference
 from lab.console.printing import one_line
 from lab.errors import ConfigError
 from lab.training.trainer import stack_key

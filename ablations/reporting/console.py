@@ -5,7 +5,7 @@ import textwrap
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.reporting.phrases import adds
 from ablations.reporting.wording import against_linear, label
-from dynonet.arms import FULL
+from lab.arms import FULL
 from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed
 from lab.pages.skipped import skipped_note
 

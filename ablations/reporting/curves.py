@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ablations.findings.findings import ArmRuns, CellData, Curve, Findings
 from ablations.reporting.outliers import far_off
-from dynonet.arms import FULL
+from lab.arms import FULL
 from lab.pages.formats import known
 from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 

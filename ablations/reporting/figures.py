@@ -18,7 +18,7 @@ from ablations.reporting.outliers import far_off
 from ablations.reporting.phrases import LOSS, interacts
 from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import label
-from dynonet.arms import FULL
+from lab.arms import FULL
 from lab.pages.formats import decimal, known, signed
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from ablations.findings.findings import PRIMARY, TUNED, Effect, Finding, Findings
 from ablations.study.pieces import MATCHED
-from dynonet.arms import FULL
 from dynonet.parts import OFF
+from lab.arms import FULL
 from lab.pages.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 
 LOSS = METRIC_NAMES[PRIMARY]

@@ -9,8 +9,8 @@ from ablations.reporting.effect_sections import contrasts, effects, matched, ret
 from ablations.reporting.phrases import LOSS, place
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
-from dynonet.arms import FULL
 from dynonet.parts import SIGNALS
+from lab.arms import FULL
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import (
     METRIC_NAMES,

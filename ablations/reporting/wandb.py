@@ -3,7 +3,7 @@
 from ablations.findings.findings import PRIMARY, Findings
 from ablations.reporting.page import page_of, render
 from ablations.reporting.tables import effect_rows
-from dynonet.arms import FULL
+from lab.arms import FULL
 from lab.tracking.report import Panels, WandbReport, bar_by, comparer, curves_by, scatter
 
 KIND = "ablation"

@@ -28,7 +28,7 @@ from ablations.reporting.phrases import (
     seeds_of,
 )
 from ablations.study.pieces import MATCHED
-from dynonet.arms import FULL
+from lab.arms import FULL
 from lab.pages.formats import (
     counted,
     decimal,

@@ -12,8 +12,8 @@ import ablations.run
 import tune.search
 from ablations.planning.call import StudyCall
 from cluster.sending.packing import ROOT
-from dynonet.config import data_paths, parse_overrides
 from lab.errors import ConfigError
+from lab.settings.files import data_paths
 from lab.settings.yaml import read_mapping, read_text
 from lab.store.place import OPTION, VARIABLE
 from tune.settings import SearchCall
@@ -75,7 +75,8 @@ def read_request(kind: str, arguments: Sequence[str], keys: Sequence[str] = ()) 
         arguments = [_renamed(argument, path, new) for argument in arguments]
     study = _study(call)
     # As the arguments and the files that they name write it, before it is taken from a folder.
-    for path in data_paths([parse_overrides(call.overrides), *(read_mapping(path) for path in call.files)]):
+    overrides = dict(text.partition("=")[::2] for text in call.overrides)
+    for path in data_paths([overrides, *(read_mapping(path) for path in call.files)]):
         if not PurePosixPath(path).is_absolute():
             raise ConfigError(f"data.path: got '{path}'; a job needs the absolute path of the file on the head node")
     notes = []

@@ -171,16 +171,13 @@ def trained_groups(config: Config, lookahead: bool | None = None) -> dict[str, f
     model, signals = config.model, config.signals
     if lookahead is None:
         lookahead = config.training.mode == "unrolled"
-    adaptive = {name for name in SIGNALS if getattr(signals, name) == "adaptive"}
-    heads = set()
+    heads = {
+        name
+        for name, signal in SIGNALS.items()
+        if getattr(signals, name) == "adaptive" and signal.felt(config) and (signal.acts_on == "forward" or lookahead)
+    }
     if model.workers:
         heads |= {name for name in ("film", "context") if getattr(model, name)}
-        heads |= adaptive & {"dropout_rate", "gate_masks"}
-    # Decomposition leaves no noise in what the workers read (see DynoNetStack._workers).
-    if model.trend or not model.decomposition:
-        heads |= adaptive & {"input_noise"}
-    if lookahead:
-        heads |= adaptive & _steering_heads(config)
     shared = {name for name in ("trend", "mixer") if getattr(model, name)}
     if model.revin and config.training.train_revin:
         shared.add("revin")
@@ -189,15 +186,3 @@ def trained_groups(config: Config, lookahead: bool | None = None) -> dict[str, f
         "shared": frozenset(shared),
         "workers": frozenset({"worker"} if model.workers else set()),
     }
-
-
-def _steering_heads(config: Config) -> set[str]:
-    """The signals that act on the workers' loss or update, where there is something that they act on."""
-    heads = {"loss_weight"}
-    if config.training.lr_scale_on == "loss" or config.model.workers:
-        heads.add("lr_scale")
-    if config.model.workers:
-        heads |= {"grad_clip", "freeze_prob"}
-        if config.training.weight_decay > 0:
-            heads.add("wd_scale")
-    return heads

@@ -13,6 +13,8 @@ from contextlib import suppress
 from lab.console.interrupts import exit_code, interrupts_heard
 from lab.console.printing import one_line, print
 
+FRONTS = ("lab", "dynonet", "tune", "ablations", "cluster")  # packages that have commands
+
 
 def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Decorates the `main(arguments)` of `python -m module`, which itself says what it refuses.
@@ -44,9 +46,16 @@ def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., i
     return decorate
 
 
+def as_typed(module: str) -> str:
+    """The name under which a command runs: its module's, or that of the one in front of it that was typed."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    name = "" if spec is None else spec.name.removesuffix(".__main__")
+    return name if name.split(".")[0] in FRONTS else module
+
+
 def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
     """This call, as it can be typed again."""
-    return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
+    return shlex.join(["python", "-m", as_typed(module), *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def unplanned(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.compute import kernels
 from lab.errors import ConfigError, check_number
+from lab.registry import DEFAULT, add_model_argument
 from lab.store.place import Place, add_results_argument
 from lab.tracking.options import Tracking, add_tracking_arguments
 
@@ -62,6 +63,7 @@ class Call:
     tracking: Tracking = field(default_factory=Tracking)
     overrides: tuple[str, ...] = ()  # `section.key=value`
     config: str | None = None  # a file of settings
+    model: str = DEFAULT  # a name of lab.registry
     dry_run: bool = False
 
     @property
@@ -75,6 +77,7 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("overrides", nargs="*", metavar="section.key=value", help="settings that are fixed; they win over all others")
     add("--config", help="a YAML file of settings, such as a search's best.yaml")
+    add_model_argument(parser)
     add_results_argument(parser)
     add("--dry-run", action="store_true", help="show the plan and what it takes; train nothing, record nothing")
     add("--max-failures", type=int, metavar="N",
@@ -92,5 +95,6 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `Call`, from what the options of `add_call_arguments` say. Raises ConfigError."""
     return {
         "place": Place.of(args.results), "resources": Resources.of(args), "tracking": Tracking.of(args),
-        "overrides": tuple(args.overrides), "config": args.config, "dry_run": args.dry_run,
+        "overrides": tuple(args.overrides), "config": args.config, "model": args.model,
+        "dry_run": args.dry_run,
     }  # fmt: skip

@@ -5,11 +5,11 @@ From the ground up: `files` (csv, Parquet and frames as columns), `dates`, `own`
 dynonet.data`).
 """
 
-from lab.series.roles import ROLES, resolve_role, role_rows, window_starts
+from lab.series.roles import role_rows, window_starts
 from lab.series.series import Rows, Series
 from lab.series.sources import ETT_CHANNELS, ETT_SHA256, ETT_URL, load_series
 
 __all__ = [
-    "ETT_CHANNELS", "ETT_SHA256", "ETT_URL", "ROLES", "Rows", "Series", "load_series", "resolve_role", "role_rows",
+    "ETT_CHANNELS", "ETT_SHA256", "ETT_URL", "Rows", "Series", "load_series", "role_rows",
     "window_starts",
 ]  # fmt: skip

@@ -1,38 +1,41 @@
-"""`python -m dynonet.data check FILE`: what is understood of a file, and whether it can be trained on."""
+"""`python -m lab.series check FILE`: what is understood of a file, and whether it can be trained on."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from dynonet.config import Config, DataConfig
-from lab.console.commands import command_named
+from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError, DataError
+from lab.registry import add_model_argument, forecaster
 from lab.series.check import check
+from lab.settings.data import DataConfig
 
 NAMED = tuple(name for name in get_args(DataConfig.model_fields["dataset"].annotation) if name not in ("csv", "frame"))
 
 
 def parser() -> argparse.ArgumentParser:
-    result = Parser(prog="python -m dynonet.data", description=(__doc__ or "").split("\n")[0])
+    result = Parser(prog=f"python -m {as_typed('lab.series')}", description=(__doc__ or "").split("\n")[0])
     commands = result.add_subparsers(dest="command", required=True)
     one = commands.add_parser("check", help="dates, step, channels, gaps, constant stretches, windows of each split")
     one.add_argument("file", help=f"a .csv, .csv.gz or .parquet file, or one of {', '.join(NAMED)}")
     one.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. data.seq_len=96 data.sort=true")
     one.add_argument("--config", help="a YAML file of settings")
+    add_model_argument(one)
     return result
 
 
-@command_named("dynonet.data")
+@command_named("lab.series")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 where training would take the data, 2 where it would refuse it, with the reasons."""
     args = parser().parse_args(argv)
     try:
-        config = Config.from_yaml(args.config) if args.config else Config.create()
+        model = forecaster(args.model)
+        config = model.config.from_yaml(args.config) if args.config else model.config.create()
         own = {"data.dataset": args.file} if args.file in NAMED else {"data.dataset": "csv", "data.path": args.file}
         config = config.override({"data.path": None, **own}).override(args.overrides)
-        lines, refused = check(config.data)
+        lines, refused = check(config.data, model.learners(config))
     except (ConfigError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

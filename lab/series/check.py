@@ -1,14 +1,14 @@
 """What is understood of a series, before anyone trains on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from lab.errors import DataError
-from lab.series.roles import resolve_role, window_starts
+from lab.series.roles import window_starts
 from lab.series.series import Rows, Series
 from lab.series.sources import load_series
-from lab.settings.data import DataConfig
+from lab.settings.data import DataConfig, Role
 
 # Settings with which a file that is refused can still be described, the fewest first.
 _LENIENT: tuple[dict[str, bool], ...] = (
@@ -16,12 +16,14 @@ _LENIENT: tuple[dict[str, bool], ...] = (
 )  # fmt: skip
 _STRETCH = 0.05  # share of the rows from which on a stretch of one value is named
 _FAR = 20  # deviations from the rest at which a value that repeats may be a mark for none
-_PARTS = (("workers", "worker"), ("controller", "controller"), ("validation", "validation"), ("test", "test"))
+_ROWS = {"train": "training rows", "validation": "validation rows", "test": "test rows"}
 
 
-def check(data: DataConfig) -> tuple[list[str], list[str]]:
+def check(data: DataConfig, learners: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """What was understood, line by line, and why training would refuse it: no reasons where it would not.
 
+    Args:
+        learners: who learns -> the role of the rows that it learns from (see lab.forecaster.Forecaster.learners).
     Raises:
         DataError: the file cannot be understood at all.
     """
@@ -35,7 +37,7 @@ def check(data: DataConfig) -> tuple[list[str], list[str]]:
             f"refused as it stands; this is what {' '.join(f'data.{name}=true' for name in settings)} would make of it"
         ]
     lines += [*_about(series), "", *_channels(series), ""]
-    windows, without = _windows(series, data)
+    windows, without = _windows(series, data, learners)
     return [*lines, *windows, *(f"note: {note}" for note in (*series.notes, *_suspects(series)))], [*refused, *without]
 
 
@@ -96,29 +98,28 @@ def _longest_stretch(values: np.ndarray) -> Rows:
     return int(edges[at]), int(lengths[at])
 
 
-def _windows(series: Series, data: DataConfig) -> tuple[list[str], list[str]]:
+def _windows(series: Series, data: DataConfig, learners: Mapping[str, str]) -> tuple[list[str], list[str]]:
     lines, without = [], []
     for split, rows in (("train", series.train), ("validation", series.validation), ("test", series.test)):
         lines.append(f"{split:<11s}{rows[1] - rows[0]:>8d} rows  {rows[0]}..{rows[1]}, {series.period(rows)}")
     found = []
-    for name, role in _PARTS:
+    for name, role in {**learners, "validation": "validation", "test": "test"}.items():
         try:
             found.append(f"{name} {len(window_starts(series, data, role))}")
         except DataError as error:
             without.append(str(error))
             found.append(f"{name} none")
     shown = f"windows of {data.seq_len} rows in and {data.pred_len} out: {', '.join(found)}"
-    who = f"workers learn from {_called(data, 'worker')}, the controller from {_called(data, 'controller')}"
+    who = ", ".join(f"{name} from {_called(data.role(role))}" for name, role in learners.items())
     return [*lines, f"{shown} ({who})"], without
 
 
-def _called(data: DataConfig, role: str) -> str:
-    return {
-        "train": "all training rows",
-        "before_meta": f"training rows before the last {data.meta_fraction:.0%} (before_meta)",
-        "meta": f"the last {data.meta_fraction:.0%} of the training rows (meta)",
-        "validation": "validation rows",
-    }[resolve_role(data, role)]
+def _called(role: Role) -> str:
+    if role.last is not None:
+        return f"the last {role.last:.0%} of the {_ROWS[role.split]} ({role.name})"
+    if role.but_last is not None:
+        return f"{_ROWS[role.split]} before the last {role.but_last:.0%} ({role.name})"
+    return "all training rows" if role.split == "train" else _ROWS[role.split]
 
 
 def _suspects(series: Series) -> Sequence[str]:

@@ -5,28 +5,25 @@ A window covers rows [s, s + S + H) of a series: S rows are read, H are forecast
 
 import numpy as np
 
-from lab.errors import DataError, unknown
+from lab.errors import DataError
 from lab.series.series import Rows, Series, share
 from lab.settings.data import DataConfig
-
-ROLES = ("train", "before_meta", "meta", "validation", "test", "worker", "controller", "joint")
 
 
 def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
     """First rows of every window of a role: (windows,) int64, ascending.
 
-    Roles: 'train', windows wholly in the training rows; 'meta', wholly in the last `meta_fraction` of them,
-    lookback included; 'before_meta', wholly before those; 'validation' and 'test', targets wholly in the
-    split, while the lookback may reach up to S rows back; 'worker', 'controller' and 'joint', whichever of
-    these the settings choose for them.
+    Roles: 'train', windows wholly in the training rows, lookback included, and whatever share of them the settings
+    name (`DataConfig.role`); 'validation' and 'test', targets wholly in the split, while the lookback may reach up to S
+    rows back.
     Raises:
         DataError: the role's rows hold no window.
         ConfigError: no such role.
     """
-    chosen = resolve_role(data, role)
-    first, end = role_rows(series, data, chosen)
+    chosen = data.role(role)
+    first, end = role_rows(series, data, role)
     seq_len, pred_len = data.seq_len, data.pred_len
-    reach = seq_len if chosen in ("validation", "test") else 0
+    reach = seq_len if chosen.split in ("validation", "test") else 0
     start, stop = max(first - reach, 0), end - seq_len - pred_len + 1
     if start >= stop:
         if reach and end - first >= pred_len:
@@ -37,35 +34,20 @@ def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
             have, need = f"{end - first} rows", f"S + H = {seq_len} + {pred_len} = {seq_len + pred_len}"
         rows = series.train[1] - series.train[0]
         enough = rows >= 2 * (seq_len + pred_len)  # so that both shares of the training rows can hold a window
-        other = {"meta": "larger", "before_meta": "smaller"}.get(chosen) if enough else None
-        also = f", or a {other} data.meta_fraction" if other else ""
+        also = f", or {chosen.hint}" if chosen.hint and enough else ""
         raise DataError(
-            f"{series.name}: '{chosen}' has {have}, a window needs {need}; "
+            f"{series.name}: '{chosen.name}' has {have}, a window needs {need}; "
             f"take a smaller data.seq_len or data.pred_len{also}"
         )
     return np.arange(start, stop, dtype=np.int64)
 
 
-def resolve_role(data: DataConfig, role: str) -> str:
-    """The split that a role reads: 'worker', 'controller' and 'joint' are what the settings choose."""
-    if role not in ROLES:
-        raise unknown("role", role, ROLES)
-    if role == "controller":
-        return data.controller_rows
-    if role == "joint" and data.joint_rows == "worker_and_meta":
-        return "train"
-    return data.worker_rows if role in ("worker", "joint") else role
-
-
 def role_rows(series: Series, data: DataConfig, role: str) -> Rows:
     """The rows [first, end) of a role; of validation and test, those of the targets."""
-    chosen = resolve_role(data, role)
-    first, end = series.train
-    meta = end - share(data.meta_fraction, end - first)
-    return {
-        "train": (first, end),
-        "before_meta": (first, meta),
-        "meta": (meta, end),
-        "validation": series.validation,
-        "test": series.test,
-    }[chosen]
+    chosen = data.role(role)
+    first, end = {"train": series.train, "validation": series.validation, "test": series.test}[chosen.split]
+    if chosen.last is not None:
+        return end - share(chosen.last, end - first), end
+    if chosen.but_last is not None:
+        return first, end - share(chosen.but_last, end - first)
+    return first, end

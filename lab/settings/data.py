@@ -1,9 +1,14 @@
-"""The settings of the data: which series is read, how a file of one's own is understood, and which rows teach whom."""
+"""The settings of the data: which series is read, how a file of one's own is understood, and how its rows are split."""
 
 import os
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from lab.errors import unknown
+
+ROWS = ("train", "validation", "test")
 
 
 class Section(BaseModel):
@@ -22,8 +27,19 @@ class SyntheticConfig(Section):
     noise_channels: int = Field(0, ge=0, le=6)  # how many channels, from the last, are noise alone
 
 
+@dataclass(frozen=True)
+class Role:
+    """Rows of a series that a part of the training may read: a split, or a share of it."""
+
+    name: str
+    split: str  # train, validation or test
+    last: float | None = None  # only so large a share of its rows, from the end
+    but_last: float | None = None  # all but so large a share
+    hint: str = ""  # what else would give it more windows, beside shorter ones
+
+
 class DataConfig(Section):
-    # csv: a file of one's own, `path`; frame: a DataFrame, given in Python (dynonet.data.Series.from_frame).
+    # csv: a file of one's own, `path`; frame: a DataFrame, given in Python (lab.series.Series.from_frame).
     dataset: Literal["synthetic", "ETTh1", "ETTh2", "ETTm1", "ETTm2", "csv", "frame"] = "synthetic"
     path: str | None = None  # csv: .csv, .csv.gz or .parquet; kept as an absolute path
     channels: tuple[str, ...] | None = Field(None, min_length=1)  # columns that are read, in this order; None: all
@@ -37,15 +53,11 @@ class DataConfig(Section):
     sort: bool = False  # put rows in the order of their dates; False: another order is refused
     irregular_steps: bool = False  # take rows of unequal steps, such as trading days, as if they were equal
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # fractions of rows for train, validation, test
-    seq_len: int = Field(336, ge=2)  # S, steps the network reads
+    seq_len: int = Field(336, ge=2)  # S, steps read
     pred_len: int = Field(96, ge=1)  # H, steps it forecasts
-    # Which rows the controller learns from: `meta` is the last part of the training rows, apart from the
-    # validation rows that pick epochs and hyperparameters; `validation` is what the published code does.
-    controller_rows: Literal["meta", "validation"] = "meta"
-    worker_rows: Literal["before_meta", "train"] = "before_meta"
-    meta_fraction: float = Field(0.2, gt=0, lt=1)  # share of the training rows that are meta rows
-    joint_rows: Literal["worker", "worker_and_meta"] = "worker"  # mode joint: what it learns from
     synthetic: SyntheticConfig = SyntheticConfig()
+
+    ROLES: ClassVar[tuple[str, ...]] = ROWS  # names of rows that may be asked for
 
     @field_validator("path")
     @classmethod
@@ -105,6 +117,12 @@ class DataConfig(Section):
             name = name.removesuffix(ending)
         return name or os.path.basename(self.path)
 
+    def role(self, name: str) -> Role:
+        """The rows that a role names. Raises ConfigError for an unknown one."""
+        if name not in ROWS:
+            raise unknown("role", name, self.ROLES)
+        return Role(name, name)
+
     def source(self) -> dict[str, Any]:
         """The settings that say which values are seen, in which order and split, and not how they are used."""
         return {name: getattr(self, name) for name in SOURCE}
@@ -114,5 +132,5 @@ class DataConfig(Section):
 OWN = (
     "date_column", "date_format", "separator", "decimal", "missing_values", "fill", "sort", "irregular_steps", "split",
 )  # fmt: skip
-# Those that say which series is read. A series' identity says all of it (dynonet.data.Series.identity).
+# Those that say which series is read. A series' identity says all of it (lab.series.Series.identity).
 SOURCE = ("dataset", "path", "channels", *OWN, "synthetic")

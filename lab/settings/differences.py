@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from lab.settings.overrides import dotted
+from lab.settings.files import dotted
 
 MISSING = "(not set)"
 

@@ -2,25 +2,10 @@
 was typed."""
 
 import re
-from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from lab.console.printing import one_line
-from lab.errors import ConfigError
 from lab.settings.yaml import YamlError, parse
-
-
-def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one mapping with dotted keys. Raises ConfigError where both ways name one setting."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        path = f"{prefix}{key}"
-        for name, each in (dotted(value, f"{path}.") if isinstance(value, Mapping) else {path: value}).items():
-            if name in flat:
-                raise ConfigError(f"'{one_line(name)}' is given twice, as a dotted key and within a section")
-            flat[name] = each
-    return flat
 
 
 def typed(value: str, annotation: Any) -> Any:

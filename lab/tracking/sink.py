@@ -27,13 +27,13 @@ from lab.tracking.client import WandbError, check_key, client, end_service, lean
 from lab.tracking.log_file import read_back
 from lab.tracking.options import Tracking
 from lab.tracking.runs import (
-    SUMMARY,
     Member,
     TrackedRun,
     last_step_sent,
     members_of,
     put_mark,
     sent_marks,
+    tells_how_it_went,
     tracked,
     unsent,
 )
@@ -198,7 +198,8 @@ class WandbSink:
             if step > after:
                 opened.log({"epoch": step, **values}, step=step)
                 steps.append(step)
-        stale = [name for name in opened.summary.keys() if name in SUMMARY and name not in run.summary]  # noqa: SIM118
+        there = [name for name in opened.summary.keys() if tells_how_it_went(name)]  # noqa: SIM118
+        stale = [name for name in there if name not in run.summary]
         opened.summary.update({**dict.fromkeys(stale), **run.summary})
         opened.finish(exit_code=run.exit_code)
         return steps

@@ -25,7 +25,7 @@ from ablations.findings.findings import (
 from ablations.judging import statistics
 from ablations.planning.plan import contrast_name
 from ablations.study.study import Study
-from dynonet.arms import difference
+from lab.arms import difference
 
 NAN = math.nan
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8, 9)

@@ -23,8 +23,9 @@ from ablations.study.study import Study
 from dynonet.config import Config
 from lab.series import load_series
 from lab.series.linear import fit_linear
+from lab.store.frames import load
 from lab.store.pruning import prune
-from lab.store.tables import Results, load
+from lab.store.tables import Results
 from lab.training.trainer import StackTrainer, evaluate_weights
 from lab.training.window_errors import window_errors
 from tests.processes import Driver, drivers, gone

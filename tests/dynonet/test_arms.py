@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from dynonet.arms import ARMS, FULL, Arm, arm_named, difference
+from dynonet.arms import ARMS, arm_named
 from dynonet.config import PROTOCOLS, Config
 from dynonet.parts import OFF, SIGNALS
+from lab.arms import FULL, Arm, difference
 from lab.errors import ConfigError
 
 BASE = Config()
@@ -122,7 +123,7 @@ def test_no_arm_of_a_misspelled_name() -> None:
 
 def test_a_misspelled_override_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'model\.film'"):
-        Arm("mine", "a claim", {"model.flim": False}, "film")
+        Arm("mine", "a claim", {"model.flim": False}, "film").apply(BASE)
     with pytest.raises(ConfigError, match=r"arm 'mine': signals\.grad_clip"):
         Arm("mine", "a claim", {"signals.grad_clip": "adaptiv"}, "x").apply(BASE)
     with pytest.raises(ConfigError, match="arm name"):

@@ -16,7 +16,7 @@ import tune.search
 from ablations.study.study import study_names
 from cluster.sending.request import MODULES
 from dynonet.config import Config
-from dynonet.presets import preset_names
+from dynonet.presets import PRESETS
 from dynonet.train import configs_of
 from tests.scripts.commands import ROOT, SCRIPTS, Command, Read, commands, read
 
@@ -121,7 +121,7 @@ def check_names(command: Command, found: Read) -> None:
         case "cluster.checks":
             assert arguments.files and all((ROOT / path).exists() for path in arguments.files)
         case "tune.results" | "tune.report" | "ablations.report" | "ablations.any_report":
-            known = {*preset_names(), *study_names(), *begun()}
+            known = {*PRESETS, *study_names(), *begun()}
             studies = {*getattr(arguments, "studies", ()), getattr(arguments, "study", None)} - {None}
             assert {study for study in studies if not study.isupper()} <= known
 

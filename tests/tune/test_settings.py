@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
-from dynonet.presets import preset_names
+from dynonet.presets import PRESETS
 from lab.errors import ConfigError
 from lab.machines.options import Resources
 from lab.store.tables import ResultsError
@@ -23,7 +23,7 @@ def written(path: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", [*PRESETS])
 def test_every_preset_is_a_search(name: str) -> None:
     found = asked(parser().parse_args(["--preset", name])).settings()
     assert found.study == name and found.space.ranges and found.base.training.protocol == "clean"

@@ -7,8 +7,9 @@ import torch
 
 from ablations.planning.capacity import capacity, match_arms, match_capacity
 from ablations.study.study import Study
-from dynonet.arms import arm_named, difference
+from dynonet.arms import arm_named
 from dynonet.config import Config
+from lab.arms import difference
 from lab.errors import ConfigError
 from lab.series import Series, load_series
 from lab.training.trainer import StackTrainer

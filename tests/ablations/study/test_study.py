@@ -7,8 +7,9 @@ import pytest
 
 from ablations.study.checks import matching
 from ablations.study.study import STUDIES, Study, study_names
-from dynonet.arms import ARMS, difference
+from dynonet.arms import ARMS
 from dynonet.config import Config
+from lab.arms import difference
 from lab.errors import ConfigError
 
 PACKAGED = [

@@ -10,7 +10,7 @@ from ray.tune.execution import class_cache
 
 from lab.errors import ConfigError
 from lab.machines.doors import keep_keys_home, private_token
-from lab.store.tables import load
+from lab.store.frames import load
 from tests.planted import PLANTED, files_below, holding
 from tests.processes import ROOT, drivers
 

@@ -23,9 +23,10 @@ import torch
 from dynonet.config import Config
 from lab import results as results_command
 from lab.store.files import is_segment
+from lab.store.frames import history, load
 from lab.store.objects.storage import Storage
 from lab.store.schema import PARTITIONED, TABLES
-from lab.store.tables import Results, history, load, run_params
+from lab.store.tables import Results, run_params
 from lab.training.window_errors import keep_window_errors, window_errors
 
 ROOT = Path(__file__).parents[3]

@@ -27,9 +27,10 @@ from dynonet.config import Config
 from lab import results as results_command
 from lab.errors import ConfigError, DataError
 from lab.store.files import NONCE_KEY, SOURCES_KEY, encode
+from lab.store.frames import load
 from lab.store.objects.checksums import named as with_checksum
 from lab.store.schema import PARTITIONED, SCHEMA_VERSION, VERSION_KEY, file_schema
-from lab.store.tables import Results, ResultsError, load
+from lab.store.tables import Results, ResultsError
 from lab.training.readings import load_weights
 from lab.training.window_errors import keep_window_errors, window_errors, windows_path
 from tests.tune.searched import BEGUN, Searched, spread

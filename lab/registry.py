@@ -1,0 +1,79 @@
+"""Forecasters by name: those of the house, those that packages offer, and any `package.module:OBJECT`."""
+
+import argparse
+import importlib
+import importlib.metadata
+from functools import cache
+
+from lab.console.printing import one_line
+from lab.errors import ConfigError, unknown
+from lab.forecaster import Forecaster
+from lab.settings.config import Config
+from lab.settings.data import DataConfig
+
+DEFAULT = "dynonet"
+GROUP = "lab.forecasters"  # of entry points: name = "package.module:OBJECT"
+HOUSE = "forecasters"  # the package that alone names the models
+
+
+@cache
+def names() -> dict[str, str]:
+    """Name -> import string of the forecasters that are known without being imported."""
+    offered = {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+    return {**offered, **importlib.import_module(HOUSE).FORECASTERS}
+
+
+@cache
+def forecaster(name: str) -> Forecaster:
+    """The forecaster of a name, or of `package.module:OBJECT`.
+
+    Raises:
+        ConfigError: an unknown name, with the nearest; a module that cannot be imported; an object that is no
+            forecaster.
+    """
+    if ":" not in name and name not in names():
+        known = unknown("model", name, names())
+        raise ConfigError(f"{known}, or package.module:OBJECT of one's own")
+    where = names().get(name, name)
+    module, _, attribute = where.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever a module of somebody's raises as it is imported
+        text = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        raise ConfigError(f"model '{one_line(name)}': {one_line(module)} cannot be imported ({text})") from error
+    candidate = getattr(found, attribute, None)
+    if not isinstance(candidate, Forecaster):
+        there = [key for key, value in vars(found).items() if isinstance(value, Forecaster)]
+        raise ConfigError(
+            f"model '{one_line(name)}': {one_line(attribute or 'nothing')} in {found.__name__} is no forecaster"
+            + (f"; there is {', '.join(there)}" if there else " (see lab.forecaster and lab.training.module_stack)")
+        )
+    candidate.config.forecaster = name
+    return candidate
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """`--model`, the same for every command."""
+    text = f"a forecaster: {', '.join(names())}, or package.module:OBJECT of one's own (default: {DEFAULT})"
+    parser.add_argument("--model", default=DEFAULT, help=text)
+
+
+def known_presets() -> list[str]:
+    """Those of the default model, for a help text."""
+    return list(forecaster(DEFAULT).config.presets)
+
+
+def study_name(model: str) -> str:
+    """What a study of a model is called where nobody names it: the object of `package.module:OBJECT`."""
+    return model.rpartition(":")[2]
+
+
+def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
+    """What others report of this data and horizon: model -> (test MSE, test MAE, parameters as printed)."""
+    found: dict[str, tuple[float, float, str]] = importlib.import_module(f"{HOUSE}.reported").reported(data)
+    return found
+
+
+def forecaster_of(config: Config) -> Forecaster:
+    """The forecaster whose settings these are."""
+    return forecaster(config.forecaster)
