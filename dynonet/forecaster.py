@@ -1,11 +1,15 @@
 """DynoNet as the lab asks for it: what lies where (see lab.forecaster). Imports torch only to train or to count."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynonet import stacking
+from dynonet.arms import ARMS
 from dynonet.config import Config
 from dynonet.diagnostics import DIAGNOSTICS
+from dynonet.space import SPACE
+from lab.arms import Arm
 from lab.forecaster import Forecaster, Size
 
 if TYPE_CHECKING:
@@ -20,6 +24,10 @@ class DynoNetForecaster(Forecaster):
     name = "dynonet"
     title = "DynoNet"
     config = Config
+    searches = Path(__file__).parent / "searches"
+    studies = Path(__file__).parent / "studies"
+    space = SPACE
+    arms: Mapping[str, Arm] = ARMS
     diagnostics = DIAGNOSTICS
     width = "model.worker_hidden"
 

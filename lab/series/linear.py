@@ -1,7 +1,7 @@
 """The closed-form linear baseline: `python -m dynonet.baseline`.
 
-RevIN and the shared trend layer alone, solved exactly. A network that doesn't beat it has not earned its
-workers, so every search and every study shows it beside its own results.
+RevIN and the shared trend layer alone, solved exactly. A model that doesn't beat it has not earned its
+size, so every search and every study shows it beside its own results.
 
 One linear map W (S, H), no intercept, shared by all channels, from each window normalised by its own mean m
 and deviation s to the targets normalised alike: the least squares of the z-scored error with penalty lambda,
@@ -23,13 +23,13 @@ from typing import NoReturn
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dynonet.config import Config
 from dynonet.presets import PRESETS
 from lab.console.commands import command_named
 from lab.console.folders import make_folder
 from lab.console.printing import print
 from lab.errors import ConfigError, DataError
 from lab.series import Series, load_series, window_starts
+from lab.settings.config import Config
 from lab.settings.data import DataConfig
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # lambda; validation MSE chooses
