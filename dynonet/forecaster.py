@@ -1,4 +1,4 @@
-"""DynoNet as the lab asks for it: what lies where (see lab.forecaster). Imports torch only to train or to count."""
+"""DynoNet as the lab sees it: what a search, a study, a report and a trainer ask of it (see lab.forecaster)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -14,15 +14,14 @@ In each, one signal alone is adaptive, FiLM and context are off, and nothing but
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dynonet.config import Config
-from dynonet.learning.stack import TrainingStack
 from dynonet.parts import SIGNALS
+from dynonet.reference.small import dynonets
 from lab.series import Series
 from lab.training.trainer import StackTrainer
 
@@ -121,7 +120,7 @@ def _learned(cases: list[Case], series: Series, seeds: int, epochs: int) -> list
 
 def _says(trainer: StackTrainer, cases: list[Case], seeds: int) -> list[Tensor]:
     window, _ = trainer.windows.gather(trainer.validation[None])
-    stack = cast(TrainingStack, trainer.stack)
+    stack = dynonets(trainer)
     with torch.no_grad():
         signals = stack.net.signals(stack.parameters(), window)
     values = [getattr(signals, case.signal).flatten(2).mean(2) for case in cases]
