@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.arms import Arm
 from lab.settings.config import Config
@@ -116,7 +116,7 @@ class Diagnostic:
 class Forecaster(ABC):
     """A family of models. What has a default here may be left out."""
 
-    name: ClassVar[str] | str  # column `model` of its runs, and what `--model` takes
+    name: str  # column `model` of its runs, and what `--model` takes
     title: str  # as pages call it
     config: type[Config]  # `data` and the common part of `training` are the lab's; the rest is its own
     version: int = 1  # raised when a change to its code changes what a run computes; part of the runs' ids
