@@ -13,6 +13,7 @@ from lab.errors import nearest
 from lab.settings.config import NEVER, RESULTS_VERSION, CountsWhen, Stopping
 from lab.settings.data import Role, Section, SyntheticConfig
 
+
 class ModelConfig(Section):
     control_hidden: int = Field(64, ge=1)  # K
     worker_hidden: int = Field(8, ge=1)  # D
@@ -94,7 +95,16 @@ class DataConfig(lab.settings.data.DataConfig):
         Literal["worker", "worker_and_meta"], CountsWhen(lambda config: config.training.mode == "joint")
     ] = "worker"
 
-    ROLES: ClassVar[tuple[str, ...]] = ("train", "before_meta", "meta", "validation", "test", "worker", "controller", "joint")
+    ROLES: ClassVar[tuple[str, ...]] = (
+        "train",
+        "before_meta",
+        "meta",
+        "validation",
+        "test",
+        "worker",
+        "controller",
+        "joint",
+    )
 
     def role(self, name: str) -> Role:
         """'meta' is the last `meta_fraction` of the training rows, 'before_meta' what comes before; 'worker',
@@ -182,7 +192,7 @@ class Config(lab.settings.config.Config):
 
     @classmethod
     def is_switch(cls, key: str) -> bool:
-        return super().is_switch(key) or (key.startswith("signals.") and key in cls.keys())
+        return super().is_switch(key) or (key.startswith("signals.") and key in cls.names())
 
     @property
     def stopping(self) -> Stopping:
@@ -192,9 +202,10 @@ class Config(lab.settings.config.Config):
         return Stopping(training.patience)
 
     @property
-    def learns_from_validation(self) -> bool:
+    def validation_learner(self) -> tuple[str, str] | None:
         """Whatever the protocol's name. In mode joint the controller learns from the workers' rows."""
-        return self.data.controller_rows == "validation" and self.training.mode != "joint"
+        learns = self.data.controller_rows == "validation" and self.training.mode != "joint"
+        return ("the controller", "data.controller_rows") if learns else None
 
 
 __all__ = [

@@ -27,9 +27,9 @@ from lab.console.commands import command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, one_line, print
 from lab.errors import ConfigError, DataError
+from lab.registry import reported
 from lab.series import load_series
 from lab.series.linear import fit_linear
-from lab.series.reported import published_results
 from lab.settings.sizes import check_size
 from lab.training.trainer import Run, StackTrainer, evaluate_weights
 
@@ -178,7 +178,7 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
     linear = fit_linear(trainer.series, data)
     test = linear.evaluate(trainer.series, data, "test")
     print(f"{'linear baseline':24s}{linear.validation.mse:>32.4f}{test.mse:>10.4f}{test.mae:>10.4f}")
-    for name, (mse, mae, size) in published_results(data).items():
+    for name, (mse, mae, size) in reported(data).items():
         print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}")
 
 

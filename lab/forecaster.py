@@ -1,8 +1,8 @@
 """The seam: all that a search, a study, a report or a trainer ever asks of a family of models.
 
-A family is a `Forecaster`: its settings, its search space, its parts and arms, and stacks of its models to train. The lab
-trains whatever keeps to this and never asks who it is. `lab.registry` finds a forecaster by name; `lab.contract` checks
-one; `lab.training.module_stack` makes one of any torch module.
+A family is a `Forecaster`: its settings, its search space, its parts and arms, and stacks of its models to train. The
+lab trains whatever keeps to this and never asks who it is. `lab.registry` finds a forecaster by name; `lab.contract`
+checks one; `lab.training.module_stack` makes one of any torch module.
 
 Shapes: N models, B windows, S steps read, H steps forecast, C channels; the model axis first everywhere.
 """
@@ -131,9 +131,7 @@ class Forecaster(ABC):
     wants_calendar: bool = False
 
     @abstractmethod
-    def stack(
-        self, configs: Sequence[Config], series: "Series", device: "torch.device", dtype: "torch.dtype"
-    ) -> Stack:
+    def stack(self, configs: Sequence[Config], series: "Series", device: "torch.device", dtype: "torch.dtype") -> Stack:
         """Models of one `stack_key`, in the order of `order`, before their first step.
 
         Raises ConfigError or DataError: settings or a series that cannot be trained on.
@@ -147,7 +145,8 @@ class Forecaster(ABC):
         """Trained models, from what `Stack.weights` gave of each. They compute in the weights' own type."""
 
     @abstractmethod
-    def size(self, config: Config, channels: int) -> Size: ...
+    def size(self, config: Config, channels: int) -> Size:
+        """Of one model of these settings."""
 
     def stack_key(self, config: Config) -> Hashable:
         """Models of equal keys can train side by side."""
@@ -179,4 +178,3 @@ class Forecaster(ABC):
     def kernel(self, device: str) -> str:
         """What computes it on a kind of device (`cpu` or `cuda`), for the records."""
         return "torch"
-

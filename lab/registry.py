@@ -8,6 +8,7 @@ from lab.console.printing import one_line
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Forecaster
 from lab.settings.config import Config
+from lab.settings.data import DataConfig
 
 DEFAULT = "dynonet"
 GROUP = "lab.forecasters"  # of entry points: name = "package.module:OBJECT"
@@ -48,6 +49,12 @@ def forecaster(name: str) -> Forecaster:
         )
     candidate.config.forecaster = name
     return candidate
+
+
+def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
+    """What others report of this data and horizon: model -> (test MSE, test MAE, parameters as printed)."""
+    found: dict[str, tuple[float, float, str]] = importlib.import_module(f"{HOUSE}.reported").reported(data)
+    return found
 
 
 def forecaster_of(config: Config) -> Forecaster:

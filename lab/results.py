@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dynonet.config import KEYS
+from dynonet.config import Config
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
 from lab.store.copying import copy_studies
@@ -198,7 +198,7 @@ def list_lines(results: Results) -> list[str]:
 
 def show_lines(results: Results, study: str) -> list[str]:
     """A study in some sixty lines at most: its best trials, best run, test readings and failures."""
-    table = joined(results, study, columns=[*_SHOWN, *(f"params.{key}" for key in KEYS)])
+    table = joined(results, study, columns=[*_SHOWN, *(f"params.{key}" for key in Config.names())])
     runs = table.to_pylist()
     if not runs:
         return [f"study {study}: no run recorded yet", *_skipped_lines(results)]

@@ -24,10 +24,10 @@ from ablations.findings.findings import Findings
 from ablations.judging.statistics import t_interval
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.wording import ordered, sentence
+from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
 from lab.pages import svg
 from lab.pages.formats import mean_deviation
-from lab.series.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.store.tables import Results, open_results
 from tune.findings.collect import findings_of as search_findings
 from tune.findings.findings import COMPLETE, SearchFindings

@@ -56,7 +56,7 @@ def plain(path: str, value: Any, settings: type[Config]) -> Any:
 
     Whatever else does not fit is left as it is, for the config to refuse.
     """
-    if not isinstance(value, str) or path not in settings.keys():
+    if not isinstance(value, str) or path not in settings.names():
         return value
     kind = settings.setting_type(path)
     if kind is bool:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import ray
 
-from dynonet.config import RESULTS_VERSION, Config
 from lab.compute.device import device_for, use_threads
 from lab.provenance import code_provenance, host_name
+from lab.registry import forecaster, reported
 from lab.series import Series
 from lab.series.linear import fit_linear
-from lab.series.reported import published_results
+from lab.settings.config import RESULTS_VERSION, Config
 from lab.store.schema import series_columns
 from lab.store.tables import Results, run_params
 from lab.training.readings import read_test
@@ -89,6 +89,7 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
 @ray.remote
 def train_final(
     results: Results,
+    model: str,
     configs: Sequence[str],
     series: Series,
     gpu: bool,
@@ -100,7 +101,7 @@ def train_final(
     stack was halved, a line each."""
     use_threads(threads)
     device = device_for(gpu)
-    finals = [Config.from_json(text) for text in configs]
+    finals = [forecaster(model).config.from_json(text) for text in configs]
     # Every seed of the final is reported.
     stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True, most=most)
     while stack.step().state == "running":
@@ -141,7 +142,7 @@ def comparison_table(scores: Sequence[Scores], base: Config) -> list[str]:
     """Test errors beside the linear baseline and, where it applies, the published table."""
     lines = [f"{'test':<34s}{'MSE':>18s}{'MAE':>18s}{'parameters':>12s}"]
     lines += [score.row() for score in scores]
-    for name, (mse, mae, size) in published_results(base.data).items():
+    for name, (mse, mae, size) in reported(base.data).items():
         lines.append(f"{name + ', as reported':<34s}{mse:>18.3f}{mae:>18.3f}{size:>12s}")
     return lines
 
@@ -162,5 +163,6 @@ def front_table(front: Sequence[Proposal]) -> list[str]:
     lines = [f"{'Pareto front':<14s}{'val MSE':>10s}{'parameters':>12s}  settings"]
     for proposal in front:
         value, size = proposal.values
-        lines.append(f"{proposal.trial:<14s}{value:>10.4f}{int(size):>12,d}  {params_text(proposal.params)}")
+        settings = params_text(proposal.params, type(proposal.config))
+        lines.append(f"{proposal.trial:<14s}{value:>10.4f}{int(size):>12,d}  {settings}")
     return lines

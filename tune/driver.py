@@ -12,8 +12,6 @@ from typing import Any
 
 from ray import tune as ray_tune
 
-from dynonet.config import Config
-from dynonet.network.parameters import parameter_count
 from lab.console.commands import command_line
 from lab.console.printing import print
 from lab.errors import ConfigError, DataError
@@ -22,7 +20,9 @@ from lab.machines.progress import duration, trial_error
 from lab.machines.queue import DriverOnly
 from lab.machines.session import STOPPED, DoesNotFit, RaySession, Stop
 from lab.pages.formats import counted
+from lab.registry import forecaster_of
 from lab.series import Series, load_series
+from lab.settings.config import Config
 from lab.settings.sizes import too_large
 from lab.store.events import record_event
 from lab.store.objects.lease import Lease, lease_folder
@@ -84,7 +84,7 @@ class Search:
         self.tracker: Tracker | None = None  # of the command that this search is all of
 
     def _count(self, config: Config) -> int:
-        return parameter_count(config, self.series.num_channels)
+        return forecaster_of(config).size(config, self.series.num_channels).parameters
 
     def _check_size(self) -> None:
         """Raises ConfigError where no model of the space is within the limit, or can be held at all."""
@@ -219,7 +219,7 @@ class Search:
                     params = drawn[1]
                 else:
                     break
-                lines.append("  " + params_text(params))
+                lines.append("  " + params_text(params, type(self.settings.base)))
         return lines
 
     def run(self) -> int:
@@ -373,7 +373,9 @@ class Search:
             states = ", ".join(sorted({str(p.state) for p in proposals.outcomes})) or "none"
             print(f"error: no trial was complete (outcomes: {states}); nothing to retrain", file=sys.stderr)
             return 1
-        print(f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params)}")
+        print(
+            f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params, type(best.config))}"
+        )
         for line in edges_text(proposals, best):
             print(line)
         folder = f"artifacts/{settings.study}"

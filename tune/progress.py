@@ -1,8 +1,10 @@
 """What a search shows while it runs: a table that redraws itself on a terminal, bounded lines in a log."""
 
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from lab.machines.progress import WIDTH, LiveLines, duration
+from lab.settings.config import Config
 from tune.categories import shown
 from tune.proposals import Proposal, Proposals
 
@@ -10,11 +12,11 @@ SETTLED = 4  # trials that must have ended before the time left can be guessed
 SHOWN_TRIALS = 8  # running trials in the table
 
 
-def params_text(params: dict[str, Any]) -> str:
+def params_text(params: Mapping[str, Any], settings: type[Config]) -> str:
     """`worker_hidden=8 lr=0.002`: short names are enough beside each other."""
     parts = []
     for path, value in params.items():
-        text = f"{value:.3g}" if isinstance(value, float) else shown(path, value)
+        text = f"{value:.3g}" if isinstance(value, float) else shown(path, value, settings)
         parts.append(f"{path.rsplit('.', 1)[-1]}={text}")
     return " ".join(parts)
 
@@ -49,11 +51,12 @@ class Progress(LiveLines):
         out = [f"{self.proposals.study}: {states}  |  elapsed {duration(elapsed)}{remaining}"]
         best = self.proposals.best()
         if best is not None:
-            out.append(f"best so far {best.values[0]:.4f}  {best.trial}  {params_text(best.params)}")
+            out.append(f"best so far {best.values[0]:.4f}  {best.trial}  {params_text(best.params, type(best.config))}")
         for trial, result in sorted(self._now.items())[:SHOWN_TRIALS]:
             value = f"{result['value']:.4f}" if "value" in result else "-"
             epoch = result.get("epoch", 0)
-            params = params_text(self.proposals.all[trial].params)
+            proposal = self.proposals.all[trial]
+            params = params_text(proposal.params, type(proposal.config))
             out.append(f"  {trial}  epoch {epoch:>3}  val MSE {value}  {params}")
         if len(self._now) > SHOWN_TRIALS:
             out.append(f"  and {len(self._now) - SHOWN_TRIALS} more running")
@@ -63,7 +66,9 @@ class Progress(LiveLines):
         found = f"val MSE {proposal.values[0]:.4f}" if proposal.values else "val MSE -"
         if proposal.error:
             found = proposal.error.strip().splitlines()[-1]
-        return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params)}"[:WIDTH]
+        return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params, type(proposal.config))}"[
+            :WIDTH
+        ]
 
     @property
     def log_lines(self) -> int:

@@ -19,8 +19,8 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from dynonet.config import Config
 from lab.errors import ConfigError
+from lab.settings.config import Config
 from lab.store.tables import Results, is_object
 from tune.categories import distributions_of_json, distributions_to_json, labelled, plain
 from tune.space import Space
@@ -124,7 +124,7 @@ class Proposals:
         """Fills `all` from the records; returns Optuna's distributions by trial."""
         rows = self.results.table("trials", self.study).to_pylist()
         self._next = 1 + max((row["number"] for row in rows if row["number"] is not None), default=-1)
-        self.all, distributions = read_proposals(rows, self.results)
+        self.all, distributions = read_proposals(rows, self.results, type(self.space.base))
         return distributions
 
     def _rebuild(self, sampler: str, journal: Path | None, distributions: Mapping[str, Distributions]) -> optuna.Study:
@@ -290,7 +290,7 @@ class Proposals:
 
 
 def read_proposals(
-    rows: Sequence[Mapping[str, Any]], results: Results
+    rows: Sequence[Mapping[str, Any]], results: Results, settings: type[Config]
 ) -> tuple[dict[str, Proposal], dict[str, Distributions]]:
     """The proposals that rows of table `trials` tell of, by trial in the order of their numbers, with Optuna's
     distributions of each. Rows that tell nothing of the kind are named in `results.skipped`."""
@@ -298,7 +298,7 @@ def read_proposals(
     distributions: dict[str, Distributions] = {}
     for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: (r["number"] or 0, r["trial"])):
         try:
-            proposal, parsed = _proposed(row)
+            proposal, parsed = _proposed(row, settings)
         except Exception as error:  # of the config, of Optuna, of JSON: they have no common name
             _pass_over(results, row, "its proposal", error)
             continue
@@ -329,12 +329,12 @@ def _standing(outcome: Mapping[str, Any]) -> tuple[int, Any]:
     return (states.index(state) if state in states else len(states), outcome["time"])
 
 
-def _proposed(row: Mapping[str, Any]) -> tuple[Proposal, Distributions]:
+def _proposed(row: Mapping[str, Any], settings: type[Config]) -> tuple[Proposal, Distributions]:
     if not is_object(row["config"]):
         raise ValueError("its config is no JSON object")
-    params = {path: plain(path, value) for path, value in json.loads(row["params"]).items()}
-    proposal = Proposal(row["trial"], int(row["number"]), params, Config.from_json(row["config"]))
-    parsed = distributions_of_json(row["distributions"])
+    params = {path: plain(path, value, settings) for path, value in json.loads(row["params"]).items()}
+    proposal = Proposal(row["trial"], int(row["number"]), params, settings.from_json(row["config"]))
+    parsed = distributions_of_json(row["distributions"], settings)
     optuna_trial(proposal, parsed, single=True)  # Optuna's own checks
     return proposal, parsed
 

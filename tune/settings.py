@@ -4,17 +4,17 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from dynonet.config import PROTOCOLS, RESULTS_VERSION, Config, dotted, parse_overrides, read_yaml, with_own_file
 from lab.errors import MOST_WHOLE, ConfigError, check_number, unknown
 from lab.machines.options import MOST_FAILURES, check_resource_arguments
+from lab.registry import DEFAULT, forecaster
+from lab.settings.config import RESULTS_VERSION, Config
 from lab.settings.differences import differences as settings_differences
+from lab.settings.files import dotted, with_own_file
 from lab.store.schema import check_study
-from tune.space import DEFAULT, Space, same_spec
+from tune.space import Space, same_spec
 
-PRESETS = Path(__file__).parents[1] / "dynonet" / "searches"
 OBJECTIVES = ("val_mse", "parameters")
 SAMPLERS = ("tpe", "nsga2")
 FINAL_SEED_OFFSET = 1000  # final replicates share no seed with the search's
@@ -79,7 +79,9 @@ class SearchSettings:
         searched = {item.path for item in self.space.ranges}
         settings = {k: v for k, v in self.base.canonical().items() if k not in searched}
         identity: dict[str, Any] = {"settings": settings, "space": self.space.as_dict(), "search": budget}
-        identity |= {"data_sha256": data_sha256, "results_version": RESULTS_VERSION}
+        identity |= {"data_sha256": data_sha256, "results_version": RESULTS_VERSION, **self.base.identity}
+        if self.base.forecaster != DEFAULT:
+            identity["model"] = self.base.forecaster
         return json.loads(json.dumps(identity))  # as it will be read back
 
     def final_configs(self, best: Config) -> list[Config]:
@@ -89,17 +91,20 @@ class SearchSettings:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per setting that differs between the identities of two searches, a range of the space as one value."""
-    return settings_differences(old, new, whole=("space",), same=_same)
+    settings = forecaster(new.get("model", DEFAULT)).config
+
+    def same(key: str, one: Any, other: Any) -> bool:
+        if key.startswith("space.") and isinstance(one, Mapping) and isinstance(other, Mapping):
+            return same_spec(key.removeprefix("space."), one, other, settings)
+        return bool(one == other)
+
+    return settings_differences(old, new, whole=("space",), same=same)
 
 
-def _same(key: str, one: Any, other: Any) -> bool:
-    if key.startswith("space.") and isinstance(one, Mapping) and isinstance(other, Mapping):
-        return same_spec(key.removeprefix("space."), one, other)
-    return bool(one == other)
-
-
-def preset_names() -> list[str]:
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+def preset_names(model: str = DEFAULT) -> list[str]:
+    """The searches that a forecaster brings, by name."""
+    folder = forecaster(model).searches
+    return [] if folder is None else sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def read_settings(args: argparse.Namespace) -> SearchSettings:
@@ -111,19 +116,20 @@ def read_settings(args: argparse.Namespace) -> SearchSettings:
     check_resource_arguments(args)
     if args.preset not in preset_names():
         raise unknown("preset", args.preset, preset_names())
-    preset = read_yaml(PRESETS / f"{args.preset}.yaml")
-    fixed = with_own_file(parse_overrides(args.overrides))
+    model = forecaster(DEFAULT)
+    settings_of = model.config
+    preset = settings_of.read_yaml(f"{model.searches}/{args.preset}.yaml")
+    fixed = with_own_file(settings_of.parse_overrides(args.overrides))
     if args.max_epochs is not None:
         fixed.setdefault("training.max_epochs", args.max_epochs)
     settings = dict(preset["settings"])
     if args.config:
-        settings.update(with_own_file(dotted(read_yaml(args.config))))
-    if fixed.get("training.protocol") in PROTOCOLS:
-        for key in PROTOCOLS["clean"]:  # the protocol's own settings win over the file's
-            settings.pop(key, None)
-    base = Config.create({**settings, **fixed})
+        settings.update(with_own_file(dotted(settings_of.read_yaml(args.config))))
+    for key in settings_of.bundled(fixed.get("training.protocol")):  # the protocol's own settings win over the file's
+        settings.pop(key, None)
+    base = settings_of.create({**settings, **fixed})
 
-    specs = read_yaml(args.space) if args.space else preset.get("space", DEFAULT)
+    specs = settings_of.read_yaml(args.space) if args.space else preset.get("space", model.space)
     space = Space(specs, base, fixed)
     if not space.ranges:
         raise ConfigError("space: nothing is left to search; every range is fixed on the command line")

@@ -101,6 +101,10 @@ class Range:
             raise ConfigError(f"space: {path}: got [{low}, {high}]; {need} is needed")
         return cls(path, kind, settings, low, high, log, when=when)
 
+    def shown(self, value: Any) -> str:
+        """A value of the setting as it is written in a file."""
+        return shown(self.path, value, self.settings)
+
     def suggest(self, trial: optuna.trial.BaseTrial) -> Any:
         if self.kind == "choice":
             return self.by_label[trial.suggest_categorical(self.path, list(self.by_label))]
@@ -167,10 +171,11 @@ class Range:
     def describe(self) -> str:
         text = f"{self.low:g} to {self.high:g}"
         if self.kind == "choice":
-            text = ", ".join(shown(self.path, choice, self.settings) for choice in self.choices)
+            text = ", ".join(self.shown(choice) for choice in self.choices)
         text += " (log)" if self.log else ""
         conditions = [
-            f"{key} is {' or '.join(shown(key, value, self.settings) for value in wanted)}" for key, wanted in self.when.items()
+            f"{key} is {' or '.join(shown(key, value, self.settings) for value in wanted)}"
+            for key, wanted in self.when.items()
         ]
         return f"{self.kind}: {text}" + (f", when {' and '.join(conditions)}" if conditions else "")
 
@@ -247,9 +252,9 @@ class Space:
             held = self.base.override({**conditions, item.path: end}).flat()[item.path]
             held = held or abs(held) if isinstance(held, float) else held  # -0.0 is 0.0
             if item.kind == "choice" and label(held) in meanings:
-                one, other = (shown(item.path, each, item.settings) for each in (meanings[label(held)], end))
+                one, other = (item.shown(each) for each in (meanings[label(held)], end))
                 raise ConfigError(
-                    f"space: {item.path}: choice: {one} and {other} are one setting, {shown(item.path, held, item.settings)}; leave "
+                    f"space: {item.path}: choice: {one} and {other} are one setting, {item.shown(held)}; leave "
                     "one of them out"
                 )
             meanings[label(held)] = end

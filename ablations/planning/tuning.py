@@ -8,6 +8,7 @@ from typing import Any
 
 from ablations.study.checks import matching
 from ablations.study.study import Study
+from dynonet.forecaster import DYNONET
 from lab.console.printing import print
 from lab.errors import DataError
 from lab.machines.session import RaySession, Stop
@@ -18,7 +19,7 @@ from lab.store.tables import Results
 from tune.driver import Search
 from tune.progress import params_text
 from tune.settings import Budget, SearchSettings
-from tune.space import DEFAULT, Space
+from tune.space import Space
 from tune.space_windows import check_windows
 
 
@@ -35,7 +36,7 @@ def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSetti
     retune = study.retune
     assert retune is not None, "a study without re-tuning has no searches"
     base = study.config(cell, arm, retune.seed_offset)
-    specs = {**DEFAULT, **retune.space}
+    specs = {**DYNONET.space, **retune.space}
     space = Space({key: specs[key] for key in matching(study.nuisance)}, base, dict(study.overrides))
     grace = min(Budget.grace_epochs, base.training.max_epochs)
     budget = Budget(replicates=retune.replicates, trials=retune.trials, final_replicates=0, grace_epochs=grace)
@@ -73,5 +74,9 @@ def tune_arm(
     best = proposals.best()
     if stop.reason is not None or best is None:
         return None
-    print(f"best for {arm}: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params)}", flush=True)
+    chosen = params_text(best.params, type(best.config))
+    print(
+        f"best for {arm}: {best.trial}, validation MSE {best.values[0]:.4f}, {chosen}",
+        flush=True,
+    )
     return dict(best.params)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from dynonet.config import KEYS, Config, check_key
+from dynonet.config import Config
+from dynonet.forecaster import DYNONET
 from lab.arms import Arm, difference
 from lab.errors import ConfigError, check_number, nearest
 
@@ -48,7 +49,7 @@ def check(study: "Study") -> None:
 
 def matching(patterns: Iterable[str]) -> list[str]:
     """The settings that any of these dotted keys or patterns names."""
-    return [key for key in KEYS if any(fnmatchcase(key, pattern) for pattern in patterns)]
+    return [key for key in Config.names() if any(fnmatchcase(key, pattern) for pattern in patterns)]
 
 
 def explain(error: ValidationError, content: Mapping[str, Any], fields: Collection[str]) -> str:
@@ -70,7 +71,7 @@ def _check_groups(study: "Study") -> None:
         for pattern in patterns:
             keys = matching([pattern])
             if not keys:
-                check_key(pattern)  # raises, with the nearest key
+                Config.check_key(pattern)  # raises, with the nearest key
             for key in keys:
                 if named.setdefault(key, group) != group:
                     raise ConfigError(f"'{key}' is named both {named[key]} and {group}")
@@ -125,7 +126,7 @@ def _touched(arm: Arm, base: Config) -> frozenset[str]:
 
 
 def _check_retune(study: "Study") -> None:
-    from tune.space import DEFAULT, Space  # here, since Optuna takes a second to import
+    from tune.space import Space  # here, since Optuna takes a second to import
 
     retune = study.retune
     assert retune is not None
@@ -143,7 +144,7 @@ def _check_retune(study: "Study") -> None:
     for key in retune.space:
         if key not in searched:
             raise ConfigError(f"retune: '{key}' has a range but is not among the nuisance settings")
-    specs = {**DEFAULT, **retune.space}
+    specs = {**DYNONET.space, **retune.space}
     if missing := [key for key in searched if key not in specs]:
         raise ConfigError(f"retune: no range for {', '.join(missing)}; give one under retune.space")
     for cell in study.cell_names:

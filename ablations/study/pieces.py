@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from dynonet.arms import ARMS
-from dynonet.config import PROTOCOLS, dotted, with_own_file
+from dynonet.config import PROTOCOLS
 from dynonet.presets import PRESETS
 from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
+from lab.settings.files import dotted, with_own_file
 
 MATCHED = "@matched"  # ends the name of an arm of matched capacity
 TUNED = "@tuned"  # ends the name of an arm whose nuisance settings a search of its own chose

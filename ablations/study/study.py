@@ -40,9 +40,10 @@ from ablations.study.pieces import (
     widened,
 )
 from dynonet.arms import arm_named
-from dynonet.config import Config, dotted, parse_overrides, read_yaml
+from dynonet.config import Config
 from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
+from lab.settings.files import dotted
 
 STUDIES = Path(__file__).parents[2] / "dynonet" / "studies"
 
@@ -83,7 +84,7 @@ class Study(Section):
             if str(name) not in study_names():
                 raise unknown("study", str(name), study_names())
             path = STUDIES / f"{name}.yaml"
-        return cls.create(read_yaml(path))
+        return cls.create(Config.read_yaml(path))
 
     @classmethod
     def create(cls, content: Mapping[str, Any]) -> "Study":
@@ -117,9 +118,9 @@ class Study(Section):
         """
         content = {**self.model_dump(exclude_defaults=True), **(changes or {})}
         if config is not None:
-            content |= {"baseline": dotted(read_yaml(config)), "preset": None}
+            content |= {"baseline": dotted(Config.read_yaml(config)), "preset": None}
             content["cells"] = {cell: data_of_preset(settings) for cell, settings in self.cells.items()}
-        content["overrides"] = {**self.overrides, **parse_overrides(overrides)}
+        content["overrides"] = {**self.overrides, **Config.parse_overrides(overrides)}
         if arms is not None:
             own = {arm.name: arm for arm in self.arms if isinstance(arm, InlineArm)}
             content["arms"] = tuple(own[name].model_dump() if name in own else name for name in arms)

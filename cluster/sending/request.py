@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from cluster.sending.packing import ROOT
-from dynonet.config import data_paths, parse_overrides
 from lab.errors import ConfigError
+from lab.settings.files import data_paths
 from lab.settings.yaml import read_mapping, read_text
 
 MODULES = {"search": "tune.search", "ablations": "ablations.run"}
@@ -151,7 +151,8 @@ def _study(kind: str, given: argparse.Namespace) -> str:
 
 def _data_paths(given: argparse.Namespace) -> list[str]:
     """Every `data.path` as the arguments and the files that they name write it, before it is taken from a folder."""
-    return data_paths([parse_overrides(given.overrides), *(read_mapping(path) for path in _named_files(given))])
+    overrides = dict(text.partition("=")[::2] for text in given.overrides)
+    return data_paths([overrides, *(read_mapping(path) for path in _named_files(given))])
 
 
 def _named_files(given: argparse.Namespace) -> list[str]:

@@ -10,7 +10,6 @@ from lab.series.series import Rows, Series, share
 from lab.settings.data import DataConfig
 
 
-
 def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
     """First rows of every window of a role: (windows,) int64, ascending.
 

@@ -72,8 +72,8 @@ class Config(Section):
     # Settings by name of `training.protocol`, the default first; each names settings that are their own.
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    # What a search may vary of the data, for it changes neither what is forecast nor what validation judges: how far back
-    # windows reach, and which of the training rows teach whom.
+    # What a search may vary of the data, for it changes neither what is forecast nor what validation judges: how far
+    # back windows reach, and which of the training rows teach whom.
     searchable_data: ClassVar[tuple[str, ...]] = ("data.seq_len",)
     not_searched: ClassVar[Mapping[str, str]] = {}  # settings that no search may vary -> why
     decides_windows: ClassVar[tuple[str, ...]] = ()  # settings beside those of the data that say who reads which rows
@@ -81,7 +81,7 @@ class Config(Section):
     # Its settings ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def keys(cls) -> tuple[str, ...]:
+    def names(cls) -> tuple[str, ...]:
         """Every setting by its dotted path, in the order of the sections."""
         return tuple(_leaves(cls))
 
@@ -172,9 +172,7 @@ class Config(Section):
 
         A new `training.protocol` sets its bundle again; otherwise the bundle's settings stay as they are.
         """
-        changes = with_own_file(
-            dotted(settings) if isinstance(settings, Mapping) else self.parse_overrides(settings)
-        )
+        changes = with_own_file(dotted(settings) if isinstance(settings, Mapping) else self.parse_overrides(settings))
         base = self.flat()
         for key in self.bundled(changes.get("training.protocol")):
             base.pop(key)
@@ -182,7 +180,7 @@ class Config(Section):
 
     @classmethod
     def bundled(cls, protocol: Any) -> tuple[str, ...]:
-        """The settings that a protocol of this name sets together; none for no name and for one that stands for none."""
+        """The settings that a protocol of this name sets together; none for one that stands for none."""
         known = protocol is not None and protocol != "custom" and cls.protocols
         return tuple(next(iter(cls.protocols.values()))) if known else ()
 
@@ -197,9 +195,13 @@ class Config(Section):
         return Stopping(self.training.patience)
 
     @property
+    def validation_learner(self) -> tuple[str, str] | None:
+        """What is trained on the rows that pick epochs and hyperparameters, and the setting that says so."""
+        return None
+
+    @property
     def learns_from_validation(self) -> bool:
-        """Whether anything is trained on the rows that pick epochs and hyperparameters."""
-        return False
+        return self.validation_learner is not None
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted key, in the order of the sections."""
@@ -288,7 +290,7 @@ class Config(Section):
             return [cls._with_switches(each) for each in content]
         if not isinstance(content, dict):
             return content
-        sections = {key.rpartition(".")[0] for key in cls.keys()}
+        sections = {key.rpartition(".")[0] for key in cls.names()}
         found = {}
         for key, value in content.items():
             path = f"{prefix}{key}"

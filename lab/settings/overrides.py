@@ -2,7 +2,6 @@
 was typed."""
 
 import re
-from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 

@@ -197,11 +197,12 @@ class _Study:
             self._stack(ids, self.facts.unfinished(ids, test=True))
 
     def _search(self, results: Results, searched: Sequence[Member], finals: Sequence[Member]) -> None:
+        from dynonet.forecaster import DYNONET
         from tune.proposals import best_of, front_of, read_proposals  # here: it imports Optuna
 
         rows = results.table("studies", self.name).sort_by("time").to_pylist()
         identity = json.loads(rows[0]["settings"])
-        proposals, _ = read_proposals(results.table("trials", self.name).to_pylist(), results)
+        proposals, _ = read_proposals(results.table("trials", self.name).to_pylist(), results, DYNONET.config)
         best = best_of(proposals.values())
         several = len(identity["search"]["objectives"]) > 1
         kept = {proposal.trial for proposal in front_of(proposals.values())} if several else set()

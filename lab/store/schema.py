@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynonet.config import KEYS, Config, setting_type
+from dynonet.config import Config
 from dynonet.parts import SIGNALS
 from lab.errors import nearest, unknown
 from lab.series import Series
@@ -82,7 +82,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("kernel", _TEXT),  # what computed the GRUs: numba, triton or torch
         ("weights", _TEXT),  # path in the store of the best epoch's weights
         ("config", _TEXT),  # JSON, every setting
-        *((f"params.{key}", _TYPES[setting_type(key)]) for key in KEYS),
+        *((f"params.{key}", _TYPES[Config.setting_type(key)]) for key in Config.names()),
     ],
     "history": [  # long: one row per number
         ("run", _TEXT),

@@ -28,7 +28,7 @@ from lab.compute.cuda_graphs import Replayed
 from lab.compute.device import prepare_process
 from lab.compute.draws import seed_keys
 from lab.errors import ConfigError, DataError
-from lab.series import Series, load_series, resolve_role, window_starts
+from lab.series import Series, load_series, window_starts
 from lab.series.linear import fit_trend
 from lab.series.windows import Evaluation, Windows, evaluate
 
@@ -176,7 +176,7 @@ class StackTrainer:
             model = config.model
             if model.trend_start == "uniform" or not model.trend:
                 continue
-            role = resolve_role(config.data, worker_role(config))
+            role = config.data.role(worker_role(config)).name
             kernel = model.moving_average if model.decomposition else 1
             weight = fit_trend(self.series, config.data, role, kernel, model.revin)
             shared["trend.weight"][place] = torch.tensor(weight, dtype=params.shared.dtype)

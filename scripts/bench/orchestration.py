@@ -39,6 +39,7 @@ from ray import tune as ray_tune
 
 from dynonet.config import Config
 from dynonet.parts import OFF, SIGNALS
+from dynonet.space import SPACE
 from lab.store.files import encode, file_path
 from lab.store.schema import file_schema, to_table
 from lab.store.tables import Results, history, load, run_params
@@ -47,7 +48,7 @@ from tune.categories import distributions_to_json
 from tune.proposals import Proposals
 from tune.search import parser
 from tune.settings import Budget, SearchSettings
-from tune.space import DEFAULT, Space
+from tune.space import Space
 
 PHASES = {"ours": "ours", "plain": "plain Ray Tune, the same loaded", "bare": "plain Ray Tune, nothing loaded"}
 REPORTS = 5
@@ -251,7 +252,7 @@ def filled(folder: str, space: Space, trials: int, objectives: tuple[str, ...]) 
 
 def bench_proposals(counts: list[int]) -> None:
     print(f"\n{'CPU s of the driver, beside finished trials':<44s}{'proposal':>10s}{'outcome':>10s}{'(< 0.2)':>16s}")
-    space = Space(DEFAULT, Config.create({}))
+    space = Space(SPACE, Config.create({}))
     for objectives in (("val_mse",), ("val_mse", "parameters")):
         for count in counts:
             with tempfile.TemporaryDirectory() as folder:

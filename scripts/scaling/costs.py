@@ -16,6 +16,7 @@ import ray  # isort: skip
 from ray.air.execution._internal.event_manager import RayEventManager
 
 from dynonet.config import Config
+from dynonet.space import SPACE
 from lab.compute.device import use_threads
 from lab.machines.doors import loopback, private_token
 from lab.series import load_series
@@ -25,7 +26,7 @@ from lab.training.stack_run import StackRun
 from scripts.bench.orchestration import TRIVIAL, filled, run_ids, write_files, write_segments
 from scripts.scaling.model import STORES, Costs
 from tune.proposals import Proposals
-from tune.space import DEFAULT, Space
+from tune.space import Space
 
 QUICK: dict[str, Any] = {  # what `make search` trains, at one size
     **TRIVIAL, "data.seq_len": 96, "data.pred_len": 24, "data.synthetic.rows": 3000, "model.worker_seq_len": 96,
@@ -87,7 +88,7 @@ def growth(points: dict[int, float]) -> tuple[float, float]:
 
 def searcher_costs(counts: tuple[int, ...] = (1000, 4000, 16_000)) -> dict[str, float]:
     """TPE's proposals over the default space, their records included, beside so many trials."""
-    space, proposing = Space(DEFAULT, Config.create({})), {}
+    space, proposing = Space(SPACE, Config.create({})), {}
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             store = filled(folder, space, count, ("val_mse",))

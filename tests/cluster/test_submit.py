@@ -356,16 +356,15 @@ def test_addresses() -> None:
 
 
 def test_the_package_holds_source_only_and_is_the_same_for_the_same_tree(tmp_path: Path) -> None:
-    for name in ("dynonet", "tune", "ablations", "cluster", "scripts", "results", ".venv", "tune/__pycache__"):
+    packages = ("lab", "dynonet", "forecasters", "tune", "ablations", "cluster", "scripts")
+    for name in (*packages, "results", ".venv", "tune/__pycache__"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.py").write_text("1")
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "tune" / ".env").write_text("KEY")
     (tmp_path / "tune" / "kernel.nbi").write_text("cache")
     files = tree(tmp_path)
-    assert sorted(files) == sorted(
-        [f"{name}/a.py" for name in ("dynonet", "tune", "ablations", "cluster", "scripts")] + ["pyproject.toml"]
-    )
+    assert sorted(files) == sorted([*(f"{name}/a.py" for name in packages), "pyproject.toml"])
     first = pack(files, {"arguments/0-x.yaml": b"x"})
     os.utime(tmp_path / "tune" / "a.py", (0, 1e9))
     assert pack(tree(tmp_path), {"arguments/0-x.yaml": b"x"}) == first

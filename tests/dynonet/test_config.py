@@ -8,13 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from dynonet.config import (
-    KEYS,
     PROTOCOLS,
     Config,
     ModelConfig,
     SignalsConfig,
-    parse_overrides,
-    setting_type,
 )
 from dynonet.parts import OFF, SIGNALS
 from dynonet.presets import PRESETS
@@ -82,7 +79,7 @@ def test_refusals(override: str, message: str) -> None:
 
 def test_any_value_is_taken_or_refused_by_message() -> None:
     values = [None, "zzz", -1, 0, 10**30, 1.5, True, [1], [], {"a": 1}, float("inf"), float("nan"), b"x"]
-    for key, value in itertools.product(KEYS, values):
+    for key, value in itertools.product(Config.names(), values):
         try:
             Config.create({key: value}).run_id("")
         except ConfigError as error:
@@ -119,7 +116,7 @@ def test_overrides_are_read_as_yaml() -> None:
     for name, signal in SIGNALS.items():
         for off in ("off", False, signal.neutral, str(signal.neutral)):
             assert getattr(Config.create({f"signals.{name}": off}).signals, name) == signal.neutral
-    assert parse_overrides(["data.path=a=b"]) == {"data.path": "a=b"}
+    assert Config.parse_overrides(["data.path=a=b"]) == {"data.path": "a=b"}
 
 
 def test_precedence() -> None:
@@ -213,14 +210,14 @@ MODES = [{"training.mode": "joint"}, {"training.mode": "unrolled"}]
 def test_the_content_id_changes_with_what_changes_numbers(base: dict[str, Any]) -> None:
     config = Config.create(base)
     # What the identity of the series says, or no code reads in this config.
-    idle = {"training.protocol", *(key for key in KEYS if key.startswith("data.synthetic."))}
+    idle = {"training.protocol", *(key for key in Config.names() if key.startswith("data.synthetic."))}
     idle |= {f"data.{name}" for name in SOURCE} - {"data.dataset"}
     if config.training.mode != "joint":
         idle |= {"data.joint_rows"}
     if config.training.mode != "unrolled":
         idle |= {"training.unroll_every", "training.steering_lr_ratio"}
     ids = {config.run_id("data")}
-    for key in KEYS:
+    for key in Config.names():
         if key == "training.protocol" or (config.data.dataset != "csv" and key in ("data.path", *OWN_KEYS)):
             continue
         settings = {key: "alternating" if base.get(key) == "joint" else other_value(key, config.flat()[key])}
@@ -273,7 +270,7 @@ def test_config_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_setting_types() -> None:
-    types = {key: setting_type(key) for key in KEYS}
+    types = {key: Config.setting_type(key) for key in Config.names()}
     assert types["model.film"] is bool
     assert types["model.worker_hidden"] is int
     assert types["training.lr"] is float

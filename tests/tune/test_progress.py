@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from dynonet.space import SPACE
 from lab.machines import progress as live
 from lab.machines.progress import WIDTH
 from lab.store.tables import Results
 from tune import progress as module
 from tune.progress import SHOWN_TRIALS, Progress, params_text
 from tune.proposals import Proposals
-from tune.space import DEFAULT, Space
+from tune.space import Space
 
 
 class Terminal(io.StringIO):
@@ -24,7 +25,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def proposals(store: Results, tiny: Config, sha: str) -> Proposals:
-    return Proposals(store, "study", Space(DEFAULT, tiny), seed=0, replicates=1, data_sha256=sha)
+    return Proposals(store, "study", Space(SPACE, tiny), seed=0, replicates=1, data_sha256=sha)
 
 
 @pytest.fixture
@@ -115,6 +116,6 @@ def test_a_terminal_gets_a_live_table_and_whole_lines(proposals: Proposals, begi
 
 
 def test_short_texts() -> None:
-    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}) == (
+    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}, Config) == (
         "worker_hidden=8 lr=0.00123 mode=joint"
     )

@@ -130,11 +130,11 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
     lines = search.plan()
     assert "1 trials on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
     first = lines[lines.index("first proposals:") + 1 :]
-    assert len(first) == len(set(first)) == 3 and first[0] == f"  {params_text(waiting.params)}"
-    assert f"  {params_text(done.params)}" not in first and results.storage.list() == files
+    assert len(first) == len(set(first)) == 3 and first[0] == f"  {params_text(waiting.params, Config)}"
+    assert f"  {params_text(done.params, Config)}" not in first and results.storage.list() == files
     # What it shows is what the search then proposes.
     again = search.proposals(results, None)
-    assert [f"  {params_text(again.propose().params)}" for _ in range(3)] == first  # type: ignore[union-attr]
+    assert [f"  {params_text(again.propose().params, Config)}" for _ in range(3)] == first  # type: ignore[union-attr]
 
 
 def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import optuna
 import pytest
 
-from dynonet.config import KEYS, Config, read_yaml
+from dynonet.config import Config
+from dynonet.forecaster import DYNONET
 from dynonet.presets import PUBLISHED
+from dynonet.space import SPACE
 from lab.errors import ConfigError
 from lab.series import load_series
 from lab.training.trainer import StackTrainer
-from tune.settings import PRESETS, preset_names
-from tune.space import DEFAULT, Range, Space
-from tune.space_rules import OF_DATA
+from tune.settings import preset_names
+from tune.space import Range, Space
 
 BASE = Config()
 
@@ -108,7 +109,9 @@ def test_a_space_that_does_not_fit_is_refused(specs: dict[str, Any], message: st
         space(specs)
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("data.") and key not in OF_DATA])
+@pytest.mark.parametrize(
+    "key", [key for key in Config.names() if key.startswith("data.") and key not in Config.searchable_data]
+)
 def test_of_the_data_a_space_may_vary_only_what_is_known_to_change_neither_target_nor_judge(key: str) -> None:
     specs = {key: {"choice": [BASE.flat()[key]]}}
     with pytest.raises(ConfigError, match=f"^space: {key}: "):
@@ -152,7 +155,7 @@ def test_a_file_that_is_no_space(tmp_path: Path) -> None:
 
 
 def test_draws_lie_in_their_ranges_and_make_configs() -> None:
-    of = space({**DEFAULT, "training.mode": MODES})
+    of = space({**SPACE, "training.mode": MODES})
     drawn = draws(of)
     for params in drawn:
         assert list(params) == list(of.as_dict())
@@ -168,10 +171,10 @@ def test_draws_lie_in_their_ranges_and_make_configs() -> None:
 
 def test_settings_of_a_mode_are_searched_where_the_mode_can_be_met() -> None:
     theirs = {"training.steering_lr_ratio", "training.unroll_every"}
-    assert theirs.isdisjoint(space(DEFAULT).as_dict())
-    assert theirs.isdisjoint(space({**DEFAULT, "training.mode": MODES}).as_dict())
-    assert theirs <= set(Space(DEFAULT, BASE.override({"training.mode": "unrolled"})).as_dict())
-    drawn = draws(space({**DEFAULT, "training.mode": {"choice": ["alternating", "unrolled"]}}))
+    assert theirs.isdisjoint(space(SPACE).as_dict())
+    assert theirs.isdisjoint(space({**SPACE, "training.mode": MODES}).as_dict())
+    assert theirs <= set(Space(SPACE, BASE.override({"training.mode": "unrolled"})).as_dict())
+    drawn = draws(space({**SPACE, "training.mode": {"choice": ["alternating", "unrolled"]}}))
     assert {params["training.mode"] for params in drawn} == {"alternating", "unrolled"}
     for params in drawn:
         assert (theirs <= set(params)) == (params["training.mode"] == "unrolled")
@@ -233,7 +236,7 @@ def test_fixed_settings_drop_a_range_even_one_that_would_be_refused() -> None:
 )
 def test_a_value_at_the_edge_of_its_range(spec: dict[str, Any], value: float, edge: str | None) -> None:
     path = "training.controller_lr_ratio"
-    assert Range.parse(path, spec).edge(value) == edge
+    assert Range.parse(path, spec, Config).edge(value) == edge
     if "int" not in spec and "choice" not in spec:
         of = space({path: spec, "model.dropout": {"float": [0.0, 0.5]}})
         at_limit = edge == "lower" and spec["float"][0] == 0  # a ratio cannot be less
@@ -261,41 +264,41 @@ def test_numbers_to_choose_from_have_edges_too() -> None:
 
 def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
     when = {"training.mode": ["alternating", "joint"], "model.film": [True]}
-    specs = {**DEFAULT, "training.mode": MODES, "training.lr": {"float": [1e-3, 1e-2], "log": True, "when": when}}
+    specs = {**SPACE, "training.mode": MODES, "training.lr": {"float": [1e-3, 1e-2], "log": True, "when": when}}
     of = space(specs)
     again = space(json.loads(json.dumps(of.as_dict())))
     assert again.as_dict() == of.as_dict() and draws(again, 5) == draws(of, 5)
-    assert of.conditional and not space(DEFAULT).conditional
+    assert of.conditional and not space(SPACE).conditional
     assert "when training.mode is alternating or joint and model.film is true" in of.ranges[-1].describe()
 
 
 def ends() -> list[Any]:
     """Every end of every range: of the default space, of each preset's, and of a space that varies everything else."""
-    spaces = {"default": (DEFAULT, {})}
+    spaces = {"default": (SPACE, {})}
     for name in preset_names():
-        preset = read_yaml(PRESETS / f"{name}.yaml")
-        spaces[name] = (preset.get("space", DEFAULT), preset["settings"])
+        preset = Config.read_yaml(DYNONET.searches / f"{name}.yaml")
+        spaces[name] = (preset.get("space", SPACE), preset["settings"])
     return [
         pytest.param(settings, path, end, id=f"{name}-{path.rsplit('.', 1)[-1]}-{end}")
         for name, (specs, settings) in spaces.items()
         for path, spec in specs.items()
-        for end in Range.parse(path, spec).ends()
+        for end in Range.parse(path, spec, Config).ends()
     ]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_default_ranges_hold_the_published_settings(name: str) -> None:
     published = Config.create(preset=name).flat()
-    of = space(DEFAULT)
+    of = space(SPACE)
     for item in of.ranges:
         value = published[item.path]
         assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high, item.path
-    assert "training.controller_lr_ratio" not in of.edges({path: published[path] for path in DEFAULT})
+    assert "training.controller_lr_ratio" not in of.edges({path: published[path] for path in SPACE})
 
 
 def test_the_search_that_found_the_tuned_settings_can_find_them() -> None:
     found = Config.create(preset="tuned-etth1-h96").flat()
-    preset = read_yaml(PRESETS / "etth1-h96.yaml")
+    preset = Config.read_yaml(DYNONET.searches / "etth1-h96.yaml")
     for item in space(preset["space"]).ranges:
         value = found[item.path]
         assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high, item.path

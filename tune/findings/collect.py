@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from dynonet.config import Config
 from lab.errors import ConfigError
-from lab.series.reported import published_results
+from lab.registry import DEFAULT, forecaster, reported
+from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
@@ -55,7 +55,9 @@ class Collector:
         began, self.identity = _identity(results, name)
         self.budget: Mapping[str, Any] = self.identity["search"]
         self.objectives: tuple[str, ...] = tuple(self.budget["objectives"])
-        self.proposals, self.distributions = read_proposals(results.table("trials", name).to_pylist(), results)
+        self.forecaster = forecaster(self.identity.get("model", DEFAULT))
+        trials = results.table("trials", name).to_pylist()
+        self.proposals, self.distributions = read_proposals(trials, results, self.forecaster.config)
         members = results.table("members", name).to_pylist()
         self.searched = _by_trial(row for row in members if row["role"] == "search")
         self.finals = _by_trial(row for row in members if row["role"] == "final")
@@ -71,7 +73,7 @@ class Collector:
         by_name = {trial.trial: trial for trial in trials}
         best = best_of(self.proposals.values())
         front = front_of(self.proposals.values()) if len(self.objectives) > 1 else []
-        defaults = Config().flat()
+        defaults = self.forecaster.config().flat()
         settings = {key: value for key, value in self.base.shown().items() if key not in self.identity["space"]}
         tests = self._tests()
         first = "" if best is None else best.trial
@@ -90,7 +92,7 @@ class Collector:
             less_linear=self._less_linear(best),
             published=tuple(
                 Published(model, mse, mae, _count(printed), printed)
-                for model, (mse, mae, printed) in published_results(self.base.data).items()
+                for model, (mse, mae, printed) in reported(self.base.data).items()
             ),
             importance=importance_of(trials),
             edges=tuple(
@@ -116,11 +118,11 @@ class Collector:
         """The config around which was searched."""
         for proposal in self.proposals.values():
             fixed = {k: v for k, v in proposal.config.flat().items() if k not in self.identity["space"]}
-            return Config.create(fixed)
+            return self.forecaster.config.create(fixed)
         settings = self.identity["settings"]
         # Where a file lies is no part of what it holds, and is known from a trial alone.
         unknown = {"data.path": "file"} if settings["data.dataset"] == "csv" else {}
-        return Config.create({**settings, **unknown})
+        return self.forecaster.config.create({**settings, **unknown})
 
     def _data(self, settings: Mapping[str, Any]) -> str:
         steps = {"seq_len": "steps in", "pred_len": "steps out"}
@@ -207,11 +209,13 @@ class Collector:
     def _notes(self, trials: Sequence[Trial], finals: Sequence[RunErrors], best: str) -> list[str]:
         notes = [f"Of the data: {note}." for note in _data_notes(self.rows.values())]
         configs = [proposal.config for proposal in self.proposals.values()] or [self.base]
-        if learned := sum(config.learns_from_validation for config in configs):
-            some = "" if learned == len(configs) else f", in {learned} of {len(configs)} trials"
+        learners = [config.validation_learner for config in configs if config.validation_learner is not None]
+        if learners:
+            learner, setting = learners[0]
+            some = "" if len(learners) == len(configs) else f", in {len(learners)} of {len(configs)} trials"
             notes.append(
-                f"The controller learned from validation (data.controller_rows{some}), which also picks epochs and "
-                "trials, so that validation errors here are not those of data kept apart."
+                f"{learner[0].upper()}{learner[1:]} learned from validation ({setting}{some}), which also picks epochs "
+                "and trials, so that validation errors here are not those of data kept apart."
             )
         if unfinished := sum(trial.outcome == UNFINISHED for trial in trials):
             them = "1 trial has" if unfinished == 1 else f"{unfinished} trials have"

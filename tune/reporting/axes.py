@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from lab.pages.formats import METRIC_NAMES, brief
-from tune.categories import shown
 from tune.space import Range
 
 LOSS = METRIC_NAMES["val_mse"]
@@ -37,7 +36,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 def brief_value(item: Range, value: object) -> str:
     """A value of a searched setting beside many others; a choice as it is written in a file."""
-    return shown(item.path, value) if item.kind == "choice" and isinstance(value, bool | str) else brief(value)
+    return item.shown(value) if item.kind == "choice" and isinstance(value, bool | str) else brief(value)
 
 
 def wrapped(name: str) -> str:

@@ -21,7 +21,7 @@ from optuna.importance import BaseImportanceEvaluator
 from optuna.visualization import matplotlib as optuna_plots
 
 from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
-from tune.categories import label, shown
+from tune.categories import label
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
 from tune.reporting.axes import LOSS, plain_log, reach, short_names
 from tune.space import Range
@@ -169,7 +169,7 @@ def _slices(findings: SearchFindings, row: Sequence[Range], prefix: str) -> str:
 def _slice_axis(axes: Axes, item: Range) -> None:
     """The whole range that was searched, not only what was drawn of it."""
     if item.kind == "choice":
-        written = {repr(name): shown(item.path, choice) for name, choice in item.by_label.items()}
+        written = {repr(name): item.shown(choice) for name, choice in item.by_label.items()}
         axes.set_xticks(axes.get_xticks(), [written[tick.get_text()] for tick in axes.get_xticklabels()])
         axes.margins(x=0.2)
         axes.autoscale(axis="x")

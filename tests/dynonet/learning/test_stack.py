@@ -178,7 +178,7 @@ def test_every_combination_of_switches_trains_in_one_stack(mode: str) -> None:
     group, state = make_group(configs, 2)
     x, y = make_batch(configs[0], 2)
     batch = (x.expand(len(configs), -1, -1, -1), y.expand(len(configs), -1, -1, -1))
-    step_of = dynonet.training.STEPS[mode]
+    step_of = dynonet.learning.steps.STEPS[mode]
     losses = step_of(
         group, state, batch, lambda: batch, draws_of([1] * len(configs)), torch.ones(len(configs)).double()
     )

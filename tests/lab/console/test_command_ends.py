@@ -15,7 +15,7 @@ from lab.console.commands import command_named
 from tests.processes import ROOT
 
 COMMANDS = (
-    "dynonet.train", "dynonet.baseline", "dynonet.data.__main__", "tune.search", "lab.results", "tune.report",
+    "dynonet.train", "lab.baseline", "lab.series.__main__", "tune.search", "lab.results", "tune.report",
     "ablations.run", "ablations.report", "cluster.submit", "cluster.checks",
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ COMMANDS = (
 @pytest.mark.parametrize("module", COMMANDS)
 def test_every_command_is_one(module: str) -> None:
     text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
-    name = module.removesuffix("_cli").removesuffix(".__main__")
+    name = module.removesuffix(".__main__")
     assert f'@command_named("{name}")\ndef main(' in text
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 
-from dynonet.config import parse_overrides
+from dynonet.config import Config
 from lab.errors import ConfigError
 from lab.settings.overrides import typed
 from lab.settings.yaml import YamlError
@@ -40,7 +40,7 @@ def test_an_item_that_is_empty() -> None:
 
 def test_overrides() -> None:
     given = ["data.path=~/a b#1: x.csv", "data.date_column=No", "model.film=off", "training.lr=1e-4"]
-    assert list(parse_overrides(given).values()) == ["~/a b#1: x.csv", "No", False, 1e-4]
+    assert list(Config.parse_overrides(given).values()) == ["~/a b#1: x.csv", "No", False, 1e-4]
     for text, said in (
         ("training.lr={a: 1, a: 2}", "override 'training.lr={a: 1, a: 2}': 'a' is given twice"),
         ("model.x\x1b[31m\n=1", r"unknown key 'model\.x\\x1b\[31m\\n'"),
@@ -48,4 +48,4 @@ def test_overrides() -> None:
         ("\x1b[2J", r"override '\\x1b\[2J' is not of the form"),
     ):
         with pytest.raises(ConfigError, match=said):
-            parse_overrides([text])
+            Config.parse_overrides([text])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dynonet.config import Config, read_yaml
+from dynonet.config import Config
 from lab.errors import ConfigError
 from lab.settings.yaml import MOST_BYTES, YamlError, dump, parse, parse_as_1_1, read_mapping
 
@@ -116,7 +116,7 @@ def test_words_are_truth_values_where_a_switch_is_set_and_text_elsewhere(tmp_pat
         "space:\n  signals.gate_masks: {choice: [adaptive, off, 0.5], when: {model.film: [yes, no]}}\n"
         "  training.lr: {float: [1e-4, 1e-3], log: no}\n"
     )
-    found = read_yaml(path)
+    found = Config.read_yaml(path)
     assert found["baseline"] == {"model.film": False, "model": {"revin": False}, "data.date_column": "No"}
     assert found["cells"] == {"model": {"signals.gate_masks": False}, "on": {"data": {"date_column": "off"}}}
     assert found["arms"][0]["overrides"] == {"signals.lr_scale": False, "training.lr": 1e-4}

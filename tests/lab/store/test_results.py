@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynonet.config import KEYS, Config, setting_type
+from dynonet.config import Config
 from lab import results as results_command
 from lab.store.objects.checksums import plain
 from lab.store.objects.storage import Storage
@@ -69,7 +69,7 @@ def test_a_run_comes_back_typed(store: Results) -> None:
     assert row["params.signals.wd_scale"] == "adaptive" and row["params.data.split"] == "[0.6, 0.2, 0.2]"
     assert Config.from_json(row["config"]).model.worker_hidden == 16 and row["seed"] == 12345
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
-    assert all(SCHEMAS["runs"].field(f"params.{key}").type == types[setting_type(key)] for key in KEYS)
+    assert all(SCHEMAS["runs"].field(f"params.{key}").type == types[Config.setting_type(key)] for key in Config.names())
 
 
 def test_a_missing_number_is_null_never_zero(store: Results) -> None:

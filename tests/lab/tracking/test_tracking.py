@@ -21,9 +21,10 @@ import pytest
 import wandb
 import yaml
 
-from dynonet.config import Config, dotted
+from dynonet.config import Config
 from lab.results import main
 from lab.series import load_series
+from lab.settings.files import dotted
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results, run_params
 from lab.tracking import tracker as tracking

@@ -18,6 +18,6 @@ PUBLISHED_ETTH1_H96: dict[str, tuple[float, float, str]] = {
 PUBLISHED_CODE_ETTH1_H96: dict[int, float] = {1: 0.3909, 2: 0.4072, 12345: 0.4224}
 
 
-def published_results(data: DataConfig) -> dict[str, tuple[float, float, str]]:
+def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
     """The published table where it applies (ETTh1 at H=96), else nothing."""
     return PUBLISHED_ETTH1_H96 if data.dataset == "ETTh1" and data.pred_len == 96 else {}
