@@ -119,7 +119,14 @@ def as_one(
 
     window = windows.window if axis(windows.window) == 0 else windows.window[0]
     given = {name: each if axis(each) == 0 else each[0] for name, each in asked.items()}
-    dims = (0, 0, axis(windows.window), {name: axis(each) for name, each in asked.items()}, None if words is None else 0, 0)
+    dims = (
+        0,
+        0,
+        axis(windows.window),
+        {name: axis(each) for name, each in asked.items()},
+        None if words is None else 0,
+        0,
+    )
     try:
         forecast, besides = vmap(one, in_dims=dims, randomness="error")(
             leaves, members.buffers, window, given, words, shares

@@ -6,9 +6,9 @@ a checkpoint and a `vmap` see all of them at once.
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,25 +17,33 @@ from torch.nn.parameter import UninitializedParameter
 
 from lab.errors import ConfigError, DataError
 from lab.settings.config import Config
-from lab.training.modules.masks import Masks, take_over
+from lab.training.modules.masks import take_over
 
-Build = Callable[[Any, int], nn.Module]  # config, channels
 ALIGNED = 16  # numbers: a parameter begins where it would in memory of its own, whatever stands before it
+
+
+class Build(Protocol):
+    """A class of modules, or a function that makes one."""
+
+    __module__: str
+    __qualname__: str
+
+    def __call__(self, config: Any, channels: int, /) -> nn.Module: ...
 
 
 def seeded(build: Build, config: Config, channels: int) -> nn.Module:
     """The module of a config; whatever it draws as it is built comes from the run's seed, and of a CPU."""
     seed = config.training.seed
-    others = random.getstate(), np.random.get_state()  # noqa: NPY002 (a module may draw from it)
+    others = random.getstate(), np.random.get_state()  # a module may draw from either
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
+            np.random.seed(seed % 2**32)
             module = build(config, channels)
     finally:
         random.setstate(others[0])
-        np.random.set_state(others[1])  # noqa: NPY002
+        np.random.set_state(others[1])
     if not isinstance(module, nn.Module):
         raise ConfigError(f"a module is needed that maps (B, S, C) to (B, H, C); got {type(module).__name__}")
     if any(isinstance(each, UninitializedParameter) for each in module.parameters()):
@@ -56,7 +64,9 @@ class Entry:
         """(..., *shape) of rows (..., P), a view."""
         cut = flat[..., self.start : self.start + self.size]
         lead = flat.shape[:-1]
-        return torch.view_as_complex(cut.view(*lead, *self.shape, 2)) if self.imaginary else cut.view(*lead, *self.shape)
+        return (
+            torch.view_as_complex(cut.view(*lead, *self.shape, 2)) if self.imaginary else cut.view(*lead, *self.shape)
+        )
 
 
 class Members:
@@ -188,7 +198,9 @@ def checked(name: str, state: Mapping[str, Tensor], mine: Tensor) -> Tensor:
     if name not in state or state[name].shape != mine.shape or state[name].dtype != mine.dtype:
         saved = state.get(name)
         got = "nothing" if saved is None else f"{tuple(saved.shape)} {saved.dtype}"
-        raise DataError(f"the checkpoint is of another module: {name} is {got}, {tuple(mine.shape)} {mine.dtype} needed")
+        raise DataError(
+            f"the checkpoint is of another module: {name} is {got}, {tuple(mine.shape)} {mine.dtype} needed"
+        )
     return state[name]
 
 

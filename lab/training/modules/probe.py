@@ -51,7 +51,9 @@ def probe(
             masks.planned = planned
         refused = ""
         if fused and draws_itself:
-            refused = "it draws random numbers from torch's own generator (functional dropout does), as nn.Dropout need not"
+            refused = (
+                "it draws random numbers from torch's own generator (functional dropout does), as nn.Dropout need not"
+            )
         elif fused:
             members.restore(before)
             refused = _why_not_as_one(members, before, windows, target, wants, keys)
@@ -69,7 +71,9 @@ def _tried(members: Members, place: int, windows: Windows, wants: Wants) -> Any:
             raise
         shape = tuple(windows.at(place).shape)
         text = f"{type(error).__name__}: {one_line(str(error), 300)}"
-        raise ConfigError(f"{type(module).__name__}: its forward failed on windows of shape {shape} ({text})") from error
+        raise ConfigError(
+            f"{type(module).__name__}: its forward failed on windows of shape {shape} ({text})"
+        ) from error
 
 
 def _check(members: Members, place: int, output: Any, target: Tensor, diagnostics: Collection[str]) -> None:
@@ -78,7 +82,9 @@ def _check(members: Members, place: int, output: Any, target: Tensor, diagnostic
     forecast, besides = output if pair else (output, {})
     if not isinstance(forecast, Tensor) or forecast.shape != target.shape:
         got = f"shape {tuple(forecast.shape)}" if isinstance(forecast, Tensor) else type(forecast).__name__
-        raise ConfigError(f"{name}: a forecast (B, H, C), here {tuple(target.shape)}, is needed; its forward gave {got}")
+        raise ConfigError(
+            f"{name}: a forecast (B, H, C), here {tuple(target.shape)}, is needed; its forward gave {got}"
+        )
     if not forecast.requires_grad:
         raise ConfigError(f"{name}: no parameter has a part in its forecast, so nothing can be trained")
     for key, value in besides.items():

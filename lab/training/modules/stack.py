@@ -157,9 +157,7 @@ class ModuleStack:
         with torch.no_grad():
             torch._foreach_copy_(self._gradients, list(gradients))
             self._losses[0] += losses
-            adamw_(
-                self._members.flat, self._gradient, self._mean, self._square, *self._coefficients[number].unbind(1)
-            )
+            adamw_(self._members.flat, self._gradient, self._mean, self._square, *self._coefficients[number].unbind(1))
 
     def keep(self, places: Sequence[int]) -> None:
         index = torch.tensor(list(places), dtype=torch.int64, device=self.device)
