@@ -12,9 +12,9 @@
     NET = ModuleForecaster("net", Net, Settings, space={"model.hidden": {"int": [16, 256], "log": True}},
                            parts={"smooth": Switch("the moving average", "smoothing ... lowers the test error")})
 
-and `--model my_package.my_module:NET` searches, ablates and reports it. A forward may ask for more by an argument's name:
-`calendar`, (B, S + H, 4) of window and horizon (lab.series.calendar); `rows`, (B,), where in the series each window
-begins. It may give a pair: the forecast, and diagnostics by key (`Forecaster.diagnostics`).
+and `--model my_package.my_module:NET` searches, ablates and reports it. A forward may ask for more by an argument's
+name: `calendar`, (B, S + H, 4) of window and horizon (lab.series.calendar); `rows`, (B,), where in the series each
+window begins. It may give a pair: the forecast, and diagnostics by key (`Forecaster.diagnostics`).
 
 What a module should do:
 - drop by `nn.Dropout`, in whose place a layer is put that draws from the run's seed. What draws from torch's own
@@ -30,10 +30,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import Field, ValidationError, create_model
 from torch import Tensor
 
 from lab.arms import Arm

@@ -39,6 +39,9 @@ class Wants:
         return found
 
 
+PLAIN = Wants()
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of N models, or of 1 that is all models' own."""

@@ -63,10 +63,8 @@ class Entry:
     def of(self, flat: Tensor) -> Tensor:
         """(..., *shape) of rows (..., P), a view."""
         cut = flat[..., self.start : self.start + self.size]
-        lead = flat.shape[:-1]
-        return (
-            torch.view_as_complex(cut.view(*lead, *self.shape, 2)) if self.imaginary else cut.view(*lead, *self.shape)
-        )
+        shape = (*flat.shape[:-1], *self.shape)
+        return torch.view_as_complex(cut.view((*shape, 2))) if self.imaginary else cut.view(shape)
 
 
 class Members:

@@ -51,9 +51,7 @@ def probe(
             masks.planned = planned
         refused = ""
         if fused and draws_itself:
-            refused = (
-                "it draws random numbers from torch's own generator (functional dropout does), as nn.Dropout need not"
-            )
+            refused = "it draws from torch's own generator (functional dropout does)"
         elif fused:
             members.restore(before)
             refused = _why_not_as_one(members, before, windows, target, wants, keys)
@@ -82,9 +80,8 @@ def _check(members: Members, place: int, output: Any, target: Tensor, diagnostic
     forecast, besides = output if pair else (output, {})
     if not isinstance(forecast, Tensor) or forecast.shape != target.shape:
         got = f"shape {tuple(forecast.shape)}" if isinstance(forecast, Tensor) else type(forecast).__name__
-        raise ConfigError(
-            f"{name}: a forecast (B, H, C), here {tuple(target.shape)}, is needed; its forward gave {got}"
-        )
+        needed = f"a forecast (B, H, C), here {tuple(target.shape)}, is needed"
+        raise ConfigError(f"{name}: its forward gave {got}; {needed}")
     if not forecast.requires_grad:
         raise ConfigError(f"{name}: no parameter has a part in its forecast, so nothing can be trained")
     for key, value in besides.items():

@@ -1,6 +1,6 @@
 """The source files that say what a module computes: its own, and those of its author's that it imports.
 
-They are part of a run's identity, so that an edited `forward` never returns old results, and are taken along to a cluster.
+They are part of a run's identity, so that an edited `forward` never returns old results, and go along to a cluster.
 Imports are read, not run: what a text names at run time (`importlib.import_module`) is not seen, nor a file of data.
 What is installed (site-packages) is left out but for the module's own package, and so is the lab: their versions are
 provenance, and the lab's own results version is part of every id.
@@ -31,8 +31,7 @@ def source_files(*objects: Any) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for each in objects:
-        root, name = _origin(each)
-        _follow(root, name, found)
+        _follow(*_origin(each), found)
     return dict(sorted(found.items()))
 
 
@@ -55,7 +54,7 @@ def _origin(each: Any) -> tuple[Path, str]:
     """The folder from which it was imported, and its file's name below that."""
     module = sys.modules.get(each.__module__)
     file = Path(getattr(module, "__file__", None) or "")
-    if file.suffix != ".py" or not file.is_file():
+    if module is None or file.suffix != ".py" or not file.is_file():
         raise ConfigError(
             f"{each.__qualname__} has no source file ({each.__module__}); write it into a .py file and import it from "
             "there: its source is part of what a run's name stands for"
@@ -77,10 +76,11 @@ def _follow(root: Path, name: str, found: dict[str, Path]) -> None:
         raise ConfigError(f"two files are imported as {name}: {found[name]} and {root / name}; rename one")
     found[name] = root / name
     package = name.split("/")[:-1]
-    for parts in _imports(root / name, package):
-        home = _home(root, package, parts[0])
-        for file in _files(home, parts) if home is not None else ():
-            _follow(home, file, found)
+    for parts in [package, *_imports(root / name, package)]:  # a package's own __init__ runs first
+        home = _home(root, package, parts[0]) if parts else None
+        if home is not None:
+            for file in _files(home, parts):
+                _follow(home, file, found)
 
 
 def _imports(path: Path, package: list[str]) -> Iterator[list[str]]:
@@ -95,7 +95,7 @@ def _imports(path: Path, package: list[str]) -> Iterator[list[str]]:
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = above + (node.module.split(".") if node.module else [])
-            yield from (base + [alias.name] for alias in node.names if base or alias.name != "*")
+            yield from ([*base, alias.name] for alias in node.names)
 
 
 def _home(root: Path, package: list[str], top: str) -> Path | None:
@@ -110,9 +110,11 @@ def _home(root: Path, package: list[str], top: str) -> Path | None:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
-    if spec is None or not (spec.submodule_search_locations or spec.has_location):  # built in, or nowhere
+    places = list(spec.submodule_search_locations or []) if spec else []
+    places += [spec.origin] if spec and spec.has_location and spec.origin else []
+    if not places:  # built in, or nowhere
         return None
-    home = Path((spec.submodule_search_locations or [spec.origin])[0]).resolve().parent
+    home = Path(places[0]).resolve().parent
     return home if _is_there(home / top) and not _installed(home) else None
 
 

@@ -1,8 +1,8 @@
 """A stack of any torch module: N of them trained side by side, in turn or as one.
 
 In turn, each module computes its step as it would alone. As one (`fused`), `torch.func.functional_call` runs under
-`vmap` over the stacked weights: on a GPU, where small models wait for their launches, N of them then cost little more than
-one; on a CPU, which has no launches to save, nothing is won. Both give the same numbers, up to rounding.
+`vmap` over the stacked weights: on a GPU, where small models wait for their launches, N of them then cost little more
+than one; on a CPU, which has no launches to save, nothing is won. Both give the same numbers, up to rounding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,17 @@ from lab.compute.kernels import say_once
 from lab.forecaster import Inputs
 from lab.series import Series
 from lab.settings.config import Config
-from lab.training.modules.computing import Cutter, Output, Wants, Windows, as_one, in_turn, own_generator, parts_of
+from lab.training.modules.computing import (
+    PLAIN,
+    Cutter,
+    Output,
+    Wants,
+    Windows,
+    as_one,
+    in_turn,
+    own_generator,
+    parts_of,
+)
 from lab.training.modules.masks import key_table
 from lab.training.modules.members import Build, Members, checked
 from lab.training.modules.optimiser import adamw_, adamw_row_, coefficients
@@ -40,7 +50,7 @@ class ModuleStack:
             module asks for.
     """
 
-    learners = ("train_loss",)
+    learners: tuple[str, ...] = ("train_loss",)
 
     def __init__(
         self,
@@ -50,7 +60,7 @@ class ModuleStack:
         starts: Tensor,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        wants: Wants = Wants(),
+        wants: Wants = PLAIN,
         fused: bool | None = None,
         diagnostics: Sequence[str] = (),
     ):
@@ -226,7 +236,7 @@ class ModuleNetwork:
         weights: Sequence[Mapping[str, Tensor]],
         channels: int,
         device: torch.device,
-        wants: Wants = Wants(),
+        wants: Wants = PLAIN,
     ):
         floats = [each.dtype for each in weights[0].values() if each.is_floating_point()]
         self._dtype, self._wants = floats[0] if floats else torch.float32, wants
