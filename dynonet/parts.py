@@ -84,6 +84,8 @@ _PARTS = (
     ),
 )  # fmt: skip
 
+# Where freeze_prob starts in mode unrolled: at the published 0 its logit is minus infinity, which no gradient moves.
+FREEZE_START = 0.05
 # The order is that of the controller's heads. freeze_prob's neutral 0 is its bound, so its head's bias is minus
 # infinity; gate_masks has no neutral start (a default linear layer under a sigmoid).
 _SIGNALS = (
@@ -115,7 +117,7 @@ _SIGNALS = (
     Signal(
         "freeze_prob",
         "letting the controller skip workers' updates lowers the test error, against skipping none",
-        0.0, 0.0, 1.0, (0.0, 1.0), "update", unrolled_start=0.05,
+        0.0, 0.0, 1.0, (0.0, 1.0), "update", unrolled_start=FREEZE_START,
     ),
     Signal(
         "input_noise",

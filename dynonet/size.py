@@ -1,19 +1,18 @@
-"""How many parameters a DynoNet has, and how many of them count.
-
-Effective parameters are those that a gradient reaches and that the forecast reads: a head that is switched off, a
-position beyond what the workers read or a weight that only ever multiplies an absent context is not among them.
-"""
+"""How many parameters a DynoNet has and trains, and what of it no machine can hold."""
 
 from dynonet.config import Config
+from dynonet.network.parameters import Layout
 from dynonet.trained import trained_groups
 from lab.forecaster import Size
+from lab.settings.sizes import gigabytes
 
-WIDTH = "model.worker_hidden"  # the setting that is changed for about as many parameters as another network's
+MOST_LAYERS = 64  # each is compiled by itself, and one of a hundred would be for minutes
 
 
 def size(config: Config, channels: int) -> Size:
-    from dynonet.network.parameters import Layout  # here, since it imports torch
-
+    """Effective parameters are those that a gradient reaches and that the forecast reads: a head that is switched off,
+    a position beyond what the workers read or a weight that only ever multiplies an absent context is not among them.
+    """
     layout, trained = Layout.of(config, channels), trained_groups(config)
     effective = 0
     for block, entries in layout.entries.items():
@@ -29,10 +28,16 @@ def size(config: Config, channels: int) -> Size:
     return Size(sum(layout.count().values()), effective)
 
 
-def describe(config: Config) -> str:
-    """What tells shapes apart in a plan."""
+def too_large(config: Config, channels: int, memory: int) -> str:
+    """Why such a network cannot be trained in so many bytes, beyond its parameters; "" if it may."""
     model = config.model
-    text = f"K={model.control_hidden} D={model.worker_hidden} L={model.num_layers}"
-    if model.worker_cell != "gru" or model.worker_scope != "channel":
-        text += f", {model.worker_cell} workers" + (" shared by the channels" if model.worker_scope == "all" else "")
-    return text
+    if model.num_layers > MOST_LAYERS:
+        return f"model.num_layers: got {model.num_layers}, at most {MOST_LAYERS} are allowed"
+    window = 4 * channels * max(model.moving_average, model.worker_seq_len, config.data.seq_len)
+    if window > memory:
+        return (
+            f"one window takes {gigabytes(window)} (moving_average {model.moving_average}, worker_seq_len "
+            f"{model.worker_seq_len}, {channels} channels), and this machine has {gigabytes(memory)}; take smaller "
+            "ones"
+        )
+    return ""

@@ -20,7 +20,8 @@ from lab.errors import ConfigError, DataError
 from lab.forecaster import range_column
 from lab.settings.config import Config
 from lab.store.events import incidents
-from lab.store.tables import Results, history_of
+from lab.store.frames import history_of
+from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
 
 

@@ -1,10 +1,10 @@
 """Before an ablation's compute is spent: data, matched capacity, liveness, the plan and what it will cost."""
 
-import argparse
 import math
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
+from ablations.planning.call import StudyCall
 from ablations.planning.capacity import Match, match_arms
 from ablations.planning.liveness import check_liveness, dead_factors
 from ablations.planning.plan import STACK, Hypothesis, Plan, Room, Work, make_plan
@@ -35,11 +35,11 @@ class Preparation:
         ConfigError, DataError: a study that cannot be run.
     """
 
-    def __init__(self, study: Study, args: argparse.Namespace):
-        self.args = args
+    def __init__(self, study: Study, call: StudyCall):
+        self.call = call
         self.series: dict[str, Series] = {cell: load_series(study.baseline_of(cell).data) for cell in study.cell_names}
         self.matches: dict[Hypothesis, Match] = {}
-        if args.match_capacity:
+        if call.match_capacity:
             channels = {cell: series.num_channels for cell, series in self.series.items()}
             study, self.matches = match_arms(study, channels)
         self.study = study
@@ -84,7 +84,7 @@ class Preparation:
         """Ray, started when it is first asked for."""
         if self._session is None:
             print("starting Ray ...", flush=True)
-            self._session = RaySession(self.args, self.series.values())
+            self._session = RaySession(self.call.resources, self.series.values())
         return self._session
 
     def liveness(self) -> dict[Hypothesis, str]:
@@ -122,14 +122,14 @@ class Preparation:
     def plan(self, results: Results, work: Work, begun: Sequence[Sequence[str]] = ()) -> Plan:
         """What is left to train of it, each shape measured first."""
         recorded = set(results.done(work.distinct)) - set(unread(results, work.distinct))
-        draft = make_plan(work, recorded, begun, Room(self.args.stack_size))
+        draft = make_plan(work, recorded, begun, Room(self.call.stack_size))
         if not draft.stacks:
             return draft
         key = work.study.forecaster.stack_key
         shapes = self._measure([run.config for stack in draft.stacks for run in stack.runs])
         costs = [self._costs[shape] for shape in shapes]
         room = Room(
-            self.args.stack_size, self._fits(costs), self.session.concurrent,
+            self.call.stack_size, self._fits(costs), self.session.concurrent,
             lambda config: self._costs[key(config)][0].epoch,
         )  # fmt: skip
         return make_plan(work, recorded, begun, room)

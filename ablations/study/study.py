@@ -38,13 +38,15 @@ from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Forecaster
 from lab.registry import DEFAULT, forecaster
+from lab.seeds import counted
 from lab.settings.config import Config
+from lab.store.schema import STUDY_NAME
 
 
 class Study(Section):
     model_config = ConfigDict(ignored_types=(cached_property,))
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,127}$")
+    name: str = Field(pattern=f"^{STUDY_NAME}$")
     question: str = Field(min_length=10)
     model: str = DEFAULT  # whose arms and settings these are: a name of lab.registry
     preset: str | None = None  # the baseline's, weaker than `baseline`
@@ -260,7 +262,7 @@ class Study(Section):
         if isinstance(self.seeds, tuple):
             every = self.seeds
         else:
-            every = tuple(range(1, (self.max_seeds if self.seeds == "auto" else self.seeds) + 1))
+            every = counted(self.max_seeds if self.seeds == "auto" else self.seeds)
         return every[:count]
 
     def _registered(self, name: str) -> Arm:

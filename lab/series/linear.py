@@ -1,7 +1,7 @@
-"""The closed-form linear baseline: `python -m dynonet.baseline`.
+"""The closed-form linear baseline (`python -m lab.baseline`).
 
-RevIN and the shared trend layer alone, solved exactly. A network that doesn't beat it has not earned its
-workers, so every search and every study shows it beside its own results.
+RevIN and the shared trend layer alone, solved exactly. A model that doesn't beat it has not earned its
+size, so every search and every study shows it beside its own results.
 
 One linear map W (S, H), no intercept, shared by all channels, from each window normalised by its own mean m
 and deviation s to the targets normalised alike: the least squares of the z-scored error with penalty lambda,
@@ -9,35 +9,18 @@ and deviation s to the targets normalised alike: the least squares of the z-scor
 with the forecast a W s + m. The deviation cancels in all three (s a = x - m), so it is never computed.
 """
 
-import argparse
-import io
-import json
-import os
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dynonet.network.layers import moving_average_matrix
-from dynonet.presets import PRESETS
-from lab.console.commands import command_named
-from lab.console.folders import make_folder
-from lab.console.printing import print
-from lab.errors import ConfigError, DataError
-from lab.series import Series, load_series, window_starts
-from lab.settings.config import Config
+from lab.series import Series, window_starts
 from lab.settings.data import DataConfig
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # lambda; validation MSE chooses
 _CHUNK = 1024  # windows of one channel in memory at once
-_FLOAT64 = torch.empty(0, dtype=torch.float64)
-_TRENDS: dict[tuple[object, ...], np.ndarray] = {}  # see fit_trend
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +64,8 @@ class LinearBaseline:
         return np.einsum("bsc,sh->bhc", windows - mean, self.weight, optimize=True) + mean
 
     def evaluate(self, series: Series, data: DataConfig, role: str) -> Metrics:
-        """The errors over every window of a role of `dynonet.data.window_starts`."""
-        return _evaluate(self.weight, series, data, role)
+        """The errors over every window of a role of `lab.series.window_starts`."""
+        return map_errors(self.weight, series, data, role)
 
 
 def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearBaseline:
@@ -95,8 +78,8 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearB
     starts = window_starts(series, data, role)
     tried: dict[float, float] = {}
     best: tuple[float, np.ndarray, Metrics] | None = None
-    for penalty, weight in _ridge(series, data, starts):
-        validation = _evaluate(weight, series, data, "validation")
+    for penalty, weight in ridge(series, data, starts):
+        validation = map_errors(weight, series, data, "validation")
         tried[penalty] = validation.mse
         if best is None or validation.mse < best[2].mse:
             best = (penalty, weight, validation)
@@ -105,36 +88,7 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearB
     return LinearBaseline(best[1], best[0], tried, best[2], len(starts), time.perf_counter() - began)
 
 
-def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, centred: bool) -> np.ndarray:
-    """The trend layer's weight in closed form: the map of `fit_linear`, from what the layer reads of a window.
-
-    Fitted once in a process for the same data and settings.
-
-    Args:
-        role: whose windows are fitted; the penalty is chosen on validation.
-        moving_average: kernel of the average through which the layer reads the window; 1: the window itself.
-        centred: each window is taken less its own mean, as behind RevIN.
-    Returns:
-        (H, S) float64, read-only.
-    Raises:
-        DataError: as `fit_linear`.
-    """
-    key = (series.identity, data.model_dump_json(), role, moving_average, centred)
-    if key not in _TRENDS:
-        smooth = None if moving_average == 1 else moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
-        weights = [weight for _, weight in _ridge(series, data, window_starts(series, data, role), smooth, centred)]
-
-        def validation_mse(weight: np.ndarray) -> float:
-            whole = weight if smooth is None else smooth.T @ weight
-            return _evaluate(whole, series, data, "validation", centred).mse
-
-        best = np.ascontiguousarray(min(weights, key=validation_mse).T)
-        best.setflags(write=False)
-        _TRENDS[key] = best
-    return _TRENDS[key]
-
-
-def _ridge(
+def ridge(
     series: Series, data: DataConfig, starts: np.ndarray, smooth: np.ndarray | None = None, centred: bool = True
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Each penalty and its map (S, H) from windows, or from `smooth` (S, S) times each window."""
@@ -169,7 +123,8 @@ def _chunks(
             yield channel, first, chunk[:, : data.seq_len], chunk[:, data.seq_len :]
 
 
-def _evaluate(weight: np.ndarray, series: Series, data: DataConfig, role: str, centred: bool = True) -> Metrics:
+def map_errors(weight: np.ndarray, series: Series, data: DataConfig, role: str, centred: bool = True) -> Metrics:
+    """The errors of a map (S, H) over every window of a role; centred: each window is taken less its own mean."""
     starts = window_starts(series, data, role)
     squared, absolute = np.zeros(series.num_channels), np.zeros(series.num_channels)
     by_window = np.zeros((series.num_channels, len(starts)))
@@ -182,112 +137,3 @@ def _evaluate(weight: np.ndarray, series: Series, data: DataConfig, role: str, c
     count = len(starts) * data.pred_len
     mse, mae = squared / count, absolute / count
     return Metrics(float(mse.mean()), float(mae.mean()), mse, mae, by_window.mean(axis=0))
-
-
-def record(baseline: LinearBaseline, series: Series, config: Config, test: Metrics | None) -> dict[str, object]:
-    """Everything but the weights, ready for JSON; `test` is None where it was not read."""
-
-    def plain(metrics: Metrics) -> dict[str, object]:
-        numbers = asdict(metrics) | {"windows": metrics.windows}
-        del numbers["mse_windows"]
-        for name in ("mse_channels", "mae_channels"):
-            numbers[name] = dict(zip(series.channels, numbers[name].tolist(), strict=True))
-        return numbers
-
-    return {
-        "model": "linear",
-        "penalty": baseline.penalty,
-        "penalty_at_edge": baseline.penalty_at_edge,
-        "penalties": [{"penalty": p, "validation_mse": mse} for p, mse in baseline.penalties.items()],
-        "weights": baseline.num_weights,
-        "train_windows": baseline.train_windows,
-        "seconds": baseline.seconds,
-        "validation": plain(baseline.validation),
-        "test": None if test is None else plain(test),
-        "data": {
-            "name": series.name,
-            "sha256": series.identity,
-            "file_sha256": series.file_sha256 or None,
-            "source": series.source,
-            "notes": list(series.notes),
-        },
-        "config": config.model_dump(mode="json"),
-    }
-
-
-def table(baseline: LinearBaseline, series: Series, data: DataConfig, test: Metrics | None) -> str:
-    """The figures as plain text, one row a channel."""
-    splits = {"validation": baseline.validation} | ({} if test is None else {"test": test})
-    width = max(len(name) for name in ("all", "channel", *series.channels))
-    titles = [f"{split} {kind}" for split in splits for kind in ("MSE", "MAE")]
-    rows = [("channel".ljust(width), *(f"{title:>15}" for title in titles))]
-    for index, name in enumerate(series.channels):
-        pairs = [(float(m.mse_channels[index]), float(m.mae_channels[index])) for m in splits.values()]
-        rows.append((name.ljust(width), *(f"{number:15.4f}" for pair in pairs for number in pair)))
-    overall = [number for m in splits.values() for number in (m.mse, m.mae)]
-    rows.append(("all".ljust(width), *(f"{number:15.4f}" for number in overall)))
-    windows = ", ".join(f"{m.windows} {split}" for split, m in splits.items())
-    edge = " (at the edge of the range tried)" if baseline.penalty_at_edge else ""
-    return "\n".join(
-        [
-            f"Linear baseline on {series.name}, S={data.seq_len}, H={data.pred_len}",
-            f"{baseline.num_weights:,} weights, penalty {baseline.penalty:g}{edge}, {baseline.seconds:.1f} s",
-            f"windows: {baseline.train_windows} train, {windows}",
-            *(f"note: {note}" for note in series.notes),
-            "",
-            *("  ".join(row) for row in rows),
-        ]
-    )
-
-
-def write(folder: Path, baseline: LinearBaseline, content: dict[str, object]) -> None:
-    """Writes baseline.json and baseline.npz (`weight`, (S, H)); each appears whole or not at all."""
-    arrays = io.BytesIO()
-    np.savez(arrays, weight=baseline.weight)
-    # The weights first: whoever finds the JSON finds them too.
-    for name, body in (
-        ("baseline.npz", arrays.getvalue()),
-        ("baseline.json", (json.dumps(content, indent=2) + "\n").encode()),
-    ):
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_bytes(body)
-        os.replace(partial, folder / name)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:  # one line, without the usage
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-@command_named("dynonet.baseline")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 for bad arguments or data, with one line on stderr."""
-    parser = _Parser(
-        prog="python -m dynonet.baseline",
-        description="Fit the closed-form linear baseline and show its errors on the z-scored scale.",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. data.dataset=ETTh2")
-    parser.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write baseline.json and baseline.npz there")
-    parser.add_argument("--no-test", action="store_true", help="do not read the test split")
-    # Overrides may stand before and after an option, which parse_args does not allow.
-    options = parser.parse_intermixed_args(arguments)
-    try:
-        config = Config.create(preset=options.preset, overrides=options.overrides)
-        if options.out:
-            make_folder(options.out)
-        series = load_series(config.data)
-        baseline = fit_linear(series, config.data)
-        test = None if options.no_test else baseline.evaluate(series, config.data, "test")
-        print(table(baseline, series, config.data, test))
-        if options.out:
-            write(options.out, baseline, record(baseline, series, config, test))
-            print(f"\nwritten: {options.out / 'baseline.json'}, {options.out / 'baseline.npz'}")
-    except (ConfigError, DataError) as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -49,7 +49,7 @@ def test_the_scientific_settings_are_those_that_arms_change(name: str) -> None:
     base = packaged.baseline_of(packaged.cell_names[0])
     changed = {key for arm in packaged.table.values() for key in arm.touches(base)}
     for pattern in packaged.scientific:
-        assert set(matching([pattern])) & changed, pattern
+        assert set(matching(packaged, [pattern])) & changed, pattern
 
 
 def test_what_is_read_no_longer_is_not_changed() -> None:

@@ -21,7 +21,8 @@ from dynonet.parts import OFF, SIGNALS
 from dynonet.reference.small import draws_of, make_batch, make_group, make_series, off_setting, small_config
 from lab.compute.draws import Key
 from lab.errors import ConfigError
-from lab.training.trainer import Run, StackTrainer
+from lab.training.run import Run
+from lab.training.trainer import StackTrainer
 
 STEPS = 5
 
@@ -93,7 +94,7 @@ class Recorder:
 
 def entries(trainer: StackTrainer, run: int) -> dict[str, Tensor]:
     place = [r.run for r in trainer.running].index(trainer.runs[run].run)
-    return trainer.parameters().named(place)
+    return trainer.stack.weights([place])[0]
 
 
 def assert_near(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) -> None:
@@ -178,7 +179,7 @@ def test_every_combination_of_switches_trains_in_one_stack(mode: str) -> None:
     group, state = make_group(configs, 2)
     x, y = make_batch(configs[0], 2)
     batch = (x.expand(len(configs), -1, -1, -1), y.expand(len(configs), -1, -1, -1))
-    step_of = dynonet.training.STEPS[mode]
+    step_of = dynonet.learning.steps.STEPS[mode]
     losses = step_of(
         group, state, batch, lambda: batch, draws_of([1] * len(configs)), torch.ones(len(configs)).double()
     )
