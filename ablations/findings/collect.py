@@ -96,7 +96,7 @@ class Collector:
             invalid = f"its runs were evaluated on {' and '.join(map(str, counts))} test windows, which do not compare"
         return CellData(
             name=cell, dataset=base.data.name, sha256=self.record.data[cell], seq_len=base.data.seq_len,
-            pred_len=base.data.pred_len, protocol=base.training.protocol, channels=self.gathered.channels(cell),
+            pred_len=base.data.pred_len, protocol=base.protocol, channels=self.gathered.channels(cell),
             test_windows=counts[0] if len(counts) == 1 else None,
             settings=_settings(base),
             linear={metric: linear[metric] for metric in METRICS if linear.get(metric) is not None},

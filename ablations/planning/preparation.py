@@ -121,7 +121,8 @@ class Preparation:
 
     def plan(self, results: Results, work: Work, begun: Sequence[Sequence[str]] = ()) -> Plan:
         """What is left to train of it, each shape measured first."""
-        recorded = set(results.done(work.distinct)) - set(unread(results, work.distinct))
+        ids = list(work.distinct)
+        recorded = set(results.done(ids)) - set(unread(results, ids))
         draft = make_plan(work, recorded, begun, Room(self.call.stack_size))
         if not draft.stacks:
             return draft
