@@ -81,9 +81,8 @@ def test_a_table_of_arms_with_what_never_moved(results: Results) -> None:
 
 
 def _heads_without_gradient() -> int:
-    from ablations.planning.capacity import capacity
-
-    size = capacity(small_study().config("main"), len(CHANNELS))
+    study = small_study()
+    size = study.forecaster.size(study.config("main"), len(CHANNELS))
     return size.parameters - size.effective
 
 
