@@ -44,6 +44,14 @@ class DynoNetForecaster(Forecaster):
 
         return network(configs, weights, channels, device)
 
+    def save(
+        self, config: Any, weights: "Mapping[str, Tensor]", channels: int, path: Path, about: Mapping[str, Any]
+    ) -> None:
+        from dynonet.network.parameters import Layout, Parameters
+        from dynonet.published.checkpoints import save_published
+
+        save_published(Parameters.from_named(Layout.of(config, channels), [weights]), path, **about)
+
     def size(self, config: Any, channels: int) -> Size:
         from dynonet.size import size
 

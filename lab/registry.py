@@ -64,6 +64,11 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT, help=text)
 
 
+def model_option(config: Config) -> str:
+    """What a command line needs besides to be of these settings' model."""
+    return "" if config.forecaster == DEFAULT else f" --model {config.forecaster}"
+
+
 def known_presets() -> list[str]:
     """Those of the default model, for a help text."""
     return list(forecaster(DEFAULT).config.presets)

@@ -20,7 +20,7 @@ from lab.machines.queue import DriverOnly
 from lab.machines.session import DoesNotFit, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
-from lab.registry import forecaster_of
+from lab.registry import forecaster_of, model_option
 from lab.series import Series, load_series
 from lab.settings.config import Config
 from lab.settings.sizes import too_large
@@ -387,6 +387,6 @@ class Search:
                 f"({best.values[0]:.4f}): a larger budget or another space is needed"
             )
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
-        print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
+        print(f"  python -m lab.train{model_option(self.settings.base)} --config {results.storage.url_of(f'{folder}/best.yaml')}")
         print(f"  python -m tune.results show {settings.study} --results {results.storage.url}")
         return 0

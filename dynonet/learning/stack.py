@@ -205,4 +205,3 @@ class TrainingStack:
         names = [f.name for f in fields(Moments)]
         moments = {b: Moments(*(state[f"moments.{b}.{name}"].to(self.device) for name in names)) for b in BLOCKS}
         self._state = TrainState(params, moments)
-

@@ -205,7 +205,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
     train = [
         sys.executable,
         "-m",
-        "dynonet.train",
+        "lab.train",
         "--config",
         str(yaml),
         "--max_epochs",
