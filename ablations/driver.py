@@ -60,7 +60,7 @@ class Ablation:
             record = self._record(results)
             if record is None:
                 study, inert = prepared.study, dict(prepared.liveness())
-                plan = prepared.plan(results, study, inert, train_inert=self.call.train_inert)
+                plan = prepared.plan(results, prepared.work(study, inert, train_inert=self.call.train_inert))
             else:
                 study, inert = record.study, dict(record.inert)
                 by_hand = self.call.seeds is not None and prepared.study.seeds != "auto"
@@ -68,10 +68,8 @@ class Ablation:
                 seeds, wanted = self._next(results, record) or (record.judged_seeds, [])
                 if asked > record.seeds:
                     study, seeds, wanted = study.model_copy(update={"seeds": prepared.study.seeds}), asked, None
-                plan = prepared.plan(
-                    results, study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
-                    begun=self._begun(results),
-                )  # fmt: skip
+                work = prepared.work(study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted)
+                plan = prepared.plan(results, work, self._begun(results))
         session = prepared.session
         lines = [*prepared.data_notes(), plan.text(session.concurrent)]
         if study.retune is not None and not study.tuned:
@@ -174,10 +172,10 @@ class Ablation:
             print(f"nothing is left to train: verdicts were read at {record.judged_seeds} seeds")
         while (look := self._next(results, record)) is not None:
             seeds, wanted = look
-            plan = self.prepared.plan(
-                results, record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
-                begun=self._begun(results),
-            )  # fmt: skip
+            work = self.prepared.work(
+                record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted
+            )
+            plan = self.prepared.plan(results, work, self._begun(results))
             print(plan.text(self.prepared.session.concurrent if plan.stacks else 1), flush=True)
             if self._too_long(results, record, plan):
                 return True
@@ -239,7 +237,7 @@ class Ablation:
         results.replace_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(spec.configs) for number, spec in enumerate(specs, 1)})
         watch = FaultWatch(results, self.name, progress.say, session.memory_per_trial)
-        failures = StackFailures(results, session.series, watch)
+        failures = StackFailures(results, self.prepared.study.forecaster.config, session.series, watch)
         tracking = self._tracker.callbacks(
             self.name,
             lambda _, ids: [Member(self.name, "arm", r.run, arm=r.arm, cell=r.cell) for r in plan.runs if r.run in ids],

@@ -49,6 +49,7 @@ class Signal:
     per_unit: bool = False  # one number per hidden unit of a channel's worker
     odd: bool = False  # high * tanh(linear), low being -high: a head that starts at 0 starts it at 0
     starts_neutral: bool = True  # at its neutral number for every window, before it has learned anything
+    unrolled_start: float | None = None  # in mode unrolled, where its neutral number would be a dead end
 
 
 _PARTS = (
@@ -83,6 +84,8 @@ _PARTS = (
     ),
 )  # fmt: skip
 
+# Where freeze_prob starts in mode unrolled: at the published 0 its logit is minus infinity, which no gradient moves.
+FREEZE_START = 0.05
 # The order is that of the controller's heads. freeze_prob's neutral 0 is its bound, so its head's bias is minus
 # infinity; gate_masks has no neutral start (a default linear layer under a sigmoid).
 _SIGNALS = (
@@ -114,7 +117,7 @@ _SIGNALS = (
     Signal(
         "freeze_prob",
         "letting the controller skip workers' updates lowers the test error, against skipping none",
-        0.0, 0.0, 1.0, (0.0, 1.0), "update",
+        0.0, 0.0, 1.0, (0.0, 1.0), "update", unrolled_start=FREEZE_START,
     ),
     Signal(
         "input_noise",
@@ -132,5 +135,3 @@ _SIGNALS = (
 PARTS: dict[str, Part] = {part.name: part for part in _PARTS}
 SIGNALS: dict[str, Signal] = {signal.name: signal for signal in _SIGNALS}
 OFF: dict[str, str] = {part.name: part.off for part in _PARTS}  # what the network does where a part is off
-# Where freeze_prob starts in mode unrolled: at the published 0 its logit is minus infinity, which no gradient moves.
-FREEZE_START = 0.05

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from lab.compute.device import out_of_memory, peak_memory_bytes, release_memory
+from lab.forecaster import range_column
 from lab.provenance import code_provenance, host_name
 from lab.registry import forecaster_of
 from lab.series import Series, load_series
@@ -326,12 +327,6 @@ class StackRun:
         self.results.storage.put_all({**blobs, **self.results.files("history", history)})
         self.results.add("runs", rows)
         self._rows |= {row["run"]: row for row in rows}
-
-
-def range_column(key: str) -> str:
-    """The column of the runs that holds how far a diagnostic ever was from itself."""
-    group, _, name = key.partition(".")
-    return f"{group}_range.{name}"
 
 
 def _run_checkpoint(run: str) -> str:

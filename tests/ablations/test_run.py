@@ -19,7 +19,7 @@ from ablations.findings.record import StudyRecord
 from ablations.report import main as main_report
 from ablations.report import render
 from ablations.run import main
-from ablations.study.study import Study
+from ablations.study.reading import create_study, load_study
 from dynonet.config import Config
 from lab.series import load_series
 from lab.series.linear import fit_linear
@@ -100,7 +100,7 @@ def test_a_whole_study_and_what_is_not_trained_again(begin: Callable[..., Driver
     assert frame.loc[frame["role"] == "arm", "stack_size"].isin([3, 4]).all() and (frame["cell"] == "main").all()
 
     # The runs are those that the written configs give, alone.
-    study = Study.create(TINY)
+    study = create_study(TINY)
     for arm, seed in (("full", 1), ("no_trend", 6)):
         config = Config.from_yaml(tmp_path / f"results/artifacts/tiny/configs/main/{arm}.yaml")
         config = config.override({"training.seed": seed})
@@ -168,7 +168,7 @@ def test_cells_of_one_file_are_trained_each_on_its_own(begin: Callable[..., Driv
     rows = results.runs({row["run"] for row in results.table("members", "tiny").to_pylist()})
     readings = results.table("evaluations", "tiny").to_pylist()
     test = {row["run"]: row["value"] for row in readings if row["metric"] == "mse" and row["channel"] is None}
-    study = Study.load(tmp_path / name)
+    study = load_study(tmp_path / name)
     identities = set()
     for cell in study.cell_names:
         config = study.config(cell, "full", 3)
