@@ -30,6 +30,7 @@ from lab.machines.token import check_token
 from lab.machines.trainable import StackTrainable
 from lab.machines.trial import TrialSpec
 from lab.provenance import code_provenance
+from lab.registry import DEFAULT
 from lab.series import Series
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results
@@ -221,12 +222,15 @@ class RaySession:
             waiting[remote.remote(*calls[key])] = key
         return {key: found[key] for key in calls}
 
-    def trial_spec(self, results: Results, study: str, data_sha256: str, configs: Sequence[str] = ()) -> TrialSpec:
+    def trial_spec(
+        self, results: Results, study: str, data_sha256: str, model: str = DEFAULT, configs: Sequence[str] = ()
+    ) -> TrialSpec:
         """What every trial of a study is told of where it runs; its own runs and names are set by who suggests it."""
         storage = results.storage
         return TrialSpec(
             tuple(configs), data_sha256, storage.url, study, getattr(storage, "patience", 0.0),
             getattr(storage, "mark", None), self.threads, self.gpus > 0, {**code_provenance(), "trained_for": study},
+            model=model,
         )  # fmt: skip
 
     def run_trials(
