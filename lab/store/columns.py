@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from lab.store.row_keys import encoded
+from lab.store.row_keys import encoded, rows_among
 
 PARAMS = "params."
 _OPEN = re.compile(r"params(\.\w+)+|\w+_range(\.\w+)+")
@@ -209,3 +209,9 @@ def without_empty(table: pa.Table) -> pa.Table:
     names = table.column_names
     empty = [name for name in names if is_open(name) and table[name].null_count == table.num_rows]
     return table.drop_columns(empty) if empty else table
+
+
+def narrowed(tables: Sequence[pa.Table], ids: pa.Array | None) -> list[pa.Table]:
+    """Of each table the rows of these runs, with the open columns that they fill; a table without a row is left out."""
+    chosen = [table if ids is None else rows_among(table, "run", ids) for table in tables]
+    return [without_empty(table) for table in [t for t in chosen if t.num_rows] or chosen[:1]]
