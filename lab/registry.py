@@ -24,6 +24,12 @@ def names() -> dict[str, str]:
 
 
 @cache
+def house_packages() -> frozenset[str]:
+    """The packages in which the house's own forecasters stand."""
+    return frozenset({HOUSE, *(where.split(".")[0] for where in importlib.import_module(HOUSE).FORECASTERS.values())})
+
+
+@cache
 def forecaster(name: str) -> Forecaster:
     """The forecaster of a name, or of `package.module:OBJECT`.
 

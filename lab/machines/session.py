@@ -24,7 +24,7 @@ from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
 from lab.machines.options import Resources
 from lab.machines.preflight import check_machines
-from lab.machines.processes import check_socket_folder, signals_are_ours
+from lab.machines.processes import check_socket_folder, end_ray, signals_are_ours
 from lab.machines.queue import DriverOnly, TrialQueue
 from lab.machines.token import check_token
 from lab.machines.trainable import StackTrainable
@@ -168,7 +168,7 @@ class RaySession:
                     raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
                 if attempt == START_TRIES - 1:
                     raise
-                ray.shutdown()
+                end_ray()
                 time.sleep(2)
 
     def data(self, identity: str) -> Any:

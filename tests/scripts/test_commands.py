@@ -120,7 +120,7 @@ def check_names(command: Command, found: Read) -> None:
             assert Config.create(preset=arguments.preset, overrides=arguments.overrides)
         case "cluster.checks":
             assert arguments.files and all((ROOT / path).exists() for path in arguments.files)
-        case "tune.results" | "tune.report" | "ablations.report":
+        case "tune.results" | "tune.report" | "ablations.report" | "ablations.any_report":
             known = {*PRESETS, *study_names(), *begun()}
             studies = {*getattr(arguments, "studies", ()), getattr(arguments, "study", None)} - {None}
             assert {study for study in studies if not study.isupper()} <= known
@@ -139,6 +139,16 @@ def test_its_help(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
         read(Command(program, ("--help",)), patch)
     assert not ended.value.code and capsys.readouterr().out.startswith("usage: ")
+
+
+OURS = {command.program for command in NAMED if not command.program.startswith("scripts.")} - {ENTRY}
+
+
+@pytest.mark.parametrize("program", sorted(OURS))
+def test_its_version(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        read(Command(program, ("--version",)), patch)
+    assert not ended.value.code and capsys.readouterr().out.startswith("dynonet-tune ")
 
 
 def test_what_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from lab.store.frames import bars, load
 from lab.store.objects.checksums import plain
 from lab.store.pruning import prune
 from lab.store.tables import Results
-from tests.processes import ROOT, Driver, drivers, gone, lost_ctrl_c
+from tests.processes import ROOT, Driver, drivers, gone, lost_ctrl_c, marked, signal_all
 from tune.driver import Search
 from tune.findings.collect import findings_of
 from tune.progress import params_text
@@ -333,9 +333,16 @@ def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives
 
     driver = begin(*arguments)
     driver.until(lambda: "going on" in driver.said() and driver.trials())
-    os.kill(driver.process.pid, signal.SIGTERM)  # as a container's manager does
+    with driver.held():
+        # As a service manager's to all processes of a command, in the order that is the worst for it.
+        signal_all([pid for pid in marked(driver.mark) if pid != driver.process.pid], signal.SIGTERM)
+        time.sleep(1.0)  # of which Ray's library would end a driver that lacks its raylet
+        assert driver.process.poll() is None, driver.said()
+        driver.process.send_signal(signal.SIGTERM)
+        driver.until(lambda: "stopping; everything finished is kept" in driver.said())
     assert driver.wait() == 143, driver.said()
-    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said() and gone(driver.mark, 20)
+    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
+    assert not marked(driver.mark), "an agent or a worker of Ray's is left"
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()

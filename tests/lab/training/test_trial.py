@@ -110,7 +110,7 @@ def test_a_stack_comes_to_its_end_and_is_on_record(store: Results, tiny: Config,
             and min(mine.values()) == row["val_mse"] == mine[row["best_epoch"]]
         )
         assert sum(row["val_mse_channels"]) / len(row["channels"]) == pytest.approx(row["val_mse"], rel=1e-5)
-    size = StackTrainer(configs[:1], load_series(tiny.data)).parameters().named(0)
+    size = StackTrainer(configs[:1], load_series(tiny.data)).stack.weights([0])[0]
     assert report.parameters == rows[configs[0].run_id(sha)]["parameters"] > 100 and size
 
 
