@@ -55,8 +55,9 @@ def typed(name: str, values: Sequence[Any]) -> pa.Array:
         return pa.array(values, _REAL)
     for allowed, kind in (({bool}, _BOOL), ({int}, _INT), ({int, float}, _REAL), ({str}, _TEXT)):
         if kinds <= allowed:
-            return pa.array(values, kind)
-    return pa.array([_text(value) for value in values], _TEXT)
+            with contextlib.suppress(pa.ArrowInvalid):  # a whole number that no float is
+                return pa.array(values, kind)
+    return pa.array([_text(value, None) for value in values], _TEXT)
 
 
 def with_own_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -108,10 +109,11 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([texts.take(indices.indices)])
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, otherwise: Callable[[Any], Any] | None = str) -> str | None:
+    """`otherwise`: what becomes of that which JSON cannot say."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(value, sort_keys=True, default=otherwise)
 
 
 def _met(columns: Sequence[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
