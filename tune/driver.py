@@ -198,7 +198,7 @@ class Search:
                 f"of at most {settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
             lines.append(
-                f"resources: {self.session.resources}; a trial takes {self.session.cpus_per_trial:g} CPUs, "
+                f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
             )
             lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
