@@ -132,3 +132,5 @@ _SIGNALS = (
 PARTS: dict[str, Part] = {part.name: part for part in _PARTS}
 SIGNALS: dict[str, Signal] = {signal.name: signal for signal in _SIGNALS}
 OFF: dict[str, str] = {part.name: part.off for part in _PARTS}  # what the network does where a part is off
+# Where freeze_prob starts in mode unrolled: at the published 0 its logit is minus infinity, which no gradient moves.
+FREEZE_START = 0.05

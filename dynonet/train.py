@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from dynonet.config import Config
-from dynonet.network.parameters import Parameters
+from dynonet.network.parameters import Layout, Parameters
 from dynonet.presets import PRESETS
 from dynonet.published.checkpoints import save_published
 from lab.compute import kernels
@@ -136,7 +136,7 @@ def write_run(trainer: StackTrainer, run: Run, folder: Path, *, read_test: bool)
         writer.writerows(run.history)
     metrics: dict[str, Any] = {
         "run": run.run, "status": run.status, "seed": run.config.training.seed, "epochs": run.epochs,
-        "best_epoch": run.best_epoch, "parameters": sum(trainer.layout.count().values()),
+        "best_epoch": run.best_epoch, "parameters": trainer.size.parameters,
         "protocol": run.config.training.protocol, "dataset": trainer.series.name,
         "data_sha256": trainer.series.identity, "data_file_sha256": trainer.series.file_sha256 or None,
         "data_notes": list(trainer.series.notes), "channels": list(trainer.series.channels),
@@ -147,7 +147,8 @@ def write_run(trainer: StackTrainer, run: Run, folder: Path, *, read_test: bool)
             test = evaluate_weights(run.config, run.weights, trainer.series, "test", trainer.device)
             names = ("mse", "mae", "mse_channels", "mae_channels")
             metrics["test"] = {name: getattr(test, name)[0].tolist() for name in names}
-        params = Parameters.from_named(trainer.layout, [run.weights])
+        layout = Layout.of(run.config, trainer.series.num_channels)
+        params = Parameters.from_named(layout, [run.weights])
         save_published(params, folder / "best.pt", epoch=run.best_epoch, metrics=metrics, config=run.config.to_json())
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
     return metrics
@@ -185,6 +186,8 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
 @command_named("dynonet.train")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
+    if note := PRESETS.note(args.preset):
+        print(f"note: {note}", file=sys.stderr)
     try:
         configs = configs_of(args)
         kernels.asked()

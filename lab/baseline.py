@@ -1,4 +1,4 @@
-"""`python -m lab.baseline`: fits the closed-form linear baseline, the bar for whatever is trained on the same windows."""
+"""`python -m lab.baseline`: the closed-form linear baseline, the bar for whatever is trained on the same windows."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from lab.console.commands import as_typed, command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError, DataError
-from lab.registry import DEFAULT, forecaster
+from lab.registry import add_model_argument, forecaster, known_presets
 from lab.series import Series, load_series
 from lab.series.linear import LinearBaseline, Metrics, fit_linear
 from lab.settings.config import Config
@@ -99,14 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Fit the closed-form linear baseline and show its errors on the z-scored scale.",
     )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. data.dataset=ETTh2")
-    parser.add_argument("--preset", help="settings by name, of the model")
-    parser.add_argument("--model", default=DEFAULT, help=f"whose presets and settings these are (default: {DEFAULT})")
+    parser.add_argument("--preset", help=f"settings by name, of the model: {', '.join(known_presets())}")
+    add_model_argument(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="write baseline.json and baseline.npz there")
     parser.add_argument("--no-test", action="store_true", help="do not read the test split")
     # Overrides may stand before and after an option, which parse_args does not allow.
     options = parser.parse_intermixed_args(arguments)
     try:
-        config = forecaster(options.model).config.create(preset=options.preset, overrides=options.overrides)
+        settings = forecaster(options.model).config
+        if note := settings.presets.note(options.preset):
+            print(f"note: {note}", file=sys.stderr)
+        config = settings.create(preset=options.preset, overrides=options.overrides)
         if options.out:
             make_folder(options.out)
         series = load_series(config.data)

@@ -59,11 +59,11 @@ class Stack(Network, Protocol):
         ...
 
     def step(self, number: int) -> None:
-        """Trains every model for the step of this number, from 0. Waits for no device."""
+        """Trains every model for the step of this number, from 0. Waits for no device. One may be taken again."""
         ...
 
     def keep(self, places: Sequence[int]) -> None:
-        """Only the models at these places stay, in this order; also in the middle of an epoch."""
+        """Only the models at these places (one at least) stay, in this order; also in the middle of an epoch."""
         ...
 
     def rates(self) -> list[float]:
@@ -121,7 +121,6 @@ class Forecaster(ABC):
     config: type[Config]  # `data` and the common part of `training` are the lab's; the rest is its own
     version: int = 1  # raised when a change to its code changes what a run computes; part of the runs' ids
 
-    searches: Path | None = None  # a folder of searches by name (YAML)
     studies: Path | None = None  # a folder of ablation studies by name (YAML)
     space: Mapping[str, Mapping[str, Any]] = {}  # default ranges by dotted setting (see tune.space)
     parts: Mapping[str, Part] = {}
@@ -170,6 +169,10 @@ class Forecaster(ABC):
     def why_inert(self, arm: Arm, base: Config, config: Config) -> str | None:
         """Why an arm can change nothing, where that is known without a step; None where it is not."""
         return None
+
+    def rarest(self, config: Config) -> int:
+        """Every how many steps it does what it does least often: a probe of a few steps takes so many more."""
+        return 1
 
     def dearness(self, config: Config) -> tuple[Any, ...]:
         """Sorts settings by what a step costs, for a plan that measures the dearest."""

@@ -1,5 +1,6 @@
 """Forecasters by name: those of the house, those that packages offer, and any `package.module:OBJECT`."""
 
+import argparse
 import importlib
 import importlib.metadata
 from functools import cache
@@ -55,6 +56,22 @@ def forecaster(name: str) -> Forecaster:
         )
     candidate.config.forecaster = name
     return candidate
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """`--model`, the same for every command."""
+    text = f"a forecaster: {', '.join(names())}, or package.module:OBJECT of one's own (default: {DEFAULT})"
+    parser.add_argument("--model", default=DEFAULT, help=text)
+
+
+def known_presets() -> list[str]:
+    """Those of the default model, for a help text."""
+    return list(forecaster(DEFAULT).config.presets)
+
+
+def study_name(model: str) -> str:
+    """What a study of a model is called where nobody names it: the object of `package.module:OBJECT`."""
+    return model.rpartition(":")[2]
 
 
 def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:

@@ -28,7 +28,7 @@ def id_or_error(make: Any) -> str:
 
 def test_presets_and_arms() -> None:
     found = {"synthetic": Config().run_id(checksum(SyntheticConfig()))}
-    for name in PRESETS:
+    for name in set(PRESETS) - set(PRESETS.search_names()):
         base = Config.create(preset=name)
         for arm, spec in ARMS.items():
             found[f"{name}/{arm}"] = id_or_error(lambda base=base, spec=spec: spec.apply(base))

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from lab import seeds
 from lab.errors import ConfigError
 from lab.settings.config import Config
 from lab.store.tables import Results, is_object
@@ -52,8 +53,8 @@ class Proposal:
 
     def configs(self, replicates: int) -> list[Config]:
         """One config per replicate: replicate r has the base seed + r."""
-        seed = self.config.training.seed
-        return [self.config.override({"training.seed": seed + r}) for r in range(replicates)]
+        counted = seeds.replicates(self.config.training.seed, replicates)
+        return [self.config.override({"training.seed": seed}) for seed in counted]
 
 
 class JournalCopy(BaseJournalBackend):

@@ -20,7 +20,8 @@ from dynonet.parts import SIGNALS
 from lab.arms import FULL, difference
 from lab.errors import ConfigError, DataError
 from lab.store.events import incidents
-from lab.store.tables import Results, history_of
+from lab.store.frames import history_of
+from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
 
 

@@ -80,7 +80,7 @@ class StudyRecord:
         told.sort(key=lambda each: (*_place(each[0]), each[1]["time"]))
         first = told[0][0]
         if first.get("kind") != KIND:
-            raise ConfigError(f"'{name}' is a search, not an ablation study; take another name (--name OTHER)")
+            raise ConfigError(f"'{name}' is a search, not an ablation study; take another name (--study OTHER)")
         study = Study.create(first["study"])
         inert = {(arm, cell): why for arm, cell, why in first["inert"]}
         record = cls(
@@ -126,7 +126,7 @@ class StudyRecord:
             shown = "\n  ".join(changed[:12])
             raise ConfigError(
                 f"study '{self.name}' was begun with other settings, and results of both do not mix:\n  {shown}\n"
-                "Take another name (--name OTHER), another folder (--out OTHER), or the old settings"
+                "Take another name (--study OTHER), other results (--results ...), or the old settings"
             )
 
     # Events ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from dynonet.network.model import trained_groups
 from dynonet.parts import SIGNALS
 from lab.arms import difference
 from lab.series import Series
-from lab.series.windows import Windows
 from lab.training.trainer import StackTrainer, stack_key
 
 STEPS = 4  # zero-initialised heads pass nothing on at the first, and what they learn shows at the third
@@ -82,36 +81,22 @@ def probe(configs: Sequence[Config], series: Series, steps: int = STEPS, batch: 
         groups[stack_key(config)].append(place)
     probes: dict[int, Probe] = {}
     for places in groups.values():
-        trainer = StackTrainer([small[place] for place in places], series, dtype=torch.float64)
-        # What a look ahead has taught the controller shows at the workers' next steps.
-        rarest = max(small[place].training.unroll_every for place in places)
-        probes |= zip((places[i] for i in trainer._active), _steps(trainer, steps + rarest - 1), strict=True)
+        trainer = StackTrainer([small[place] for place in places], series.stretched(STRETCH), dtype=torch.float64)
+        # What the rarest step has taught shows at the next ones.
+        rarest = max(trainer.forecaster.rarest(small[place]) for place in places)
+        probes |= zip((places[i] for i in trainer.active), _steps(trainer, steps + rarest - 1), strict=True)
     return [probes[place] for place in range(len(configs))]
 
 
 def _steps(trainer: StackTrainer, steps: int) -> list[Probe]:
     """Probes in the order of the stack's places."""
-    plain = trainer._windows
-    trainer._windows = _Stretched(plain)
     for step in range(steps):
         if step % trainer.steps == 0:  # a short series has epochs of fewer steps
-            trainer.epoch += 1
-            trainer._begin_epoch()
-        trainer._step(*trainer._arguments(step % trainer.steps))
-    params = trainer.parameters()
-    starts = trainer._validation[:: max(1, len(trainer._validation) // BATCH)][:BATCH]
-    with torch.no_grad():
-        forecast, _ = trainer._net.forward(params, plain.gather(starts[None])[0])
-    return [Probe(params.named(place), forecast[place].clone()) for place in range(len(forecast))]
-
-
-class _Stretched(Windows):
-    def __init__(self, windows: Windows):
-        self.series, self.seq_len, self.pred_len = windows.series, windows.seq_len, windows.pred_len
-
-    def gather(self, starts: Tensor) -> tuple[Tensor, Tensor]:
-        window, target = super().gather(starts)
-        return window, STRETCH * target
+            trainer.begin_epoch()
+        trainer.step(step % trainer.steps)
+    weights = trainer.stack.weights(range(len(trainer.active)))
+    forecast = trainer.forecast(trainer.validation[:: max(1, len(trainer.validation) // BATCH)][:BATCH])
+    return [Probe(named, forecast[place].clone()) for place, named in enumerate(weights)]
 
 
 def check_liveness(

@@ -1,10 +1,10 @@
 """Before an ablation's compute is spent: data, matched capacity, liveness, the plan and what it will cost."""
 
-import argparse
 import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from ablations.planning.call import StudyCall
 from ablations.planning.capacity import Match, match_arms
 from ablations.planning.liveness import check_liveness, dead_factors
 from ablations.planning.plan import STACK, Hypothesis, Plan, make_plan
@@ -35,11 +35,11 @@ class Preparation:
         ConfigError, DataError: a study that cannot be run.
     """
 
-    def __init__(self, study: Study, args: argparse.Namespace):
-        self.args = args
+    def __init__(self, study: Study, call: StudyCall):
+        self.call = call
         self.series: dict[str, Series] = {cell: load_series(study.baseline_of(cell).data) for cell in study.cell_names}
         self.matches: dict[Hypothesis, Match] = {}
-        if args.match_capacity:
+        if call.match_capacity:
             channels = {cell: series.num_channels for cell, series in self.series.items()}
             study, self.matches = match_arms(study, channels)
         self.study = study
@@ -84,7 +84,7 @@ class Preparation:
         """Ray, started when it is first asked for."""
         if self._session is None:
             print("starting Ray ...", flush=True)
-            self._session = RaySession(self.args, self.series.values())
+            self._session = RaySession(self.call.resources, self.series.values())
         return self._session
 
     def liveness(self) -> dict[Hypothesis, str]:
@@ -124,7 +124,7 @@ class Preparation:
         def planned(recorded: Collection[str] = (), **sizes: Any) -> Plan:
             return make_plan(
                 study, self.identity_of, recorded, inert=inert, train_inert=train_inert, wanted=wanted, seeds=seeds,
-                stack_size=self.args.stack_size, begun=begun, **sizes,
+                stack_size=self.call.stack_size, begun=begun, **sizes,
             )  # fmt: skip
 
         ids = [run.run for run in planned().runs]

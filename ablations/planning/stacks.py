@@ -1,6 +1,6 @@
 """Stacks of planned runs as Ray trials: the queue that Tune asks, what happens to one that fails, what one costs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ray
@@ -13,6 +13,7 @@ from lab.machines.faults import FaultWatch
 from lab.machines.progress import trial_error
 from lab.machines.queue import DriverOnly
 from lab.machines.session import RaySession
+from lab.machines.trial import TrialSpec
 from lab.series import Series
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory, measure
@@ -22,13 +23,13 @@ from lab.training.stack_run import StackRun
 class StackSearcher(DriverOnly, Searcher):
     """Gives Tune one stack after the other. What became of each is in the records, so it keeps nothing."""
 
-    def __init__(self, configs: Mapping[int, Mapping[str, Any]]):
-        """`configs`: of trials, by the stack's number, the first to be trained first."""
+    def __init__(self, specs: Iterable[TrialSpec]):
+        """`specs`: the first to be trained first."""
         super().__init__()
-        self._waiting = [{**config, "stack": number} for number, config in configs.items()]
+        self._waiting = list(specs)
 
     def suggest(self, trial_id: str) -> Any:
-        return self._waiting.pop(0) if self._waiting else Searcher.FINISHED
+        return self._waiting.pop(0).to_dict() if self._waiting else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the trial has put its runs on record."""
@@ -51,10 +52,10 @@ class StackFailures(DriverOnly, ray_tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.watch.forgives(trial):
             return
-        error = trial_error(trial)
-        configs = [Config.from_json(text) for text in trial.config["configs"]]
-        self.messages.append(f"stack {trial.config['stack']} ({len(configs)} runs) failed: {error.splitlines()[-1]}")
-        series = self.series[trial.config["data_sha256"]]
+        error, spec = trial_error(trial), TrialSpec.of(trial)
+        configs = [Config.from_json(text) for text in spec.configs]
+        self.messages.append(f"{spec.name} ({len(configs)} runs) failed: {error.splitlines()[-1]}")
+        series = self.series[spec.data_sha256]
         try:
             stack = StackRun(self.results, configs, series=series)
             self.runs += len(stack.ids) - len(self.results.done(stack.ids))

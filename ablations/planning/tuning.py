@@ -1,7 +1,6 @@
 """The search that each arm of a study with re-tuning gets before its replicates: the same budget over the same ranges,
 on seeds that no replicate has, through the same driver as `python -m tune.search`."""
 
-import argparse
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from ablations.study.study import Study
 from dynonet.forecaster import DYNONET
 from lab.console.printing import print
 from lab.errors import DataError
+from lab.machines.options import Call
 from lab.machines.session import RaySession, Stop
 from lab.series import Series
 from lab.store.objects.lease import Lease
@@ -59,7 +59,7 @@ def tune_arm(
     name: str,
     results: Results,
     session: RaySession,
-    args: argparse.Namespace,
+    call: Call,
     stop: Stop,
     scratch: Path,
 ) -> dict[str, Any] | None:
@@ -67,7 +67,7 @@ def tune_arm(
 
     None if it was stopped (see `stop`), or no trial was complete.
     """
-    search = Search(search_settings(study, arm, cell, name), args, session)
+    search = Search(search_settings(study, arm, cell, name), call, session)
     with Lease(results.storage, name):
         search.check_settings(results, record=True)
         proposals, _ = search.search(results, stop, scratch / name)

@@ -12,6 +12,7 @@ from dynonet.config import Config
 from dynonet.forecaster import DYNONET
 from lab.arms import Arm, difference
 from lab.errors import ConfigError, check_number, nearest
+from lab.seeds import meeting
 
 if TYPE_CHECKING:
     from ablations.study.study import Study
@@ -130,10 +131,10 @@ def _check_retune(study: "Study") -> None:
 
     retune = study.retune
     assert retune is not None
-    both = set(retune.seeds) & set(study.seed_list())
+    both = meeting(retune.seeds, study.seed_list())
     if both:
         raise ConfigError(
-            f"retune: tuning seeds {sorted(both)} are replicate seeds too, so that a search would see what its result "
+            f"retune: tuning seeds {both} are replicate seeds too, so that a search would see what its result "
             "is judged by; take another seed_offset"
         )
     if not study.comparisons:

@@ -11,6 +11,7 @@ from dynonet.config import PROTOCOLS
 from dynonet.presets import PRESETS
 from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
+from lab.seeds import RETUNE, replicates
 from lab.settings.files import dotted, with_own_file
 
 MATCHED = "@matched"  # ends the name of an arm of matched capacity
@@ -56,14 +57,14 @@ class Retune(Section):
 
     trials: int = Field(20, ge=1, le=1_000_000)
     replicates: int = Field(2, ge=1, le=1000)  # seeds of a proposal
-    seed_offset: int = Field(10_000, ge=0, le=2**62)  # the search's seeds are this, this + 1, ...
+    seed_offset: int = Field(RETUNE, ge=0, le=2**62)  # the search's seeds are this, this + 1, ...
     space: dict[str, dict[str, Any]] = Field(
         default_factory=dict
     )  # ranges beside dotted paths; the default ranges of tune.space otherwise
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(range(self.seed_offset, self.seed_offset + self.replicates))
+        return replicates(self.seed_offset, self.replicates)
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,15 @@ from dynonet.arms import arm_named
 from dynonet.config import Config
 from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
+from lab.seeds import counted
 from lab.settings.files import dotted
+from lab.store.schema import STUDY_NAME
 
 STUDIES = Path(__file__).parents[2] / "dynonet" / "studies"
 
 
 class Study(Section):
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,127}$")
+    name: str = Field(pattern=f"^{STUDY_NAME}$")
     question: str = Field(min_length=10)
     preset: str | None = None  # the baseline's, weaker than `baseline`
     baseline: dict[str, Any] = Field(default_factory=dict)  # dotted settings
@@ -294,7 +296,7 @@ class Study(Section):
         if isinstance(self.seeds, tuple):
             every = self.seeds
         else:
-            every = tuple(range(1, (self.max_seeds if self.seeds == "auto" else self.seeds) + 1))
+            every = counted(self.max_seeds if self.seeds == "auto" else self.seeds)
         return every[:count]
 
 

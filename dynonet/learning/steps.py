@@ -4,7 +4,7 @@ Models of one mode stand together in a stack (a `ModeGroup`), and each phase run
 Source: section 2 of the published network's training; every departure says why.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from dynonet.learning.optimiser import Moments
 from dynonet.learning.unrolled import unrolled_step
 from dynonet.learning.update import Batch, ModeGroup, TrainState, gradients, with_leaves
 from dynonet.network.parameters import Layout
+from dynonet.stacking import group_key
 from lab.compute.draws import AnyDraws
 
 
@@ -67,10 +68,10 @@ def joint_step(
 STEPS = {"alternating": alternating_step, "joint": joint_step, "unrolled": unrolled_step}
 
 
-def group_key(config: Config) -> tuple[int, int]:
-    """Models of equal keys take their steps together; also the order of the groups in a stack."""
-    training = config.training
-    return list(STEPS).index(training.mode), training.unroll_every if training.mode == "unrolled" else 0
+def step_of(group: ModeGroup, ahead: Collection[int]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The step of a group where it is the turn of these `unroll_every` to look ahead."""
+    waits = group.mode == "unrolled" and group.unroll_every not in ahead
+    return STEPS["alternating" if waits else group.mode]
 
 
 def mode_groups(
@@ -96,5 +97,5 @@ def mode_groups(
 
 __all__ = [
     "STEPS", "Batch", "ModeGroup", "Moments", "TrainState", "alternating_step", "controller_step", "group_key",
-    "joint_step", "mode_groups", "unrolled_step", "worker_step",
+    "joint_step", "mode_groups", "step_of", "unrolled_step", "worker_step",
 ]  # fmt: skip

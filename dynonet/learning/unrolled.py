@@ -39,10 +39,9 @@ from dynonet.learning.optimiser import adamw, spread
 from dynonet.learning.update import Batch, ModeGroup, TrainState, gradients, with_leaves
 from dynonet.network.controller import Signals
 from dynonet.network.parameters import Parameters
+from dynonet.parts import FREEZE_START
 from lab.compute.draws import AnyDraws
 
-# Where freeze_prob starts in this mode: at the published 0 its logit is minus infinity, which no gradient can move.
-FREEZE_START = 0.05
 # What the update reads besides the gradient, and what the workers' loss reads.
 ON_UPDATE = ("wd_scale", "grad_clip", "freeze_prob", "lr_scale")
 IN_ORDER = tuple(f.name for f in fields(Signals))

@@ -6,12 +6,13 @@ Protocol `published`; windows are (B, S, C) in, forecasts (B, H, C) out.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dynonet.config import Config, DataConfig
+from dynonet.learning.stack import TrainingStack
 from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Layout, Parameters
 from dynonet.published.checkpoints import published_state_dict, save_published
@@ -202,11 +203,11 @@ class Trainer:
         As published, train_loss is the controller's and val_loss the mean over validation batches.
         """
         trainer = StackTrainer([self.config], self.train_loader.series, self.device)
-        trainer.start_from(self.model.blocks())
+        cast(TrainingStack, trainer.stack).start_from(self.model.blocks())
         (run,) = trainer.train()
         if run.weights is None:
             raise ArithmeticError("training diverged in its first epoch: the loss is not finite")
-        self.model.set_blocks(Parameters.from_named(trainer.layout, [run.weights]))
+        self.model.set_blocks(Parameters.from_named(self.model.layout, [run.weights]))
         test = evaluate_weights(self.config, run.weights, trainer.series, "test", self.device)
         self.test_metrics = {"mse": test.mse.item(), "mae": test.mae.item()}
         columns = {
@@ -216,7 +217,7 @@ class Trainer:
         history = {ours: [row.get(theirs, float("nan")) for row in run.history] for ours, theirs in columns.items()}
         if self.checkpoint_dir is not None:
             self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-            params = Parameters.from_named(trainer.layout, [run.weights])
+            params = Parameters.from_named(self.model.layout, [run.weights])
             path = self.checkpoint_dir / f"{self.model_name}_best.pt"
             save_published(params, path, epoch=run.best_epoch, metrics=run.best)
             summary = {"best_epoch": run.best_epoch, "test": self.test_metrics, "history": history}

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dynonet.config import Config
 from dynonet.parts import SIGNALS
+from dynonet.reference.small import dynonets
 from lab.series import Series
 from lab.training.trainer import StackTrainer
 
@@ -118,8 +119,9 @@ def _learned(cases: list[Case], series: Series, seeds: int, epochs: int) -> list
 
 
 def _says(trainer: StackTrainer, cases: list[Case], seeds: int) -> list[Tensor]:
-    window, _ = trainer._windows.gather(trainer._validation[None])
+    window, _ = trainer.windows.gather(trainer.validation[None])
+    stack = dynonets(trainer)
     with torch.no_grad():
-        signals = trainer._net.signals(trainer.parameters(), window)
+        signals = stack.net.signals(stack.parameters(), window)
     values = [getattr(signals, case.signal).flatten(2).mean(2) for case in cases]
     return [value[place * seeds : (place + 1) * seeds] for place, value in enumerate(values)]

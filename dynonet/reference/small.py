@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from dynonet.config import Config
+from dynonet.learning.stack import TrainingStack
 from dynonet.learning.steps import Batch, ModeGroup, TrainState
 from dynonet.network.parameters import Parameters
 from dynonet.parts import OFF, SIGNALS
 from lab.compute.draws import Draws, seed_keys
 from lab.series import Series
+from lab.training.trainer import StackTrainer
 
 CPU = torch.device("cpu")
 
@@ -43,6 +45,12 @@ def make_series(channels: int = 2, rows: int = 200, seed: int = 0) -> Series:
     return Series(
         "made", values, names, (0, first), (first, second), (second, rows), f"{channels}-{rows}-{seed}", "made"
     )
+
+
+def dynonets(trainer: StackTrainer) -> TrainingStack:
+    """The stack that a trainer of DynoNets drives."""
+    assert isinstance(trainer.stack, TrainingStack)
+    return trainer.stack
 
 
 def draws_of(seeds: list[int], epoch: int = 1, step: int = 0) -> Draws:

@@ -46,14 +46,6 @@ def compiled(module: str) -> ModuleType | None:
     return None
 
 
-def in_use(device: str) -> str:
-    """What computes the GRUs on a kind of device: `numba`, `triton`, or `torch` for plain torch operations."""
-    module, name = (
-        ("dynonet.kernels.gru_triton", "triton") if device == "cuda" else ("dynonet.kernels.gru_cpu", "numba")
-    )
-    return "torch" if compiled(module) is None else name
-
-
 def threads() -> int:
     """Threads that one call of a CPU kernel may use."""
     return _threads

@@ -1,7 +1,7 @@
 """The closed-form linear baseline (`python -m lab.baseline`).
 
-RevIN and the shared trend layer alone, solved exactly. A network that doesn't beat it has not earned its
-workers, so every search and every study shows it beside its own results.
+RevIN and the shared trend layer alone, solved exactly. A model that doesn't beat it has not earned its
+size, so every search and every study shows it beside its own results.
 
 One linear map W (S, H), no intercept, shared by all channels, from each window normalised by its own mean m
 and deviation s to the targets normalised alike: the least squares of the z-scored error with penalty lambda,
@@ -14,17 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dynonet.network.layers import moving_average_matrix
 from lab.series import Series, window_starts
 from lab.settings.data import DataConfig
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # lambda; validation MSE chooses
 _CHUNK = 1024  # windows of one channel in memory at once
-_FLOAT64 = torch.empty(0, dtype=torch.float64)
-_TRENDS: dict[tuple[object, ...], np.ndarray] = {}  # see fit_trend
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +64,8 @@ class LinearBaseline:
         return np.einsum("bsc,sh->bhc", windows - mean, self.weight, optimize=True) + mean
 
     def evaluate(self, series: Series, data: DataConfig, role: str) -> Metrics:
-        """The errors over every window of a role of `dynonet.data.window_starts`."""
-        return _evaluate(self.weight, series, data, role)
+        """The errors over every window of a role of `lab.series.window_starts`."""
+        return map_errors(self.weight, series, data, role)
 
 
 def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearBaseline:
@@ -82,8 +78,8 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearB
     starts = window_starts(series, data, role)
     tried: dict[float, float] = {}
     best: tuple[float, np.ndarray, Metrics] | None = None
-    for penalty, weight in _ridge(series, data, starts):
-        validation = _evaluate(weight, series, data, "validation")
+    for penalty, weight in ridge(series, data, starts):
+        validation = map_errors(weight, series, data, "validation")
         tried[penalty] = validation.mse
         if best is None or validation.mse < best[2].mse:
             best = (penalty, weight, validation)
@@ -92,36 +88,7 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> LinearB
     return LinearBaseline(best[1], best[0], tried, best[2], len(starts), time.perf_counter() - began)
 
 
-def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, centred: bool) -> np.ndarray:
-    """The trend layer's weight in closed form: the map of `fit_linear`, from what the layer reads of a window.
-
-    Fitted once in a process for the same data and settings.
-
-    Args:
-        role: whose windows are fitted; the penalty is chosen on validation.
-        moving_average: kernel of the average through which the layer reads the window; 1: the window itself.
-        centred: each window is taken less its own mean, as behind RevIN.
-    Returns:
-        (H, S) float64, read-only.
-    Raises:
-        DataError: as `fit_linear`.
-    """
-    key = (series.identity, data.model_dump_json(), role, moving_average, centred)
-    if key not in _TRENDS:
-        smooth = None if moving_average == 1 else moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
-        weights = [weight for _, weight in _ridge(series, data, window_starts(series, data, role), smooth, centred)]
-
-        def validation_mse(weight: np.ndarray) -> float:
-            whole = weight if smooth is None else smooth.T @ weight
-            return _evaluate(whole, series, data, "validation", centred).mse
-
-        best = np.ascontiguousarray(min(weights, key=validation_mse).T)
-        best.setflags(write=False)
-        _TRENDS[key] = best
-    return _TRENDS[key]
-
-
-def _ridge(
+def ridge(
     series: Series, data: DataConfig, starts: np.ndarray, smooth: np.ndarray | None = None, centred: bool = True
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Each penalty and its map (S, H) from windows, or from `smooth` (S, S) times each window."""
@@ -156,7 +123,8 @@ def _chunks(
             yield channel, first, chunk[:, : data.seq_len], chunk[:, data.seq_len :]
 
 
-def _evaluate(weight: np.ndarray, series: Series, data: DataConfig, role: str, centred: bool = True) -> Metrics:
+def map_errors(weight: np.ndarray, series: Series, data: DataConfig, role: str, centred: bool = True) -> Metrics:
+    """The errors of a map (S, H) over every window of a role; centred: each window is taken less its own mean."""
     starts = window_starts(series, data, role)
     squared, absolute = np.zeros(series.num_channels), np.zeros(series.num_channels)
     by_window = np.zeros((series.num_channels, len(starts)))

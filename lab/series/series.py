@@ -45,6 +45,7 @@ class Series:
     zone: str = ""  # of the timestamps: "" where none is named, else UTC or +01:00
     notes: tuple[str, ...] = ()  # what a reader of results must know of the data, a sentence each
     file_sha256: str = ""  # of the file as it lies on the disk; "" of data without one
+    stretch: float = 1.0  # of the targets, in what windows are cut from it (see `stretched`)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, data: DataConfig | None = None, name: str = "frame") -> "Series":
@@ -164,6 +165,13 @@ class Series:
                 raise DataError(f"{self.name}: no channel '{name}'{hint} (data.channels)")
         index = [self.channels.index(name) for name in channels]
         return replace(self, values=read_only(self.values[:, index]), channels=tuple(channels))._finished(None, ())
+
+    def stretched(self, factor: float) -> "Series":
+        """The series with the targets of its windows that many times as large, their inputs as they are.
+
+        For a probe that wants long gradients: no training is like that, so its identity is no series' own.
+        """
+        return replace(self, stretch=factor * self.stretch, identity=f"{self.identity} stretched {factor:g}")
 
     def _seen(self) -> str:
         """The identity that follows from all that is seen: values, names, order, dates and splits."""

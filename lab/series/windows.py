@@ -6,24 +6,57 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynonet.network.model import DynoNetStack
-from dynonet.network.parameters import Parameters
 from lab.compute.draws import Key, permutations
+from lab.forecaster import Inputs, Network
+from lab.series.series import Series
+from lab.settings.data import DataConfig
 
 
 class Windows:
     """The z-scored series on a device and what is cut from it."""
 
-    def __init__(self, scaled: np.ndarray, seq_len: int, pred_len: int, device: torch.device, dtype: torch.dtype):
-        """`scaled` is (rows, C)."""
+    def __init__(
+        self,
+        scaled: np.ndarray,
+        seq_len: int,
+        pred_len: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        stretch: float = 1.0,
+        calendar: np.ndarray | None = None,
+    ):
+        """`scaled` is (rows, C), `calendar` (rows, F); targets are multiplied by `stretch` (see Series.stretched)."""
         self.series = torch.as_tensor(np.array(scaled), dtype=dtype, device=device)
-        self.seq_len, self.pred_len = seq_len, pred_len
+        self.seq_len, self.pred_len, self.stretch = seq_len, pred_len, stretch
+        self._calendar = None if calendar is None else torch.as_tensor(np.array(calendar), dtype=dtype, device=device)
+
+    @classmethod
+    def of(
+        cls, series: Series, data: DataConfig, device: torch.device, dtype: torch.dtype, calendar: bool = False
+    ) -> "Windows":
+        """The windows of a series as the settings cut them, with its calendar where that is asked for.
+
+        Raises DataError where the series has no dates for a calendar.
+        """
+        dates = series.calendar if calendar else None
+        return cls(series.scaled, data.seq_len, data.pred_len, device, dtype, series.stretch, dates)
 
     def gather(self, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Windows that begin at rows (N, B): inputs (N, S, C, B) and targets (N, C, H, B)."""
-        every = self.series.unfold(0, self.seq_len + self.pred_len, 1)  # (rows, C, S + H), a view
-        block = every[starts].permute(0, 3, 2, 1).contiguous()  # (N, S + H, C, B)
-        return block[:, : self.seq_len], block[:, self.seq_len :].transpose(1, 2)
+        block = self._cut(self.series, starts)  # (N, S + H, C, B)
+        window, target = block[:, : self.seq_len], block[:, self.seq_len :].transpose(1, 2)
+        return window, target if self.stretch == 1.0 else self.stretch * target
+
+    def inputs(self, starts: Tensor) -> tuple[Inputs, Tensor]:
+        """What a forecast may read of the windows that begin at rows (N, B), and their targets (N, C, H, B)."""
+        window, target = self.gather(starts)
+        calendar = None if self._calendar is None else self._cut(self._calendar, starts)
+        return Inputs(window, starts, calendar), target
+
+    def _cut(self, rows: Tensor, starts: Tensor) -> Tensor:
+        """(rows, F) and starts (N, B) -> (N, S + H, F, B)."""
+        every = rows.unfold(0, self.seq_len + self.pred_len, 1)  # (rows, F, S + H), a view
+        return every[starts].permute(0, 3, 2, 1).contiguous()
 
 
 def epoch_batches(starts: Tensor, keys: Key, batch: int) -> Tensor:
@@ -41,44 +74,45 @@ class Evaluation:
     mae: Tensor  # (N,)
     mse_channels: Tensor  # (N, C)
     mae_channels: Tensor  # (N, C)
-    batch_mean_mse: Tensor  # (N,) mean over batches, a short last one weighing as much: the published criterion
-    signals: dict[str, Tensor]  # mean over windows and channels of each signal, (N,)
-    signal_bounds: dict[str, Tensor]  # smallest and largest value over windows and channels, (2, N)
+    batch_mean_mse: Tensor  # (N,) mean over batches, a short last one weighing as much
+    means: dict[str, Tensor]  # of each diagnostic over windows and whatever else it has an axis for, (N,)
+    bounds: dict[str, Tensor]  # of each diagnostic, smallest and largest value, (2, N)
     mse_windows: Tensor  # (N, windows) float32, in the order of the series
 
     def cpu(self) -> "Evaluation":
         """The same in the host's memory."""
         return Evaluation(
             self.mse.cpu(), self.mae.cpu(), self.mse_channels.cpu(), self.mae_channels.cpu(),
-            self.batch_mean_mse.cpu(), {name: mean.cpu() for name, mean in self.signals.items()},
-            {name: bounds.cpu() for name, bounds in self.signal_bounds.items()}, self.mse_windows.cpu(),
+            self.batch_mean_mse.cpu(), {key: mean.cpu() for key, mean in self.means.items()},
+            {key: bounds.cpu() for key, bounds in self.bounds.items()}, self.mse_windows.cpu(),
         )  # fmt: skip
 
 
 @torch.no_grad()
-def evaluate(net: DynoNetStack, params: Parameters, windows: Windows, starts: Tensor, batch: int) -> Evaluation:
+def evaluate(network: Network, windows: Windows, starts: Tensor, batch: int) -> Evaluation:
     """Evaluates N models on the windows at `starts` (M,), none dropped, `batch` at a time."""
     squared, absolute, batch_means, by_window = [], [], [], []
     sums: dict[str, Tensor] = {}
     bounds: dict[str, Tensor] = {}
     for part in starts.split(batch):
-        window, target = windows.gather(part[None])
-        forecast, signals = net.forward(params, window)
+        inputs, target = windows.inputs(part[None])
+        forecast, diagnostics = network.forecast(inputs)
         error = (forecast - target).double()
         window_errors = error.square().mean(2)  # (N, C, B)
         by_window.append(window_errors.mean(1).float())
         squared.append(window_errors.sum(-1))  # (N, C)
         absolute.append(error.abs().mean(2).sum(-1))
         batch_means.append(squared[-1].mean(1) / len(part))
-        for name, mean in signals.means().items():
-            sums[name] = sums.get(name, 0) + mean.double() * len(part)
-        for name, (low, high) in signals.bounds().items():
-            so_far = bounds.get(name, torch.stack([low, high]))
-            bounds[name] = torch.stack([so_far[0].minimum(low), so_far[1].maximum(high)])
+        for key, value in diagnostics.items():
+            values = value.reshape(len(value), -1)
+            sums[key] = sums.get(key, 0) + values.mean(1).double() * len(part)
+            low, high = torch.aminmax(values, dim=1)
+            so_far = bounds.get(key, torch.stack([low, high]))
+            bounds[key] = torch.stack([so_far[0].minimum(low), so_far[1].maximum(high)])
     total = len(starts)
     mse_channels, mae_channels = torch.stack(squared).sum(0) / total, torch.stack(absolute).sum(0) / total
     return Evaluation(
         mse_channels.mean(1), mae_channels.mean(1), mse_channels, mae_channels,
-        torch.stack(batch_means).mean(0), {name: value / total for name, value in sums.items()},
+        torch.stack(batch_means).mean(0), {key: value / total for key, value in sums.items()},
         bounds, torch.cat(by_window, dim=1),
     )  # fmt: skip

@@ -2,11 +2,10 @@
 
 import os
 
-from dynonet.config import Config
-from dynonet.network.parameters import parameter_count
 from lab.errors import ConfigError
+from lab.registry import forecaster_of
+from lab.settings.config import Config
 
-MOST_LAYERS = 64  # each is compiled by itself, and one of a hundred would be for minutes
 COPIES = 4  # of every parameter in training: its value, its gradient and AdamW's two moments
 
 
@@ -20,24 +19,31 @@ def too_large(config: Config, channels: int, memory: int | None = None) -> str:
 
     What is counted is less than what is needed: nothing that could be trained is refused.
     """
-    model, most = config.model, machine_bytes() if memory is None else memory
-    if model.num_layers > MOST_LAYERS:
-        return f"model.num_layers: got {model.num_layers}, at most {MOST_LAYERS} are allowed"
-    parameters = parameter_count(config, channels)
+    most, forecaster = machine_bytes() if memory is None else memory, forecaster_of(config)
+    # Before its parameters are counted, which may take as long as it is large.
+    if reason := forecaster.too_large(config, channels, most):
+        return reason
+    parameters = forecaster.size(config, channels).parameters
     needed = 4 * COPIES * parameters
     if needed > most:
         return (
-            f"a model of these settings has {parameters:,} parameters: {_gb(needed)} to train it, and this machine has "
-            f"{_gb(most)} (control_hidden {model.control_hidden}, worker_hidden {model.worker_hidden}, num_layers "
-            f"{model.num_layers}, {channels} channels); take a smaller one"
-        )
-    window = 4 * channels * max(model.moving_average, model.worker_seq_len, config.data.seq_len)
-    if window > most:
-        return (
-            f"one window takes {_gb(window)} (moving_average {model.moving_average}, worker_seq_len "
-            f"{model.worker_seq_len}, {channels} channels), and this machine has {_gb(most)}; take smaller ones"
+            f"a model of these settings has {parameters:,} parameters: {gigabytes(needed)} to train it, and this "
+            f"machine has {gigabytes(most)} ({_counts(config)}, {channels} channels); take a smaller one"
         )
     return ""
+
+
+def _counts(config: Config) -> str:
+    """The whole numbers among a model's own settings, and its windows."""
+    counts = {
+        key.rpartition(".")[2]: value
+        for key, value in config.flat().items()
+        if type(value) is int and (not key.startswith(("data.", "training.")) or key in _WINDOW)
+    }
+    return ", ".join(f"{name} {value}" for name, value in counts.items())
+
+
+_WINDOW = ("data.seq_len", "data.pred_len")
 
 
 def check_size(config: Config, channels: int) -> None:
@@ -46,5 +52,5 @@ def check_size(config: Config, channels: int) -> None:
         raise ConfigError(reason)
 
 
-def _gb(size: int) -> str:
+def gigabytes(size: int) -> str:
     return f"{size / 2**30:,.1f} GB"

@@ -1,13 +1,55 @@
-"""Checkpoints of stacks taken apart into models and put together again: a model goes on in whatever stack."""
+"""Checkpoints of stacks taken apart into models and put together again: a model goes on in whatever stack.
 
-from collections.abc import Sequence
+A checkpoint is a dict of tensors and plain values (so it loads with `weights_only=True`):
+
+    version       VERSION
+    data_sha256   identity of the series
+    epoch         epochs trained
+    active        which of `runs` stands at each place of the stack; those that have ended stand at none
+    runs          a dict of the fields of each lab.training.run.Run, its config as JSON
+    stack         name -> tensor with the model axis first, in the order of `active` (see lab.forecaster.Stack.state)
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from dynonet.network.parameters import BLOCKS
+from lab.errors import DataError
 
+VERSION = 2
 State = dict[str, Any]  # as StackTrainer.state_dict gives it
+
+
+def current(state: State) -> State:
+    """A checkpoint of this version or of one before it, as this version has it.
+
+    Version 1 held `params` and `moments` of a stack in nested dicts, and ranges of diagnostics by group.
+    Raises DataError: a checkpoint of another version.
+    """
+    if state.get("version") == VERSION:
+        return state
+    if state.get("version") != 1:
+        raise DataError(f"checkpoint version {state.get('version')}; this code reads {VERSION}")
+    rest = {key: value for key, value in state.items() if key not in ("params", "moments")}
+    runs = [_run_of_version_1(run) for run in state["runs"]]
+    stack = _flat({key: state[key] for key in ("params", "moments")}) if state["active"] else {}
+    return {**rest, "version": VERSION, "runs": runs, "stack": stack}
+
+
+def _run_of_version_1(run: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in run.items():
+        group = key.removesuffix("_bounds")
+        fields |= {key: value} if group == key else {"bounds": {f"{group}.{name}": v for name, v in value.items()}}
+    return fields
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
+    flat: dict[str, torch.Tensor] = {}
+    for key, value in nested.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def split_state(state: State) -> dict[str, State]:
@@ -15,13 +57,8 @@ def split_state(state: State) -> dict[str, State]:
     models = {}
     for place, index in enumerate(state["active"]):
         run = state["runs"][index]
-        models[run["run"]] = {
-            **state,
-            "active": [0],
-            "runs": [run],
-            "params": {b: state["params"][b][place : place + 1].clone() for b in BLOCKS},
-            "moments": {b: {k: t[place : place + 1].clone() for k, t in state["moments"][b].items()} for b in BLOCKS},
-        }
+        stack = {name: tensor[place : place + 1].clone() for name, tensor in state["stack"].items()}
+        models[run["run"]] = {**state, "active": [0], "runs": [run], "stack": stack}
     return models
 
 
@@ -37,10 +74,7 @@ def join_states(states: Sequence[State]) -> State:
         **states[0],
         "active": list(range(len(states))),
         "runs": [state["runs"][0] for state in states],
-        "params": {b: torch.cat([s["params"][b] for s in states]) for b in BLOCKS},
-        "moments": {
-            b: {k: torch.cat([s["moments"][b][k] for s in states]) for k in states[0]["moments"][b]} for b in BLOCKS
-        },
+        "stack": {name: torch.cat([state["stack"][name] for state in states]) for name in states[0]["stack"]},
     }
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from dynonet.config import Config
 from lab.compute.device import peak_memory_bytes
 from lab.series import Series
-from lab.series.windows import evaluate
+from lab.settings.config import Config
 from lab.training.trainer import StackTrainer
 
 
@@ -30,25 +29,21 @@ def measure_step(
     """
     configs = [config.override({"training.seed": seed}) for seed in range(models)]
     trainer = StackTrainer(configs, series, device)
-    trainer.epoch = 1
-    trainer._begin_epoch()
-    timed = max(1, min(steps, trainer.steps - 1))
-    first, *rest = (trainer._arguments(min(step, trainer.steps - 1)) for step in range(1 + timed))
-    trainer._step(*first)
-    windows, batch = trainer._validation, trainer._batch_size()
-    some = windows[:batch]
+    trainer.begin_epoch()
+    trainer.step(0)
+    timed, last = max(1, min(steps, trainer.steps - 1)), trainer.steps - 1
+    windows, some = len(trainer.validation), min(config.training.batch_size, len(trainer.validation))
 
     def validate() -> None:
-        evaluate(trainer._net, trainer.parameters(), trainer._windows, some, batch)
+        trainer.validate(some)
 
     def train() -> None:
-        for arguments in rest:
-            trainer._at.clamp_(max=trainer.steps - 1)  # an epoch of a single step is timed on that step
-            trainer._step(*arguments)
+        for number in range(1, 1 + timed):
+            trainer.step(min(number, last))  # an epoch of a single step is timed on that step
 
     validate()
     step = _seconds(train, trainer.device) / timed
-    validation = _seconds(validate, trainer.device) * len(windows) / len(some)
+    validation = _seconds(validate, trainer.device) * windows / some
     return Cost(step / models, (step * trainer.steps + validation) / models)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from dynonet.config import Config
 from lab.errors import DataError
+from lab.registry import DEFAULT, forecaster
 from lab.series import Series, load_series
+from lab.settings.config import Config
 from lab.store.tables import Results
 from lab.training.trainer import evaluate_weights
 from lab.training.window_errors import keep_window_errors
@@ -22,23 +23,25 @@ def load_weights(results: Results, row: Mapping[str, Any]) -> tuple[Config, dict
 
     Raises:
         DataError: it has none, or none that can be read (which `results.skipped` says, too).
+        ConfigError: its model is not to be had here.
         StorageError: a store out of reach.
     """
     if not row.get("weights"):
         raise DataError(f"run {row['run']} has no weights on record (status {row['status']})")
-    found = results.read_blob(row["weights"], _parsed)
+    settings = forecaster(row.get("model") or DEFAULT).config
+
+    def parse(data: bytes) -> tuple[Config, dict[str, torch.Tensor]]:
+        blob = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        config, weights = settings.from_json(blob["config"]), dict(blob["weights"])
+        if not all(isinstance(value, torch.Tensor) for value in weights.values()):
+            raise ValueError("no weights of ours: expected tensors by name")
+        return config, weights
+
+    found = results.read_blob(row["weights"], parse)
     if found is None:
         reason = results.skipped.get(row["weights"], "they are not there, or damaged")
         raise DataError(f"run {row['run']}: its weights in {row['weights']} cannot be read: {reason}")
     return found
-
-
-def _parsed(data: bytes) -> tuple[Config, dict[str, torch.Tensor]]:
-    blob = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    config, weights = Config.from_json(blob["config"]), dict(blob["weights"])
-    if not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise ValueError("no weights of ours: expected tensors by name")
-    return config, weights
 
 
 def unread(results: Results, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -62,7 +65,7 @@ def read_test(
 ) -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
 
-    Beside the records it keeps the error of every window (see tune/window_errors.py). A run whose weights cannot be
+    Beside the records it keeps the error of every window (see lab/training/window_errors.py). A run whose weights cannot be
     read is named in the log, and the others are read.
 
     `series`: the data of all of these runs, where the caller has it.

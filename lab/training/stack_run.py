@@ -15,19 +15,18 @@ from typing import Any
 
 import torch
 
-from dynonet.config import Config
-from dynonet.learning.steps import STEPS
-from dynonet.parts import SIGNALS
-from lab.compute import kernels
 from lab.compute.device import out_of_memory, peak_memory_bytes, release_memory
 from lab.provenance import code_provenance, host_name
+from lab.registry import forecaster_of
 from lab.series import Series, load_series
+from lab.settings.config import Config
 from lab.store.objects.checksums import named
 from lab.store.schema import series_columns
 from lab.store.tables import Results, run_params
-from lab.training.checkpoint import State, divide_state, join_states, split_state
+from lab.training.checkpoint import State, current, divide_state, join_states, split_state
 from lab.training.readings import lost
-from lab.training.trainer import Run, StackTrainer
+from lab.training.run import Run
+from lab.training.trainer import StackTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +78,7 @@ class StackRun:
         self.most = len(configs) if most is None else max(1, most)
         self.halvings: list[str] = []
         self._outlive_divergence = outlive_divergence
+        self._forecaster, self._settings = forecaster_of(configs[0]), type(configs[0])
         self.series = load_series(configs[0].data) if series is None else series
         self.ids = [config.run_id(self.series.identity) for config in configs]
         self.folder = self.folder_of(self.ids)
@@ -88,7 +88,7 @@ class StackRun:
             self._sealed -= set(lost(results, sorted(self._sealed)))
         wanted = [c for run, c in zip(self.ids, configs, strict=True) if run not in self._sealed]
         here = {**(provenance or code_provenance()), "host": host_name(), "device": self._device_name()}
-        here["kernel"] = kernels.in_use(self.device.type)
+        here["kernel"] = self._forecaster.kernel(self.device.type)
         self._here = here  # who trains from now on
         self._meta = {**here, "started": time.time(), "stack_size": len(wanted)}
         self._checkpoints: list[str] = []  # those in the folder, the newest last
@@ -126,7 +126,7 @@ class StackRun:
 
     def _divided(self, state: State) -> list[Part]:
         parts = divide_state(state, self.most)
-        return [([Config.from_json(run["config"]) for run in part["runs"]], part) for part in parts]
+        return [([self._settings.from_json(run["config"]) for run in part["runs"]], part) for part in parts]
 
     def _trainer(self, configs: Sequence[Config], state: State | None) -> StackTrainer:
         trainer = StackTrainer(configs, self.series, self.device)
@@ -147,7 +147,7 @@ class StackRun:
 
     def _saved_stack(self, data: bytes) -> tuple[list[Part], dict[str, Any]]:
         saved = _loaded(data)
-        return [part for state in saved["trainers"] for part in self._divided(state)], dict(saved["meta"])
+        return [part for state in saved["trainers"] for part in self._divided(current(state))], dict(saved["meta"])
 
     def _begin(self, configs: Sequence[Config]) -> list[Part]:
         """New stacks, one for the runs at each epoch: those that were stopped once go on from there."""
@@ -162,7 +162,7 @@ class StackRun:
                 at_epoch[saved["epoch"]].append((config, saved))
         parts: list[Part] = [(fresh[at : at + self.most], None) for at in range(0, len(fresh), self.most)]
         for members in at_epoch.values():
-            members.sort(key=lambda member: list(STEPS).index(member[0].training.mode))  # the stack's own order
+            members.sort(key=lambda member: self._forecaster.order(member[0]))  # the stack's own
             parts += self._divided(join_states([state for _, state in members]))
         return parts
 
@@ -170,8 +170,8 @@ class StackRun:
         """A run's checkpoint, or None where there is none that can be read."""
 
         def parse(data: bytes) -> State:
-            state: State = _loaded(data)
-            int(state["epoch"]), state["runs"]
+            state = current(_loaded(data))
+            int(state["epoch"]), state["runs"], state["stack"]
             return state
 
         return self.results.read_blob(path, parse)
@@ -229,7 +229,7 @@ class StackRun:
         ends = [run.epochs for run in self.runs] + [row["epochs"] or 0 for row in done_before]
         epoch = min((trainer.epoch for trainer in going), default=max(ends, default=0))
         reports = self._reports(epoch, [row["val_mse"] for row in done_before])
-        parameters = sum(self.trainers[0].layout.count().values()) if self.trainers else done_before[0]["parameters"]
+        parameters = self.trainers[0].size.parameters if self.trainers else done_before[0]["parameters"]
         ended = len(statuses) - statuses.count("running")
         return Report(epoch, reports[-1][1] if reports else None, state, reports, parameters, ended)
 
@@ -294,7 +294,7 @@ class StackRun:
 
         `status`: of all of them; by default each its own.
         """
-        size = sum(self.trainers[0].layout.count().values())
+        size = self.trainers[0].size.parameters
         blobs, history, rows = {}, [], []
         for run in runs:
             before = self._rows.get(run.run)
@@ -314,18 +314,24 @@ class StackRun:
                 if metric != "epoch"
             ]
             rows.append({
-                **run_params(run.config), **self._meta, **key, "model": "dynonet", "status": status or run.status,
+                **run_params(run.config), **self._meta, **key, "model": run.config.forecaster, "status": status or run.status,
                 "error": error, "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
                 "val_mse_channels": run.best.get("mse_channels"), "val_mae_channels": run.best.get("mae_channels"),
                 **series_columns(self.series), "best_epoch": run.best_epoch, "epochs": run.epochs,
                 "parameters": size, "cpu_seconds": run.cpu_seconds, "wall_seconds": run.wall_seconds,
                 "gpu_seconds": run.gpu_seconds if run.gpu_seconds else None,
                 "ended": time.time(), "weights": weights,
-                **{f"signal_range.{name}": run.signal_range(name) for name in SIGNALS},
+                **{range_column(key): run.range_of(key) for key in self._forecaster.diagnostics},
             })  # fmt: skip
         self.results.storage.put_all({**blobs, **self.results.files("history", history)})
         self.results.add("runs", rows)
         self._rows |= {row["run"]: row for row in rows}
+
+
+def range_column(key: str) -> str:
+    """The column of the runs that holds how far a diagnostic ever was from itself."""
+    group, _, name = key.partition(".")
+    return f"{group}_range.{name}"
 
 
 def _run_checkpoint(run: str) -> str:

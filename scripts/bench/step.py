@@ -12,6 +12,7 @@ floor      the time of all multiplications of the step (GRUs and linear layers, 
 """
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Callable
 
@@ -46,11 +47,13 @@ def stacked(models: int, mode: str = "alternating", batch: int = BATCH) -> Calla
 def steps_of(trainer: StackTrainer) -> Callable[[], None]:
     """Step after step of a trainer's first epochs."""
 
+    numbers = itertools.cycle(range(trainer.steps))
+
     def run() -> None:
-        if trainer.epoch == 0 or int(trainer._at) == trainer.steps:
-            trainer.epoch += 1
-            trainer._begin_epoch()
-        trainer._step(*trainer._arguments(int(trainer._at)))
+        number = next(numbers)
+        if number == 0:
+            trainer.begin_epoch()
+        trainer.step(number)
 
     return run
 

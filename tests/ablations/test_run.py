@@ -23,8 +23,9 @@ from ablations.study.study import Study
 from dynonet.config import Config
 from lab.series import load_series
 from lab.series.linear import fit_linear
+from lab.store.frames import load
 from lab.store.pruning import prune
-from lab.store.tables import Results, load
+from lab.store.tables import Results
 from lab.training.trainer import StackTrainer, evaluate_weights
 from lab.training.window_errors import window_errors
 from tests.processes import Driver, drivers, gone
@@ -195,7 +196,7 @@ def test_a_study_killed_twice_and_a_trial_killed(begin: Callable[..., Driver], t
     driver = begin(name, "--stack-size", "6")
     driver.until(lambda: checkpoints(results))
     with driver.held():
-        assert main([str(tmp_path / name), "--out", str(tmp_path / "results")]) == 2
+        assert main([str(tmp_path / name), "--results", str(tmp_path / "results")]) == 2
         assert f"study 'tiny' is held by process {driver.process.pid} on " in capsys.readouterr().err
         driver.kill()
         killed_at = time.time()
@@ -365,7 +366,7 @@ def test_each_arm_is_tuned_before_its_replicates(begin: Callable[..., Driver], t
     (["quickstart", "--margin", "inf"], "margin_percent: got inf"),
     (["quickstart", "--seeds", f"1,{2**63}"], "seeds: got 9223372036854775808, at most 9223372036854775807"),
     (["quickstart", "--max-epochs", str(10**30)], "training.max_epochs: got 1000"),
-    (["quickstart", "--name", "7up"], "study name '7up': a letter first"),
+    (["quickstart", "--study", "7up"], "study name '7up': a letter first"),
     (["quickstart", "data.pred_len=4000"], "take a smaller data.seq_len or data.pred_len"),
     (["quickstart", "--ledger"], "no results at"),
 ])  # fmt: skip
@@ -383,28 +384,28 @@ def test_what_can_change_nothing_is_said_and_not_begun(tmp_path: Path, capsys: A
     path = tmp_path / "tiny.yaml"
     out = str(tmp_path / "out")
     path.write_text(yaml.safe_dump({**TINY, "arms": ["no_lr_scale"]}))
-    assert main([str(path), "--out", out]) == 0
+    assert main([str(path), "--results", out]) == 0
     assert "every comparison is inert: there is nothing to train" in capsys.readouterr().out
     path.write_text(yaml.safe_dump({**TINY, "arms": [], "factorial": ["no_lr_scale", "no_film"]}))
-    assert main([str(path), "--out", out]) == 2
+    assert main([str(path), "--results", out]) == 2
     error = capsys.readouterr().err
     assert "factorial: no_lr_scale changes nothing against full" in error and "leave that factor out" in error
     ahead = {"name": "ahead", "claim": "an arm of another horizon", "overrides": {"data.pred_len": 12}}
     path.write_text(yaml.safe_dump({**TINY, "arms": [ahead]}))
-    assert main([str(path), "--out", out]) == 2
+    assert main([str(path), "--results", out]) == 2
     assert "would be evaluated on 121 validation windows" in (error := capsys.readouterr().err) or "windows" in error
     path.write_text(yaml.safe_dump({
         **TINY, "nuisance": ["data.seq_len"],
         "retune": {"trials": 1, "space": {"data.seq_len": {"choice": [24, 300]}}},
     }))  # fmt: skip
-    assert main([str(path), "--out", out]) == 2
+    assert main([str(path), "--results", out]) == 2
     error = capsys.readouterr().err
     assert "retune: arm 'full' (cell 'main'): space: with data.seq_len=300: synthetic: " in error
     path.write_text(yaml.safe_dump({**TINY, "cells": {"near": {}, "far": {"data.seq_len": 400}}}))
-    assert main([str(path), "--out", out]) == 2
+    assert main([str(path), "--results", out]) == 2
     assert re.match(r"error: arm '\w+' \(cell 'far'\): synthetic: ", capsys.readouterr().err)
     path.write_text(yaml.safe_dump({**TINY, "nuisance": ["training.lr"], "retune": {"trials": 1}}))
-    assert main([str(path), "--out", out, "--name", "x" * 120]) == 2
+    assert main([str(path), "--results", out, "--study", "x" * 120]) == 2
     assert "study name" in capsys.readouterr().err
     assert not Results(out).studies()
 
@@ -412,6 +413,6 @@ def test_what_can_change_nothing_is_said_and_not_begun(tmp_path: Path, capsys: A
 def test_too_few_seeds_are_refused_and_leave_nothing(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
-    assert main([str(path), "--seeds", "5", "--out", str(tmp_path / "out")]) == 2
+    assert main([str(path), "--seeds", "5", "--results", str(tmp_path / "out")]) == 2
     assert "5 seeds cannot reach significance" in capsys.readouterr().err
     assert not Results(tmp_path / "out").studies()

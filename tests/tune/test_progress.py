@@ -11,6 +11,7 @@ from dynonet.config import Config
 from dynonet.space import SPACE
 from lab.machines import progress as live
 from lab.machines.progress import WIDTH
+from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from tune import progress as module
 from tune.progress import SHOWN_TRIALS, Progress, params_text
@@ -38,7 +39,7 @@ def begin(proposals: Proposals) -> Callable[..., tuple[Progress, list[Any]]]:
         for _ in range(running):
             proposal = proposals.propose()
             assert proposal is not None
-            trials.append(SimpleNamespace(config={"trial": proposal.trial}, error_file=None))
+            trials.append(SimpleNamespace(config=TrialSpec((), "a", trial=proposal.trial).to_dict(), error_file=None))
             table.on_trial_start(0, [], trials[-1])
         return table, trials
 

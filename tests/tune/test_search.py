@@ -22,16 +22,17 @@ from lab.console.commands import command_named
 from lab.machines import session
 from lab.machines.nodes import Node
 from lab.settings.sizes import machine_bytes
+from lab.store.frames import bars, load
 from lab.store.objects.checksums import plain
 from lab.store.pruning import prune
-from lab.store.tables import Results, bars, load
-from tests.processes import ROOT, Driver, drivers, gone, lost_ctrl_c
+from lab.store.tables import Results
+from tests.processes import ROOT, Driver, drivers, gone, lost_ctrl_c, marked, signal_all
 from tune.driver import Search
 from tune.findings.collect import findings_of
 from tune.progress import params_text
 from tune.report import render
-from tune.search import main, parser
-from tune.settings import SearchSettings, read_settings
+from tune.search import asked, main, parser
+from tune.settings import SearchCall, SearchSettings
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         yield start
 
 
-def settings_of(*arguments: str) -> tuple[SearchSettings, Any]:
-    args = parser().parse_args(["--preset", "smoke", *arguments])
-    return read_settings(args), args
+def settings_of(*arguments: str) -> tuple[SearchSettings, SearchCall]:
+    call = asked(parser().parse_args(["--preset", "smoke", *arguments]))
+    return call.settings(), call
 
 
 def rows(results: Results, table: str, study: str | None = "smoke") -> list[dict[str, Any]]:
@@ -100,7 +101,7 @@ def check_complete(
 
 
 def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver], tmp_path: Path) -> None:
-    driver = begin("--dry-run", "--out", "out", "--trials", "3", "model.worker_hidden=3")
+    driver = begin("--dry-run", "--results", "out", "--trials", "3", "model.worker_hidden=3")
     assert driver.wait() == 0, driver.said()
     said = driver.said()
     for part in (
@@ -119,7 +120,7 @@ def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver],
 
 
 def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
-    search = Search(*settings_of("--out", str(tmp_path / "out"), "--trials", "5"))
+    search = Search(*settings_of("--results", str(tmp_path / "out"), "--trials", "5"))
     search._session = SimpleNamespace(resources="2 CPUs, 0 GPUs", gpus=0.0, concurrent=2)  # type: ignore[assignment]
     results = Results(tmp_path / "out")
     proposals = search.proposals(results, None)
@@ -152,7 +153,7 @@ def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
-    arguments = ("--out", "out", "--final-replicates", "2")
+    arguments = ("--results", "out", "--final-replicates", "2")
     first = begin(*arguments, "--trials", "3")
     assert first.wait() == 0, first.said()
     assert "\x1b" not in first.said() and "Traceback" not in first.said()
@@ -172,7 +173,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
     # Settings that do not mix are refused with the difference, before Ray starts; nothing changes.
     files = results.storage.list()
     started = time.monotonic()
-    refused = ["--preset", "smoke", "--out", str(tmp_path / "out"), "--replicates", "3", "training.patience=2"]
+    refused = ["--preset", "smoke", "--results", str(tmp_path / "out"), "--replicates", "3", "training.patience=2"]
     assert main(refused) == 2 and main([*refused, "--dry-run"]) == 2
     error = capsys.readouterr().err
     assert (
@@ -209,7 +210,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
         str(yaml),
         "--max_epochs",
         "1",
-        "--out",
+        "--results",
         str(tmp_path / "run"),
     ]
     done = subprocess.run(
@@ -221,13 +222,13 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
 
 @pytest.mark.slow
 def test_a_driver_killed_twice_and_one_turned_away(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
-    arguments = ("--out", "out", "--trials", "4", "--max-epochs", "12", "--final-replicates", "1")
+    arguments = ("--results", "out", "--trials", "4", "--max-epochs", "12", "--final-replicates", "1")
     results = Results(tmp_path / "out")
     driver = begin(*arguments)
     driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
     with driver.held():
         # A second driver is refused.
-        assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments[2:]]) == 2
+        assert main(["--preset", "smoke", "--results", str(tmp_path / "out"), *arguments[2:]]) == 2
         assert f"study 'smoke' is held by process {driver.process.pid} on " in capsys.readouterr().err
         driver.kill()
         killed_at = time.time()
@@ -265,7 +266,7 @@ def test_a_killed_trial_goes_on_and_a_broken_one_is_recorded(begin: Callable[...
     (tmp_path / "space.yaml").write_text(BREAKING)
     results = Results(tmp_path / "out")
     driver = begin(
-        "--out", "out", "--space", "space.yaml", "--trials", "4", "--max-epochs", "15", "--replicates", "1",
+        "--results", "out", "--space", "space.yaml", "--trials", "4", "--max-epochs", "15", "--replicates", "1",
         "--seed", "2", "--max-failures", "1", "--final-replicates", "0", "--grace-epochs", "15",
     )  # fmt: skip
     pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
@@ -302,7 +303,7 @@ def test_a_search_whose_trials_all_fail(
     monkeypatch.chdir(tmp_path)
     search = Search(*settings_of(*arguments))
     search.proposals(Results("out"), None).propose()  # an earlier driver was killed when it had proposed one
-    driver = begin("--out", "out", *arguments)
+    driver = begin("--results", "out", *arguments)
     assert driver.wait() == 1, driver.said()
     assert "going on: 0 trials on record, 1 resumed" in driver.said() and "Traceback" not in driver.said()
     assert "no trial was complete (outcomes: failed)" in driver.said() and "failed 2" in driver.said()
@@ -313,7 +314,7 @@ def test_a_search_whose_trials_all_fail(
 def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives(
     begin: Callable[..., Driver], tmp_path: Path
 ) -> None:
-    arguments = ("--out", "out", "--trials", "12", "--max-epochs", "12", "--final-replicates", "1")
+    arguments = ("--results", "out", "--trials", "12", "--max-epochs", "12", "--final-replicates", "1")
     arguments += ("--objectives", "val_mse,parameters")
     results = Results(tmp_path / "out")
     driver = begin(*arguments, "--time-budget", "2")
@@ -326,15 +327,22 @@ def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives
     os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does, to the whole group
     assert driver.wait() == 130, driver.said()
     assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
-    assert "python -m tune.search --preset smoke --out out --trials 12" in driver.said()
+    assert "python -m tune.search --preset smoke --results out --trials 12" in driver.said()
     first = dict(outcomes(results))
     assert 0 < len(first) < 12 and gone(driver.mark)
 
     driver = begin(*arguments)
     driver.until(lambda: "going on" in driver.said() and driver.trials())
-    os.kill(driver.process.pid, signal.SIGTERM)  # as a container's manager does
+    with driver.held():
+        # As a service manager's to all processes of a command, in the order that is the worst for it.
+        signal_all([pid for pid in marked(driver.mark) if pid != driver.process.pid], signal.SIGTERM)
+        time.sleep(1.0)  # of which Ray's library would end a driver that lacks its raylet
+        assert driver.process.poll() is None, driver.said()
+        driver.process.send_signal(signal.SIGTERM)
+        driver.until(lambda: "stopping; everything finished is kept" in driver.said())
     assert driver.wait() == 143, driver.said()
-    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said() and gone(driver.mark, 20)
+    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
+    assert not marked(driver.mark), "an agent or a worker of Ray's is left"
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
@@ -369,7 +377,7 @@ def test_a_ctrl_c_that_python_swallows(capsys: Any) -> None:
 
 
 def test_bad_names_and_values(capsys: Any, tmp_path: Path) -> None:
-    out = ("--out", str(tmp_path / "out"))
+    out = ("--results", str(tmp_path / "out"))
     assert "'model.worker_hiden'; did you mean 'model.worker_hidden'?" in refused(capsys, *out, "model.worker_hiden=8")
     assert "trials: got 0" in refused(capsys, *out, "--trials", "0")
     assert "study name 'a b'" in refused(capsys, *out, "--study", "a b")
@@ -378,14 +386,22 @@ def test_bad_names_and_values(capsys: Any, tmp_path: Path) -> None:
 
 
 def test_overrides_stand_where_they_like(capsys: Any, tmp_path: Path) -> None:
-    arguments = ["model.dropout=0.3", "--trials", "0", "model.num_layers=2", "--out", str(tmp_path), "model.film=maybe"]
+    arguments = [
+        "model.dropout=0.3",
+        "--trials",
+        "0",
+        "model.num_layers=2",
+        "--results",
+        str(tmp_path),
+        "model.film=maybe",
+    ]
     assert "model.film: got 'maybe'" in refused(capsys, *arguments)
 
 
 def test_a_space_that_no_proposal_can_be_drawn_from(capsys: Any, tmp_path: Path) -> None:
     def said(text: str, *more: str) -> str:
         (tmp_path / "space.yaml").write_text(text)
-        return refused(capsys, "--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out"), *more)
+        return refused(capsys, "--space", str(tmp_path / "space.yaml"), "--results", str(tmp_path / "out"), *more)
 
     assert "space: with data.seq_len=2000: synthetic: " in said("data.seq_len: {choice: [32, 2000]}")
     assert "space: data.pred_len: errors at different horizons" in said("data.pred_len: {choice: [8, 16]}")
@@ -400,7 +416,7 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     (tmp_path / "space.yaml").write_text("model.num_layers: {int: [1, 2]}\n")
-    arguments = ("--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out"), "--trials", "6")
+    arguments = ("--space", str(tmp_path / "space.yaml"), "--results", str(tmp_path / "out"), "--trials", "6")
     asked: list[int] = []
 
     def trained(self: Search, results: Any, proposals: Any, remaining: int, *rest: Any) -> None:
@@ -426,13 +442,13 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
 
 def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "is no folder" in refused(capsys, "--out", str(tmp_path / "file" / "out"))
-    assert "cannot open storage 'nowhere://x'" in refused(capsys, "--out", "nowhere://x")
+    assert "is no folder" in refused(capsys, "--results", str(tmp_path / "file" / "out"))
+    assert "cannot open storage 'nowhere://x'" in refused(capsys, "--results", "nowhere://x")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_more_than_this_machine_has(begin: Callable[..., Driver], tmp_path: Path) -> None:
-    driver = begin("--out", "out", "--gpus-per-trial", "1")
+    driver = begin("--results", "out", "--gpus-per-trial", "1")
     assert driver.wait() == 2, driver.said()
     assert driver.said().splitlines()[1:] == ["error: a trial asks for 1 GPUs, and this machine has 0"]
     assert not Results(tmp_path / "out").studies() and gone(driver.mark)
@@ -449,7 +465,7 @@ def test_a_cluster_that_does_not_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, said: str
 ) -> None:
     started = time.monotonic()
-    assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), "--address", address]) == 2
+    assert main(["--preset", "smoke", "--results", str(tmp_path / "out"), "--address", address]) == 2
     assert capsys.readouterr().err.startswith(f"error: {said}") and time.monotonic() - started < 60
     assert not Results(tmp_path / "out").studies()
 
@@ -459,7 +475,7 @@ def test_a_cluster_that_does_not_answer(
 
 @pytest.mark.slow
 def test_on_an_object_store(begin: Callable[..., Driver], s3_url: str, tmp_path: Path) -> None:
-    driver = begin("--out", s3_url, "--trials", "2", "--max-epochs", "2", "--final-replicates", "1")
+    driver = begin("--results", s3_url, "--trials", "2", "--max-epochs", "2", "--final-replicates", "1")
     assert driver.wait() == 0, driver.said()
     results = Results(s3_url)
     check_complete(results, 2, 2, 2, 1)

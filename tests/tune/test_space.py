@@ -9,13 +9,11 @@ import optuna
 import pytest
 
 from dynonet.config import Config
-from dynonet.forecaster import DYNONET
-from dynonet.presets import PUBLISHED
+from dynonet.presets import PRESETS, PUBLISHED
 from dynonet.space import SPACE
 from lab.errors import ConfigError
 from lab.series import load_series
 from lab.training.trainer import StackTrainer
-from tune.settings import preset_names
 from tune.space import Range, Space
 
 BASE = Config()
@@ -275,8 +273,8 @@ def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
 def ends() -> list[Any]:
     """Every end of every range: of the default space, of each preset's, and of a space that varies everything else."""
     spaces = {"default": (SPACE, {})}
-    for name in preset_names():
-        preset = Config.read_yaml(DYNONET.searches / f"{name}.yaml")
+    for name in PRESETS.search_names():
+        preset = Config.read_yaml(PRESETS.searches / f"{name}.yaml")
         spaces[name] = (preset.get("space", SPACE), preset["settings"])
     return [
         pytest.param(settings, path, end, id=f"{name}-{path.rsplit('.', 1)[-1]}-{end}")
@@ -298,7 +296,7 @@ def test_the_default_ranges_hold_the_published_settings(name: str) -> None:
 
 def test_the_search_that_found_the_tuned_settings_can_find_them() -> None:
     found = Config.create(preset="tuned-etth1-h96").flat()
-    preset = Config.read_yaml(DYNONET.searches / "etth1-h96.yaml")
+    preset = Config.read_yaml(PRESETS.searches / "etth1-h96.yaml")
     for item in space(preset["space"]).ranges:
         value = found[item.path]
         assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high, item.path

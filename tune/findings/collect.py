@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.errors import ConfigError
 from lab.registry import DEFAULT, forecaster, reported
+from lab.seeds import replicates
 from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.tables import Results
@@ -83,7 +84,7 @@ class Collector:
             name=self.name, space=tuple(self.space.ranges), objectives=self.objectives, budget=self.budget,
             settings=settings,
             changed={key: (defaults[key], value) for key, value in settings.items() if value != defaults[key]},
-            data=self._data(settings), seeds=tuple(range(seed, seed + self.budget["replicates"])),
+            data=self._data(settings), seeds=replicates(seed, self.budget["replicates"]),
             max_epochs=max_epochs, trials=trials,
             best=None if best is None else by_name[best.trial], improvements=tuple(improvements_of(trials)),
             front=tuple(by_name[proposal.trial] for proposal in front),

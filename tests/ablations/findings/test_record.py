@@ -41,7 +41,7 @@ def test_other_settings_are_refused_with_the_difference(results: Results, fields
     record = begin(results, small_study())
     with pytest.raises(ConfigError) as refused:
         record.check_same(small_study(**fields), DATA)
-    assert said in str(refused.value) and "--name OTHER" in str(refused.value)
+    assert said in str(refused.value) and "--study OTHER" in str(refused.value)
     with pytest.raises(ConfigError, match=r"data_sha256.main: 000"):
         record.check_same(small_study(), {"main": "1" * 64})
 

@@ -27,9 +27,9 @@ NAMES = ["full", "no_film", "no_context", "no_workers", "no_trend", "no_mixer", 
 def moved(config: Config, series: Series) -> int:
     """How many parameters an epoch without decay moves."""
     trainer = StackTrainer([config], series, dtype=torch.float64)
-    before = trainer.parameters().named()
-    trainer._train_epoch()
-    after = trainer.parameters().named()
+    (before,) = trainer.stack.weights([0])
+    trainer.train_epoch()
+    (after,) = trainer.stack.weights([0])
     return sum(int((before[name] != after[name]).sum()) for name in before)
 
 

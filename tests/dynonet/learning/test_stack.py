@@ -21,7 +21,8 @@ from dynonet.parts import OFF, SIGNALS
 from dynonet.reference.small import draws_of, make_batch, make_group, make_series, off_setting, small_config
 from lab.compute.draws import Key
 from lab.errors import ConfigError
-from lab.training.trainer import Run, StackTrainer
+from lab.training.run import Run
+from lab.training.trainer import StackTrainer
 
 STEPS = 5
 
@@ -93,7 +94,7 @@ class Recorder:
 
 def entries(trainer: StackTrainer, run: int) -> dict[str, Tensor]:
     place = [r.run for r in trainer.running].index(trainer.runs[run].run)
-    return trainer.parameters().named(place)
+    return trainer.stack.weights([place])[0]
 
 
 def assert_near(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) -> None:

@@ -8,17 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
+import dynonet.learning.stack
 import lab.training.trainer
 from dynonet.config import Config
+from dynonet.learning.stack import TrainingStack
 from dynonet.network.parameters import Layout, Parameters
-from dynonet.reference.small import make_series, small_config
+from dynonet.reference.small import dynonets, make_series, small_config
 from lab.errors import ConfigError, DataError
 from lab.series import window_starts
 from lab.series.windows import Evaluation
 from lab.training.checkpoint import join_states, split_state
-from lab.training.trainer import Run, StackTrainer, evaluate_weights
+from lab.training.run import Run
+from lab.training.trainer import StackTrainer, evaluate_weights
 
 SERIES = make_series(2)
+LEARNERS = TrainingStack.learners
 
 
 def stored(state: dict[str, Any]) -> dict[str, Any]:
@@ -79,14 +83,14 @@ def test_a_diverged_model_leaves_at_once_and_changes_no_neighbour(monkeypatch: p
     good = [small_config(seed=seed, max_epochs=2) for seed in (1, 2)]
     stack = StackTrainer([good[0], small_config(seed=3, lr=1e300), good[1]], SERIES, dtype=torch.float64)
     models: list[int] = []
-    gather = stack._windows.gather
+    windows = dynonets(stack)._windows
+    gather = windows.gather
 
     def spied(starts: Tensor) -> tuple[Tensor, Tensor]:
-        if torch.is_grad_enabled():
-            models.append(len(starts))
+        models.append(len(starts))
         return gather(starts)
 
-    monkeypatch.setattr(stack._windows, "gather", spied)
+    monkeypatch.setattr(windows, "gather", spied)
     stack.run_epoch()
     assert models[0] == 3 and models[-1] == 2 and len(models) == 2 * stack.steps
     stack.train()
@@ -144,7 +148,7 @@ def test_models_go_on_in_another_stack() -> None:
 def test_other_checkpoints_are_refused() -> None:
     trainer = StackTrainer([small_config(seed=1)], SERIES)
     state = trainer.state_dict()
-    with pytest.raises(DataError, match="checkpoint version 99; this code reads 1"):
+    with pytest.raises(DataError, match="checkpoint version 99; this code reads 2"):
         trainer.load_state_dict({**state, "version": 99})
     for configs, series in (
         ([small_config(seed=2)], SERIES),
@@ -170,7 +174,7 @@ def stops_after(config: Config, mse: list[float], batch_mean: list[float] | None
     run = Run(config, "id")
     for epoch, (value, mean) in enumerate(zip(mse, batch_mean or mse, strict=True), 1):
         row = {"train_loss": 1.0, "controller_loss": 1.0, "val_mse": value}
-        better = run.record(epoch, row, evaluation(value, mean), 0)
+        better = run.record(epoch, row, evaluation(value, mean), 0, LEARNERS)
         assert better == (run.best_epoch == epoch)
         if run.status != "running":
             return run
@@ -205,7 +209,7 @@ def test_a_diverged_run_keeps_its_last_finite_metrics() -> None:
     assert [row.get("val_mse") for row in run.history] == [3.0, 2.0, None]  # missing is missing, never 0
     row = {"train_loss": math.inf, "controller_loss": 1.0, "val_mse": 1.0}
     other = Run(small_config(), "id")
-    assert not other.record(1, row, evaluation(1.0, 1.0), 0)
+    assert not other.record(1, row, evaluation(1.0, 1.0), 0, LEARNERS)
     assert (other.status, other.best) == ("diverged", {})
 
 
@@ -214,7 +218,7 @@ def test_best_weights_are_those_of_the_best_epoch(stopping: str) -> None:
     config = small_config(seed=1, lr=0.3, max_epochs=6, patience=4, schedule="constant", stopping=stopping)
     current: list[dict[str, Tensor]] = []
     trainer = StackTrainer([config], SERIES)
-    during = lambda t: current.append(t.parameters().named(0)) if t.running else None  # noqa: E731
+    during = lambda t: current.append(dynonets(t).parameters().named(0)) if t.running else None  # noqa: E731
     (run,) = trainer.train(during)
     assert run.best_epoch is not None
     assert run.best_epoch < 6
@@ -232,7 +236,7 @@ def test_evaluation_by_hand() -> None:
     """Every window counts once, the short last batch too; the published criterion weighs batches alike."""
     config = small_config(batch_size=7)
     trainer = StackTrainer([config], SERIES)
-    weights = trainer.parameters().named(0)
+    weights = dynonets(trainer).parameters().named(0)
     got = evaluate_weights(config, weights, SERIES, "test")
     starts = window_starts(SERIES, config.data, "test")
     assert len(starts) % 7
@@ -241,7 +245,7 @@ def test_evaluation_by_hand() -> None:
         window = torch.as_tensor(SERIES.scaled[start : start + 16].copy(), dtype=torch.float32)[None, :, :, None]
         target = torch.as_tensor(SERIES.scaled[start + 16 : start + 20].copy())
         with torch.no_grad():
-            forecast, _ = trainer._net.forward(trainer.parameters(), window)
+            forecast, _ = dynonets(trainer).net.forward(dynonets(trainer).parameters(), window)
         errors.append(forecast[0, :, :, 0].T.double() - target)
     error = torch.stack(errors)
     assert got.mse.item() == pytest.approx(error.square().mean().item(), rel=1e-5)
@@ -257,15 +261,15 @@ class Spy:
     def __init__(self, trainer: StackTrainer, patch: pytest.MonkeyPatch):
         self.worker: list[list[int]] = []
         self.controller: list[list[int]] = []
-        gather, calls = trainer._windows.gather, [0]
+        windows, calls = dynonets(trainer)._windows, [0]
+        gather = windows.gather
 
         def spied(starts: Tensor) -> tuple[Tensor, Tensor]:
-            if torch.is_grad_enabled():  # not the evaluation
-                (self.controller if calls[0] % 2 else self.worker).append(starts[0].tolist())
-                calls[0] += 1
+            (self.controller if calls[0] % 2 else self.worker).append(starts[0].tolist())
+            calls[0] += 1
             return gather(starts)
 
-        patch.setattr(trainer._windows, "gather", spied)
+        patch.setattr(windows, "gather", spied)
 
 
 def test_controller_batches_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +313,7 @@ def test_joint_reads_the_rows_it_is_told() -> None:
     for rows, role in (("worker", "before_meta"), ("worker_and_meta", "train")):
         config = base.override({"data.joint_rows": rows})
         trainer = StackTrainer([config], SERIES)
-        assert trainer._worker.tolist() == window_starts(SERIES, config.data, role).tolist()
+        assert dynonets(trainer)._worker.tolist() == window_starts(SERIES, config.data, role).tolist()
 
 
 def test_start_from_given_weights() -> None:
@@ -318,18 +322,18 @@ def test_start_from_given_weights() -> None:
     other = Layout.of(small_config(), 2)
     params = Parameters.initial(other, [77])
     trainer = StackTrainer([config, config.override({"training.seed": 5})], SERIES)
-    trainer.start_from(params)
+    dynonets(trainer).start_from(params)
     for place in (0, 1):
-        assert_equal(trainer.parameters().named(place), params.named(0))
+        assert_equal(dynonets(trainer).parameters().named(place), params.named(0))
     trainer.run_epoch()
     assert_equal(params.named(0), Parameters.initial(other, [77]).named(0))  # copied, not trained in place
     with pytest.raises(ConfigError, match="before the first epoch"):
-        trainer.start_from(params)
+        dynonets(trainer).start_from(params)
     with pytest.raises(ConfigError, match="another shape"):
-        StackTrainer([config], SERIES).start_from(Parameters.initial(Layout.of(small_config(), 3), [1]))
+        dynonets(StackTrainer([config], SERIES)).start_from(Parameters.initial(Layout.of(small_config(), 3), [1]))
     with pytest.raises(ConfigError, match="another shape"):
         wide = small_config({"model.worker_hidden": 4})
-        StackTrainer([config], SERIES).start_from(Parameters.initial(Layout.of(wide, 2), [1]))
+        dynonets(StackTrainer([config], SERIES)).start_from(Parameters.initial(Layout.of(wide, 2), [1]))
 
 
 def test_a_batch_larger_than_the_windows_is_all_of_them() -> None:
@@ -347,9 +351,10 @@ def test_costs_are_shared_by_the_stack() -> None:
 
 def test_test_windows_are_never_read_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    real = lab.training.trainer.window_starts
-    monkeypatch.setattr(
-        lab.training.trainer, "window_starts", lambda s, d, role: asked.append(role) or real(s, d, role)
-    )
+    for module in (lab.training.trainer, dynonet.learning.stack):
+        real = module.window_starts
+        monkeypatch.setattr(
+            module, "window_starts", lambda s, d, role, real=real: asked.append(role) or real(s, d, role)
+        )
     StackTrainer([small_config(max_epochs=1)], SERIES).train()
-    assert "test" not in asked
+    assert {"worker", "controller", "validation"} == set(asked)

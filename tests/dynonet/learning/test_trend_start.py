@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from dynonet.config import Config
+from dynonet.learning.closed_form import fit_trend
 from dynonet.network.layers import decompose
 from dynonet.reference.small import make_series, small_config
-from lab.series import load_series, resolve_role, window_starts
-from lab.series.linear import PENALTIES, fit_linear, fit_trend
-from lab.series.windows import evaluate
-from lab.training.trainer import StackTrainer, worker_role
+from dynonet.stacking import worker_role
+from lab.series import load_series, window_starts
+from lab.series.linear import PENALTIES, fit_linear
+from lab.training.trainer import StackTrainer
 
 SERIES = make_series(channels=3, rows=400)
 START = {"model.trend_start": "closed_form"}
@@ -34,7 +35,7 @@ def what_the_layer_reads(config: Config, role: str) -> tuple[np.ndarray, np.ndar
 
 
 def brute_force(config: Config) -> np.ndarray:
-    x, y = what_the_layer_reads(config, resolve_role(config.data, worker_role(config)))
+    x, y = what_the_layer_reads(config, worker_role(config))
     held_out, wanted = what_the_layer_reads(config, "validation")
     weights = [np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y) for penalty in PENALTIES]
     return min(weights, key=lambda weight: float(np.square(held_out @ weight - wanted).mean())).T
@@ -48,16 +49,15 @@ def test_it_is_the_ridge_solution_of_what_the_layer_reads(revin: bool, decomposi
         {**START, "model.revin": revin, "model.decomposition": decomposition, "data.joint_rows": rows}, mode="joint"
     )
     trainer = StackTrainer([config], SERIES, dtype=torch.float64)
-    found = trainer.layout.unpack("shared", trainer.parameters().shared)
-    np.testing.assert_allclose(found["trend.weight"][0].numpy(), brute_force(config), rtol=1e-6, atol=1e-8)
-    assert not found["trend.bias"].any()
+    (found,) = trainer.stack.weights([0])
+    np.testing.assert_allclose(found["shared.trend.weight"].numpy(), brute_force(config), rtol=1e-6, atol=1e-8)
+    assert not found["shared.trend.bias"].any()
 
 
 def test_training_starts_from_the_forecast_of_the_linear_baseline() -> None:
     config = small_config({**START, "model.decomposition": False, "data.joint_rows": "worker_and_meta"}, mode="joint")
     trainer = StackTrainer([config], SERIES, dtype=torch.float64)
-    starts = torch.as_tensor(window_starts(SERIES, config.data, "validation").copy())
-    found = evaluate(trainer._net, trainer.parameters(), trainer._windows, starts, 16)
+    found = trainer.validate()
     baseline = fit_linear(SERIES, config.data).validation
     # RevIN divides by its weight + 1e-10.
     np.testing.assert_allclose(found.mse_channels[0].numpy(), baseline.mse_channels, rtol=1e-7)

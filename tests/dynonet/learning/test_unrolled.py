@@ -10,7 +10,16 @@ from dynonet.network.parameters import Parameters
 from dynonet.parts import SIGNALS
 from dynonet.reference.brute_force import CASES, CHANNELS, SIZES, batches, check, given
 from dynonet.reference.known_answers import answers
-from dynonet.reference.small import CPU, all_tensors, copied, draws_of, make_group, make_series, small_config
+from dynonet.reference.small import (
+    CPU,
+    all_tensors,
+    copied,
+    draws_of,
+    dynonets,
+    make_group,
+    make_series,
+    small_config,
+)
 from lab.training.trainer import StackTrainer
 
 ONE = torch.ones(1).double()
@@ -74,16 +83,16 @@ def test_every_few_steps_and_alternating_between_whatever_the_epochs() -> None:
     series = make_series(CHANNELS)
     trainer = StackTrainer([config], series, dtype=torch.float64)
     assert trainer.steps % 4
-    steering = trainer.layout.group_index("controller") == trainer.layout.groups("controller").index("loss_weight")
+    stack = dynonets(trainer)
+    steering = stack.layout.group_index("controller") == stack.layout.groups("controller").index("loss_weight")
     moved, taken = [], 0
     for _ in range(2):
-        trainer.epoch += 1
-        trainer._begin_epoch()
+        trainer.begin_epoch()
         for step in range(trainer.steps):
-            before = trainer.parameters().controller.clone()
-            trainer._step(*trainer._arguments(step))
+            before = stack.parameters().controller.clone()
+            trainer.step(step)
             taken += 1
-            if (trainer.parameters().controller - before)[0, steering].any():
+            if (stack.parameters().controller - before)[0, steering].any():
                 moved.append(taken)
     assert moved == [step for step in range(1, taken + 1) if step % 4 == 0]
 
@@ -101,16 +110,17 @@ def test_freezing_starts_where_it_can_learn() -> None:
     configs = [small_config(mode=mode) for mode in ("alternating", "unrolled")]
     configs.append(small_config({"signals.freeze_prob": "off"}, mode="unrolled"))
     trainer = StackTrainer(configs, make_series(CHANNELS), dtype=torch.float64)
-    published = Parameters.initial(trainer.layout, [5], torch.float64)
+    stack = dynonets(trainer)
+    published = Parameters.initial(stack.layout, [5], torch.float64)
     for _ in range(2):
         modes = [(run.config.training.mode, run.config.signals.freeze_prob) for run in trainer.running]
-        bias = trainer.layout.unpack("controller", trainer.parameters().controller)["freeze_prob.bias"]
+        bias = stack.layout.unpack("controller", stack.parameters().controller)["freeze_prob.bias"]
         for (mode, held), start in zip(modes, bias.sigmoid(), strict=True):
             learns = mode == "unrolled" and held == "adaptive"
             torch.testing.assert_close(start, torch.full_like(start, FREEZE_START if learns else 0.0))
-        trainer.start_from(published)
+        stack.start_from(published)
     trainer.run_epoch()
-    ranges = [run.signal_range("freeze_prob") for run in trainer.runs]
+    ranges = [run.range_of("signal.freeze_prob") for run in trainer.runs]
     assert ranges[0] == ranges[2] == 0.0
     assert ranges[1] and ranges[1] < FREEZE_START  # counted from where it started
 

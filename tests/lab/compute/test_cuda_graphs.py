@@ -46,11 +46,10 @@ def test_no_step_waits_for_the_device(mode: str, monkeypatch: pytest.MonkeyPatch
         small_config({"model.num_layers": 2, "model.revin": False}, seed=3, mode=mode, train_revin=False),
     ]
     trainer = StackTrainer(configs, SERIES)
-    trainer.epoch = 1
-    trainer._begin_epoch()
-    trainer._step(16, (1,))  # what is made once is made here
+    trainer.begin_epoch()
+    trainer.step(0)  # what is made once is made here
     with NoWaits() as watch:
-        trainer._step(16, (1,))
+        trainer.step(1)
     assert watch.seen > 200  # the watch was on
     assert watch.found == []
 

@@ -25,10 +25,11 @@ from hypothesis import strategies as st
 
 from dynonet.config import Config
 from lab import results as results_command
+from lab.store.frames import bars, history, load
 from lab.store.objects.checksums import plain
 from lab.store.objects.storage import Storage
 from lab.store.schema import IDENTITY, PARTITIONED, SCHEMA_VERSION, SCHEMAS, TABLES, VERSION_KEY, to_table
-from lab.store.tables import Results, ResultsError, StorageError, bars, history, load, run_params
+from lab.store.tables import Results, ResultsError, StorageError, run_params
 from lab.training.window_errors import keep_window_errors, windows_path
 
 ROOT = Path(__file__).parents[3]
@@ -600,7 +601,7 @@ def test_closed_form_references_stand_apart_from_what_was_trained(
 ) -> None:
     """The best of `load` is the best trained run, however good the linear baseline is."""
     fill(store)
-    out = ["--out", str(root(store))]
+    out = ["--results", str(root(store))]
     store.add("runs", [{**a_run("straight", val_mse=0.1), "model": "linear"}])
     store.add("members", [{"study": "study", "role": "baseline", "run": "straight"}])
     reading = {"run": "straight", "attempt": 1, "split": "test", "metric": "mae", "value": 0.3, "purpose": "final"}
@@ -656,7 +657,7 @@ def test_studies_are_copied_with_all_that_a_report_reads(store: Results, tmp_pat
     keep_window_errors(store, "r00", np.ones(3))
     keep_window_errors(store, "elsewhere", np.ones(3))
     store.put_blob("weights/r00.pt", b"large")
-    out, kept = ["--out", str(root(store))], Results(tmp_path / "kept")
+    out, kept = ["--results", str(root(store))], Results(tmp_path / "kept")
     for studies in (["study"], ["other"]):
         assert results_command.main(["copy", *studies, "--to", str(tmp_path / "kept"), *out]) == 0
     assert "1 studies and 1 runs copied" in capsys.readouterr().out, "only what was not there"
@@ -695,7 +696,7 @@ def test_unknown_study_or_folder(store: Results) -> None:
 
 
 def test_command(store: Results, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    out = ["--out", str(root(store))]
+    out = ["--results", str(root(store))]
     fill(store)
     assert results_command.main(["list", *out]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -714,7 +715,7 @@ def test_command(store: Results, capsys: pytest.CaptureFixture[str], tmp_path: P
     for arguments, message in [
         (["show", "studdy", *out], "did you mean 'study'"),
         (["compact", "studdy", *out], "did you mean 'study'"),
-        (["list", "--out", "/nowhere"], "no results at /nowhere"),
+        (["list", "--results", "/nowhere"], "no results at /nowhere"),
         (["export", "study", "--csv", "/nowhere/x.csv", *out], "/nowhere"),
     ]:
         assert results_command.main(arguments) == 2
@@ -764,5 +765,5 @@ def test_object_store_end_to_end(s3_url: str, start: Callable[..., Child], capsy
         assert dataset.count_rows() == 10
         store.compact()
     assert len(store.storage.list("runs")) == 1 and store.compact() == 0
-    assert results_command.main(["list", "--out", s3_url]) == 0
+    assert results_command.main(["list", "--results", s3_url]) == 0
     assert "4 complete, 1 failed" in capsys.readouterr().out
