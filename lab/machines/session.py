@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import sys
@@ -42,6 +43,7 @@ STOPPED = {
 }
 _EXIT_CODES = {"time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
+STEP_SECONDS = 4.0  # after a signal; who sends it may kill ten seconds later, as Docker does
 TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 PASSED_ON = (
@@ -63,6 +65,7 @@ class Stop(DriverOnly, ray_tune.Stopper):
         self._lease = lease
         self.reason: str | None = None
         self._signum: int | None = None
+        self._told = math.inf
         self._deadline = time.monotonic() + budget if budget is not None else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -73,6 +76,8 @@ class Stop(DriverOnly, ray_tune.Stopper):
             self.reason = "time"
         if self._lease.lost:
             self.reason = "lease"
+        if self.reason == "interrupt":
+            self._told = min(self._told, time.monotonic())
         return self.reason is not None
 
     def interrupt(self, signum: int, frame: Any) -> None:
@@ -80,6 +85,10 @@ class Stop(DriverOnly, ray_tune.Stopper):
             raise Ended(signum)  # the second one does not wait
         self.reason, self._signum = "interrupt", signum
         print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
+
+    def hurried(self) -> bool:
+        """Whether Tune, told to stop for a signal, has waited as long as it can for the steps under way."""
+        return time.monotonic() - self._told > STEP_SECONDS
 
     @property
     def exit_code(self) -> int:
@@ -269,7 +278,7 @@ class RaySession:
             ),
         )  # fmt: skip
         keep_keys_home()
-        with handled(stop.interrupt), waiting_actors(gate):
+        with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()
 
 
