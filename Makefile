@@ -21,6 +21,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m scripts.bench.gru
 	$(BIN)/python -m scripts.bench.step
 	$(BIN)/python -m scripts.bench.stack
+	$(BIN)/python -m scripts.bench.module
 	$(BIN)/python -m scripts.bench.orchestration
 	$(BIN)/python -m scripts.bench.search
 
@@ -31,9 +32,9 @@ flagship: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset etth1-h96 --study tuned-etth1-h96
 	$(BIN)/python -m tune.search --preset etth1-h96 --study front-etth1-h96 --objectives val_mse,parameters \
 	  --trials 40 --final-replicates 0
-	$(BIN)/python -m ablations.run parts training.protocol=published --name parts-published --seeds 10 --arms \
+	$(BIN)/python -m ablations.run parts training.protocol=published --study parts-published --seeds 10 --arms \
 	  no_film,no_bilevel,no_decomposition,no_workers,no_lr_scale,no_wd_scale,no_grad_clip,no_freeze_prob,no_loss_weight
-	$(BIN)/python -m ablations.run signals training.protocol=published --name signals-published --seeds 10
+	$(BIN)/python -m ablations.run signals training.protocol=published --study signals-published --seeds 10
 	$(BIN)/python -m ablations.run parts_tuned
 	$(BIN)/python -m ablations.run bilevel_tuned
 	$(BIN)/python -m tune.results copy $(FLAGSHIP) --to results/flagship

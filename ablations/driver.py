@@ -1,11 +1,10 @@
 """One driver on an ablation study: it holds the lease, trains stacks of arms and seeds, and judges at each look."""
 
-import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ablations.findings.collect import findings_of
 from ablations.findings.record import StudyRecord
 from ablations.findings.runs import Gathered
 from ablations.judging.verdicts import UNDECIDED
+from ablations.planning.call import StudyCall
 from ablations.planning.plan import Hypothesis, Plan, PlannedStack, write_configs
 from ablations.planning.preparation import Preparation
 from ablations.planning.progress import StudyProgress
@@ -21,19 +21,17 @@ from ablations.planning.stacks import StackFailures, StackSearcher
 from ablations.planning.tuning import check_search, search_name, tune_arm
 from ablations.reporting.console import verdict_lines
 from ablations.study.study import Study
-from lab.console.commands import command_line
 from lab.console.printing import print
+from lab.driving import driving
 from lab.machines.faults import FaultWatch
-from lab.machines.progress import duration
-from lab.machines.session import STOPPED, Stop
+from lab.machines.session import Stop
+from lab.machines.trial import TrialSpec
 from lab.store.events import record_event
-from lab.store.objects.lease import Lease, lease_folder
-from lab.store.objects.patient_storage import PatientStorage
 from lab.store.schema import DONE
 from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
-from lab.tracking.tracker import Tracker, options_of
+from lab.tracking.tracker import Tracker
 from lab.training.stack_run import StackRun
 from tune.conclusion import record_baseline
 
@@ -47,9 +45,9 @@ class Ablation:
         ConfigError, DataError, ResultsError: a study that cannot be run, before anything is computed.
     """
 
-    def __init__(self, study: Study, name: str, args: argparse.Namespace):
-        self.name, self.args = name, args
-        self.prepared = Preparation(study, args)
+    def __init__(self, study: Study, name: str, call: StudyCall):
+        self.name, self.call = name, call
+        self.prepared = Preparation(study, call)
         self._tracker: Tracker
         if study.retune is not None:
             for arm, cell in product(_searched(self.prepared.study, ()), study.cell_names):
@@ -58,24 +56,20 @@ class Ablation:
     def dry_run(self) -> list[str]:
         """What --dry-run prints. Nothing is trained but a few steps, and nothing recorded."""
         prepared = self.prepared
-        exists = "://" in str(self.args.out) or Path(self.args.out).exists()
-        with tempfile.TemporaryDirectory() as scratch:
-            results = Results(self.args.out, create=False) if exists else Results(scratch)
+        with self.call.place.as_it_is() as results:
             record = self._record(results)
             if record is None:
                 study, inert = prepared.study, dict(prepared.liveness())
-                plan = prepared.plan(results, study, inert, train_inert=self.args.train_inert)
+                plan = prepared.plan(results, prepared.work(study, inert, train_inert=self.call.train_inert))
             else:
                 study, inert = record.study, dict(record.inert)
-                by_hand = self.args.seeds is not None and prepared.study.seeds != "auto"
+                by_hand = self.call.seeds is not None and prepared.study.seeds != "auto"
                 asked = len(prepared.study.seed_list()) if by_hand else 0
                 seeds, wanted = self._next(results, record) or (record.judged_seeds, [])
                 if asked > record.seeds:
                     study, seeds, wanted = study.model_copy(update={"seeds": prepared.study.seeds}), asked, None
-                plan = prepared.plan(
-                    results, study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
-                    begun=self._begun(results),
-                )  # fmt: skip
+                work = prepared.work(study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted)
+                plan = prepared.plan(results, work, self._begun(results))
         session = prepared.session
         lines = [*prepared.data_notes(), plan.text(session.concurrent)]
         if study.retune is not None and not study.tuned:
@@ -94,7 +88,7 @@ class Ablation:
         """The study on record. Raises ConfigError if it was begun with other settings."""
         record = StudyRecord.find(results, self.name)
         if record is not None:
-            record.check_same(self.prepared.study, self.prepared.data, self.args.train_inert)
+            record.check_same(self.prepared.study, self.prepared.data, self.call.train_inert)
         return record
 
     def _begin(self, results: Results) -> StudyRecord | None:
@@ -109,7 +103,7 @@ class Ablation:
         study.schedule(inert)  # what can decide nothing is refused before it is on record
         self._write_configs(results, study)
         print("\n".join(self._capacity_lines()), end="\n" if self.prepared.matches else "", flush=True)
-        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.args.train_inert)
+        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.call.train_inert)
 
     def _write_configs(self, results: Results, study: Study) -> None:
         folder = f"artifacts/{self.name}/configs"
@@ -121,15 +115,9 @@ class Ablation:
     def run(self) -> int:
         """The whole study. Returns the exit code: 0 with its verdicts printed, 1 if runs failed, 130 after Ctrl-C (see
         `Stop.exit_code`)."""
-        results = Results(self.args.out)
-        patience = self.args.storage_patience
-        with (
-            Lease(results.storage, self.name, outage=patience) as lease,
-            Tracker(options_of(self.args), results, lease) as tracker,
-        ):
-            self._tracker = tracker
+        with driving(self.name, self.call) as drive:
+            results, self._tracker = drive.results, drive.tracker
             print("\n".join(self.prepared.data_notes()), end="\n" if self.prepared.data_notes() else "", flush=True)
-            results = Results(PatientStorage(results.storage.url, patience, lease_folder(self.name)))
             record = self._record(results) or self._begin(results)
             if record is None:
                 print("every comparison is inert: there is nothing to train, and nothing to judge")
@@ -139,17 +127,11 @@ class Ablation:
             for cell in record.study.cell_names:
                 series = self.prepared.series[cell]
                 record_baseline(results, self.name, record.study.baseline_of(cell), series, cell)
-            tracker.follow(self.name)
-            stop = Stop(self.args.time_budget, lease)
-            started = time.monotonic()
-            with tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
-                done = self._tune(results, record, stop, Path(scratch))
-                done = done and self._looks(results, record, stop, Path(scratch))
+            drive.tracker.follow(self.name)
+            with drive.training() as (stop, scratch):
+                done = self._tune(results, record, stop, scratch) and self._looks(results, record, stop, scratch)
             if stop.reason is not None:
-                tracker.hurry()
-                print(f"{STOPPED[stop.reason]} after {duration(time.monotonic() - started)}")
-                print(f"Go on with the same command:\n  {command_line('ablations.run')}")
-                return stop.exit_code
+                return drive.stopped(stop, "ablations.run")
             results.compact_many()
             print("\n" + "\n".join(verdict_lines(findings_of(results, self.name))))
             print(f"\nthe report: python -m ablations.report {self.name} --results {results.storage.url}")
@@ -157,7 +139,7 @@ class Ablation:
 
     def _add_seeds(self, results: Results, record: StudyRecord, seeds: int | tuple[int, ...]) -> None:
         """Seeds that the command line asks for are added; a file that says another number than the record adds none."""
-        if self.args.seeds is not None:
+        if self.call.seeds is not None:
             record.add_seeds(results, seeds)
         elif len(self.prepared.study.seed_list()) > record.seeds:
             print(f"note: the study's file asks for more seeds than the {record.seeds} on record; --seeds adds them")
@@ -173,7 +155,7 @@ class Ablation:
             for cell in study.cell_names:
                 print(f"\nre-tuning {arm} (cell {cell})", flush=True)
                 name = search_name(self.name, arm, cell)
-                found = tune_arm(study, arm, cell, name, results, self.prepared.session, self.args, stop, scratch)
+                found = tune_arm(study, arm, cell, name, results, self.prepared.session, self.call, stop, scratch)
                 if found is None:
                     if stop.reason is None:
                         print(f"error: no trial of the search for {arm} (cell {cell}) was complete", file=sys.stderr)
@@ -190,10 +172,10 @@ class Ablation:
             print(f"nothing is left to train: verdicts were read at {record.judged_seeds} seeds")
         while (look := self._next(results, record)) is not None:
             seeds, wanted = look
-            plan = self.prepared.plan(
-                results, record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
-                begun=self._begun(results),
-            )  # fmt: skip
+            work = self.prepared.work(
+                record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted
+            )
+            plan = self.prepared.plan(results, work, self._begun(results))
             print(plan.text(self.prepared.session.concurrent if plan.stacks else 1), flush=True)
             if self._too_long(results, record, plan):
                 return True
@@ -230,12 +212,12 @@ class Ablation:
 
     def _too_long(self, results: Results, record: StudyRecord, plan: Plan) -> bool:
         """Whether --device-hours forbid a further look. The first one is what was asked for."""
-        if self.args.device_hours is None or plan.seconds is None or not record.looks_taken:
+        if self.call.device_hours is None or plan.seconds is None or not record.looks_taken:
             return False
         hours = (Gathered.of(results, record).device_seconds() + plan.seconds) / 3600
-        if hours <= self.args.device_hours:
+        if hours <= self.call.device_hours:
             return False
-        print(f"a further look could take {hours:.2f} device hours in all, and {self.args.device_hours:g} are allowed")
+        print(f"a further look could take {hours:.2f} device hours in all, and {self.call.device_hours:g} are allowed")
         return True
 
     def _train(self, results: Results, plan: Plan, stop: Stop, scratch: Path) -> int:
@@ -247,30 +229,24 @@ class Ablation:
         if begun := len(self._begun(results)):
             text = f"a new driver went on: {begun} stacks in the middle of their training"
             record_event(results, self.name, "resumed", text)
-        configs = {
-            number: {
-                **session.trial_config(results, self.name),
-                "configs": [run.config.to_json() for run in stack.runs],
-                "data_sha256": self.prepared.identity_of(stack.runs[0].config.data),
-                "test_purpose": f"ablation {self.name}",
-            }
+        specs = [
+            replace(self._spec(results, stack), stack=number)
             for number, stack in enumerate(_longest_first(plan.stacks), 1)
-        }
+        ]
         stacks = [[run.run for run in stack.runs] for stack in plan.stacks]
         results.replace_blob(self._stacks_path, json.dumps(stacks).encode())
-        progress = StudyProgress(self.name, {number: len(config["configs"]) for number, config in configs.items()})
-        watch = FaultWatch(
-            results, self.name, lambda config: f"stack {config['stack']}", progress.say, session.memory_per_trial
-        )
+        progress = StudyProgress(self.name, {number: len(spec.configs) for number, spec in enumerate(specs, 1)})
+        watch = FaultWatch(results, self.name, progress.say, session.memory_per_trial)
         failures = StackFailures(results, session.series, watch)
         tracking = self._tracker.callbacks(
             self.name,
             lambda _, ids: [Member(self.name, "arm", r.run, arm=r.arm, cell=r.cell) for r in plan.runs if r.run in ids],
         )
-        tries = MAX_FAILURES if self.args.max_failures is None else self.args.max_failures
+        tries = self.call.resources.max_failures
+        tries = MAX_FAILURES if tries is None else tries
         try:
             session.run_trials(
-                self.name, scratch, searcher=StackSearcher(configs), samples=len(configs), stop=stop,
+                self.name, scratch, searcher=StackSearcher(specs), samples=len(specs), stop=stop,
                 callbacks=[failures, progress, Upkeep(results), *tracking], max_failures=tries, watch=watch,
             )  # fmt: skip
         finally:
@@ -280,6 +256,13 @@ class Ablation:
         if not failures.runs and stop.reason is None:
             results.delete_blob(self._stacks_path)
         return failures.runs
+
+    def _spec(self, results: Results, stack: PlannedStack) -> TrialSpec:
+        identity = self.prepared.identity_of(stack.runs[0].config.data)
+        spec = self.prepared.session.trial_spec(
+            results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
+        )
+        return replace(spec, test_purpose=f"ablation {self.name}")
 
     @property
     def _stacks_path(self) -> str:

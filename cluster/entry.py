@@ -1,6 +1,6 @@
 """What `ray submit` copies to a cluster's head and runs there with whatever Python is first on its path.
 
-    ray submit cluster/NAME.yaml cluster/entry.py -- search --preset etth1-h96 --out s3://BUCKET/FOLDER
+    ray submit cluster/NAME.yaml cluster/entry.py -- search --preset etth1-h96 --results s3://BUCKET/FOLDER
     ray submit cluster/NAME.yaml cluster/entry.py -- $(python cluster/entry.py --quote search ARGS...)
 
 `ray submit` joins arguments with spaces and hands them to a shell over there, so what holds a space, or a sign that a
@@ -17,7 +17,8 @@ from urllib.parse import quote, unquote
 
 MODULES = {"search": "tune.search", "ablations": "ablations.run"}
 QUOTED = "quoted"  # first word of arguments that are to be unquoted
-RESULTS = "DYNONET_RESULTS"  # where results go if --out is not given (cluster/storage.env)
+OPTIONS = ("--results", "--out")  # the second is what it was called before
+RESULTS = "DYNONET_RESULTS"  # where results go if --results is not given (cluster/storage.env)
 
 
 def quoted(arguments: Sequence[str]) -> list[str]:
@@ -43,15 +44,15 @@ def command(arguments: Sequence[str], environment: dict[str, str], home: Path, h
     name, *rest = unquoted(arguments) or [""]
     if name not in MODULES:
         raise ValueError(f"got '{name}', allowed: {', '.join(MODULES)} (then its arguments)")
-    outs = [value for option, value in zip(rest, [*rest[1:], ""], strict=True) if option == "--out"]
-    outs += [option.removeprefix("--out=") for option in rest if option.startswith("--out=")]
-    if not outs:
-        outs = [environment.get(RESULTS, "")]
-        rest += ["--out", outs[0]]
-    if not ("://" in outs[-1] or outs[-1].startswith("/")) or "CHANGE-ME" in outs[-1]:
+    places = [value for option, value in zip(rest, [*rest[1:], ""], strict=True) if option in OPTIONS]
+    places += [option.partition("=")[2] for option in rest if option.partition("=")[0] in OPTIONS and "=" in option]
+    if not places:
+        places = [environment.get(RESULTS, "")]
+        rest += [OPTIONS[0], places[0]]
+    if not ("://" in places[-1] or places[-1].startswith("/")) or "CHANGE-ME" in places[-1]:
         raise ValueError(
-            f"--out: got '{outs[-1]}'; an object store's address or the absolute path of a folder that every node "
-            f"mounts is needed (or set {RESULTS} in cluster/storage.env)"
+            f"{OPTIONS[0]}: got '{places[-1]}'; an object store's address or the absolute path of a folder that every "
+            f"node mounts is needed (or set {RESULTS} in cluster/storage.env)"
         )
     environment.setdefault("RAY_ADDRESS", "auto")  # the cluster, and not a Ray of its own
     if (home / ".ray" / "auth_token").exists():

@@ -2,7 +2,8 @@
 
 import sys
 
-from lab.series.linear import LinearBaseline, Metrics, fit_linear, main
+from lab.baseline import main
+from lab.series.linear import LinearBaseline, Metrics, fit_linear
 
 __all__ = ["LinearBaseline", "Metrics", "fit_linear", "main"]
 

@@ -12,6 +12,7 @@ from dynonet.presets import PRESETS
 from lab.errors import nearest
 from lab.settings.config import NEVER, RESULTS_VERSION, CountsWhen, Stopping
 from lab.settings.data import Role, Section, SyntheticConfig
+from lab.settings.presets import Presets
 
 
 class ModelConfig(Section):
@@ -177,7 +178,7 @@ class Config(lab.settings.config.Config):
     training: TrainingConfig = TrainingConfig()
 
     forecaster: ClassVar[str] = "dynonet"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    presets: ClassVar[Presets] = PRESETS
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = PROTOCOLS
     searchable_data: ClassVar[tuple[str, ...]] = (
         "data.seq_len", "data.meta_fraction", "data.worker_rows", "data.joint_rows",

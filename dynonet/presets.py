@@ -1,6 +1,10 @@
-"""Settings by name: the published ones (section 5 of the published network's description), and what was found since."""
+"""Settings by name: the published ones (section 5 of the published network's description), and what was found since;
+and searches by name, files of `searches/`."""
 
+from pathlib import Path
 from typing import Any
+
+from lab.settings.presets import Presets
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "h96": {
@@ -30,7 +34,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-PRESETS: dict[str, dict[str, Any]] = {
+_FOUND: dict[str, dict[str, Any]] = {
     **PUBLISHED,
     # The best of 150 trials on ETTh1 (study tuned-etth1-h96 in results/flagship).
     "tuned-etth1-h96": {
@@ -43,3 +47,5 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.max_epochs": 8, "training.patience": 3,
     },
 }  # fmt: skip
+
+PRESETS = Presets(_FOUND, Path(__file__).parent / "searches")

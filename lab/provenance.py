@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 COMMIT_FILE = "commit.json"  # of a copy of the code that is no checkout: what `git` said where it was made
-_PACKAGES = ("dynonet-tune", "torch", "numpy", "numba", "ray", "optuna", "pyarrow")
+PACKAGE = "dynonet-tune"
+_PACKAGES = (PACKAGE, "torch", "numpy", "numba", "ray", "optuna", "pyarrow")
 
 
 @lru_cache(maxsize=1)
@@ -34,6 +35,14 @@ def code_provenance() -> dict[str, Any]:
         "git_dirty": dirty,
         "versions": json.dumps(versions, sort_keys=True),
     }
+
+
+def version_text() -> str:
+    """The project's version and, where they are known, the code's commit and whether it was changed since."""
+    code = code_provenance()
+    number = json.loads(code["versions"]).get(PACKAGE, "(not installed)")
+    commit = f", commit {code['git_commit'][:12]}" if code["git_commit"] else ""
+    return f"{PACKAGE} {number}{commit}{', changed since' if code['git_dirty'] else ''}"
 
 
 def host_name() -> str:

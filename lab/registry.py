@@ -1,7 +1,9 @@
 """Forecasters by name: those of the house, those that packages offer, and any `package.module:OBJECT`."""
 
+import argparse
 import importlib
 import importlib.metadata
+from collections.abc import Iterable
 from functools import cache
 
 from lab.console.printing import one_line
@@ -20,6 +22,12 @@ def names() -> dict[str, str]:
     """Name -> import string of the forecasters that are known without being imported."""
     offered = {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
     return {**offered, **importlib.import_module(HOUSE).FORECASTERS}
+
+
+@cache
+def house_packages() -> frozenset[str]:
+    """The packages in which the house's own forecasters stand."""
+    return frozenset({HOUSE, *(where.split(".")[0] for where in importlib.import_module(HOUSE).FORECASTERS.values())})
 
 
 @cache
@@ -51,10 +59,37 @@ def forecaster(name: str) -> Forecaster:
     return candidate
 
 
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """`--model`, the same for every command."""
+    text = f"a forecaster: {', '.join(names())}, or package.module:OBJECT of one's own (default: {DEFAULT})"
+    parser.add_argument("--model", default=DEFAULT, help=text)
+
+
+def model_option(config: Config) -> str:
+    """What a command line needs besides to be of these settings' model."""
+    return "" if config.forecaster == DEFAULT else f" --model {config.forecaster}"
+
+
+def known_presets() -> list[str]:
+    """Those of the default model, for a help text."""
+    return list(forecaster(DEFAULT).config.presets)
+
+
+def study_name(model: str) -> str:
+    """What a study of a model is called where nobody names it: the object of `package.module:OBJECT`."""
+    return model.rpartition(":")[2]
+
+
 def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
     """What others report of this data and horizon: model -> (test MSE, test MAE, parameters as printed)."""
     found: dict[str, tuple[float, float, str]] = importlib.import_module(f"{HOUSE}.reported").reported(data)
     return found
+
+
+def configs_of_json(model: str, texts: Iterable[str]) -> list[Config]:
+    """Configs of a forecaster, as `Config.to_json` wrote them."""
+    settings = forecaster(model).config
+    return [settings.from_json(text) for text in texts]
 
 
 def forecaster_of(config: Config) -> Forecaster:

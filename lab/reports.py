@@ -1,7 +1,6 @@
 """What the two report commands share: their options, their errors, where files go, and the way to W&B."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lab.console.printing import Parser, log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.pages.page import write
-from lab.store.tables import Results, ResultsError, StorageError, open_results
+from lab.store.frames import open_results
+from lab.store.place import Place, add_results_argument
+from lab.store.tables import Results, ResultsError, StorageError
 
 if TYPE_CHECKING:
     from lab.tracking.report import WandbReport
@@ -40,7 +41,7 @@ class ReportCommand:
         log_to_stderr()
         try:
             there = destination(options.wandb, options.wandb_dry_run)  # a bad one is refused before anything is written
-            results = open_results(options.results)
+            results = open_results(Place.of(options.results).url)
             found = self.find(results, options.study)
             folder = _folder(options.out, results, options.study)
             for path in write(self.render(found), folder):
@@ -63,7 +64,7 @@ class ReportCommand:
         parser = Parser(prog=f"python -m {self.program}", description=(self.about or "").split("\n")[0])
         add = parser.add_argument
         add("study", help="the name under which the study is on record")
-        add("--results", default=os.environ.get("DYNONET_RESULTS", "results"), help="folder or URL of the records")
+        add_results_argument(parser, old=None)
         add("--out", type=Path, metavar="DIR", help="by default reports/STUDY beside local records, or here")
         add("--wandb", metavar="ENTITY/PROJECT", help="publish it as a W&B report, or update the one made before")
         add("--wandb-dry-run", action="store_true", help=f"write the W&B report as {SPECIFICATION}; touch no network")

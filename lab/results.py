@@ -13,14 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dynonet.config import Config
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.store.columns import PARAMS
 from lab.store.copying import copy_studies
+from lab.store.frames import joined, open_results, to_frame
 from lab.store.objects.lease import Lease, LeaseHeld
+from lab.store.place import Place, add_results_argument
 from lab.store.schema import BARS
-from lab.store.tables import Results, ResultsError, StorageError, joined, open_results, to_frame
-from lab.tracking.options import add_wandb_place
+from lab.store.tables import Results, ResultsError, StorageError
+from lab.tracking.options import Tracking, add_wandb_place
 
 Row = dict[str, Any]
 
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
     parser = Parser(prog=f"python -m {as_typed('lab.results')}", description=__doc__)
     where = Parser(add_help=False)
-    where.add_argument("--out", default=os.environ.get("DYNONET_RESULTS", "results"), help="folder or URL")
+    add_results_argument(where)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", parents=[where], help="the studies, and how far they are")
     show = commands.add_parser("show", parents=[where], help="one study: trials, best, test, failures")
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_wandb_place(wandb)
     wandb.add_argument("--all", action="store_true", help="also what was sent before")
     options = parser.parse_args(arguments)
+    options.results = Place.of(options.results).url
     log_to_stderr()
     # One line a warning, without the source line that Python adds.
     with warnings.catch_warnings():
@@ -83,11 +86,11 @@ def _text(error: Exception) -> str:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "list":
-        print("\n".join(list_lines(open_results(options.out))))
+        print("\n".join(list_lines(open_results(options.results))))
     elif options.command == "show":
-        print("\n".join(show_lines(open_results(options.out), options.study)))
+        print("\n".join(show_lines(open_results(options.results), options.study)))
     elif options.command == "export":
-        results = open_results(options.out)
+        results = open_results(options.results)
         frame = to_frame(joined(results, options.study, "bars" if options.bars else "trained"))
         for name in frame.columns:  # lists as JSON: CSV knows none
             if str(frame[name].dtype).startswith("list<"):
@@ -104,21 +107,23 @@ def _run(options: argparse.Namespace) -> int:
     elif options.command == "prune":
         from lab.store.pruning import prune  # imports torch
 
-        print("\n".join(prune(open_results(options.out), options.studies, options.dry_run).lines(not options.dry_run)))
+        print(
+            "\n".join(prune(open_results(options.results), options.studies, options.dry_run).lines(not options.dry_run))
+        )
     elif options.command == "compact":
-        print(f"{open_results(options.out).compact(options.study)} files merged")
+        print(f"{open_results(options.results).compact(options.study)} files merged")
     return 0
 
 
 def _copy(options: argparse.Namespace) -> int:
-    results = open_results(options.out)
+    results = open_results(options.results)
     made = copy_studies(results, options.studies, Results(options.to))
     studies = f"{len(options.studies)} studies"
     if made.nothing:
         print(f"{studies} in {options.to}: up to date")
     else:
         rows = f"{made.rows} rows that were not there"
-        print(f"{studies} and {made.runs} runs copied to {options.to} ({rows}); weights stay in {options.out}")
+        print(f"{studies} and {made.runs} runs copied to {options.to} ({rows}); weights stay in {options.results}")
     if lines := _skipped_lines(results):
         print("\n".join(lines))
     return 0
@@ -153,12 +158,12 @@ def _skipped_lines(results: Results) -> list[str]:
 def _send(options: argparse.Namespace) -> int:
     """A study to W&B. Exit code 2 where not all has arrived."""
     from lab.tracking.client import WandbError
-    from lab.tracking.sink import WandbOptions, WandbSink
+    from lab.tracking.sink import WandbSink
 
-    results = open_results(options.out)
+    results = open_results(options.results)
     results.check_known(options.study)
     mode = "offline" if options.offline else "online"
-    to = WandbOptions(mode, options.wandb_project, options.wandb_entity)
+    to = Tracking(mode, options.wandb_project, options.wandb_entity)
     sent = 0
     try:
         with Lease(results.storage, options.study), WandbSink(to, results, patience=60.0) as sink:
@@ -198,7 +203,7 @@ def list_lines(results: Results) -> list[str]:
 
 def show_lines(results: Results, study: str) -> list[str]:
     """A study in some sixty lines at most: its best trials, best run, test readings and failures."""
-    table = joined(results, study, columns=[*_SHOWN, *(f"params.{key}" for key in Config.names())])
+    table = joined(results, study, columns=[*_SHOWN, f"{PARAMS}*"])
     runs = table.to_pylist()
     if not runs:
         return [f"study {study}: no run recorded yet", *_skipped_lines(results)]
@@ -209,7 +214,7 @@ def show_lines(results: Results, study: str) -> list[str]:
     varied = [
         name
         for name in table.column_names
-        if name.startswith("params.") and name != "params.training.seed" and len({str(r[name]) for r in networks}) > 1
+        if name.startswith(PARAMS) and name != f"{PARAMS}training.seed" and len({str(r[name]) for r in networks}) > 1
     ][:8]
     lines += _trial_lines(searched, varied)
     tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]

@@ -51,7 +51,7 @@ class Study:
         self.log = folder / f"{self.name}.log"
         self._command = [
             sys.executable, "-m", "tune.search", "--preset", "smoke", "--study", self.name, "--address", address,
-            "--out", str(folder / "results"), "--trials", str(trials), "--max-epochs", str(epochs),
+            "--results", str(folder / "results"), "--trials", str(trials), "--max-epochs", str(epochs),
             "--grace-epochs", str(epochs), "--final-replicates", "0", "--seed", str(number),
         ]  # fmt: skip
         self.begin()

@@ -28,17 +28,19 @@ import ablations.report
 import ablations.run
 import cluster.checks
 import cluster.submit
+import dynonet.baseline
+import dynonet.data
 import dynonet.train
+import lab.baseline
 import lab.machines.session
 import lab.results
-import lab.series.__main__
-import lab.series.linear
+import lab.train
 import tune.report
 import tune.search
 from scripts.bad_inputs import Input, all_inputs
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "dynonet.data": dynonet.data.__main__.main, "dynonet.train": dynonet.train.main,
+    "dynonet.data": dynonet.data.main, "dynonet.train": dynonet.train.main,
     "dynonet.baseline": dynonet.baseline.main, "tune.search": tune.search.main, "ablations.run": ablations.run.main,
     "tune.results": lambda given: lab.results.main(list(given)), "tune.report": tune.report.main,
     "ablations.report": ablations.report.main, "cluster.submit": cluster.submit.main,
@@ -152,8 +154,8 @@ def _begin(*_: Any, **__: Any) -> Any:
 def stand_in() -> None:
     """Puts an end to a command where its work would begin."""
     ray.init = _begin
-    dynonet.train.StackTrainer.train = _begin  # type: ignore[method-assign]
-    dynonet.baseline.fit_linear = _begin
+    lab.train.StackTrainer.train = _begin  # type: ignore[method-assign]
+    lab.baseline.fit_linear = _begin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

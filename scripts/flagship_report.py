@@ -28,7 +28,8 @@ from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
 from lab.pages import svg
 from lab.pages.formats import mean_deviation
-from lab.store.tables import Results, open_results
+from lab.store.frames import open_results
+from lab.store.tables import Results
 from tune.findings.collect import findings_of as search_findings
 from tune.findings.findings import COMPLETE, SearchFindings
 from tune.progress import params_text

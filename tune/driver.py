@@ -1,36 +1,34 @@
 """One driver on a search: it holds the lease, starts Ray, runs the trials, and concludes."""
 
-import argparse
 import json
 import logging
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 from ray import tune as ray_tune
 
-from lab.console.commands import command_line
 from lab.console.printing import print
+from lab.driving import driving
 from lab.errors import ConfigError, DataError
 from lab.machines.faults import FaultWatch
-from lab.machines.progress import duration, trial_error
+from lab.machines.options import Call
+from lab.machines.progress import trial_error
 from lab.machines.queue import DriverOnly
-from lab.machines.session import STOPPED, DoesNotFit, RaySession, Stop
+from lab.machines.session import DoesNotFit, RaySession, Stop
+from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
-from lab.registry import forecaster_of
+from lab.registry import forecaster_of, model_option
 from lab.series import Series, load_series
 from lab.settings.config import Config
 from lab.settings.sizes import too_large
 from lab.store.events import record_event
-from lab.store.objects.lease import Lease, lease_folder
-from lab.store.objects.patient_storage import PatientStorage
 from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
-from lab.tracking.tracker import Tracker, options_of
+from lab.tracking.tracker import Tracker
 from lab.training.stack_run import StackRun
 from tune.conclusion import (
     comparison_table,
@@ -61,7 +59,7 @@ class FailureRecorder(DriverOnly, ray_tune.Callback):
         if self.watch.forgives(trial):
             return
         error = trial_error(trial)
-        proposal = self.proposals.all[trial.config["trial"]]
+        proposal = self.proposals.all[TrialSpec.of(trial).name]
         result = trial.last_result or {}
         self.close(proposal, error)
         self.proposals.finish(proposal.trial, "failed", (), result.get("reports", ()), error)
@@ -74,8 +72,9 @@ class Search:
         session: Ray, where the caller has started it; `start_ray` starts it otherwise.
     """
 
-    def __init__(self, settings: SearchSettings, args: argparse.Namespace, session: RaySession | None = None):
-        self.settings, self.args = settings, args
+    def __init__(self, settings: SearchSettings, call: Call, session: RaySession | None = None):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.settings, self.call = settings, call
         self.series: Series = load_series(settings.base.data)
         check_windows(settings.space, self.series)
         self._check_size()
@@ -146,7 +145,7 @@ class Search:
 
     def start_ray(self) -> None:
         """Connects to Ray. Raises ConfigError where the cluster cannot give what a trial takes."""
-        self._session = RaySession(self.args, [self.series])
+        self._session = RaySession(self.call.resources, [self.series])
 
     @property
     def session(self) -> RaySession:
@@ -174,7 +173,7 @@ class Search:
                 shown = "\n  ".join(changed[:12])
                 raise ConfigError(
                     f"study '{self.settings.study}' was begun with other settings, and results of both do not mix:\n"
-                    f"  {shown}\nTake another name (--study OTHER), another folder (--out OTHER), or the old settings"
+                    f"  {shown}\nTake another name (--study OTHER), other results (--results ...), or the old settings"
                 )
         elif record:
             row = {"study": self.settings.study, "settings": json.dumps(identity)}
@@ -183,15 +182,12 @@ class Search:
     def plan(self) -> list[str]:
         """What --dry-run prints. The first proposals are drawn as the search would, and recorded nowhere."""
         settings, budget = self.settings, self.settings.budget
-        local = not str(self.args.out).count("://")
-        exists = not local or Path(self.args.out).exists()
-        with tempfile.TemporaryDirectory() as scratch:
-            results = Results(self.args.out, create=False) if exists else Results(scratch)
+        with self.call.place.as_it_is() as results:
             self.check_settings(results, record=False)
             proposals = self.proposals(results, None)
             outcomes, pending = len(proposals.outcomes), len(proposals.pending)
             lines = [
-                f"study {settings.study} in {self.args.out}: {outcomes} trials on record, {pending} to resume",
+                f"study {settings.study} in {self.call.place.url}: {outcomes} trials on record, {pending} to resume",
                 f"data {self.series.name} ({self.series.source})",
                 *(f"note: {note}" for note in self.series.notes),
             ]
@@ -202,7 +198,7 @@ class Search:
                 f"of at most {settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
             lines.append(
-                f"resources: {self.session.resources}; a trial takes {self.args.cpus_per_trial:g} CPUs, "
+                f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
             )
             lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
@@ -224,36 +220,22 @@ class Search:
 
     def run(self) -> int:
         """The whole search. Returns the exit code."""
-        results = Results(self.args.out)
-        study = self.settings.study
-        patience = self.args.storage_patience
-        with (
-            Lease(results.storage, study, outage=patience) as lease,
-            Tracker(options_of(self.args), results, lease) as tracker,
-        ):
-            self.tracker = tracker
-            self.check_settings(results, record=False)
+        with driving(self.settings.study, self.call) as drive:
+            self.tracker = drive.tracker
+            self.check_settings(drive.results, record=False)
             if few := self.few_points():
                 print(few)
             print("starting Ray ...", flush=True)
             self.start_ray()
-            self.session.check_machines(results)
-            results = Results(PatientStorage(results.storage.url, patience, lease_folder(study)))
-            self.check_settings(results, record=True)  # a command that is refused leaves no study behind
-            stop = Stop(self.args.time_budget, lease)
-            started = time.monotonic()
-            with tempfile.TemporaryDirectory(prefix="dynonet-") as scratch:
-                proposals, baseline = self.search(results, stop, Path(scratch))
+            self.session.check_machines(drive.results)
+            self.check_settings(drive.results, record=True)  # a command that is refused leaves no study behind
+            with drive.training() as (stop, scratch):
+                proposals, baseline = self.search(drive.results, stop, scratch)
             if stop.reason is not None:
-                tracker.hurry()
-                left = self.to_come(proposals)
-                elapsed = duration(time.monotonic() - started)
-                on_record = f"{len(proposals.outcomes)} trials on record, {left} to come"
-                print(f"{STOPPED[stop.reason]} after {elapsed}: {on_record}")
-                print(f"Go on with the same command:\n  {command_line('tune.search')}")
-                return stop.exit_code
-            code = self._conclude(results, proposals, baseline)
-            results.compact_many()
+                stands = f"{len(proposals.outcomes)} trials on record, {self.to_come(proposals)} to come"
+                return drive.stopped(stop, "tune.search", stands)
+            code = self._conclude(drive.results, proposals, baseline)
+            drive.results.compact_many()
             return code
 
     def search(self, results: Results, stop: Stop, scratch: Path) -> tuple[Proposals, str]:
@@ -305,23 +287,22 @@ class Search:
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        trial_config = {**self.session.trial_config(results, self.settings.study), "data_sha256": self.series.identity}
+        spec = self.session.trial_spec(
+            results, self.settings.study, self.series.identity, self.settings.base.forecaster
+        )
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
             try:
                 stack = StackRun(results, proposal.configs(budget.replicates), series=self.series)
                 proposal.reports = stack.report().reports
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
-        searcher = ProposalSearcher(proposals, trial_config, lambda proposal: self._close(results, proposal, "stopped"))
+        searcher = ProposalSearcher(proposals, spec, lambda proposal: self._close(results, proposal, "stopped"))
         scheduler = RecordedASHA(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,
         )  # fmt: skip
         progress = Progress(proposals, len(proposals.outcomes) + remaining)
-        watch = FaultWatch(
-            results, self.settings.study, lambda config: str(config["trial"]), progress.say,
-            self.session.memory_per_trial,
-        )  # fmt: skip
+        watch = FaultWatch(results, self.settings.study, progress.say, self.session.memory_per_trial)
         failures = FailureRecorder(
             proposals, watch, lambda proposal, error: self._close(results, proposal, "failed", error)
         )
@@ -329,7 +310,7 @@ class Search:
         if self.tracker is not None:
             tracking = self.tracker.callbacks(
                 self.settings.study,
-                lambda trial, runs: [Member(self.settings.study, "search", run, trial=trial["trial"]) for run in runs],
+                lambda trial, runs: [Member(self.settings.study, "search", run, trial=trial.trial) for run in runs],
             )
         try:
             self.session.run_trials(
@@ -348,10 +329,11 @@ class Search:
             record_event(results, self.settings.study, kind, text)
 
         session, most = self.session, len(finals)
-        provenance = session.trial_config(results, self.settings.study)["provenance"]
-        texts, data = [config.to_json() for config in finals], session.data(self.series.identity)
+        provenance = session.trial_spec(results, self.settings.study, self.series.identity).provenance
+        model, texts = self.settings.base.forecaster, [config.to_json() for config in finals]
+        data = session.data(self.series.identity)
         while True:
-            call = (results, texts, data, session.gpus > 0, session.threads, provenance, most)
+            call = (results, model, texts, data, session.gpus > 0, session.threads, provenance, most)
             try:
                 for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
                     record_event(results, self.settings.study, "halved", f"final replicates: {text}")
@@ -408,6 +390,7 @@ class Search:
                 f"({best.values[0]:.4f}): a larger budget or another space is needed"
             )
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
-        print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
-        print(f"  python -m tune.results show {settings.study} --out {results.storage.url}")
+        best_file = results.storage.url_of(f"{folder}/best.yaml")
+        print(f"  python -m lab.train{model_option(self.settings.base)} --config {best_file}")
+        print(f"  python -m tune.results show {settings.study} --results {results.storage.url}")
         return 0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from lab.machines.progress import WIDTH, LiveLines, duration
+from lab.machines.trial import TrialSpec
 from lab.settings.config import Config
 from tune.categories import shown
 from tune.proposals import Proposal, Proposals
@@ -87,12 +88,12 @@ class Progress(LiveLines):
 
     # Ray Tune's hooks.
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._now.setdefault(trial.config["trial"], {})
+        self._now.setdefault(TrialSpec.of(trial).name, {})
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._now[trial.config["trial"]] = result
+        self._now[TrialSpec.of(trial).name] = result
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._now.pop(trial.config["trial"], None)
+        self._now.pop(TrialSpec.of(trial).name, None)

@@ -10,37 +10,17 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 from lab.console.commands import command_named
-from lab.pages.page import Page
 from lab.pages.skipped import skipped_note
 from lab.reports import ReportCommand
 from lab.store.tables import Results
 from tune.findings.findings import SearchFindings
-from tune.reporting.appendix import record, trials_csv
-from tune.reporting.sections import comparisons, evidence
+from tune.reporting.page import page_of, render
+from tune.reporting.sections import comparisons
 
 if TYPE_CHECKING:
     from lab.tracking.report import WandbReport
 
-
-def page_of(findings: SearchFindings) -> Page:
-    return Page.of(
-        f"Hyperparameter search {findings.name}", f"Which settings are best on {findings.data}?",
-        (*evidence(findings), *record(findings)),
-        "Figures are in report.html, every trial in full precision in trials.csv.",
-    )  # fmt: skip
-
-
-def render(findings: SearchFindings) -> dict[str, str]:
-    """File name -> text of report.html, report.md and trials.csv. Pure."""
-    page = page_of(findings)
-    return {"report.html": page.html(), "report.md": page.markdown(), "trials.csv": trials_csv(findings)}
-
-
-@command_named("tune.report")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
-    matplotlib.use("agg")  # Optuna draws by pyplot, which would ask for a display
-    return ReportCommand("tune.report", __doc__, _find, render, _wandb_report, _summary).main(arguments)
+__all__ = ["COMMAND", "main", "page_of", "render"]
 
 
 def _find(results: Results, study: str) -> SearchFindings:
@@ -60,6 +40,16 @@ def _summary(findings: SearchFindings) -> list[str]:
     lines = ["no trial is complete" if best is None else f"best: {best.trial}, validation MSE {best.loss:.4f}"]
     lines += [f"on {split}, {text}" for split, text in comparisons(findings).items()]
     return lines + [f"note: {note}" for note in skipped_note(findings.skipped)]
+
+
+COMMAND = ReportCommand("tune.report", __doc__, _find, render, _wandb_report, _summary)
+
+
+@command_named("tune.report")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
+    matplotlib.use("agg")  # Optuna draws by pyplot, which would ask for a display
+    return COMMAND.main(arguments)
 
 
 if __name__ == "__main__":

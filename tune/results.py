@@ -3,7 +3,7 @@
 import sys
 
 from lab.results import main
-from lab.store.tables import bars, history, joined, load, open_results
+from lab.store.frames import bars, history, joined, load, open_results
 
 __all__ = ["bars", "history", "joined", "load", "main", "open_results"]
 

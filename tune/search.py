@@ -6,26 +6,23 @@ The same command again goes on where the study stood.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 
 from lab.console.commands import command_named
 from lab.console.printing import Parser, print
-from lab.machines.options import add_resource_arguments
-from lab.machines.session import run_command
-from lab.store.place import check_place
-from lab.tracking.options import add_tracking_arguments
+from lab.driving import run_command
+from lab.machines.options import add_call_arguments, told
+from lab.registry import known_presets
 from tune.driver import Search
-from tune.settings import preset_names, read_settings
+from tune.settings import Budget, SearchCall
 
 
 def parser() -> argparse.ArgumentParser:
     result = Parser(prog="python -m tune.search", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
-    add("overrides", nargs="*", metavar="section.key=value", help="fixed settings; they win over every range")
-    add("--preset", default="quickstart", help=f"{', '.join(preset_names())} (default: quickstart)")
-    add("--config", help="a YAML file of settings laid over the preset's")
+    add("--preset", help=f"settings or a search by name, of the model: {', '.join(known_presets())}")
     add("--space", help="a YAML file of ranges instead of the preset's (see tune/space.py)")
     add("--study", help="name of the study (default: the preset's)")
-    add("--out", default="results", help="folder or object store URL of the results (default: results)")
     add("--trials", type=int, help="proposals in all, earlier ones of the study included")
     add("--replicates", type=int, help="seeds per proposal, trained as one stack")
     add("--max-epochs", type=int, help="= training.max_epochs")
@@ -36,10 +33,17 @@ def parser() -> argparse.ArgumentParser:
     add("--grace-epochs", type=int, help="epochs before a trial may be stopped early")
     add("--reduction-factor", type=float, help="one trial in so many goes on at each rung")
     add("--final-replicates", type=int, help="fresh seeds of the best config (0: none, and test is not read)")
-    add("--dry-run", action="store_true", help="show the plan; train nothing, record nothing")
-    add_resource_arguments(result)
-    add_tracking_arguments(result)
+    add_call_arguments(result)
     return result
+
+
+def asked(args: argparse.Namespace) -> SearchCall:
+    """What the command line asks for. Raises ConfigError for a number that cannot be."""
+    values = {each.name: getattr(args, each.name, None) for each in fields(Budget)}
+    return SearchCall(
+        **told(args), preset=args.preset, space=args.space, study=args.study, max_epochs=args.max_epochs,
+        budget={name: value for name, value in values.items() if value is not None},
+    )  # fmt: skip
 
 
 @command_named("tune.search")
@@ -47,9 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)  # overrides may stand between the flags
 
     def work() -> int:
-        check_place(args.out)
-        search = Search(read_settings(args), args)
-        if args.dry_run:
+        call = asked(args)
+        call.place.check()
+        search = Search(call.settings(), call)
+        if call.dry_run:
             search.start_ray()
             print("\n".join(search.plan()))
             return 0

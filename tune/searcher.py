@@ -4,7 +4,8 @@ Tune's own OptunaSearch tells a trial that ASHA stopped as complete, with the lo
 cannot be rebuilt after a kill; this one tells it as pruned, and knows only what is on record.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,16 +13,17 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
 from lab.machines.queue import DriverOnly
+from lab.machines.trial import TrialSpec
 from tune.proposals import Proposal, Proposals
 
 
 class ProposalSearcher(DriverOnly, Searcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
-    def __init__(self, proposals: Proposals, trial_config: Mapping[str, Any], on_pruned: Any):
-        """`trial_config` goes to every trial; `on_pruned(proposal)` is called for a trial that ASHA stopped."""
+    def __init__(self, proposals: Proposals, spec: TrialSpec, on_pruned: Callable[[Proposal], Any]):
+        """`spec` goes to every trial; `on_pruned` is called for a trial that ASHA stopped."""
         super().__init__()
-        self.proposals, self.trial_config, self.on_pruned = proposals, dict(trial_config), on_pruned
+        self.proposals, self.spec, self.on_pruned = proposals, spec, on_pruned
         self._trials: dict[str, str] = {}  # Tune's id to ours
 
     def suggest(self, trial_id: str) -> Any:
@@ -29,8 +31,8 @@ class ProposalSearcher(DriverOnly, Searcher):
         if proposal is None:
             return Searcher.FINISHED
         self._trials[trial_id] = proposal.trial
-        configs = [config.to_json() for config in proposal.configs(self.proposals.replicates)]
-        return {**self.trial_config, "trial": proposal.trial, "configs": configs}
+        configs = tuple(config.to_json() for config in proposal.configs(self.proposals.replicates))
+        return replace(self.spec, trial=proposal.trial, configs=configs).to_dict()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error or not result or "state" not in result:
@@ -75,7 +77,7 @@ class RecordedASHA(AsyncHyperBandScheduler):
 
     @staticmethod
     def _known(trial: Any) -> Any:
-        return _named(trial.config["trial"])
+        return _named(TrialSpec.of(trial).name)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, self._known(trial))

@@ -1,23 +1,23 @@
 """What a search is: a preset, dotted settings, a space and a budget, all checked before anything is computed."""
 
-import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from lab import seeds
 from lab.errors import MOST_WHOLE, ConfigError, check_number, unknown
-from lab.machines.options import MOST_FAILURES, check_resource_arguments
-from lab.registry import DEFAULT, forecaster
+from lab.machines.options import MOST_FAILURES, Call
+from lab.registry import DEFAULT, forecaster, study_name
 from lab.settings.config import RESULTS_VERSION, Config
 from lab.settings.differences import differences as settings_differences
 from lab.settings.files import dotted, with_own_file
 from lab.store.schema import check_study
 from tune.space import Space, same_spec
 
+QUICKSTART = "quickstart"  # the preset of a search that names none
 OBJECTIVES = ("val_mse", "parameters")
 SAMPLERS = ("tpe", "nsga2")
-FINAL_SEED_OFFSET = 1000  # final replicates share no seed with the search's
 MOST_TRIALS = 1_000_000
 
 
@@ -41,8 +41,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("replicates", 1, FINAL_SEED_OFFSET), ("grace_epochs", 1, MOST_WHOLE), ("trials", 1, MOST_TRIALS),
-            ("final_replicates", 0, FINAL_SEED_OFFSET), ("max_failures", 0, MOST_FAILURES),
+            ("replicates", 1, seeds.FINAL), ("grace_epochs", 1, MOST_WHOLE), ("trials", 1, MOST_TRIALS),
+            ("final_replicates", 0, seeds.FINAL), ("max_failures", 0, MOST_FAILURES),
             ("max_parameters", 1, MOST_WHOLE), ("seed", -MOST_WHOLE, MOST_WHOLE),
         ):  # fmt: skip
             if getattr(self, name) is not None:
@@ -68,7 +68,7 @@ class SearchSettings:
     budget: Budget
 
     def __post_init__(self) -> None:
-        most = MOST_WHOLE - FINAL_SEED_OFFSET - max(self.budget.replicates, self.budget.final_replicates)
+        most = MOST_WHOLE - seeds.FINAL - max(self.budget.replicates, self.budget.final_replicates)
         check_number("training.seed", self.base.training.seed, 0, most)  # replicates count on from it
 
     def identity(self, data_sha256: str) -> dict[str, Any]:
@@ -85,8 +85,9 @@ class SearchSettings:
         return json.loads(json.dumps(identity))  # as it will be read back
 
     def final_configs(self, best: Config) -> list[Config]:
-        seed = self.base.training.seed + FINAL_SEED_OFFSET
-        return [best.override({"training.seed": seed + r}) for r in range(self.budget.final_replicates)]
+        """The best config with fresh seeds, to be trained to its end."""
+        fresh = seeds.finals(self.base.training.seed, self.budget.final_replicates)
+        return [best.override({"training.seed": seed}) for seed in fresh]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -101,45 +102,54 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return settings_differences(old, new, whole=("space",), same=same)
 
 
-def preset_names(model: str = DEFAULT) -> list[str]:
-    """The searches that a forecaster brings, by name."""
-    folder = forecaster(model).searches
-    return [] if folder is None else sorted(path.stem for path in folder.glob("*.yaml"))
+@dataclass(frozen=True)
+class SearchCall(Call):
+    """What one call of the search command was asked for.
 
-
-def read_settings(args: argparse.Namespace) -> SearchSettings:
-    """The search that the command line asks for. Weakest first: preset, --config, flags, overrides.
-
-    Raises:
-        ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
+    Attributes:
+        budget: fields of `Budget` that the command line names; the preset gives the others.
     """
-    check_resource_arguments(args)
-    if args.preset not in preset_names():
-        raise unknown("preset", args.preset, preset_names())
-    model = forecaster(DEFAULT)
-    settings_of = model.config
-    preset = settings_of.read_yaml(f"{model.searches}/{args.preset}.yaml")
-    fixed = with_own_file(settings_of.parse_overrides(args.overrides))
-    if args.max_epochs is not None:
-        fixed.setdefault("training.max_epochs", args.max_epochs)
-    settings = dict(preset["settings"])
-    if args.config:
-        settings.update(with_own_file(dotted(settings_of.read_yaml(args.config))))
-    for key in settings_of.bundled(fixed.get("training.protocol")):  # the protocol's own settings win over the file's
-        settings.pop(key, None)
-    base = settings_of.create({**settings, **fixed})
 
-    specs = settings_of.read_yaml(args.space) if args.space else preset.get("space", model.space)
-    space = Space(specs, base, fixed)
-    if not space.ranges:
-        raise ConfigError("space: nothing is left to search; every range is fixed on the command line")
+    preset: str | None = None  # None: `QUICKSTART` where the model has it, else its defaults
+    space: str | None = None  # a file of ranges
+    study: str | None = None  # None: the preset's
+    max_epochs: int | None = None
+    budget: Mapping[str, Any] = field(default_factory=dict)
 
-    chosen = dict(preset["search"])
-    for field in fields(Budget):
-        value = getattr(args, field.name, None)
-        if value is not None:
-            chosen[field.name] = value
-    if isinstance(chosen.get("objectives"), str | list):
-        names = chosen["objectives"]
-        chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
-    return SearchSettings(check_study(args.preset if args.study is None else args.study), base, space, Budget(**chosen))
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (*super().files, *([self.space] if self.space else []))
+
+    def settings(self) -> SearchSettings:
+        """The search that is asked for. Weakest first: preset, --config, flags, overrides.
+
+        Raises:
+            ConfigError: an unknown name, a value that is not allowed, a space that does not fit.
+        """
+        model = forecaster(self.model)
+        presets, settings_of = model.config.presets, model.config
+        named = self.preset or (QUICKSTART if QUICKSTART in presets else None)
+        preset: dict[str, Any] = {"settings": {}, "search": {}}
+        if named is not None:
+            preset = settings_of.understood(presets.search(named), presets.path(named))
+        fixed = with_own_file(settings_of.parse_overrides(self.overrides))
+        if self.max_epochs is not None:
+            fixed.setdefault("training.max_epochs", self.max_epochs)
+        settings = dict(preset["settings"])
+        if self.config:
+            settings.update(with_own_file(dotted(settings_of.read_yaml(self.config))))
+        for key in settings_of.bundled(fixed.get("training.protocol")):  # the protocol's own win over the file's
+            settings.pop(key, None)
+        base = settings_of.create({**settings, **fixed})
+
+        specs = settings_of.read_yaml(self.space) if self.space else preset.get("space", model.space)
+        space = Space(specs, base, fixed)
+        if not space.ranges:
+            raise ConfigError("space: nothing is left to search; every range is fixed on the command line")
+
+        chosen = {**preset["search"], **self.budget}
+        if isinstance(chosen.get("objectives"), str | list):
+            names = chosen["objectives"]
+            chosen["objectives"] = tuple(names.split(",") if isinstance(names, str) else names)
+        study = check_study((named or study_name(self.model)) if self.study is None else self.study)
+        return SearchSettings(study, base, space, Budget(**chosen))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from lab.machines.progress import LiveLines, duration
+from lab.machines.trial import TrialSpec
 
 
 class StudyProgress(LiveLines):
@@ -28,14 +29,14 @@ class StudyProgress(LiveLines):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        stack = trial.config["stack"]
+        stack = TrialSpec.of(trial).stack or 0
         self._epochs[stack], self._ended[stack] = result["epoch"], result["ended"]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        stack = trial.config["stack"]
+        stack = TrialSpec.of(trial).stack or 0
         if self._ended[stack] == self.runs_of[stack]:  # else it was stopped
             self._finished += 1
         self._epochs.pop(stack, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._epochs.pop(trial.config["stack"], None)
+        self._epochs.pop(TrialSpec.of(trial).stack or 0, None)

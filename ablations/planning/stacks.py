@@ -1,19 +1,21 @@
 """Stacks of planned runs as Ray trials: the queue that Tune asks, what happens to one that fails, what one costs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ray
 from ray import tune as ray_tune
 from ray.tune.search import Searcher
 
-from dynonet.config import Config
 from lab.compute.device import device_for, use_threads
 from lab.machines.faults import FaultWatch
 from lab.machines.progress import trial_error
 from lab.machines.queue import DriverOnly
 from lab.machines.session import RaySession
+from lab.machines.trial import TrialSpec
+from lab.registry import forecaster
 from lab.series import Series
+from lab.settings.config import Config
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory, measure
 from lab.training.stack_run import StackRun
@@ -22,13 +24,13 @@ from lab.training.stack_run import StackRun
 class StackSearcher(DriverOnly, Searcher):
     """Gives Tune one stack after the other. What became of each is in the records, so it keeps nothing."""
 
-    def __init__(self, configs: Mapping[int, Mapping[str, Any]]):
-        """`configs`: of trials, by the stack's number, the first to be trained first."""
+    def __init__(self, specs: Iterable[TrialSpec]):
+        """`specs`: the first to be trained first."""
         super().__init__()
-        self._waiting = [{**config, "stack": number} for number, config in configs.items()]
+        self._waiting = list(specs)
 
     def suggest(self, trial_id: str) -> Any:
-        return self._waiting.pop(0) if self._waiting else Searcher.FINISHED
+        return self._waiting.pop(0).to_dict() if self._waiting else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the trial has put its runs on record."""
@@ -51,10 +53,10 @@ class StackFailures(DriverOnly, ray_tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.watch.forgives(trial):
             return
-        error = trial_error(trial)
-        configs = [Config.from_json(text) for text in trial.config["configs"]]
-        self.messages.append(f"stack {trial.config['stack']} ({len(configs)} runs) failed: {error.splitlines()[-1]}")
-        series = self.series[trial.config["data_sha256"]]
+        error, spec = trial_error(trial), TrialSpec.of(trial)
+        configs = spec.runs()
+        self.messages.append(f"{spec.name} ({len(configs)} runs) failed: {error.splitlines()[-1]}")
+        series = self.series[spec.data_sha256]
         try:
             stack = StackRun(self.results, configs, series=series)
             self.runs += len(stack.ids) - len(self.results.done(stack.ids))
@@ -65,12 +67,12 @@ class StackFailures(DriverOnly, ray_tune.Callback):
 
 
 @ray.remote(max_calls=1)
-def measure_shape(config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
+def measure_shape(model: str, config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
     import torch
 
     use_threads(threads)
     device = device_for(gpu)
-    cost, memory = measure(Config.from_json(config), series, device)
+    cost, memory = measure(forecaster(model).config.from_json(config), series, device)
     return cost, memory, torch.cuda.mem_get_info(device)[1] if gpu else 0
 
 
@@ -79,7 +81,7 @@ def measure_shapes(
 ) -> dict[Any, tuple[Cost, Memory, int]]:
     """What a model of each config costs where trials run, and the bytes that its device has (0 for a CPU)."""
     calls = {
-        key: (config.to_json(), session.data(sha256_of(config)), session.gpus > 0, session.threads)
+        key: (config.forecaster, config.to_json(), session.data(sha256_of(config)), session.gpus > 0, session.threads)
         for key, config in configs.items()
     }
     return session.run_tasks(measure_shape, calls)

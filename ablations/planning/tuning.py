@@ -1,16 +1,15 @@
 """The search that each arm of a study with re-tuning gets before its replicates: the same budget over the same ranges,
 on seeds that no replicate has, through the same driver as `python -m tune.search`."""
 
-import argparse
 import re
 from pathlib import Path
 from typing import Any
 
 from ablations.study.checks import matching
 from ablations.study.study import Study
-from dynonet.forecaster import DYNONET
 from lab.console.printing import print
 from lab.errors import DataError
+from lab.machines.options import Call
 from lab.machines.session import RaySession, Stop
 from lab.series import Series
 from lab.store.objects.lease import Lease
@@ -36,8 +35,8 @@ def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSetti
     retune = study.retune
     assert retune is not None, "a study without re-tuning has no searches"
     base = study.config(cell, arm, retune.seed_offset)
-    specs = {**DYNONET.space, **retune.space}
-    space = Space({key: specs[key] for key in matching(study.nuisance)}, base, dict(study.overrides))
+    specs = {**study.forecaster.space, **retune.space}
+    space = Space({key: specs[key] for key in matching(study, study.nuisance)}, base, dict(study.overrides))
     grace = min(Budget.grace_epochs, base.training.max_epochs)
     budget = Budget(replicates=retune.replicates, trials=retune.trials, final_replicates=0, grace_epochs=grace)
     return SearchSettings(name, base, space, budget)
@@ -59,7 +58,7 @@ def tune_arm(
     name: str,
     results: Results,
     session: RaySession,
-    args: argparse.Namespace,
+    call: Call,
     stop: Stop,
     scratch: Path,
 ) -> dict[str, Any] | None:
@@ -67,7 +66,7 @@ def tune_arm(
 
     None if it was stopped (see `stop`), or no trial was complete.
     """
-    search = Search(search_settings(study, arm, cell, name), args, session)
+    search = Search(search_settings(study, arm, cell, name), call, session)
     with Lease(results.storage, name):
         search.check_settings(results, record=True)
         proposals, _ = search.search(results, stop, scratch / name)

@@ -1,7 +1,7 @@
 """An ablation's findings as a W&B report: the local page's own words, and panels over the study's runs."""
 
 from ablations.findings.findings import PRIMARY, Findings
-from ablations.report import page_of, render
+from ablations.reporting.page import page_of, render
 from ablations.reporting.tables import effect_rows
 from lab.arms import FULL
 from lab.tracking.report import Panels, WandbReport, bar_by, comparer, curves_by, scatter

@@ -10,7 +10,7 @@ from lab.errors import ConfigError
 from lab.provenance import COMMIT_FILE, code_provenance
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("lab", "dynonet", "tune", "ablations", "cluster", "scripts", "pyproject.toml")
+NEEDED = ("lab", "dynonet", "forecasters", "tune", "ablations", "cluster", "scripts", "pyproject.toml")
 PACKED = (*NEEDED, "constraints.txt", "README.md", "LICENSE")
 LEFT_OUT = {".pyc", ".pyo", ".nbi", ".nbc", ".tmp"}  # caches
 MOST_BYTES, MOST_OF_A_FILE = 16 << 20, 4 << 20  # the tree is some 1.5 MiB

@@ -1,6 +1,5 @@
 """What is asked of a cluster: a study's command line, checked here by the study's own parser before it is sent."""
 
-import argparse
 import os
 import re
 import shlex
@@ -9,13 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+import ablations.run
+import tune.search
+from ablations.planning.call import StudyCall
 from cluster.sending.packing import ROOT
 from lab.errors import ConfigError
 from lab.settings.files import data_paths
 from lab.settings.yaml import read_mapping, read_text
+from lab.store.place import OPTION, VARIABLE
+from tune.settings import SearchCall
 
 MODULES = {"search": "tune.search", "ablations": "ablations.run"}
-RESULTS = "DYNONET_RESULTS"  # in the environment or cluster/storage.env: where results go if --out is not given
 FILES = "arguments"  # folder of the package that holds the files that arguments name
 UNSET = "CHANGE-ME"
 
@@ -53,51 +56,54 @@ def read_request(kind: str, arguments: Sequence[str], keys: Sequence[str] = ()) 
         SystemExit: an argument that its parser does not know, said on stderr.
     """
     arguments = list(arguments)
-    given = _parse(kind, arguments)
-    if given.out is None:
-        given.out = default_out()
-        arguments += ["--out", given.out]
-    out = check_out(given.out)
-    if given.address:
-        raise ConfigError(f"--address: got '{given.address}' for the study; a job uses the cluster that it runs on")
-    if getattr(given, "ledger", False):
+    call = _asked(kind, arguments)
+    out = check_out(call.place.url if call.place.given else default_out())
+    if not call.place.given:
+        arguments += [OPTION, out]
+    if call.resources.address:
         raise ConfigError(
-            "--ledger trains nothing: python -m ablations.run STUDY --ledger --out ... reads it from here"
+            f"--address: got '{call.resources.address}' for the study; a job uses the cluster that it runs on"
+        )
+    if isinstance(call, StudyCall) and call.ledger:
+        raise ConfigError(
+            f"--ledger trains nothing: python -m ablations.run STUDY --ledger {OPTION} ... reads it from here"
         )
     files: dict[str, bytes] = {}
-    for path in _named_files(given):
+    for path in call.files:
         new = f"{FILES}/{len(files)}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(path).name)}"
         files[new] = read_text(path).encode()
         arguments = [_renamed(argument, path, new) for argument in arguments]
-    study = _study(kind, given)
-    for path in _data_paths(given):
+    study = _study(call)
+    # As the arguments and the files that they name write it, before it is taken from a folder.
+    overrides = dict(text.partition("=")[::2] for text in call.overrides)
+    for path in data_paths([overrides, *(read_mapping(path) for path in call.files)]):
         if not PurePosixPath(path).is_absolute():
             raise ConfigError(f"data.path: got '{path}'; a job needs the absolute path of the file on the head node")
     notes = []
-    if given.wandb == "offline" and "://" in out:
+    if call.tracking.mode == "offline" and "://" in out:
         raise ConfigError(
             "--wandb offline: a job's folder, and W&B's files in it, are thrown away; take online, or send the runs "
-            f"afterwards: python -m tune.results wandb {study} --out {shlex.quote(out)}"
+            f"afterwards: python -m tune.results wandb {study} {OPTION} {shlex.quote(out)}"
         )
-    if given.wandb == "online" and "WANDB_API_KEY" not in keys:
+    if call.tracking.mode == "online" and "WANDB_API_KEY" not in keys:
         notes.append("W&B: no --env WANDB_API_KEY, so the head node must have a key of its own")
-    return Request(kind, study, out, tuple(arguments), files, tuple(notes), bool(given.dry_run))
+    return Request(kind, study, out, tuple(arguments), files, tuple(notes), call.dry_run)
 
 
 def default_out() -> str:
     """DYNONET_RESULTS of the environment, else of cluster/storage.env. Raises ConfigError if neither is set."""
-    place = os.environ.get(RESULTS)
+    place = os.environ.get(VARIABLE)
     shared = ROOT / "cluster" / "storage.env"
     if not place and shared.is_file():
         lines = (line.partition("=") for line in read_text(shared).splitlines() if not line.startswith("#"))
-        values = [value.strip() for name, _, value in lines if name.strip() == RESULTS]
+        values = [value.strip() for name, _, value in lines if name.strip() == VARIABLE]
         if len(values) > 1:
-            raise ConfigError(f"{shared}: {RESULTS} is given {len(values)} times; python -m cluster.checks {shared}")
+            raise ConfigError(f"{shared}: {VARIABLE} is given {len(values)} times; python -m cluster.checks {shared}")
         place = next(iter(values), None)
     if not place or UNSET in place:
         raise ConfigError(
-            f"--out is needed: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder that every node mounts (or set "
-            f"{RESULTS} in cluster/storage.env)"
+            f"{OPTION} is needed: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder that every node mounts (or set "
+            f"{VARIABLE} in cluster/storage.env)"
         )
     return place
 
@@ -109,58 +115,32 @@ def check_out(out: str) -> str:
             password = urlsplit(out).password
         except ValueError as error:
             raise ConfigError(
-                f"--out: got '{out}': {error}; s3://BUCKET/FOLDER or gs://BUCKET/FOLDER is needed"
+                f"{OPTION}: got '{out}': {error}; s3://BUCKET/FOLDER or gs://BUCKET/FOLDER is needed"
             ) from None
         if password is not None:
-            raise ConfigError("--out: no key in an address, which goes on record; pass it by name (--env NAME)")
+            raise ConfigError(f"{OPTION}: no key in an address, which goes on record; pass it by name (--env NAME)")
         return out.rstrip("/")
     if not PurePosixPath(out).is_absolute():
         raise ConfigError(
-            f"--out: got '{out}'; a job's working directory is thrown away, so results need an object store's address "
-            "or the absolute path of a folder that every node mounts"
+            f"{OPTION}: got '{out}'; a job's working directory is thrown away, so results need an object store's "
+            "address or the absolute path of a folder that every node mounts"
         )
     return out.rstrip("/") or "/"
 
 
-def _parse(kind: str, arguments: Sequence[str]) -> argparse.Namespace:
+def _asked(kind: str, arguments: Sequence[str]) -> SearchCall | StudyCall:
     if kind == "search":
-        from tune.search import parser as search_parser
-
-        parser = search_parser()
-        parser.set_defaults(out=None)
-        return parser.parse_intermixed_args(arguments)
-    from ablations.run import parser as ablations_parser
-
-    parser = ablations_parser()
-    parser.set_defaults(out=None)
-    return parser.parse_intermixed_args(arguments)
+        return tune.search.asked(tune.search.parser().parse_intermixed_args(arguments))
+    return ablations.run.asked(ablations.run.parser().parse_intermixed_args(arguments))
 
 
-def _study(kind: str, given: argparse.Namespace) -> str:
+def _study(call: SearchCall | StudyCall) -> str:
     """The name that the study goes by. Raises ConfigError for one that the command itself would refuse."""
-    if kind == "search":
-        from tune.settings import read_settings
-
-        return read_settings(given).study
-    from ablations.run import read_study
-
-    study, name = read_study(given)
+    if isinstance(call, SearchCall):
+        return call.settings().study
+    study, name = call.settings()
     study.schedule()  # too few seeds to decide anything
     return name
-
-
-def _data_paths(given: argparse.Namespace) -> list[str]:
-    """Every `data.path` as the arguments and the files that they name write it, before it is taken from a folder."""
-    overrides = dict(text.partition("=")[::2] for text in given.overrides)
-    return data_paths([overrides, *(read_mapping(path) for path in _named_files(given))])
-
-
-def _named_files(given: argparse.Namespace) -> list[str]:
-    """Files of this machine that the arguments name: they travel with the job."""
-    paths = [given.config, getattr(given, "space", None)]
-    if getattr(given, "preset", None) is None and Path(given.study).suffix in (".yaml", ".yml"):
-        paths.append(given.study)
-    return [path for path in paths if path]
 
 
 def _renamed(argument: str, path: str, new: str) -> str:

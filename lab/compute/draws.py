@@ -24,6 +24,10 @@ PURPOSES = {
     "mixer_dropout": 6,
     "worker_dropout_controller": 7,  # the controller's phase draws masks of its own
     "mixer_dropout_controller": 8,
+    # Of any torch module (lab.training.modules).
+    "batches": 9,
+    "dropout": 10,
+    "torch": 11,  # seeds of torch's own generator, for a module that draws from that
 }
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from lab.console.interrupts import exit_code, interrupts_heard
+from lab.console.interrupts import end_at_once, exit_code, interrupts_heard
 from lab.console.printing import one_line, print
 
 FRONTS = ("lab", "dynonet", "tune", "ablations", "cluster")  # packages that have commands
@@ -40,6 +40,9 @@ def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., i
             except Exception as error:
                 print(f"error: {unplanned(error)}\nGo on with the same command:\n  {again}", file=sys.stderr)
                 return 1
+            finally:
+                if arguments is None:  # a process of its own, in which Python, torch and Ray are still to be closed
+                    end_at_once()
 
         return whole
 

@@ -35,6 +35,17 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
     return 128 + (interrupt.signum if isinstance(interrupt, Ended) else signal.SIGINT)
 
 
+class Background(threading.Thread):
+    """A daemon that leaves the signals of ENDING to the main thread, also while that one has them blocked."""
+
+    def __init__(self, target: Callable[[], Any], name: str):
+        super().__init__(target=target, name=name, daemon=True)
+
+    def run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        super().run()
+
+
 _heard: list[int] = []
 
 
@@ -111,7 +122,7 @@ def interrupts_heard() -> Iterator[None]:
         else:
             unraisable_before(swallowed)
 
-    sender = threading.Thread(target=send_again, name="interrupts", daemon=True)
+    sender = Background(send_again, "interrupts")
     sender.start()
     sys.unraisablehook = unraisable
     try:
@@ -122,6 +133,22 @@ def interrupts_heard() -> Iterator[None]:
         sys.unraisablehook = unraisable_before
         lost.put(0)
         sender.join()
+
+
+def end_at_once() -> None:
+    """For the last moments of a process that has nothing left to do or to say: each signal of ENDING, but for one that
+    is ignored, ends it with its own exit code."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(exit_code(Ended(signum)))
+
+    if threading.current_thread() is threading.main_thread():
+        for each in ENDING:
+            if signal.getsignal(each) not in (signal.SIG_IGN, None):
+                signal.signal(each, end)
 
 
 def _let_go_of(terminals: list[int]) -> None:

@@ -34,10 +34,26 @@ def print(*values: object, sep: str = " ", end: str = "\n", file: IO[str] | None
 
 
 class Parser(argparse.ArgumentParser):
-    """Python's own, which quotes arguments in its errors."""
+    """Python's own, which quotes arguments in its errors, and knows the version."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if self.add_help:
+            self.add_argument("--version", action=_Version, help="show the project's version and commit, and end")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message), file)
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Any, dest: str, help: str | None = None):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        from lab.provenance import version_text  # asks git
+
+        print(version_text())
+        parser.exit()
 
 
 def log_to_stderr() -> None:

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from lab.machines.memory import KernelKills, MemoryGate, Shortage, shortage
 from lab.machines.nodes import Node, NodeLeaves, leaving, living_nodes
 from lab.machines.queue import DriverOnly
+from lab.machines.trial import TrialSpec
 from lab.store.events import record_event, record_outages
 from lab.store.tables import Results
 
@@ -29,7 +30,6 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
     more than its share, and else as soon as others have let go of some, however long that takes.
 
     Args:
-        name_of: a trial's name in the study, from its config.
         say: takes a line for people.
         share: bytes that a trial may take of its machine; 0 where that is not known.
     """
@@ -38,11 +38,10 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         self,
         results: Results,
         study: str,
-        name_of: Callable[[dict[str, Any]], str],
         say: Callable[[str], None],
         share: float = 0.0,
     ):
-        self.results, self.study, self.name_of, self.say = results, study, name_of, say
+        self.results, self.study, self.say = results, study, say
         self._nodes: dict[str, Node] = {node.id: node for node in living_nodes()}
         self._looked = time.monotonic()
         self._share, self._kernel = share, KernelKills()
@@ -67,12 +66,12 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
                 self.say(text)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        name = self.name_of(trial.config)
+        name = TrialSpec.of(trial).name
         self._deaths[name] = 0
         self.gate.went_on(name)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name, error = self.name_of(trial.config), _error_of(trial)
+        name, error = TrialSpec.of(trial).name, _error_of(trial)
         if (short := self._shortage(trial, error)) is not None:
             if self._ran_short(trial, name, short):
                 trial.run_metadata.num_failures = self._raised[name]
@@ -97,7 +96,7 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
     def forgives(self, trial: Any) -> bool:
         """Whether a trial that Tune has given up is begun again: its process died while it started, which Tune does not
         try again, or for want of memory, and it has not died too often by its own doing."""
-        name, error = self.name_of(trial.config), _error_of(trial)
+        name, error = TrialSpec.of(trial).name, _error_of(trial)
         if not self.forgiving:
             return False
         if (short := self._shortage(trial, error)) is not None:
@@ -108,7 +107,8 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
             self._happened("process_died", f"{name}: its process ended as it started; it is begun again", name)
         else:
             return False
-        self.again(trial.trial_id, {"most": trial.config["most"]} if trial.config.get("most") else {})
+        most = TrialSpec.of(trial).most
+        self.again(trial.trial_id, {"most": most} if most else {})
         return True
 
     def _shortage(self, trial: Any, error: BaseException | None) -> Shortage | None:
@@ -136,11 +136,11 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
 
     def _halve(self, trial: Any, name: str) -> bool:
         """Half as many models side by side. Returns whether there is more than one to halve."""
-        now = trial.config.get("most") or len(trial.config["configs"])
+        spec = TrialSpec.of(trial)
+        now, half = spec.side_by_side, spec.halved()
         if now > 1:
-            trial.config["most"] = (now + 1) // 2
-            text = f"{name}: of {now} models side by side it goes on with {trial.config['most']} at most"
-            self._happened("halved", text, name)
+            trial.config |= half.to_dict()
+            self._happened("halved", f"{name}: of {now} models side by side it goes on with {half.most} at most", name)
         return now > 1
 
     def _look(self) -> None:

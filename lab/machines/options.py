@@ -1,44 +1,100 @@
-"""What every command that trains is told of machines, processes and time."""
+"""What every command that trains is told, read once from its line: where results go, what machines give, W&B."""
 
 import argparse
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from lab.compute import kernels
 from lab.errors import ConfigError, check_number
+from lab.registry import DEFAULT, add_model_argument
+from lab.store.place import Place, add_results_argument
+from lab.tracking.options import Tracking, add_tracking_arguments
 
 MOST_FAILURES = 1000
 MOST_SECONDS = 1e9  # thirty years
 
 
-def add_resource_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that RaySession and Stop of `ray_session` read, the same for every command that trains."""
+@dataclass(frozen=True)
+class Resources:
+    """What one call may take of machines and of time. Raises ConfigError for a number that cannot be."""
+
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float | None = None  # None: 1 where the cluster has GPUs, else 0
+    max_concurrent: int | None = None  # None: what the machines hold, as they come and go
+    address: str | None = None  # of a running Ray cluster; None: RAY_ADDRESS, else Ray on this machine
+    max_failures: int | None = None  # times a trial that raised goes on; None: the command's own number
+    storage_patience: float = 600.0  # seconds to wait while the storage is full or gone
+    time_budget: float | None = None  # seconds after which this call stops
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("cpus_per_trial", 0, 1e6), ("gpus_per_trial", 0, 1e6), ("max_concurrent", 1, 1_000_000),
+            ("time_budget", 0, MOST_SECONDS), ("storage_patience", 0, MOST_SECONDS), ("max_failures", 0, MOST_FAILURES),
+        ):  # fmt: skip
+            if (value := getattr(self, name)) is not None:
+                check_number(name.replace("_", "-"), value, least, most)
+        for name in ("cpus_per_trial", "gpus_per_trial"):
+            share = getattr(self, name) or 0.0
+            if round(share, 4) != share:
+                raise ConfigError(f"{name.replace('_', '-')}: got {share}; four decimals are allowed, as Ray counts")
+        gpus = self.gpus_per_trial or 0.0
+        if gpus > 1 and not float(gpus).is_integer():
+            raise ConfigError(f"gpus-per-trial: got {gpus:g}; above 1 whole numbers are allowed, as Ray counts")
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Resources":
+        """What the options of `add_call_arguments` say. Raises ConfigError, for a kernel that is none too."""
+        kernels.asked()
+        return cls(**{each.name: getattr(args, each.name) for each in fields(cls)})
+
+    @property
+    def cluster(self) -> str | None:
+        """The address of the cluster that is used, if any."""
+        return self.address or os.environ.get("RAY_ADDRESS") or None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a command that trains. Each such command has its own, with what it alone is told."""
+
+    place: Place = field(default_factory=lambda: Place.of(None))
+    resources: Resources = field(default_factory=Resources)
+    tracking: Tracking = field(default_factory=Tracking)
+    overrides: tuple[str, ...] = ()  # `section.key=value`
+    config: str | None = None  # a file of settings
+    model: str = DEFAULT  # a name of lab.registry
+    dry_run: bool = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files of this machine that the call names."""
+        return (self.config,) if self.config else ()
+
+
+def add_call_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `Call`, the same for every command that trains. A new one that all take is added here alone."""
     add = parser.add_argument
-    add(
-        "--max-failures",
-        type=int,
-        help="times a trial that raised goes on from its checkpoint (0: nor one whose process died)",
-    )
+    add("overrides", nargs="*", metavar="section.key=value", help="settings that are fixed; they win over all others")
+    add("--config", help="a YAML file of settings, such as a search's best.yaml")
+    add_model_argument(parser)
+    add_results_argument(parser)
+    add("--dry-run", action="store_true", help="show the plan and what it takes; train nothing, record nothing")
+    add("--max-failures", type=int, metavar="N",
+        help="times a trial that raised goes on from its checkpoint (0: nor one whose process died)")  # fmt: skip
     add("--cpus-per-trial", type=float, default=1)
     add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
     add("--max-concurrent", type=int, help="trials at once (default: what the machines hold, as they come and go)")
     add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
     add("--storage-patience", type=float, default=600, help="seconds to wait while the storage is full or gone")
     add("--time-budget", type=float, help="seconds after which this call stops; the study can go on later")
+    add_tracking_arguments(parser)
 
 
-def check_resource_arguments(args: argparse.Namespace) -> None:
-    """Raises ConfigError for a number that cannot be, or a kernel that is none."""
-    kernels.asked()
-    for name, least, most in (
-        ("cpus_per_trial", 0, 1e6), ("gpus_per_trial", 0, 1e6), ("max_concurrent", 1, 1_000_000),
-        ("time_budget", 0, MOST_SECONDS), ("storage_patience", 0, MOST_SECONDS), ("max_failures", 0, MOST_FAILURES),
-        ("device_hours", 0, MOST_SECONDS / 3600), ("stack_size", 1, 1_000_000),
-    ):  # fmt: skip
-        value = getattr(args, name, None)
-        if value is not None:
-            check_number(name.replace("_", "-"), value, least, most)
-    for name in ("cpus_per_trial", "gpus_per_trial"):
-        share = getattr(args, name, None) or 0.0
-        if round(share, 4) != share:
-            raise ConfigError(f"{name.replace('_', '-')}: got {share}; four decimals are allowed, as Ray counts")
-    if (gpus := getattr(args, "gpus_per_trial", None) or 0.0) > 1 and not float(gpus).is_integer():
-        raise ConfigError(f"gpus-per-trial: got {gpus:g}; above 1 whole numbers are allowed, as Ray counts")
+def told(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Call`, from what the options of `add_call_arguments` say. Raises ConfigError."""
+    return {
+        "place": Place.of(args.results), "resources": Resources.of(args), "tracking": Tracking.of(args),
+        "overrides": tuple(args.overrides), "config": args.config, "model": args.model,
+        "dry_run": args.dry_run,
+    }  # fmt: skip

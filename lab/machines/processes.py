@@ -1,18 +1,19 @@
-"""Ray's own processes on this machine: kept from a hang-up of the terminal, and missed when they have gone.
+"""Ray's own processes on this machine: kept from signals that go to all of a command's, and missed when they have gone.
 
-A service manager's SIGTERM goes to all processes of a command. Without its own, Ray's library ends this one a fraction
-of a second later, or waits for a minute and then ends it, without a word and with an exit code of its own.
+A service manager's SIGTERM goes to all processes of a command, a terminal's hang-up too. Without its raylet, Ray's
+library ends this one at once, or waits for a minute and then ends it, without a word and with an exit code of its own.
+So on Linux no process of a Ray that we start hears them, and we end all of them ourselves.
 """
 
 import os
-import select
 import signal
-import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,17 +22,21 @@ from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
 
 from lab.console.commands import command_line
-from lab.console.interrupts import heard
+from lab.console.interrupts import Background, heard
 from lab.console.printing import print
 from lab.errors import ConfigError
 
 _NEEDED = ("gcs_server", "raylet")
-_ORDERLY = (0, signal.SIGTERM, -signal.SIGTERM)  # what they return when they were told to end
+# Elsewhere Ray relies on SIGTERM to end them after a driver that was killed.
+_UNHEARD = (signal.SIGHUP, signal.SIGTERM) if sys.platform == "linux" else (signal.SIGHUP,)
+_MARK = "DYNONET_RAY_OF"  # in the environment of all processes of the Ray that we start
 # Ray's own names: a session's folder with time and process, and the longer of its two sockets.
 _SOCKET = f"session_2026-01-02_03-04-05_678901_{2**22}/sockets/plasma_store"
 MOST_SOCKET = 107 if sys.platform == "linux" else 103  # characters
 LOOK_SECONDS = 0.25
-TOLD_SECONDS = 0.3  # after a SIGTERM, for Ray's processes to have got it too
+CLEAR_LOOKS = 3  # in a row: one that is just being started may be overlooked
+
+_mark = uuid.uuid4().hex
 
 
 def check_socket_folder() -> None:
@@ -48,75 +53,98 @@ def check_socket_folder() -> None:
 @contextmanager
 def signals_are_ours() -> Iterator[None]:
     """For the start of Ray. It would end a driver by SIGTERM at once, with a trace of its own and an exit code of its
-    own; and its processes hear no hang-up of the terminal, which goes to them too."""
+    own; and its processes hear no signal that goes to them too. One that comes meanwhile is put off (see `missed`)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before, handler = ray_utils.set_sigterm_handler, signal.getsignal(signal.SIGTERM)
     ray_utils.set_sigterm_handler = lambda handler: None
-    # Its processes inherit that it is blocked. One that comes meanwhile is heard afterwards.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Its processes inherit what is blocked. And the handler of Ray's core gets no SIGTERM before we replace it.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
+    os.environ[_MARK] = _mark
     try:
         yield
     finally:
+        os.environ.pop(_MARK, None)
         signal.signal(signal.SIGTERM, handler)  # in place of that of Ray's core, which Python does not know
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         ray_utils.set_sigterm_handler = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def end_ray() -> None:
+    """Ends the Ray that we have started, with all of its processes; leaves one that we have joined."""
+    node: Any = ray_worker._global_node
+    processes = [] if node is None else [info.process for infos in node.all_processes.values() for info in infos]
+
+    def kill_all() -> None:
+        for process in processes:
+            process.kill()
+
+    if signal.SIGTERM in _UNHEARD:  # Ray would wait a second for each
+        for process in processes:
+            process.terminate = kill_all
+    try:
+        ray.shutdown()
+    finally:
+        _end_marked()
+
+
+def _end_marked() -> None:
+    """Ends the workers and agents of a raylet that was killed: some would stay, and an agent is nobody's child."""
+    killed: set[int] = set()
+    clear = 0
+    while clear < CLEAR_LOOKS:
+        fresh = set(_marked()) - killed
+        for pid in fresh:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= fresh
+        clear = 0 if fresh else clear + 1
+        time.sleep(0.03)
+
+
+def _marked() -> list[int]:
+    found, mark = [], f"{_MARK}={_mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # another user's, or gone
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
 
 
 @contextmanager
 def missed(module: str) -> Iterator[None]:
     """Within it this process ends with Ray's own that it has started, and says how to go on. At its end it ends Ray."""
     over = threading.Event()
-    told, tell = socket.socketpair()
-    for each in (told, tell):
-        each.setblocking(False)
 
     def look() -> None:
-        while not over.is_set():
-            # A signal is known here at once, wherever the main thread is. Sent to all, it ends Ray's lesser processes
-            # first, and the raylet some 50 ms later, and this process with the first call to that.
-            ready, _, _ = select.select([told], [], [], LOOK_SECONDS)
-            signums = set(told.recv(64)) & {signal.SIGTERM} if ready else set()
-            deadline = time.monotonic() + (TOLD_SECONDS if signums else 0.0)
-            while not over.is_set():
-                if codes := _returned(*([] if signums else _NEEDED)):
-                    _leave(module, codes)
-                if time.monotonic() >= deadline:
-                    break
-                time.sleep(0.002)
+        while not over.wait(LOOK_SECONDS):
+            # One that is put off while Ray starts, which can take long, and when there is nothing yet to lose.
+            if put_off := signal.sigpending() & {signal.SIGHUP, signal.SIGTERM}:
+                _leave(module, min(put_off))
+            if _gone():
+                _leave(module, heard())
 
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False) if in_main else -1
-    watch = threading.Thread(target=look, name="ray-watch", daemon=True)
+    watch = Background(look, "ray-watch")
     watch.start()
     try:
         yield
     finally:
-        if codes := _returned(*_NEEDED):
-            _leave(module, codes)
+        if _gone():
+            _leave(module, heard())
         over.set()
         watch.join()
-        if in_main:
-            signal.set_wakeup_fd(before)
-        told.close()
-        tell.close()
-        ray.shutdown()
+        end_ray()
 
 
-def _returned(*names: str) -> list[int]:
-    """What the processes of these names that we started for Ray, by default all, have returned as far as they ended."""
+def _gone() -> bool:
+    """Whether one that we started for Ray, and that it cannot do without, has ended."""
     node: Any = ray_worker._global_node
-    if node is None:
-        return []
-    processes = dict(node.all_processes)
-    found = [info.process.poll() for name in names or processes for info in processes.get(name, ())]
-    return [code for code in found if code is not None]
+    processes = {} if node is None else dict(node.all_processes)
+    return any(info.process.poll() is not None for name in _NEEDED for info in processes.get(name, ()))
 
 
-def _leave(module: str, codes: list[int]) -> None:
-    # One that they were sent with this process, which may not have come to hear it yet.
-    signum = heard() or (signal.SIGTERM if all(code in _ORDERLY for code in codes) else None)
+def _leave(module: str, signum: int | None) -> None:
     what = "interrupted, and Ray's processes here with it" if signum else "error: Ray's own processes here have ended"
     print(
         f"\n{what}; everything finished is kept. Go on with the same command:\n  {command_line(module)}",
@@ -125,6 +153,7 @@ def _leave(module: str, codes: list[int]) -> None:
     node: Any = ray_worker._global_node
     with suppress(Exception):
         node.kill_all_processes(check_alive=False, allow_graceful=False)
+    _end_marked()
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(128 + signum if signum else 1)

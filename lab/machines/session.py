@@ -1,8 +1,8 @@
 """Ray for one driver: started or joined, what a trial takes of it, and stacks of runs as Tune's trials on it."""
 
-import argparse
 import contextlib
 import logging
+import math
 import os
 import socket
 import sys
@@ -12,27 +12,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 import ray
 from ray import tune as ray_tune
 from ray.exceptions import RayError, RayTaskError
 
 from lab.console.interrupts import Ended, exit_code, handled
-from lab.console.printing import log_to_stderr, print
-from lab.errors import ConfigError, DataError
+from lab.console.printing import print
+from lab.errors import ConfigError
 from lab.machines.doors import keep_keys_home, loopback, private_token
 from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
+from lab.machines.options import Resources
 from lab.machines.preflight import check_machines
-from lab.machines.processes import check_socket_folder, missed, signals_are_ours
+from lab.machines.processes import check_socket_folder, end_ray, signals_are_ours
 from lab.machines.queue import DriverOnly, TrialQueue
 from lab.machines.token import check_token
 from lab.machines.trainable import StackTrainable
+from lab.machines.trial import TrialSpec
 from lab.provenance import code_provenance
+from lab.registry import DEFAULT
 from lab.series import Series
-from lab.store.objects.lease import Lease, LeaseHeld
-from lab.store.tables import Results, ResultsError, StorageError
+from lab.store.objects.lease import Lease
+from lab.store.tables import Results
 
 STOPPED = {
     "interrupt": "interrupted",
@@ -41,6 +43,7 @@ STOPPED = {
 }
 _EXIT_CODES = {"time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
+STEP_SECONDS = 4.0  # after a signal; who sends it may kill ten seconds later, as Docker does
 TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 PASSED_ON = (
@@ -62,6 +65,7 @@ class Stop(DriverOnly, ray_tune.Stopper):
         self._lease = lease
         self.reason: str | None = None
         self._signum: int | None = None
+        self._told = math.inf
         self._deadline = time.monotonic() + budget if budget is not None else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -72,6 +76,8 @@ class Stop(DriverOnly, ray_tune.Stopper):
             self.reason = "time"
         if self._lease.lost:
             self.reason = "lease"
+        if self.reason == "interrupt":
+            self._told = min(self._told, time.monotonic())
         return self.reason is not None
 
     def interrupt(self, signum: int, frame: Any) -> None:
@@ -79,6 +85,10 @@ class Stop(DriverOnly, ray_tune.Stopper):
             raise Ended(signum)  # the second one does not wait
         self.reason, self._signum = "interrupt", signum
         print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
+
+    def hurried(self) -> bool:
+        """Whether Tune, told to stop for a signal, has waited as long as it can for the steps under way."""
+        return time.monotonic() - self._told > STEP_SECONDS
 
     @property
     def exit_code(self) -> int:
@@ -91,27 +101,28 @@ class RaySession:
     """Ray as one call of a command uses it.
 
     Args:
-        args: what `settings.add_resource_arguments` reads.
+        resources: what this call may take.
         series: the data that trials may ask for, one of each identity.
     Raises:
         ConfigError: no cluster answers, or this machine cannot give what a trial takes.
     """
 
-    def __init__(self, args: argparse.Namespace, series: Iterable[Series]):
+    def __init__(self, resources: Resources, series: Iterable[Series]):
         self.series = {each.identity: each for each in series}
-        self.cpus_per_trial: float = args.cpus_per_trial
-        self.threads = max(1, int(args.cpus_per_trial))
+        self.cpus_per_trial = resources.cpus_per_trial
+        self.threads = max(1, int(resources.cpus_per_trial))
         self._references: dict[str, Any] = {}
-        address = args.address or os.environ.get("RAY_ADDRESS")
+        address = resources.cluster
         self._connect(address)
-        resources = ray.cluster_resources()
-        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        self.gpus: float = (1.0 if gpus >= 1 else 0.0) if args.gpus_per_trial is None else args.gpus_per_trial
-        self._asked: int | None = args.max_concurrent
+        here = ray.cluster_resources()
+        cpus, gpus = here.get("CPU", 0.0), here.get("GPU", 0.0)
+        share = resources.gpus_per_trial
+        self.gpus: float = (1.0 if gpus >= 1 else 0.0) if share is None else share
+        self._asked = resources.max_concurrent
         self._local, self._checked = not address, False
         nodes = living_nodes()
         if not address:
-            for name, need, have in (("CPUs", args.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
+            for name, need, have in (("CPUs", self.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
                 if need > have:
                     raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
         elif self._asked is None and not room(nodes, self.cpus_per_trial, self.gpus):
@@ -167,7 +178,7 @@ class RaySession:
                     raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
                 if attempt == START_TRIES - 1:
                     raise
-                ray.shutdown()
+                end_ray()
                 time.sleep(2)
 
     def data(self, identity: str) -> Any:
@@ -220,14 +231,16 @@ class RaySession:
             waiting[remote.remote(*calls[key])] = key
         return {key: found[key] for key in calls}
 
-    def trial_config(self, results: Results, study: str) -> dict[str, Any]:
-        """What every trial is told, beside its `configs` and its `data_sha256`."""
+    def trial_spec(
+        self, results: Results, study: str, data_sha256: str, model: str = DEFAULT, configs: Sequence[str] = ()
+    ) -> TrialSpec:
+        """What every trial of a study is told of where it runs; its own runs and names are set by who suggests it."""
         storage = results.storage
-        return {
-            "results": storage.url, "patience": getattr(storage, "patience", 0.0),
-            "mark": getattr(storage, "mark", None), "study": study, "threads": self.threads, "gpu": self.gpus > 0,
-            "provenance": {**code_provenance(), "trained_for": study},
-        }  # fmt: skip
+        return TrialSpec(
+            tuple(configs), data_sha256, storage.url, study, getattr(storage, "patience", 0.0),
+            getattr(storage, "mark", None), self.threads, self.gpus > 0, {**code_provenance(), "trained_for": study},
+            model=model,
+        )  # fmt: skip
 
     def run_trials(
         self,
@@ -265,23 +278,8 @@ class RaySession:
             ),
         )  # fmt: skip
         keep_keys_home()
-        with handled(stop.interrupt), waiting_actors(gate):
+        with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()
-
-
-def run_command(module: str, work: Callable[[], int]) -> int:
-    """A command that trains, from its quiet start to Ray's end: its exit code, 2 with one line on stderr for what it
-    refuses. Other ends are `lab.console.commands`'s."""
-    log_to_stderr()
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with missed(module):
-            return work()
-    except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 def _check_answers(address: str) -> None:

@@ -12,6 +12,7 @@ import ray
 from ray import tune as ray_tune
 
 from lab.machines.nodes import Ending, NodeLeaves
+from lab.machines.trial import TrialSpec
 
 if TYPE_CHECKING:
     from lab.series import Series
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
 
 
 class StackTrainable(ray_tune.Trainable):
-    """One trial: its config holds `configs` (JSON), `results`, `data_sha256`, `provenance`, `threads` and `gpu`,
-    and of the study its name, the `mark` of its storage and the `patience` with it (see `PatientStorage`).
-
-    Where it holds `test_purpose` too, every run is trained to its own end, diverged neighbours or not, and test is read
-    for that purpose once all have come to theirs.
-
-    Where it holds `most`, no more models than that are trained side by side.
+    """One trial: its config is a TrialSpec's.
 
     Its checkpoints are in the results, under a name that follows from the runs, so that a retried or resumed trial
     finds them whatever id Tune gives it, and Tune's checkpoints are not used.
@@ -37,7 +32,7 @@ class StackTrainable(ray_tune.Trainable):
 
     def setup(self, config: dict[str, Any], series: Mapping[str, Sequence[Any]] | None = None) -> None:
         """`series`: identity to a reference to the data in the object store; other data is read here."""
-        self._trial, self._shared, self._stack = config, series or {}, None
+        self._trial, self._shared, self._stack = TrialSpec.from_dict(config), series or {}, None
         if "_known" not in vars(self):
             self._known, self._ending = {}, Ending()
 
@@ -46,7 +41,6 @@ class StackTrainable(ray_tune.Trainable):
         return True
 
     def _begin(self) -> "StackRun":
-        from dynonet.config import Config
         from lab.compute.device import device_for, use_threads
         from lab.errors import DataError
         from lab.series import load_series
@@ -55,11 +49,11 @@ class StackTrainable(ray_tune.Trainable):
         from lab.training.stack_run import StackRun
 
         trial = self._trial
-        storage = PatientStorage(trial["results"], trial.get("patience", 0.0), trial.get("mark"))
-        use_threads(max(1, int(trial["threads"])))
-        configs = [Config.from_json(text) for text in trial["configs"]]
-        device = device_for(trial["gpu"])
-        identity = trial["data_sha256"]
+        storage = PatientStorage(trial.results, trial.patience, trial.mark)
+        use_threads(trial.threads)
+        configs = trial.runs()
+        device = device_for(trial.gpu)
+        identity = trial.data_sha256
         if identity not in self._known:
             shared = self._shared.get(identity)
             self._known[identity] = ray.get(shared[0]) if shared else load_series(configs[0].data)
@@ -69,8 +63,8 @@ class StackTrainable(ray_tune.Trainable):
             del self._known[identity]
             raise DataError(f"the data's identity is {series.identity}; the study's is {identity}")
         return StackRun(
-            Results(storage), configs, device, trial["provenance"], series,
-            outlive_divergence="test_purpose" in trial, most=trial.get("most"),
+            Results(storage), configs, device, trial.provenance, series,
+            outlive_divergence=trial.test_purpose is not None, most=trial.most,
         )  # fmt: skip
 
     def step(self) -> dict[str, Any]:
@@ -87,17 +81,17 @@ class StackTrainable(ray_tune.Trainable):
         }  # fmt: skip
         if report.value is not None:
             result["value"] = report.value
-        if result["done"] and (purpose := self._trial.get("test_purpose")):
+        if result["done"] and self._trial.test_purpose is not None:
             from lab.training.readings import read_test
 
-            read_test(stack.results, stack.ids, purpose, stack.device, stack.series)
+            read_test(stack.results, stack.ids, self._trial.test_purpose, stack.device, stack.series)
         self._record_events(stack)
         return result
 
     def _record_events(self, stack: "StackRun") -> None:
         from lab.store.events import record_event, record_outages
 
-        study, trial = self._trial["study"], self._trial.get("trial") or f"stack {self._trial['stack']}"
+        study, trial = self._trial.study, self._trial.name
         record_outages(stack.results, study, trial)
         while stack.halvings:
             record_event(stack.results, study, "halved", f"{trial}: {stack.halvings.pop(0)}", trial)

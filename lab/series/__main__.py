@@ -8,7 +8,7 @@ from typing import get_args
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError, DataError
-from lab.registry import DEFAULT, forecaster
+from lab.registry import add_model_argument, forecaster
 from lab.series.check import check
 from lab.settings.data import DataConfig
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", help=f"a .csv, .csv.gz or .parquet file, or one of {', '.join(NAMED)}")
     one.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. data.seq_len=96 data.sort=true")
     one.add_argument("--config", help="a YAML file of settings")
-    one.add_argument("--model", default=DEFAULT, help=f"what would be trained on it (default: {DEFAULT})")
+    add_model_argument(one)
     return result
 
 

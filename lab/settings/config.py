@@ -16,10 +16,11 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError
 
 from lab.console.printing import one_line
-from lab.errors import MOST_WHOLE, ConfigError, nearest, unknown
+from lab.errors import MOST_WHOLE, ConfigError, check_number, nearest, unknown
 from lab.settings.data import SOURCE, DataConfig, Section
 from lab.settings.files import anchored, dotted, with_own_file
 from lab.settings.overrides import switched, typed
+from lab.settings.presets import Presets
 from lab.settings.yaml import YamlError, dump, read_mapping
 
 # Part of every content id: raise it when a change to the lab changes what a run computes.
@@ -68,7 +69,7 @@ class Config(Section):
 
     forecaster: ClassVar[str] = ""  # whose settings these are: a name of lab.registry
     identity: ClassVar[Mapping[str, Any]] = {}  # what besides settings and data says what a run computes
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Presets] = Presets()
     # Settings by name of `training.protocol`, the default first; each names settings that are their own.
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
@@ -177,6 +178,11 @@ class Config(Section):
         for key in self.bundled(changes.get("training.protocol")):
             base.pop(key)
         return self.create({**base, **changes})
+
+    def with_seed(self, seed: int) -> Self:
+        """The same run with another seed, without validating the rest anew."""
+        check_number("training.seed", seed, 0)
+        return self.model_copy(update={"training": self.training.model_copy(update={"seed": seed})})
 
     @classmethod
     def bundled(cls, protocol: Any) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lab.store.files import concat, encode, file_path
+from lab.store.columns import concat
+from lab.store.files import encode, file_path
 from lab.store.objects.storage import PUTS_AT_ONCE
 from lab.store.row_keys import row_keys
-from lab.store.schema import PARTITIONED, ResultsError, file_schema
+from lab.store.schema import PARTITIONED, ResultsError
 from lab.store.tables import Results
 from lab.training.window_errors import windows_object
 
@@ -89,7 +90,7 @@ def _check_same(results: Results, study: str, to: Results) -> None:
 
 def _write(to: Results, table: str, folder: str, rows: pa.Table) -> int:
     if rows.num_rows:
-        data = encode(rows.select([field.name for field in file_schema(table)]))
+        data = encode(rows.drop_columns("study") if table in PARTITIONED else rows)
         to.storage.put(file_path(folder, "copy", data), data)
     return rows.num_rows
 
@@ -109,7 +110,8 @@ def _fresh(table: str, rows: pa.Table, known: pa.Table) -> pa.Table:
     if not rows.num_rows or not known.num_rows:
         return rows
     if table in _SAME:
-        keys = row_keys(concat([rows, known]).select(_SAME[table]).unify_dictionaries(), _SAME[table])
+        both = concat([part.select(_SAME[table]) for part in (rows, known)])
+        keys = row_keys(both.unify_dictionaries(), _SAME[table])
         return rows.filter(pa.array(~np.isin(keys[: rows.num_rows], keys[rows.num_rows :])))
     texts = set(_texts(known))
     return rows.filter(pa.array([text not in texts for text in _texts(rows)], pa.bool_()))

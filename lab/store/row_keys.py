@@ -20,7 +20,7 @@ def codes(column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
             return np.zeros(len(column), np.int64), 1
         if high - low < _LARGEST:
             return column.to_numpy() - np.int64(low), high - low + 1
-    column = _encoded(column)
+    column = encoded(column)
     ranks = np.zeros(len(column.dictionary) + 1, np.int64)  # the last place is where null's index, -1, points to
     ranks[pc.sort_indices(column.dictionary).to_numpy()] = np.arange(1, len(ranks))
     indices = column.indices.fill_null(-1) if column.null_count else column.indices
@@ -58,7 +58,7 @@ def rows_among(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     if not pa.types.is_dictionary(column.type):
         wanted = pc.is_in(column, values)
     else:
-        column = _encoded(column)
+        column = encoded(column)
         wanted = pc.is_in(column.dictionary, values)
         if not pc.all(wanted).as_py():
             wanted = wanted.take(column.indices)
@@ -85,7 +85,7 @@ def without_repeats(table: pa.Table, starts: np.ndarray, shared: Sequence[str], 
     for name in shared:
         column = table[name]
         text = pa.types.is_dictionary(column.type) or pa.types.is_string(column.type)
-        values = (_encoded(column).indices if text else column).to_numpy(zero_copy_only=False)
+        values = (encoded(column).indices if text else column).to_numpy(zero_copy_only=False)
         new[1:] |= values[1:] != values[:-1]
     begins = np.flatnonzero(new)
     keys = row_keys(table.take(pa.array(begins)), shared)
@@ -99,7 +99,7 @@ def without_repeats(table: pa.Table, starts: np.ndarray, shared: Sequence[str], 
     return table.filter(pa.array(keep))
 
 
-def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """As one array of indices into distinct values."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()

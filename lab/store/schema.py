@@ -1,7 +1,8 @@
 """The tables of the results: their columns, what makes a row one of a kind, and the checks on the way in.
 
 A row is written once and never changed. Tables with a column `study` lie in one folder per study
-(`trials/study=NAME/`); the column then stands in the folder's name and not in the files.
+(`trials/study=NAME/`); the column then stands in the folder's name and not in the files. Table `runs` has
+columns beside those listed here, each model its own (see lab.store.columns).
 """
 
 import json
@@ -13,10 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynonet.config import Config
-from dynonet.parts import SIGNALS
 from lab.errors import nearest, unknown
 from lab.series import Series
+from lab.settings.config import Config
+from lab.store.columns import PARAMS, in_order, is_open, typed
 from lab.store.objects.storage import utc_now
 
 # Raise it when a reader of today could misread the files of tomorrow; new columns alone don't need it.
@@ -35,7 +36,6 @@ class ResultsError(ValueError):
     """A record that does not fit its table, or results that are asked for and not there."""
 
 
-_TYPES = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
 _TEXT, _INT, _REAL, _TIME = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", tz="UTC")
 
 _REALS = pa.list_(pa.field("element", _REAL))  # "element" is what Parquet calls it
@@ -43,10 +43,13 @@ _TEXTS = pa.list_(pa.field("element", _TEXT))
 _REPORTS = pa.list_(pa.field("element", pa.struct([("epoch", _INT), ("value", _REAL)])))
 
 _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
-    "runs": [  # one row per run and attempt
+    # One row per run and attempt. Open columns beside these: `params.*`, its settings, and `GROUP_range.*`, largest
+    # less smallest value of what the model tells of itself, over channels, validation windows, epochs and its start: 0
+    # means that it never moved.
+    "runs": [
         ("run", _TEXT),  # content id
         ("attempt", _INT),
-        ("model", _TEXT),
+        ("model", _TEXT),  # a forecaster's name, or one of BARS
         ("seed", _INT),
         ("status", _TEXT),
         ("protocol", _TEXT),
@@ -64,9 +67,6 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("wall_seconds", _REAL),
         ("peak_memory_bytes", _INT),
         ("stack_size", _INT),  # models trained in the same stack
-        # Largest less smallest value of a signal over channels, validation windows, epochs and its start: 0 means that
-        # it never moved.
-        *((f"signal_range.{name}", _REAL) for name in SIGNALS),
         ("error", _TEXT),
         ("started", _TIME),
         ("ended", _TIME),
@@ -79,10 +79,9 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("host", _TEXT),
         ("device", _TEXT),
         ("trained_for", _TEXT),  # the study
-        ("kernel", _TEXT),  # what computed the GRUs: numba, triton or torch
+        ("kernel", _TEXT),  # what computed it: numba, triton or torch
         ("weights", _TEXT),  # path in the store of the best epoch's weights
         ("config", _TEXT),  # JSON, every setting
-        *((f"params.{key}", _TYPES[Config.setting_type(key)]) for key in Config.names()),
     ],
     "history": [  # long: one row per number
         ("run", _TEXT),
@@ -144,6 +143,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
 TABLES = tuple(_COLUMNS)
 SCHEMAS: dict[str, pa.Schema] = {name: pa.schema(columns) for name, columns in _COLUMNS.items()}
 PARTITIONED = tuple(name for name in TABLES if "study" in SCHEMAS[name].names)
+OPEN = ("runs",)  # tables with open columns
 
 # Columns that no row may leave empty.
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -165,7 +165,6 @@ IDENTITY: dict[str, tuple[str, ...]] = {
 _REPEATED = {"history": ("run", "metric")}
 _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): (*DONE, "stopped", "failed"),
-    ("runs", "model"): ("dynonet", *BARS),
     ("members", "role"): ("search", "final", "baseline", "arm"),
     ("trials", "event"): ("proposed", "outcome"),
     ("trials", "state"): ("complete", "pruned", "failed"),
@@ -173,11 +172,11 @@ _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 # A name that starts with a letter is read back as text from `study=NAME`, never as a number or a date.
-_STUDY = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
+STUDY_NAME = "[A-Za-z][A-Za-z0-9._-]{0,127}"
 
 
 def file_schema(table: str) -> pa.Schema:
-    """The columns that the table's files hold."""
+    """The columns that all of the table's files hold."""
     return pa.schema([f for f in SCHEMAS[table] if f.name != "study"])
 
 
@@ -199,7 +198,7 @@ def check_table(table: str) -> None:
 
 def is_study(name: Any) -> bool:
     """Whether a study can be called so."""
-    return isinstance(name, str) and _STUDY.fullmatch(name) is not None
+    return isinstance(name, str) and re.fullmatch(STUDY_NAME, name) is not None
 
 
 def check_study(study: str) -> str:
@@ -210,13 +209,24 @@ def check_study(study: str) -> str:
 
 def run_params(config: Config) -> dict[str, Any]:
     """The typed `params.*` columns of a run, and its `config`, `seed`, `protocol` and `dataset`."""
-    row: dict[str, Any] = {f"params.{key}": value for key, value in config.flat().items()}
+    row: dict[str, Any] = {
+        f"{PARAMS}{key}": _as_recorded(value, config.setting_type(key)) for key, value in config.flat().items()
+    }
     return row | {
         "config": config.to_json(),
         "seed": config.training.seed,
-        "protocol": config.training.protocol,
+        "protocol": config.protocol or None,
         "dataset": config.data.name,
     }
+
+
+def _as_recorded(value: Any, kind: type) -> Any:
+    """A setting in the type that it is recorded with, whatever it is set to."""
+    if value is None:
+        return None
+    if kind is str:
+        return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return kind(value)
 
 
 def series_columns(series: Series) -> dict[str, Any]:
@@ -228,7 +238,7 @@ def series_columns(series: Series) -> dict[str, Any]:
 
 
 def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Checked rows with every column of the table (what a row lacks is null, NaN too).
+    """Checked rows with every column of the table (what a row lacks is null, NaN too), and the open ones it fills.
 
     Raises:
         ResultsError: an unknown column, a value of the wrong type, or a required one left out.
@@ -236,10 +246,16 @@ def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     check_table(table)
     schema = SCHEMAS[table]
     rows = list(rows)
+    listed = set(schema.names)
+    filled: set[str] = set()
     for row in rows:
-        for name in row:
-            if name not in schema.names:
+        for name, value in row.items():
+            if name in listed:
+                continue
+            if table not in OPEN or not is_open(name):
                 raise ResultsError(f"table '{table}' has no column '{name}'{nearest(name, schema.names)}")
+            if _no_nan(value) is not None:
+                filled.add(name)
         if "study" in schema.names:
             check_study(row.get("study", ""))
     columns = []
@@ -252,7 +268,16 @@ def to_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
             columns.append(pa.array(values, field.type))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise ResultsError(f"table '{table}', column '{field.name}' ({field.type}): {error}") from None
-    return pa.Table.from_arrays(columns, schema=schema)
+    names = list(schema.names)
+    for name in in_order({tuple(row): None for row in rows}):
+        if name not in filled:
+            continue
+        try:
+            columns.append(typed(name, [_no_nan(row.get(name)) for row in rows]))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise ResultsError(f"table '{table}', column '{name}': {error}") from None
+        names.append(name)
+    return pa.Table.from_arrays(columns, names=names)
 
 
 def _clean(table: str, field: pa.Field, value: Any) -> Any:

@@ -2,11 +2,9 @@
 
     store = Results("results")
     store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete"}])
-    frame = load("mystudy", out="results")  # what was trained
-    references = bars("mystudy", out="results")  # the closed-form ones beside it
 
-`python -m tune.results list | show STUDY | export STUDY --csv FILE | copy STUDY... --to OTHER | wandb STUDY |
-compact [STUDY] | prune STUDY...` is the command.
+Studies are put together in lab.store.frames. `python -m lab.results list | show STUDY | export STUDY --csv FILE |
+copy STUDY... --to OTHER | wandb STUDY | compact [STUDY] | prune STUDY...` is the command.
 """
 
 import contextlib
@@ -16,49 +14,37 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lab.console.printing import one_line
 from lab.errors import nearest
-from lab.store.files import (
-    Part,
-    compact_folder,
-    concat,
-    distinct,
-    encode,
-    file_name,
-    file_path,
-    is_segment,
-    read_parts,
-    report,
-)
+from lab.store.columns import concat, is_among, is_open, narrowed, with_asked
+from lab.store.files import Part, encode, file_name, file_path, is_segment
 from lab.store.objects.checksums import claimed, named, plain
 from lab.store.objects.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError, open_storage
 from lab.store.row_keys import codes, firsts, row_keys, rows_among, take, without_repeats
 from lab.store.schema import (
-    BARS,
     DONE,
     IDENTITY,
+    OPEN,
     PARTITIONED,
     REQUIRED,
-    SCHEMAS,
     TABLES,
     ResultsError,
     check_study,
     check_table,
-    file_schema,
     is_study,
     memory_schema,
     run_params,
     to_table,
 )
+from lab.store.segments import compact_folder, distinct, read_parts, report
 
-__all__ = ["Results", "ResultsError", "StorageError", "bars", "history", "joined", "load", "open_results", "run_params"]
+__all__ = ["Results", "ResultsError", "StorageError", "run_params"]
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +105,8 @@ class Results:
                     raise ResultsError(f"run '{row['run']}': a run's id is a plain word")
                 name = f"{table}/{row['run']}-a{'' if row.get('attempt') is None else int(row['attempt'])}"
             groups[name].append(index)
-        checked = checked.select([f.name for f in file_schema(table)])
+        if table in PARTITIONED:
+            checked = checked.drop_columns("study")
         found = {}
         for name, indices in groups.items():
             folder, _, stem = name.rpartition("/")
@@ -128,9 +115,11 @@ class Results:
         return found
 
     def table(self, name: str, study: str | None = None, columns: Collection[str] | None = None) -> pa.Table:
-        """Every record of a table, once, in its current columns (`schema.memory_schema`); of one study if asked.
+        """Every record of a table, once, in its current columns (`schema.memory_schema`) and the open ones that some of
+        these records fill; of one study if asked.
 
-        `columns`: only these, and those by which rows are told apart, in the memory and time of these.
+        `columns`: only these (`params.*`: all that begin so), and those by which rows are told apart, in the memory and
+        time of these.
 
         Runs, histories and evaluations belong to the studies that `members` says. Files that cannot be read
         are named in a warning and in `skipped`.
@@ -325,9 +314,8 @@ class Results:
         schema = memory_schema(name)
         cache = self._segments if name == "runs" and columns is None else None
         if columns is not None:
-            needed = {*columns, *REQUIRED[name], *IDENTITY.get(name, ()), "ended" if name == "runs" else "time"}
-            schema = pa.schema([field for field in schema if field.name in needed])
-            columns = schema.names
+            columns = {*columns, *REQUIRED[name], *IDENTITY.get(name, ()), "ended" if name == "runs" else "time"}
+            schema = pa.schema([field for field in schema if is_among(field.name, columns)])
         parts, skipped = read_parts(self.storage, name, folder, in_place, cache, columns)
         tables, counts = [], [0]
         for part, rows, sources in distinct(parts):
@@ -342,14 +330,19 @@ class Results:
             counts += [count for _, count in sources if count]
         self.skip(skipped | strays)
         if not tables:
-            return schema.empty_table()
-        whole = concat(tables).select(schema.names)
+            return with_asked(schema.empty_table(), columns)
+        wanted_ids = None if ids is None else pa.array(sorted(ids), pa.string())
+        if name in OPEN:
+            tables = narrowed(tables, wanted_ids)
+        whole = with_asked(concat(tables), columns)
+        schema = pa.schema([*schema, *(field for field in whole.schema if name in OPEN and is_open(field.name))])
+        whole = whole.select(schema.names)
         if name == "history":
             # A file holds each number once; what two files hold of one attempt may be there twice.
             starts = np.cumsum(counts[:-1])
             whole = without_repeats(whole, starts, ("run", "attempt"), IDENTITY[name])
-        if ids is not None:
-            whole = rows_among(whole, "run", pa.array(sorted(ids), pa.string()))
+        if wanted_ids is not None:
+            whole = rows_among(whole, "run", wanted_ids)
         whole = self._with_sense(name, folder, whole)
         return (whole if name == "history" else _records(name, whole)).cast(schema)
 
@@ -403,110 +396,3 @@ def _records(name: str, table: pa.Table) -> pa.Table:
         wanted[found[firsts(row_keys(table, IDENTITY[name])[found])]] = True
         order = order[wanted[order]]
     return take(table, order)
-
-
-def open_results(out: str | os.PathLike[str]) -> Results:
-    """A store that is there already. Raises ResultsError if there is no such local folder."""
-    results = Results(out, create=False)
-    if results.storage.local and not os.path.isdir(results.storage.root):
-        raise ResultsError(f"no results at {results.storage.root}")
-    return results
-
-
-def load(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
-    """One row per trained run of the study: its latest attempt, membership and evaluations, in Arrow types.
-
-    Beside the columns of table `runs`: `trial`, `arm`, `cell`, `role` (if a run has several, joined by commas), and
-    a column per evaluation: `test_mse`, `test_mae`, and `test_mse.OT` for channel OT; the latest reading
-    counts, and a reading that no run has makes no column. The closed-form references are in `bars`.
-
-    Raises:
-        ResultsError: no such study; names the nearest and lists them.
-    """
-    return to_frame(joined(open_results(out), study, "trained"))
-
-
-def bars(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
-    """As `load`, of the closed-form references of the study (`model` in `schema.BARS`), which nothing trained."""
-    return to_frame(joined(open_results(out), study, "bars"))
-
-
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
-
-
-def joined(
-    results: Results,
-    study: str,
-    part: Literal["all", "trained", "bars"] = "all",
-    columns: Collection[str] | None = None,
-) -> pa.Table:
-    """What `load` (trained) and `bars` return, or both in one, as an Arrow table. `columns`: as of `Results.table`."""
-    results.check_known(study)
-    members = results.table("members", study)
-    ids = pc.unique(members["run"])
-    runs = results.latest(ids.to_pylist(), None if columns is None else {*columns, "model"})
-    if part != "all":
-        closed_form = pc.is_in(runs["model"], pa.array(BARS))
-        runs = runs.filter(closed_form if part == "bars" else pc.invert(closed_form))
-    places = pc.drop_null(pc.index_in(ids, runs["run"].combine_chunks()))
-    runs = take(runs, places.to_numpy())
-    found = {"run": runs["run"]}
-    found |= {name: _memberships(members, name, runs["run"]) for name in ("trial", "arm", "cell", "role")}
-    found |= {name: runs[name] for name in runs.column_names if name != "run"}
-    found |= _readings(results.of_runs("evaluations", runs["run"].to_pylist()), runs)
-    return pa.table(found)
-
-
-def _memberships(members: pa.Table, name: str, runs: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Each run's distinct values of a column of `members`, joined by commas in order of time; null if none."""
-    mine = members.select(["run", name]).filter(pc.is_valid(members[name]))
-    mine = take(mine, np.sort(firsts(row_keys(mine, ["run", name]))))
-    lists = mine.group_by("run", use_threads=False).aggregate([(name, "list")])
-    places = pc.index_in(runs, lists["run"].combine_chunks())
-    return pc.binary_join(lists[f"{name}_list"].combine_chunks(), ",").take(places)
-
-
-def _readings(readings: pa.Table, runs: pa.Table) -> dict[str, pa.Array]:
-    """A column per split, metric and channel: each run's latest reading of the attempt that `runs` shows."""
-    places = pc.index_in(readings["run"], runs["run"].combine_chunks())
-    attempts = runs["attempt"].take(places)
-    mine = pc.or_(pc.is_null(readings["attempt"]), pc.fill_null(pc.equal(readings["attempt"], attempts), False))
-    readings, rows = readings.filter(mine), places.filter(mine).to_numpy()
-    values = readings["value"].to_numpy()
-    keys = row_keys(readings, ["split", "metric", "channel"])
-    columns = {}
-    for place in firsts(keys):
-        reading = readings.slice(place, 1).to_pylist()[0]
-        column = f"{reading['split']}_{reading['metric']}"
-        if reading["channel"] is not None:
-            column += f".{reading['channel']}"
-        elif column in SCHEMAS["runs"].names:
-            column += "_evaluated"  # val_mse is what the training saw
-        these = keys == keys[place]
-        found = np.full(runs.num_rows, np.nan)
-        found[rows[these]] = values[these]  # in order of time: the last stands
-        columns[column] = pa.array(found, from_pandas=True)
-    return {name: columns[name] for name in sorted(columns, key=lambda c: ("." in c, c))}
-
-
-def history(study: str, out: str | os.PathLike[str] = "results") -> pd.DataFrame:
-    """Every recorded number of the study's runs: run, attempt, step (epoch), metric, value.
-
-    The runs stand in any order, the numbers of one attempt in the order of its steps. `run` and `metric` are
-    categories, the numbers in Arrow types.
-
-    Raises:
-        ResultsError: no such study; names the nearest and lists them.
-    """
-    return history_of(open_results(out), study)
-
-
-def history_of(results: Results, study: str) -> pd.DataFrame:
-    """`history` of results that are open."""
-    results.check_known(study)
-
-    def numbers(kind: pa.DataType) -> pd.ArrowDtype | None:
-        return None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)
-
-    return results.table("history", study).to_pandas(types_mapper=numbers)

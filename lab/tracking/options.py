@@ -1,12 +1,27 @@
 """What every command that trains is told of W&B."""
 
 import argparse
+from dataclasses import dataclass
+
+MODES = ("off", "offline", "online")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are shown beside the records."""
+
+    mode: str = "off"  # of MODES
+    project: str = "dynonet"
+    entity: str | None = None  # the account's own by default
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Tracking":
+        """What the options of `add_tracking_arguments` say."""
+        return cls(args.wandb, args.wandb_project, args.wandb_entity)
 
 
 def add_tracking_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that `tracking.Tracker` reads, the same for every command that trains."""
-    add = parser.add_argument
-    add("--wandb", choices=("off", "offline", "online"), default="off", help="show runs in W&B too (default: off)")
+    parser.add_argument("--wandb", choices=MODES, default="off", help="show runs in W&B too (default: off)")
     add_wandb_place(parser)
 
 

@@ -14,15 +14,15 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from lab.store.columns import is_range
 from lab.store.objects.checksums import plain
-from lab.store.schema import SCHEMAS
+from lab.store.schema import BARS
 from lab.store.tables import Results
 
-# Columns of table `runs` that tell how a run went, and those that tell where it came from.
+# Columns of table `runs` that tell how a run went (so do ranges), and those that tell where it came from.
 SUMMARY = (
     "status", "val_mse", "val_mae", "best_epoch", "epochs", "parameters", "cpu_seconds", "gpu_seconds", "wall_seconds",
     "peak_memory_bytes", "stack_size", "error", "started", "ended",
-    *(name for name in SCHEMAS["runs"].names if name.startswith("signal_range.")),
 )  # fmt: skip
 PROVENANCE = ("git_commit", "git_dirty", "data_sha256", "host", "device", "kernel")
 SEEN = ("run", "attempt", "status")
@@ -93,7 +93,7 @@ class TrackedRun:
         settings = json.loads(row["config"])
         if settings["data"].get("path"):  # of a file its name alone: its folder may be somebody's home
             settings["data"]["path"] = PurePosixPath(settings["data"]["path"]).name
-        if row["model"] != "dynonet":  # the linear map reads none of the network's settings
+        if row["model"] in BARS:  # of the settings these read the data's alone
             settings = {"data": settings["data"]}
         place = {
             "study": member.study, "role": member.role, "trial": member.trial, "arm": member.arm, "cell": member.cell,
@@ -109,7 +109,7 @@ class TrackedRun:
     @property
     def summary(self) -> dict[str, Any]:
         """How it went. A number that is missing on record is missing here."""
-        found = {name: self.row[name] for name in SUMMARY}
+        found = {name: value for name, value in self.row.items() if tells_how_it_went(name)}
         for metric in ("val_mse", "val_mae"):
             channels, values = self.row["channels"] or (), self.row[f"{metric}_channels"] or ()
             found |= {f"{metric}/{channel}": value for channel, value in zip(channels, values, strict=False)}
@@ -124,6 +124,11 @@ class TrackedRun:
     def exit_code(self) -> int:
         """W&B shows a run that ended with another one than 0 as failed."""
         return 1 if self.row["status"] == "failed" else 0
+
+
+def tells_how_it_went(name: str) -> bool:
+    """Whether a column of table `runs` is part of a W&B run's summary."""
+    return name in SUMMARY or is_range(name)
 
 
 def run_id(*place: str | None) -> str:

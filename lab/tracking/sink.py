@@ -19,21 +19,21 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.store.tables import Results
 from lab.tracking.client import WandbError, check_key, client, end_service, lean_settings, local_folder, one_line
 from lab.tracking.log_file import read_back
+from lab.tracking.options import Tracking
 from lab.tracking.runs import (
-    SUMMARY,
     Member,
     TrackedRun,
     last_step_sent,
     members_of,
     put_mark,
     sent_marks,
+    tells_how_it_went,
     tracked,
     unsent,
 )
@@ -43,15 +43,6 @@ BATCH = 20  # runs that are read, sent and looked up together
 FAILURES = 2  # in a row after which the rest of a batch is not tried
 FLUSH_SECONDS = 3.0  # that W&B's service may take to write the end of a run that it calls finished
 LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds to wait before each look at whether a server has what it was sent
-
-
-@dataclass(frozen=True)
-class WandbOptions:
-    """Where runs are to go."""
-
-    mode: str = "off"
-    project: str = "dynonet"
-    entity: str | None = None  # the account's own by default
 
 
 class WandbSink:
@@ -64,7 +55,7 @@ class WandbSink:
 
     def __init__(
         self,
-        options: WandbOptions,
+        options: Tracking,
         results: Results,
         patience: float = 20.0,
         stopped: Callable[[], bool] = lambda: False,
@@ -207,7 +198,8 @@ class WandbSink:
             if step > after:
                 opened.log({"epoch": step, **values}, step=step)
                 steps.append(step)
-        stale = [name for name in opened.summary.keys() if name in SUMMARY and name not in run.summary]  # noqa: SIM118
+        there = [name for name in opened.summary.keys() if tells_how_it_went(name)]  # noqa: SIM118
+        stale = [name for name in there if name not in run.summary]
         opened.summary.update({**dict.fromkeys(stale), **run.summary})
         opened.finish(exit_code=run.exit_code)
         return steps

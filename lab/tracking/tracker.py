@@ -5,39 +5,32 @@ end of a call everything on record that was not sent is. If W&B does not take it
 tries again now and then, and whatever is still missing can be sent later by `python -m tune.results wandb STUDY`.
 """
 
-import argparse
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
 from ray import tune as ray_tune
 
-from dynonet.config import Config
 from lab.console.printing import print
 from lab.machines.queue import DriverOnly
+from lab.machines.trial import TrialSpec
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results
 from lab.tracking.client import WandbError, check_key, client, local_folder
+from lab.tracking.options import Tracking
 from lab.tracking.runs import Member
-from lab.tracking.sink import WandbOptions, WandbSink
+from lab.tracking.sink import WandbSink
 
 PATIENCE_SECONDS = 20.0  # for any one call to a server
 PAUSE_SECONDS = 120.0  # before W&B is tried again, doubled each time
 STALLED_SECONDS = 30.0  # without a run having arrived, at the end of a call
 HURRY_SECONDS = 3.0  # at the end of a call that was interrupted
 
-MembersOf = Callable[[Mapping[str, Any], Sequence[str]], Sequence[Member]]
-
-
-def options_of(args: argparse.Namespace) -> WandbOptions:
-    """What `settings.add_tracking_arguments` reads; off where a command has no such options."""
-    if getattr(args, "wandb", "off") == "off":
-        return WandbOptions()
-    return WandbOptions(args.wandb, args.wandb_project, args.wandb_entity)
+MembersOf = Callable[[TrialSpec, Sequence[str]], Sequence[Member]]
 
 
 class Tracker:
@@ -46,7 +39,7 @@ class Tracker:
     `lease`: of the study; nothing more is sent once another driver holds it.
     """
 
-    def __init__(self, options: WandbOptions, results: Results, lease: Lease | None = None):
+    def __init__(self, options: Tracking, results: Results, lease: Lease | None = None):
         self.options, self.lease = options, lease
         self._storage = results.storage
         self._studies: list[str] = []
@@ -65,7 +58,7 @@ class Tracker:
                 check_key()
         except WandbError as error:
             self._warn(str(error))
-            self.options = WandbOptions()
+            self.options = Tracking()
 
     @property
     def on(self) -> bool:
@@ -83,7 +76,7 @@ class Tracker:
             self._thread.start()
 
     def callbacks(self, study: str, members_of: MembersOf) -> list[Any]:
-        """For Ray Tune. `members_of`: the places in the study of a trial's runs, from its config and their ids."""
+        """For Ray Tune. `members_of`: the places in the study of a trial's runs, from its spec and their ids."""
         if not self.on:
             return []
         return [EndedTrials(lambda members: self._queue.put((study, members)), members_of)]
@@ -167,7 +160,7 @@ class Tracker:
             print(f"warning: W&B ({self.options.mode}): {why}. The study goes on{later}", file=sys.stderr, flush=True)
 
     def _command(self) -> str:
-        return f"python -m tune.results wandb {self._studies[0]} --out {self._storage.url}"
+        return f"python -m tune.results wandb {self._studies[0]} --results {self._storage.url}"
 
 
 class EndedTrials(DriverOnly, ray_tune.Callback):
@@ -175,16 +168,16 @@ class EndedTrials(DriverOnly, ray_tune.Callback):
 
     def __init__(self, tell: Callable[[Sequence[Member]], None], members_of: MembersOf):
         self._tell, self._members_of = tell, members_of
-        self._ended: list[Any] = []
+        self._ended: list[TrialSpec] = []
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended.append(trial.config)
+        self._ended.append(TrialSpec.of(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended.append(trial.config)
+        self._ended.append(TrialSpec.of(trial))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         ended, self._ended = self._ended, []
-        for config in ended:
-            runs = [Config.from_json(text).run_id(config["data_sha256"]) for text in config["configs"]]
-            self._tell(self._members_of(config, runs))
+        for spec in ended:
+            runs = [config.run_id(spec.data_sha256) for config in spec.runs()]
+            self._tell(self._members_of(spec, runs))

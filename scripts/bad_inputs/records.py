@@ -29,7 +29,7 @@ def stores() -> Iterator[Input]:
         ("pipe", "pipe"),
     ):
         for command in (("list",), ("show", "a"), ("export", "a", "--csv", "x.csv"), ("compact",)):
-            yield Input("tune.results", f"{command[0]}: --out {out[:20]!r}", (*command, "--out", out), (said,))
+            yield Input("tune.results", f"{command[0]}: --results {out[:20]!r}", (*command, "--results", out), (said,))
     for study in ("quickstart", "..", "", "a/b", "\x1b[2J", "x" * 5000):
         for command in (
             ("show", study),
@@ -39,7 +39,7 @@ def stores() -> Iterator[Input]:
             ("wandb", study, "--offline"),
         ):
             yield Input(
-                "tune.results", f"{command[0]}: study {study[:20]!r}", (*command, "--out", "emptied"), ("study",)
+                "tune.results", f"{command[0]}: study {study[:20]!r}", (*command, "--results", "emptied"), ("study",)
             )
     for command in ("tune.report", "ablations.report"):
         for study in ("quickstart", "..", "", "\x1b[2J"):
@@ -66,12 +66,16 @@ def stores() -> Iterator[Input]:
     yield Input("tune.results", "copy without a place", ("copy", "x"), ("--to",))
     for command in (("show", "a"), ("export", "a", "--csv", "x.csv")):
         yield Input(
-            "tune.results", f"{command[0]}: a file for a folder", (*command, "--out", "files"), ("files|runs|study",)
+            "tune.results",
+            f"{command[0]}: a file for a folder",
+            (*command, "--results", "files"),
+            ("files|runs|study",),
         )
 
 
 def clusters() -> Iterator[Input]:
     nobody = ("--address", "http://127.0.0.1:9")
+    there = ("--results", "/srv/x", *nobody)
     submits: dict[str, tuple[tuple[str, ...], str]] = {
         "no command": ((), "required"),
         "no such command": (("serach",), "serach.*search"),
@@ -82,27 +86,27 @@ def clusters() -> Iterator[Input]:
         "a port of text": (("list", "--address", "http://h:port"), "port"),
         "a path in it": (("list", "--address", "http://h:1/x"), "path"),
         "a key in it": (("list", "--address", "http://me:secret@h:1"), "password"),
-        "half brackets in the place": (("search", "--out", "s3://[::1", *nobody), "--out.*s3"),
+        "half brackets in the place": (("search", "--results", "s3://[::1", *nobody), "--results.*s3"),
         "half brackets": (("list", "--address", "http://[::1:8265"), "address"),
         "nobody answers": (("list", *nobody), "127.0.0.1:9"),
         "status of nothing": (("status", *nobody), "job"),
-        "no place for results": (("search", *nobody), "--out"),
-        "a relative place": (("search", "--out", "results", *nobody), "--out.*results"),
-        "a key in the place": (("search", "--out", "s3://a:b@c/d", *nobody), "--out"),
-        "an unknown preset": (("search", "--preset", "quick", "--out", "/srv/x", *nobody), "quick"),
-        "an unknown study": (("ablations", "quickstrat", "--out", "/srv/x", *nobody), "quickstart"),
-        "a bad setting": (("search", "training.lr=-1", "--out", "/srv/x", *nobody), "lr"),
-        "a bad key": (("search", "training.lrr=1", "--out", "/srv/x", *nobody), "lr"),
-        "trials of 0": (("search", "--trials", "0", "--out", "/srv/x", *nobody), "trials"),
-        "a study's bad name": (("search", "--study", "..", "--out", "/srv/x", *nobody), "name"),
-        "a variable that is not set": (("search", "--env", "NO_SUCH_KEY", "--out", "/srv/x", *nobody), "NO_SUCH_KEY"),
-        "a variable with its value": (("search", "--env", "A=b", "--out", "/srv/x", *nobody), "name alone"),
-        "a config that is not there": (("search", "--config", "gone.yaml", "--out", "/srv/x", *nobody), "gone.yaml"),
-        "a config that is a pipe": (("search", "--config", "pipe", "--out", "/srv/x", *nobody), "pipe"),
-        "a relative file of data": (("search", "data.path=x.csv", "--out", "/srv/x", *nobody), "data.path"),
-        "a ledger": (("ablations", "quickstart", "--ledger", "--out", "/srv/x", *nobody), "ledger"),
-        "W&B offline into a bucket": (("search", "--wandb", "offline", "--out", "s3://b/x", *nobody), "offline"),
-        "an option that is none": (("search", "--trails", "3", "--out", "/srv/x", *nobody), "trails"),
+        "no place for results": (("search", *nobody), "--results"),
+        "a relative place": (("search", "--results", "results", *nobody), "--results.*results"),
+        "a key in the place": (("search", "--results", "s3://a:b@c/d", *nobody), "--results"),
+        "an unknown preset": (("search", "--preset", "quick", *there), "quick"),
+        "an unknown study": (("ablations", "quickstrat", *there), "quickstart"),
+        "a bad setting": (("search", "training.lr=-1", *there), "lr"),
+        "a bad key": (("search", "training.lrr=1", *there), "lr"),
+        "trials of 0": (("search", "--trials", "0", *there), "trials"),
+        "a study's bad name": (("search", "--study", "..", *there), "name"),
+        "a variable that is not set": (("search", "--env", "NO_SUCH_KEY", *there), "NO_SUCH_KEY"),
+        "a variable with its value": (("search", "--env", "A=b", *there), "name alone"),
+        "a config that is not there": (("search", "--config", "gone.yaml", *there), "gone.yaml"),
+        "a config that is a pipe": (("search", "--config", "pipe", *there), "pipe"),
+        "a relative file of data": (("search", "data.path=x.csv", *there), "data.path"),
+        "a ledger": (("ablations", "quickstart", "--ledger", *there), "ledger"),
+        "W&B offline into a bucket": (("search", "--wandb", "offline", "--results", "s3://b/x", *nobody), "offline"),
+        "an option that is none": (("search", "--trails", "3", *there), "trails"),
         "an option of another command": (("list", "--detach", *nobody), "detach"),
         "another machine without a token": (("list", "--address", "http://203.0.113.1:8265"), "token"),
     }
@@ -172,9 +176,9 @@ def good() -> Iterator[Input]:
         "dynonet.data": ("check", "plain.csv", *WINDOWS),
         "dynonet.train": (*TINY, "--no-test", "--out", "trained"),
         "dynonet.baseline": TINY,
-        "tune.search": (*TINY, "--out", "searched"),
-        "ablations.run": ("study.yaml", "--out", "studied"),
-        "tune.results": ("list", "--out", "emptied"),
+        "tune.search": (*TINY, "--results", "searched"),
+        "ablations.run": ("study.yaml", "--results", "studied"),
+        "tune.results": ("list", "--results", "emptied"),
         "cluster.checks": (str(Path(__file__).parents[2] / "cluster" / "env.sh"),),
     }
     for command, given in good.items():

@@ -254,7 +254,7 @@ def environment() -> Iterator[Input]:
         "cluster.submit",
         "DYNONET_RESULTS is relative",
         ("search", "--address", "http://127.0.0.1:9"),
-        ("--out", "results"),
+        ("--results", "results"),
         {"DYNONET_RESULTS": "results"},
     )
     yield Input(

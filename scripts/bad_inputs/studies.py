@@ -104,7 +104,7 @@ def study_options() -> Iterator[Input]:
     for name in ("quickstrat", "", "gone.yaml", "folder.csv", "y06.yaml", "y07.yaml", "..", "x" * 5000 + ".yaml"):
         yield Input("ablations.run", f"study {name[:20]!r}", (name,), ("study|quickstart|cannot read|mapping",))
     for name in NAMES[1:8]:
-        yield Input("ablations.run", f"--name {name[:20]!r}", ("study.yaml", f"--name={name}"), ("name",))
+        yield Input("ablations.run", f"--study {name[:20]!r}", ("study.yaml", f"--study={name}"), ("name",))
     flags: dict[str, tuple[tuple[str, ...], str]] = {
         "an unknown arm": (("--arms", "no_flim"), "no_film"),
         "no arm": (("--arms", ","), "arm"),
@@ -124,9 +124,9 @@ def study_options() -> Iterator[Input]:
         "an override that an arm changes": (("model.film=false",), "film"),
         "an override of no arm's": (("model.flim=false",), "flim"),
         "epochs of 0": (("--max-epochs", "0"), "max_epochs.*0"),
-        "results in a file": (("--out", "occupied"), "occupied"),
-        "results where nothing can be written": (("--out", "/proc/x"), "/proc/x"),
-        "a ledger of nothing": (("--ledger", "--out", "gone"), "gone"),
+        "results in a file": (("--results", "occupied"), "occupied"),
+        "results where nothing can be written": (("--results", "/proc/x"), "/proc/x"),
+        "a ledger of nothing": (("--ledger", "--results", "gone"), "gone"),
         "CPUs of nan": (("--cpus-per-trial", "nan"), "cpus-per-trial"),
         "an address that nobody answers": (("--address", "127.0.0.1:9"), "127.0.0.1:9"),
     }

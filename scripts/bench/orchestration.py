@@ -40,13 +40,14 @@ from ray import tune as ray_tune
 from dynonet.config import Config
 from dynonet.parts import OFF, SIGNALS
 from dynonet.space import SPACE
+from lab.machines.options import Call
 from lab.store.files import encode, file_path
+from lab.store.frames import history, load
 from lab.store.schema import file_schema, to_table
-from lab.store.tables import Results, history, load, run_params
+from lab.store.tables import Results, run_params
 from scripts.bench.turns import NO_MEASUREMENT
 from tune.categories import distributions_to_json
 from tune.proposals import Proposals
-from tune.search import parser
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
 
@@ -181,7 +182,7 @@ def run_phases(names: Sequence[str], trials: int) -> None:
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     base = Config.create(TRIVIAL)
     budget = Budget(replicates=1, grace_epochs=REPORTS, trials=trials)
-    search = driver.Search(SearchSettings("bench", base, Space(TRIVIAL_SPACE, base), budget), parser().parse_args([]))
+    search = driver.Search(SearchSettings("bench", base, Space(TRIVIAL_SPACE, base), budget), Call())
     start = time.perf_counter()
     search.start_ray()
     init = time.perf_counter() - start

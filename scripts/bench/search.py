@@ -38,15 +38,15 @@ from ray.tune.search import Searcher
 
 from dynonet.config import Config
 from lab.compute.device import use_threads
+from lab.machines.trial import TrialSpec
 from lab.provenance import code_provenance
 from lab.series import load_series
 from lab.store.tables import Results
 from lab.training.stack_run import StackRun
 from lab.training.trainer import StackTrainer
 from tune.proposals import Proposal, Proposals
-from tune.search import parser as search_parser
 from tune.searcher import ProposalSearcher, RecordedASHA
-from tune.settings import SearchSettings, read_settings
+from tune.settings import SearchCall, SearchSettings
 from tune.space import Space
 
 LIGHT = ("data.synthetic.rows=1500", "data.seq_len=24", "data.pred_len=8")
@@ -119,7 +119,7 @@ def sign_p(wins: int, losses: int) -> float:
 
 
 def settings_of(overrides: Sequence[str]) -> SearchSettings:
-    return read_settings(search_parser().parse_args(["--preset", "quickstart", *overrides]))
+    return SearchCall(preset="quickstart", overrides=tuple(overrides)).settings()
 
 
 def search(settings: SearchSettings, method: str, seed: int, budget: float) -> Trace:
@@ -145,7 +145,7 @@ def search(settings: SearchSettings, method: str, seed: int, budget: float) -> T
         )  # fmt: skip
         if method == "random":
             proposals.optuna.sampler = optuna.samplers.RandomSampler(seed=seed)
-        searcher = ProposalSearcher(proposals, {}, close)
+        searcher = ProposalSearcher(proposals, TrialSpec((), series.identity), close)
         asha = RecordedASHA(
             [], max_epochs=base.training.max_epochs, grace_epochs=search_budget.grace_epochs,
             reduction_factor=search_budget.reduction_factor,
@@ -160,7 +160,9 @@ def search(settings: SearchSettings, method: str, seed: int, budget: float) -> T
             trace.trials += 1
             trace.proposing += time.process_time() - before
             trial = SimpleNamespace(trial_id=name, config=given)
-            stack = StackRun(results, [Config.from_json(text) for text in given["configs"]], "cpu", provenance)
+            stack = StackRun(
+                results, [Config.from_json(text) for text in TrialSpec.of(trial).configs], "cpu", provenance
+            )
             asha.on_trial_add(None, trial)
             decision, result = "CONTINUE", dict[str, Any](state="running")
             while decision == "CONTINUE" and result["state"] == "running":

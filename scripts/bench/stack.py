@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from dynonet.config import Config
-from dynonet.forecaster import DYNONET
+from dynonet.presets import PRESETS
 from lab.training.trainer import StackTrainer
 from scripts.bench.step import BATCH, series, stacked, steps_of
 from scripts.bench.turns import NO_MEASUREMENT, Subjects, Taken, one_turn, take_turns
@@ -26,7 +26,7 @@ PAPER, SMALL = (1, 2, 4, 8), (1, 2, 4, 8, 16)
 def small(models: int) -> Callable[[], None]:
     """Five steps of a stack at the setting of `make search`, in the middle of its ranges of sizes."""
     torch.set_num_threads(1)
-    settings = Config.read_yaml(DYNONET.searches / "quickstart.yaml")["settings"]
+    settings = PRESETS["quickstart"]
     settings = {key: value for key, value in settings.items() if key != "data.dataset"}
     settings |= {"model.control_hidden": 16, "model.worker_hidden": 8}
     configs = [Config.create({**settings, "training.seed": seed}) for seed in range(models)]

@@ -23,12 +23,12 @@ from ray.tune.execution.tune_controller import TuneController
 import lab.machines.session as ray_session
 from ablations.planning.stacks import StackSearcher
 from dynonet.config import Config
+from lab.machines.options import Call, Resources
 from lab.machines.trainable import StackTrainable
 from lab.store.tables import Results
 from scripts.bench.orchestration import TRIVIAL, TRIVIAL_SPACE, NotLost, filled
 from scripts.scaling.model import STORES, Costs, Work, simulate
 from tune.proposals import Proposals
-from tune.search import parser
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
 
@@ -123,11 +123,11 @@ def tuned(
     space = Space(TRIVIAL_SPACE | {"model.worker_hidden": {"int": [2, 4]}} if before else RATE, base)
     budget = Budget(replicates=1, grace_epochs=grace or base.training.max_epochs, trials=trials + before)
     share = min(1.0, (os.cpu_count() or 1) / workers)
-    args = parser().parse_args(["--max-concurrent", str(workers), "--cpus-per-trial", f"{share:g}"])
+    call = Call(resources=Resources(float(f"{share:.4f}"), max_concurrent=workers))
     watch = Watch()
     with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()):
         folder, scratch = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
-        search = driver.Search(SearchSettings("bench", base, space, budget), args)
+        search = driver.Search(SearchSettings("bench", base, space, budget), call)
         search.start_ray()
         stack.callback(ray.shutdown)
         results = filled(str(folder), space, before, ("val_mse",)) if before else Results(folder)
@@ -140,9 +140,9 @@ def tuned(
         if kind == "search":
             search._tune(results, proposals, trials, stop, scratch)
         else:
-            told = {**search.session.trial_config(results, "bench"), "data_sha256": search.series.identity}
+            spec = search.session.trial_spec(results, "bench", search.series.identity)
             configs = [base.override({"training.seed": seed}).to_json() for seed in range(trials)]
-            stacks = {n: {**told, "configs": [text], "test_purpose": "check"} for n, text in enumerate(configs)}
+            stacks = [replace(spec, configs=(text,), stack=n, test_purpose="check") for n, text in enumerate(configs)]
             search.session.run_trials(
                 "bench", scratch, searcher=StackSearcher(stacks), samples=trials, stop=stop, callbacks=(),
                 max_failures=0,

@@ -112,7 +112,7 @@ class Job:
         self.log = cluster.net.folder / f"{study}.txt"
         self.process = cluster.head.start(
             RAY, "job", "submit", f"--address={DASHBOARD}", "--", sys.executable, "-m", "tune.search",
-            "--preset=smoke", f"--study={study}", f"--out={self.out}", f"--max-epochs={self.EPOCHS}",
+            "--preset=smoke", f"--study={study}", f"--results={self.out}", f"--max-epochs={self.EPOCHS}",
             f"--grace-epochs={self.EPOCHS}", "--final-replicates=1", *arguments, "data.synthetic.rows=3000",
             f"training.patience={self.EPOCHS}", log=self.log,
         )  # fmt: skip

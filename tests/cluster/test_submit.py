@@ -1,7 +1,6 @@
 """Studies sent to a real Ray head with token authentication; what is refused before anything is sent."""
 
 import hashlib
-import json
 import os
 import shlex
 import shutil
@@ -13,26 +12,23 @@ import tempfile
 import threading
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 import requests
 from ray.job_submission import JobSubmissionClient
 
-from cluster import entry, submit
+from cluster import submit
 from cluster.sending import jobs
 from cluster.sending.addresses import is_loopback, job_server
 from cluster.sending.packing import pack, tree
-from cluster.sending.request import read_request
 from lab.errors import ConfigError
 from lab.provenance import code_provenance
-from lab.store.tables import load
+from lab.store.frames import load
 from tests.planted import PLANTED, files_below, holding
-from tests.processes import MARK, ROOT, WAIT, lost_ctrl_c, marked
+from tests.processes import MARK, WAIT, lost_ctrl_c, marked
 
 TOKEN = "0123456789abcdef" * 4
 SECRET = "s3cret-that-must-not-be-seen"
@@ -180,7 +176,7 @@ def test_a_search_is_sent_followed_and_gone_on_with(
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
     out = tmp_path / "results with spaces"
-    command = ["search", *SMALL, "--out", str(out), "--address", head.url]
+    command = ["search", *SMALL, "--results", str(out), "--address", head.url]
     command += [word for name in ("DYNONET_KERNEL", *PLANTED) for word in ("--env", name)]
     with asking(head) as answers:
         assert submit.main(command) == 0
@@ -233,7 +229,7 @@ def test_a_running_study_is_not_sent_twice_and_ctrl_c_asks_before_it_stops(
     about = {"study": "smoke", "out": out, "dry_run": "no"}
     jobs.send(client, f"exec python -u -c {shlex.quote(study)}", {}, about, "at-work")
     address = ["--address", head.url]
-    assert submit.main(["search", *SMALL, "--out", out + "/", *address]) == 2
+    assert submit.main(["search", *SMALL, "--results", out + "/", *address]) == 2
     assert "'smoke'" in (refused := capsys.readouterr().err) and "as job at-work" in refused
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
@@ -280,14 +276,14 @@ def test_a_missing_or_wrong_token_is_said_in_one_line(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--out", "results"], "got 'results'; a job's working directory is thrown away"),
-        (["--out", "s3://name:key@bucket/x"], "no key in an address"),
-        ([], "--out is needed"),
-        (["--out", "/o", "--preset", "smoek"], "did you mean 'smoke'?"),
-        (["--out", "/o", "model.worker_hiden=3"], "did you mean 'model.worker_hidden'?"),
-        (["--out", "/o", "data.dataset=csv", "data.path=a.csv"], "got 'a.csv'; a job needs the absolute path"),
-        (["--out", "s3://bucket/x", "--wandb", "offline"], "are thrown away"),
-        (["--out", "/o", "--env", "WANDB_API_KY"], "it is not set here; did you mean 'WANDB_API_KEY'?"),
+        (["--results", "results"], "got 'results'; a job's working directory is thrown away"),
+        (["--results", "s3://name:key@bucket/x"], "no key in an address"),
+        ([], "--results is needed"),
+        (["--results", "/o", "--preset", "smoek"], "did you mean 'smoke'?"),
+        (["--results", "/o", "model.worker_hiden=3"], "did you mean 'model.worker_hidden'?"),
+        (["--results", "/o", "data.dataset=csv", "data.path=a.csv"], "got 'a.csv'; a job needs the absolute path"),
+        (["--results", "s3://bucket/x", "--wandb", "offline"], "are thrown away"),
+        (["--results", "/o", "--env", "WANDB_API_KY"], "it is not set here; did you mean 'WANDB_API_KEY'?"),
     ],
 )
 def test_a_study_that_cannot_run_there_is_refused(
@@ -301,7 +297,7 @@ def test_a_study_that_cannot_run_there_is_refused(
 
 def test_an_option_that_the_study_does_not_know_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        submit.main(["ablations", "quickstart", "--sedes", "3", "--address", "http://127.0.0.1:1", "--out", "/o"])
+        submit.main(["ablations", "quickstart", "--sedes", "3", "--address", "http://127.0.0.1:1", "--results", "/o"])
     assert "python -m ablations.run: error: unrecognized arguments: --sedes" in capsys.readouterr().err
 
 
@@ -311,7 +307,7 @@ def test_a_ctrl_c_that_python_swallows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_is_passed_by_name_and_never_repeated(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["search", "--out", "/o", "--env", f"KEY={SECRET}", "--address", "http://127.0.0.1:1"]
+    command = ["search", "--results", "/o", "--env", f"KEY={SECRET}", "--address", "http://127.0.0.1:1"]
     assert submit.main(command) == 2
     assert "--env KEY=...: give the name alone" in (said := capsys.readouterr().err) and SECRET not in said
 
@@ -350,72 +346,3 @@ def test_addresses() -> None:
     for wrong in ("ray://head:10001", "head:8265", "http://u:p@head:8265", "http://head:99999"):
         with pytest.raises(ConfigError, match="--address"):
             job_server(wrong)
-
-
-# What travels ----------------------------------------------------------------------------------------------------
-
-
-def test_the_package_holds_source_only_and_is_the_same_for_the_same_tree(tmp_path: Path) -> None:
-    for name in ("dynonet", "tune", "ablations", "cluster", "scripts", "results", ".venv", "tune/__pycache__"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.py").write_text("1")
-    (tmp_path / "pyproject.toml").write_text("")
-    (tmp_path / "tune" / ".env").write_text("KEY")
-    (tmp_path / "tune" / "kernel.nbi").write_text("cache")
-    files = tree(tmp_path)
-    assert sorted(files) == sorted(
-        [f"{name}/a.py" for name in ("dynonet", "tune", "ablations", "cluster", "scripts")] + ["pyproject.toml"]
-    )
-    first = pack(files, {"arguments/0-x.yaml": b"x"})
-    os.utime(tmp_path / "tune" / "a.py", (0, 1e9))
-    assert pack(tree(tmp_path), {"arguments/0-x.yaml": b"x"}) == first
-    names = zipfile.ZipFile(BytesIO(first)).namelist()
-    assert sorted(names) == sorted([*files, "arguments/0-x.yaml", "commit.json"])
-    (tmp_path / "scripts" / "weights.pt").write_bytes(bytes(5 << 20))
-    with pytest.raises(ConfigError, match=r"scripts/weights\.pt has 5\.0 MiB"):
-        tree(tmp_path)
-
-
-def test_files_that_arguments_name_travel_along(tmp_path: Path) -> None:
-    config = tmp_path / "the best.yaml"
-    config.write_text("model.worker_hidden: 4\n")
-    arguments = ["--preset", "smoke", f"--config={config}", "--out", "/o o"]
-    request = read_request("search", arguments)
-    (name, content), *others = request.files.items()
-    assert name == "arguments/0-the_best.yaml" and content == config.read_bytes() and not others
-    assert shlex.split(request.entrypoint()) == [
-        "exec", "python", "-m", "tune.search", "--preset", "smoke", f"--config={name}", "--out", "/o o",
-    ]  # fmt: skip
-
-
-# ray submit ------------------------------------------------------------------------------------------------------
-
-
-def test_what_ray_submit_copies_finds_project_and_python_and_keeps_spaces(tmp_path: Path) -> None:
-    """As `ray submit` does it: one file in the home folder, words joined by spaces, a login shell with .bashrc."""
-    home = tmp_path / "home"
-    shutil.copy(ROOT / "cluster" / "entry.py", home)
-    (home / "dynonet" / "tune").mkdir(parents=True)
-    show = "import json, os, sys\nprint(json.dumps([sys.argv[1:], sys.executable, os.environ['RAY_ADDRESS']]))"
-    (home / "dynonet" / "tune" / "search.py").write_text(show)
-    python = home / ".dynonet" / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.symlink_to(sys.executable)
-    (home / ".bashrc").write_text("export DYNONET_RESULTS='/shared/a b'")
-    arguments = ["search", "--study", "x", "data.path=/a b/c; d.csv", "", "$HOME", "*", 'é\'s "q"', "quoted"]
-    script = ROOT / "cluster" / "entry.py"
-    quoted = subprocess.check_output([sys.executable, script, "--quote", *arguments], text=True).split()
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
-
-    def submitted(words: list[str]) -> subprocess.CompletedProcess[str]:
-        joined = " ".join([sys.executable, "~/entry.py", *words])
-        shell = ["bash", "-c", f"source ~/.bashrc; export OMP_NUM_THREADS=1 && ({joined})"]
-        return subprocess.run(shell, env=environment, cwd="/", capture_output=True, text=True)
-
-    said = json.loads(submitted(quoted).stdout)
-    assert said == [[*arguments[1:], "--out", "/shared/a b"], str(python), "auto"]
-    plain = submitted(["search", "--out", "s3://bucket/x", "model.film=false"])
-    assert json.loads(plain.stdout)[0] == ["--out", "s3://bucket/x", "model.film=false"]
-    refused = submitted(["search", "--out", "results"])
-    assert refused.returncode == 1 and refused.stderr.startswith("error: --out: got 'results'; an object store")
-    assert entry.unquoted(entry.quoted(arguments)) == arguments

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ablations.run import read_study
-from ablations.study.study import study_names
+import ablations.run
+import tune.search
+from ablations.study.reading import study_names
 from cluster.sending.request import MODULES
 from dynonet.config import Config
+from dynonet.presets import PRESETS
 from dynonet.train import configs_of
 from tests.scripts.commands import ROOT, SCRIPTS, Command, Read, commands, read
-from tune.settings import preset_names, read_settings
 
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -57,7 +58,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_kinds_of_mentions_are_found() -> None:
     text = """`python -m tune.results list | show STUDY | copy STUDY... --to OTHER`
 python -m scripts.chaos [--kills 3]  # x
-ray submit a.yaml cluster/entry.py -- search --out $SECRET && true
+ray submit a.yaml cluster/entry.py -- search --results $SECRET && true
 sbatch --nodes=4 cluster/slurm.sh ablations \\
   --seeds 3 # y
 `python -m tune.search
@@ -68,7 +69,7 @@ data.seq_len=3`"""
         "python -m tune.results copy STUDY --to OTHER",
         "python -m scripts.chaos --kills 3",
         "python -m tune.search data.seq_len=3",
-        "python -m tune.search --out '$SECRET'",
+        "python -m tune.search --results '$SECRET'",
         "python -m ablations.run --seeds 3",
     ]
 
@@ -109,9 +110,9 @@ def check_names(command: Command, found: Read) -> None:
     arguments = found.arguments
     match command.program:
         case "tune.search":
-            assert read_settings(arguments)
+            assert tune.search.asked(arguments).settings()
         case "ablations.run":
-            study, _ = read_study(arguments)
+            study, _ = ablations.run.asked(arguments).settings()
             assert arguments.arms is None or len(study.arms) == len(arguments.arms.split(","))
         case "dynonet.train":
             assert configs_of(arguments)
@@ -119,8 +120,8 @@ def check_names(command: Command, found: Read) -> None:
             assert Config.create(preset=arguments.preset, overrides=arguments.overrides)
         case "cluster.checks":
             assert arguments.files and all((ROOT / path).exists() for path in arguments.files)
-        case "tune.results" | "tune.report" | "ablations.report":
-            known = {*preset_names(), *study_names(), *begun()}
+        case "tune.results" | "tune.report" | "ablations.report" | "ablations.any_report":
+            known = {*PRESETS, *study_names(), *begun()}
             studies = {*getattr(arguments, "studies", ()), getattr(arguments, "study", None)} - {None}
             assert {study for study in studies if not study.isupper()} <= known
 
@@ -129,7 +130,7 @@ def begun() -> Iterator[str]:
     """Names that commands give to studies."""
     for command in NAMED:
         for option, value in zip(command.arguments, command.arguments[1:], strict=False):
-            if option in ("--study", "--name"):
+            if option == "--study":
                 yield value
 
 
@@ -138,6 +139,16 @@ def test_its_help(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
         read(Command(program, ("--help",)), patch)
     assert not ended.value.code and capsys.readouterr().out.startswith("usage: ")
+
+
+OURS = {command.program for command in NAMED if not command.program.startswith("scripts.")} - {ENTRY}
+
+
+@pytest.mark.parametrize("program", sorted(OURS))
+def test_its_version(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        read(Command(program, ("--version",)), patch)
+    assert not ended.value.code and capsys.readouterr().out.startswith("dynonet-tune ")
 
 
 def test_what_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

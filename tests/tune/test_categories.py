@@ -47,9 +47,9 @@ def test_what_cannot_be_a_choice_is_refused() -> None:
 
 def test_a_value_is_shown_as_it_is_written() -> None:
     wanted = {"joint": "joint", "1": '"1"', "true": '"true"'}
-    assert {text: shown("training.mode", text) for text in wanted} == wanted
-    assert [shown("training.lr", value) for value in (1, 1.0, 3e-5, True)] == ["1", "1.0", "3e-05", "true"]
-    assert [shown("signals.gate_masks", value) for value in (False, True, 0.0)] == ["off", "on", "0.0"]
+    assert {text: shown("training.mode", text, Config) for text in wanted} == wanted
+    assert [shown("training.lr", value, Config) for value in (1, 1.0, 3e-5, True)] == ["1", "1.0", "3e-05", "true"]
+    assert [shown("signals.gate_masks", value, Config) for value in (False, True, 0.0)] == ["off", "on", "0.0"]
 
 
 def test_a_text_that_is_a_number_is_one_where_a_number_is_wanted() -> None:
@@ -57,12 +57,12 @@ def test_a_text_that_is_a_number_is_one_where_a_number_is_wanted() -> None:
         ("training.lr", "1e-4", 1e-4), ("training.lr", "3", 3.0), ("training.batch_size", "64", 64),
         ("signals.gate_masks", "5e-1", 0.5), ("model.film", "off", False), ("model.film", "Yes", True),
     ):  # fmt: skip
-        assert same(plain(path, text), value)
+        assert same(plain(path, text, Config), value)
     for path, left in (
         ("training.lr", "fast"), ("training.lr", "nan"), ("training.batch_size", "6_4"), ("signals.gate_masks", "off"),
         ("training.mode", "1"), ("training.lr", True), (PATH, "1e-4"), ("gone.setting", "1"),
     ):  # fmt: skip
-        assert same(plain(path, left), left)
+        assert same(plain(path, left, Config), left)
 
 
 def cases() -> list[Any]:
@@ -98,7 +98,7 @@ def test_every_category_is_proposed_recorded_resumed_and_read_back(
 
     for trial in found:
         proposals.finish(trial, "complete", [1.0], [(1, 1.0)])
-    on_record, distributions = read_proposals(store.table("trials", "study").to_pylist(), store)
+    on_record, distributions = read_proposals(store.table("trials", "study").to_pylist(), store, Config)
     for trial, proposal in on_record.items():
         assert same(proposal.params[PATH], found[trial].params[PATH])
         assert distributions[trial][PATH] == CategoricalDistribution([label(choice) for choice in choices])
@@ -150,4 +150,4 @@ def test_a_choice_that_is_written_otherwise_by_now_is_still_the_same(store: Resu
 def test_distributions_go_on_record_with_the_choices_themselves() -> None:
     kept = {"a": CategoricalDistribution(["1", '"1"', "true"]), "b": FloatDistribution(0.1, 1.0, log=True)}
     text = distributions_to_json(kept)
-    assert '"choices": [1, "1", true]' in text and distributions_of_json(text) == kept
+    assert '"choices": [1, "1", true]' in text and distributions_of_json(text, Config) == kept

@@ -11,6 +11,7 @@ from dynonet.config import Config
 from dynonet.space import SPACE
 from lab.machines import progress as live
 from lab.machines.progress import WIDTH
+from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from tune import progress as module
 from tune.progress import SHOWN_TRIALS, Progress, params_text
@@ -38,7 +39,7 @@ def begin(proposals: Proposals) -> Callable[..., tuple[Progress, list[Any]]]:
         for _ in range(running):
             proposal = proposals.propose()
             assert proposal is not None
-            trials.append(SimpleNamespace(config={"trial": proposal.trial}, error_file=None))
+            trials.append(SimpleNamespace(config=TrialSpec((), "a", trial=proposal.trial).to_dict(), error_file=None))
             table.on_trial_start(0, [], trials[-1])
         return table, trials
 
@@ -116,6 +117,6 @@ def test_a_terminal_gets_a_live_table_and_whole_lines(proposals: Proposals, begi
 
 
 def test_short_texts() -> None:
-    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}) == (
+    assert params_text({"model.worker_hidden": 8, "training.lr": 0.0012345, "training.mode": "joint"}, Config) == (
         "worker_hidden=8 lr=0.00123 mode=joint"
     )

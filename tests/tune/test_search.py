@@ -1,37 +1,31 @@
-"""The command, end to end through real Ray: whole searches, killed ones, broken trials, and what it refuses."""
+"""The command, end to end through real Ray: whole searches, killed ones, broken trials."""
 
 import json
 import os
-import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from dynonet.config import Config
-from lab.console.commands import command_named
-from lab.machines import session
-from lab.machines.nodes import Node
 from lab.settings.sizes import machine_bytes
+from lab.store.frames import bars, load
 from lab.store.objects.checksums import plain
 from lab.store.pruning import prune
-from lab.store.tables import Results, bars, load
-from tests.processes import ROOT, Driver, drivers, gone, lost_ctrl_c
+from lab.store.tables import Results
+from tests.processes import ROOT, Driver, drivers, gone, marked, signal_all
+from tests.tune.running import check_complete, outcomes, rows, settings_of
 from tune.driver import Search
 from tune.findings.collect import findings_of
-from tune.progress import params_text
 from tune.report import render
-from tune.search import main, parser
-from tune.settings import SearchSettings, read_settings
+from tune.search import main
 
 
 @pytest.fixture
@@ -41,118 +35,9 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         yield start
 
 
-def settings_of(*arguments: str) -> tuple[SearchSettings, Any]:
-    args = parser().parse_args(["--preset", "smoke", *arguments])
-    return read_settings(args), args
-
-
-def rows(results: Results, table: str, study: str | None = "smoke") -> list[dict[str, Any]]:
-    return results.table(table, study).to_pylist()
-
-
-def outcomes(results: Results) -> dict[str, dict[str, Any]]:
-    return {row["trial"]: row for row in rows(results, "trials") if row["event"] == "outcome"}
-
-
-def check_complete(
-    results: Results, trials: int, replicates: int, epochs: int, finals: int, pruned: Collection[str] = ()
-) -> None:
-    """A finished study: every table whole, and all of them saying the same. `pruned`: what was since deleted of it."""
-    events = rows(results, "trials")
-    proposed = {row["trial"]: row for row in events if row["event"] == "proposed"}
-    ended = outcomes(results)
-    assert sorted(proposed) == sorted(ended) == [f"t{n:05d}" for n in range(trials)] and len(events) == 2 * trials
-    assert len({row["params"] for row in proposed.values()}) == trials, "nothing is proposed twice"
-    runs, members = rows(results, "runs"), rows(results, "members")
-    attempts = Counter((row["run"], row["attempt"]) for row in runs)
-    assert set(attempts.values()) == {1}
-    done = Counter(row["run"] for row in runs if row["status"] in ("complete", "diverged"))
-    assert set(done.values()) == {1}, "every run is done once"
-    assert {row["run"] for row in runs} == {row["run"] for row in members}
-    assert Counter(row["role"] for row in members if row["role"] == "search") == {"search": trials * replicates}
-    latest = results.runs()
-    history = rows(results, "history")
-    for trial, row in ended.items():
-        mine = [latest[m["run"]] for m in members if m["trial"] == trial and m["role"] == "search"]
-        assert len(mine) == replicates and row["state"] in ("complete", "pruned")
-        assert {r["status"] for r in mine} == ({"complete"} if row["state"] == "complete" else {"stopped"})
-        assert row["values"][0] == pytest.approx(sum(r["val_mse"] for r in mine) / replicates)
-        assert [r["epoch"] for r in row["reports"]] == list(range(1, max(r["epochs"] for r in mine) + 1))
-        assert row["reports"][-1]["value"] == row["values"][0]
-        assert (
-            json.loads(row["params"] or proposed[trial]["params"]).items()
-            <= Config.from_json(mine[0]["config"]).flat().items()
-        )
-    for run, row in latest.items():
-        if row["model"] == "dynonet":
-            steps = [(h["step"], h["metric"]) for h in history if (h["run"], h["attempt"]) == (run, row["attempt"])]
-            assert len(steps) == len(set(steps)) and {s for s, _ in steps} == set(range(1, row["epochs"] + 1))
-            assert row["epochs"] <= epochs and row["host"] and row["device"] == "cpu" and row["git_commit"]
-    tested = {row["run"] for row in rows(results, "evaluations")}
-    read = Counter((r["run"], r["metric"], r["channel"]) for r in rows(results, "evaluations") if r["split"] == "test")
-    assert set(read.values()) == {1}, "test is read once"
-    best = min((r for r in ended.values() if r["state"] == "complete"), key=lambda r: r["values"][0])
-    final = {m["run"] for m in members if m["role"] == "final" and m["trial"] == best["trial"]}
-    assert len(final) == finals and final <= tested
-    assert not tested & {m["run"] for m in members if m["role"] == "search"}, "no searched run sees test"
-    stopped = {f"checkpoints/runs/{run}/state.pt" for run, row in latest.items() if row["status"] == "stopped"}
-    assert set(map(plain, results.storage.list("checkpoints"))) == stopped - set(pruned)
-
-
-def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver], tmp_path: Path) -> None:
-    driver = begin("--dry-run", "--out", "out", "--trials", "3", "model.worker_hidden=3")
-    assert driver.wait() == 0, driver.said()
-    said = driver.said()
-    for part in (
-        "study smoke in out: 0 trials on record, 0 to resume",
-        "3 trials to come x 2 replicates = 6 runs of at most 4 epochs",
-        "model.control_hidden",
-        "int: 4 to 8",
-        "0.001 to 0.01 (log)",
-        "objectives val_mse; sampler tpe",
-    ):
-        assert part in said, said
-    assert "model.worker_hidden" not in said
-    assert len(re.findall(r"^  control_hidden=\d lr=0.\d+$", said, re.M)) == 3
-    assert [path.name for path in tmp_path.iterdir()] == [driver.log.name]
-    assert gone(driver.mark)
-
-
-def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
-    search = Search(*settings_of("--out", str(tmp_path / "out"), "--trials", "5"))
-    search._session = SimpleNamespace(resources="2 CPUs, 0 GPUs", gpus=0.0, concurrent=2)  # type: ignore[assignment]
-    results = Results(tmp_path / "out")
-    proposals = search.proposals(results, None)
-    done, waiting = proposals.propose(), proposals.propose()
-    assert done is not None and waiting is not None
-    proposals.finish(done.trial, "complete", [1.0], [(1, 1.0)])
-    files = results.storage.list()
-    lines = search.plan()
-    assert "1 trials on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
-    first = lines[lines.index("first proposals:") + 1 :]
-    assert len(first) == len(set(first)) == 3 and first[0] == f"  {params_text(waiting.params)}"
-    assert f"  {params_text(done.params)}" not in first and results.storage.list() == files
-    # What it shows is what the search then proposes.
-    again = search.proposals(results, None)
-    assert [f"  {params_text(again.propose().params)}" for _ in range(3)] == first  # type: ignore[union-attr]
-
-
-def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    search = Search(*settings_of())
-    put: list[Any] = []
-    monkeypatch.setattr(session.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
-    monkeypatch.setattr(session.RaySession, "_connect", lambda self, address: None)
-    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 2.0})
-    monkeypatch.setattr(session, "living_nodes", lambda: [Node("a", "127.0.0.1", 2.0, 0.0, 1e9)])
-    search.start_ray()
-    series = search.series
-    assert [search.session.data(series.identity) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
-    assert "scaled" in vars(pickle.loads(pickle.dumps(search.series))), "scaled once, too"
-
-
 @pytest.mark.slow
 def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
-    arguments = ("--out", "out", "--final-replicates", "2")
+    arguments = ("--results", "out", "--final-replicates", "2")
     first = begin(*arguments, "--trials", "3")
     assert first.wait() == 0, first.said()
     assert "\x1b" not in first.said() and "Traceback" not in first.said()
@@ -172,7 +57,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
     # Settings that do not mix are refused with the difference, before Ray starts; nothing changes.
     files = results.storage.list()
     started = time.monotonic()
-    refused = ["--preset", "smoke", "--out", str(tmp_path / "out"), "--replicates", "3", "training.patience=2"]
+    refused = ["--preset", "smoke", "--results", str(tmp_path / "out"), "--replicates", "3", "training.patience=2"]
     assert main(refused) == 2 and main([*refused, "--dry-run"]) == 2
     error = capsys.readouterr().err
     assert (
@@ -204,7 +89,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
     train = [
         sys.executable,
         "-m",
-        "dynonet.train",
+        "lab.train",
         "--config",
         str(yaml),
         "--max_epochs",
@@ -221,13 +106,13 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
 
 @pytest.mark.slow
 def test_a_driver_killed_twice_and_one_turned_away(begin: Callable[..., Driver], tmp_path: Path, capsys: Any) -> None:
-    arguments = ("--out", "out", "--trials", "4", "--max-epochs", "12", "--final-replicates", "1")
+    arguments = ("--results", "out", "--trials", "4", "--max-epochs", "12", "--final-replicates", "1")
     results = Results(tmp_path / "out")
     driver = begin(*arguments)
     driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
     with driver.held():
         # A second driver is refused.
-        assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments[2:]]) == 2
+        assert main(["--preset", "smoke", "--results", str(tmp_path / "out"), *arguments[2:]]) == 2
         assert f"study 'smoke' is held by process {driver.process.pid} on " in capsys.readouterr().err
         driver.kill()
         killed_at = time.time()
@@ -265,7 +150,7 @@ def test_a_killed_trial_goes_on_and_a_broken_one_is_recorded(begin: Callable[...
     (tmp_path / "space.yaml").write_text(BREAKING)
     results = Results(tmp_path / "out")
     driver = begin(
-        "--out", "out", "--space", "space.yaml", "--trials", "4", "--max-epochs", "15", "--replicates", "1",
+        "--results", "out", "--space", "space.yaml", "--trials", "4", "--max-epochs", "15", "--replicates", "1",
         "--seed", "2", "--max-failures", "1", "--final-replicates", "0", "--grace-epochs", "15",
     )  # fmt: skip
     pid = driver.until(lambda: driver.trials() if results.storage.list("checkpoints") else None)[0]
@@ -302,7 +187,7 @@ def test_a_search_whose_trials_all_fail(
     monkeypatch.chdir(tmp_path)
     search = Search(*settings_of(*arguments))
     search.proposals(Results("out"), None).propose()  # an earlier driver was killed when it had proposed one
-    driver = begin("--out", "out", *arguments)
+    driver = begin("--results", "out", *arguments)
     assert driver.wait() == 1, driver.said()
     assert "going on: 0 trials on record, 1 resumed" in driver.said() and "Traceback" not in driver.said()
     assert "no trial was complete (outcomes: failed)" in driver.said() and "failed 2" in driver.said()
@@ -313,7 +198,7 @@ def test_a_search_whose_trials_all_fail(
 def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives(
     begin: Callable[..., Driver], tmp_path: Path
 ) -> None:
-    arguments = ("--out", "out", "--trials", "12", "--max-epochs", "12", "--final-replicates", "1")
+    arguments = ("--results", "out", "--trials", "12", "--max-epochs", "12", "--final-replicates", "1")
     arguments += ("--objectives", "val_mse,parameters")
     results = Results(tmp_path / "out")
     driver = begin(*arguments, "--time-budget", "2")
@@ -326,15 +211,25 @@ def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives
     os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does, to the whole group
     assert driver.wait() == 130, driver.said()
     assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
-    assert "python -m tune.search --preset smoke --out out --trials 12" in driver.said()
+    assert "python -m tune.search --preset smoke --results out --trials 12" in driver.said()
     first = dict(outcomes(results))
     assert 0 < len(first) < 12 and gone(driver.mark)
 
     driver = begin(*arguments)
     driver.until(lambda: "going on" in driver.said() and driver.trials())
-    os.kill(driver.process.pid, signal.SIGTERM)  # as a container's manager does
+    with driver.held():
+        # As a service manager's to all processes of a command, in the order that is the worst for it.
+        signal_all([pid for pid in marked(driver.mark) if pid != driver.process.pid], signal.SIGTERM)
+        time.sleep(1.0)  # of which Ray's library would end a driver that lacks its raylet
+        assert driver.process.poll() is None, driver.said()
+        driver.process.send_signal(signal.SIGTERM)
+        driver.until(lambda: "stopping; everything finished is kept" in driver.said())
     assert driver.wait() == 143, driver.said()
-    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said() and gone(driver.mark, 20)
+    assert "interrupted after 0:00:" in driver.said() and "Traceback" not in driver.said()
+    deadline = time.monotonic() + 60
+    while marked(driver.mark):
+        assert time.monotonic() < deadline, "an agent or a worker of Ray's is left"
+        time.sleep(0.1)
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
@@ -351,115 +246,12 @@ def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives
     assert all(results.runs()[members[t]]["parameters"] == v[1] for t, v in complete.items())
 
 
-# What is refused before anything is computed
-
-
-def refused(capsys: Any, *arguments: str) -> str:
-    started = time.monotonic()
-    assert main(["--preset", "smoke", *arguments]) == 2
-    assert time.monotonic() - started < 60
-    said = capsys.readouterr()
-    assert said.err.startswith("error: ") and "Traceback" not in said.err and not said.out
-    return said.err
-
-
-def test_a_ctrl_c_that_python_swallows(capsys: Any) -> None:
-    assert command_named("tune.search")(lambda _: session.run_command("tune.search", lost_ctrl_c))() == 130
-    assert "Go on with the same command" in capsys.readouterr().err
-
-
-def test_bad_names_and_values(capsys: Any, tmp_path: Path) -> None:
-    out = ("--out", str(tmp_path / "out"))
-    assert "'model.worker_hiden'; did you mean 'model.worker_hidden'?" in refused(capsys, *out, "model.worker_hiden=8")
-    assert "trials: got 0" in refused(capsys, *out, "--trials", "0")
-    assert "study name 'a b'" in refused(capsys, *out, "--study", "a b")
-    assert "synthetic" in refused(capsys, *out, "data.seq_len=2000")
-    assert not (tmp_path / "out").exists()
-
-
-def test_overrides_stand_where_they_like(capsys: Any, tmp_path: Path) -> None:
-    arguments = ["model.dropout=0.3", "--trials", "0", "model.num_layers=2", "--out", str(tmp_path), "model.film=maybe"]
-    assert "model.film: got 'maybe'" in refused(capsys, *arguments)
-
-
-def test_a_space_that_no_proposal_can_be_drawn_from(capsys: Any, tmp_path: Path) -> None:
-    def said(text: str, *more: str) -> str:
-        (tmp_path / "space.yaml").write_text(text)
-        return refused(capsys, "--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out"), *more)
-
-    assert "space: with data.seq_len=2000: synthetic: " in said("data.seq_len: {choice: [32, 2000]}")
-    assert "space: data.pred_len: errors at different horizons" in said("data.pred_len: {choice: [8, 16]}")
-    few = said("model.num_layers: {int: [1, 2]}\nmodel.worker_hidden: {int: [2, 3]}", "--max-parameters", "9")
-    assert "max-parameters: got 9, but the smallest model" in few
-    none = said("model.trend: {choice: [false]}\nmodel.workers: {choice: [false]}")
-    assert "space: of its values none are allowed together; take other ranges" in none
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_space_with_fewer_points_than_trials_is_used_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    (tmp_path / "space.yaml").write_text("model.num_layers: {int: [1, 2]}\n")
-    arguments = ("--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out"), "--trials", "6")
-    asked: list[int] = []
-
-    def trained(self: Search, results: Any, proposals: Any, remaining: int, *rest: Any) -> None:
-        asked.append(remaining)
-        while (proposal := proposals.propose()) is not None:
-            proposals.finish(proposal.trial, "complete", [1.0], [(1, 1.0)])
-
-    monkeypatch.setattr(Search, "_tune", trained)
-    stop = SimpleNamespace(reason=None)
-    for first in (True, False):
-        search = Search(*settings_of(*arguments))
-        search._session = SimpleNamespace(resources="", gpus=0.0, concurrent=2)  # type: ignore[assignment]
-        few = "the space has 2 points in all, and 6 trials are asked for: the search ends when it is used up"
-        used_up = "the space is used up: 2 trials on record, 6 asked for, and no other point of it may be trained"
-        assert search.few_points() == few, "before anything is on record"
-        plan = "\n".join(search.plan())
-        assert (few in plan and "2 trials to come" in plan) if first else (used_up in plan and "0 trials to" in plan)
-        proposals, _ = search.search(Results(tmp_path / "out"), stop, tmp_path)  # type: ignore[arg-type]
-        assert len(proposals.outcomes) == 2 and search.to_come(proposals) == 0 and proposals.best() is not None
-        assert used_up in capsys.readouterr().out and asked == [2]
-    assert Search(*settings_of(*arguments[:-1], "2")).few_points() == ""
-
-
-def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert "is no folder" in refused(capsys, "--out", str(tmp_path / "file" / "out"))
-    assert "cannot open storage 'nowhere://x'" in refused(capsys, "--out", "nowhere://x")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_more_than_this_machine_has(begin: Callable[..., Driver], tmp_path: Path) -> None:
-    driver = begin("--out", "out", "--gpus-per-trial", "1")
-    assert driver.wait() == 2, driver.said()
-    assert driver.said().splitlines()[1:] == ["error: a trial asks for 1 GPUs, and this machine has 0"]
-    assert not Results(tmp_path / "out").studies() and gone(driver.mark)
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1'"),
-        ("ray://127.0.0.1:1", "address 'ray://127.0.0.1:1' is one of Ray Client"),
-    ],
-)
-def test_a_cluster_that_does_not_answer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, said: str
-) -> None:
-    started = time.monotonic()
-    assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), "--address", address]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {said}") and time.monotonic() - started < 60
-    assert not Results(tmp_path / "out").studies()
-
-
 # An object store
 
 
 @pytest.mark.slow
 def test_on_an_object_store(begin: Callable[..., Driver], s3_url: str, tmp_path: Path) -> None:
-    driver = begin("--out", s3_url, "--trials", "2", "--max-epochs", "2", "--final-replicates", "1")
+    driver = begin("--results", s3_url, "--trials", "2", "--max-epochs", "2", "--final-replicates", "1")
     assert driver.wait() == 0, driver.said()
     results = Results(s3_url)
     check_complete(results, 2, 2, 2, 1)

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from dynonet.config import Config
+from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from tune.proposals import Proposal, Proposals
 from tune.searcher import ProposalSearcher, RecordedASHA
@@ -26,7 +27,7 @@ def begin(store: Results, tiny: Config, sha: str) -> Begin:
         space = Space(specs or SPACE, tiny)
         proposals = Proposals(store, "study", space, seed=0, replicates=2, data_sha256=sha, **settings)
         closed: list[str] = []
-        return ProposalSearcher(proposals, {"threads": 1}, lambda p: closed.append(p.trial)), closed
+        return ProposalSearcher(proposals, TrialSpec((), sha, threads=3), lambda p: closed.append(p.trial)), closed
 
     return start
 
@@ -49,7 +50,7 @@ def outcome(searcher: ProposalSearcher, trial: str) -> tuple[Any, ...]:
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:
     searcher, _ = begin()
     config = searcher.suggest("tune-1")
-    assert isinstance(config, dict) and config["threads"] == 1 and config["trial"] == "t00000"
+    assert isinstance(config, dict) and config["threads"] == 3 and config["trial"] == "t00000"
     configs = [Config.from_json(text) for text in config["configs"]]
     assert configs == searcher.proposals.all["t00000"].configs(2)
 
@@ -124,7 +125,9 @@ class Ladder:
         return [(milestone, dict(recorded)) for milestone, recorded in self.asha._brackets[0]._rungs]
 
     def _trial(self, proposal: Proposal) -> SimpleNamespace:
-        return SimpleNamespace(trial_id=f"tune-{id(self)}-{proposal.trial}", config={"trial": proposal.trial})
+        return SimpleNamespace(
+            trial_id=f"tune-{id(self)}-{proposal.trial}", config=TrialSpec((), "a", trial=proposal.trial).to_dict()
+        )
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from dynonet.presets import PRESETS
 from lab.errors import ConfigError
-from lab.store.place import check_place
+from lab.machines.options import Resources
 from lab.store.tables import ResultsError
-from tune.search import parser
-from tune.settings import SearchSettings, differences, preset_names, read_settings
+from tune.search import asked, parser
+from tune.settings import SearchSettings, differences
 
 
 def settings(*arguments: str) -> SearchSettings:
-    return read_settings(parser().parse_args(["--preset", "smoke", *arguments]))
+    return asked(parser().parse_args(["--preset", "smoke", *arguments])).settings()
 
 
 def written(path: Path, text: str) -> str:
@@ -22,15 +23,15 @@ def written(path: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", [*PRESETS])
 def test_every_preset_is_a_search(name: str) -> None:
-    found = read_settings(parser().parse_args(["--preset", name]))
+    found = asked(parser().parse_args(["--preset", name])).settings()
     assert found.study == name and found.space.ranges and found.base.training.protocol == "clean"
     assert found.space.config({}) == found.base
 
 
 def test_the_default_preset_and_its_budget() -> None:
-    found = read_settings(parser().parse_args([]))
+    found = asked(parser().parse_args([])).settings()
     assert found.study == "quickstart" and found.base.data.dataset == "synthetic"
     assert (found.budget.trials, found.budget.replicates, found.budget.final_replicates) == (30, 2, 5)
 
@@ -82,7 +83,7 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
     ("arguments", "message"),
     [
         (["--preset", "smok"], "unknown preset 'smok'; did you mean 'smoke'?"),
-        (["--preset", "zzz"], "unknown preset 'zzz'; allowed: etth1-h96, quickstart, smoke"),
+        (["--preset", "zzz"], "unknown preset 'zzz'; allowed: default, etth1-h96, h336, h720, h96, .*, smoke"),
         (["--objectives", "val_mae"], "unknown objective 'val_mae'; did you mean 'val_mse'?"),
         (["--objectives", "parameters"], "objectives: got parameters; allowed: val_mse, or val_mse,parameters"),
         (["--objectives", "val_mse,val_mse"], "objectives: got val_mse,val_mse"),
@@ -208,22 +209,11 @@ def test_final_replicates_share_no_seed_with_the_search() -> None:
 
 
 def test_numbers_of_flags_reach_the_search_as_numbers() -> None:
-    args: Any = parser().parse_args(["--cpus-per-trial", "0.5", "--gpus-per-trial", "0.25", "--time-budget", "30"])
-    assert (args.cpus_per_trial, args.gpus_per_trial, args.time_budget) == (0.5, 0.25, 30.0)
+    line = ["--cpus-per-trial", "0.5", "--gpus-per-trial", "0.25", "--time-budget", "30"]
+    assert asked(parser().parse_args(line)).resources == Resources(0.5, 0.25, time_budget=30.0)
 
 
 def test_an_unknown_kernel_is_refused_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNONET_KERNEL", "fast")
     with pytest.raises(ConfigError, match=r"unknown DYNONET_KERNEL 'fast'; .*allowed: auto, compiled, torch"):
         settings()
-
-
-def test_results_that_there_cannot_be_are_refused_before_anything_begins(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for out in (tmp_path / "file", tmp_path / "file" / "in" / "it"):
-        with pytest.raises(ConfigError, match=rf"--out: got '{out}', but {tmp_path}/file is no folder"):
-            check_place(str(out))
-    with pytest.raises(ConfigError, match="--out: got nothing"):
-        check_place("")
-    check_place(str(tmp_path / "new" / "folder"))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

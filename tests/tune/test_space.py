@@ -9,13 +9,11 @@ import optuna
 import pytest
 
 from dynonet.config import Config
-from dynonet.forecaster import DYNONET
-from dynonet.presets import PUBLISHED
+from dynonet.presets import PRESETS, PUBLISHED
 from dynonet.space import SPACE
 from lab.errors import ConfigError
 from lab.series import load_series
 from lab.training.trainer import StackTrainer
-from tune.settings import preset_names
 from tune.space import Range, Space
 
 BASE = Config()
@@ -236,7 +234,7 @@ def test_fixed_settings_drop_a_range_even_one_that_would_be_refused() -> None:
 )
 def test_a_value_at_the_edge_of_its_range(spec: dict[str, Any], value: float, edge: str | None) -> None:
     path = "training.controller_lr_ratio"
-    assert Range.parse(path, spec).edge(value) == edge
+    assert Range.parse(path, spec, Config).edge(value) == edge
     if "int" not in spec and "choice" not in spec:
         of = space({path: spec, "model.dropout": {"float": [0.0, 0.5]}})
         at_limit = edge == "lower" and spec["float"][0] == 0  # a ratio cannot be less
@@ -275,14 +273,14 @@ def test_a_space_is_read_back_from_what_it_says_of_itself() -> None:
 def ends() -> list[Any]:
     """Every end of every range: of the default space, of each preset's, and of a space that varies everything else."""
     spaces = {"default": (SPACE, {})}
-    for name in preset_names():
-        preset = Config.read_yaml(DYNONET.searches / f"{name}.yaml")
+    for name in PRESETS.search_names():
+        preset = Config.read_yaml(PRESETS.searches / f"{name}.yaml")
         spaces[name] = (preset.get("space", SPACE), preset["settings"])
     return [
         pytest.param(settings, path, end, id=f"{name}-{path.rsplit('.', 1)[-1]}-{end}")
         for name, (specs, settings) in spaces.items()
         for path, spec in specs.items()
-        for end in Range.parse(path, spec).ends()
+        for end in Range.parse(path, spec, Config).ends()
     ]
 
 
@@ -298,7 +296,7 @@ def test_the_default_ranges_hold_the_published_settings(name: str) -> None:
 
 def test_the_search_that_found_the_tuned_settings_can_find_them() -> None:
     found = Config.create(preset="tuned-etth1-h96").flat()
-    preset = Config.read_yaml(DYNONET.searches / "etth1-h96.yaml")
+    preset = Config.read_yaml(PRESETS.searches / "etth1-h96.yaml")
     for item in space(preset["space"]).ranges:
         value = found[item.path]
         assert value in item.choices if item.kind == "choice" else item.low <= value <= item.high, item.path

@@ -8,8 +8,10 @@ from typing import Any
 
 from lab.errors import ConfigError
 from lab.registry import DEFAULT, forecaster, reported
+from lab.seeds import replicates
 from lab.settings.config import Config
 from lab.store.events import incidents
+from lab.store.outcomes import best_of, front_of
 from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
 from tune.findings.analysis import importance_of, improvements_of, repeated_in, rung_epochs, rungs_of
@@ -28,7 +30,7 @@ from tune.findings.findings import (
     SearchFindings,
     Trial,
 )
-from tune.proposals import Distributions, Proposal, best_of, front_of, optuna_trial, read_proposals
+from tune.proposals import Distributions, Proposal, optuna_trial, read_proposals
 from tune.space import Space
 
 Row = Mapping[str, Any]
@@ -83,7 +85,7 @@ class Collector:
             name=self.name, space=tuple(self.space.ranges), objectives=self.objectives, budget=self.budget,
             settings=settings,
             changed={key: (defaults[key], value) for key, value in settings.items() if value != defaults[key]},
-            data=self._data(settings), seeds=tuple(range(seed, seed + self.budget["replicates"])),
+            data=self._data(settings), seeds=replicates(seed, self.budget["replicates"]),
             max_epochs=max_epochs, trials=trials,
             best=None if best is None else by_name[best.trial], improvements=tuple(improvements_of(trials)),
             front=tuple(by_name[proposal.trial] for proposal in front),

@@ -13,7 +13,7 @@ from lab.tracking.report import (
     scatter,
 )
 from tune.findings.findings import SearchFindings
-from tune.report import page_of, render
+from tune.reporting.page import page_of, render
 
 KIND = "search"
 RUNS = ("search",)  # job_type of the runs of trials

@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from lab.console.interrupts import Background
 from lab.store.objects.storage import TEMPORARY, ObjectMissing, Storage, StorageError
 from lab.store.schema import check_study
 
@@ -100,7 +101,7 @@ class Lease:
         self._lost.clear()
         self._stop.clear()
         self._claim = self._claim_local() if self.storage.local else self._claim_remote()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{self.study}", daemon=True)
+        self._thread = Background(self._keep, f"lease-{self.study}")
         self._thread.start()
         return self
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ablations.findings.record import StudyRecord
-from ablations.study.study import Study
+from ablations.study.reading import load_study
 from lab.errors import ConfigError
 from lab.store.tables import Results
 from tests.ablations.recorded import SHA, begin, small_study
@@ -41,7 +41,7 @@ def test_other_settings_are_refused_with_the_difference(results: Results, fields
     record = begin(results, small_study())
     with pytest.raises(ConfigError) as refused:
         record.check_same(small_study(**fields), DATA)
-    assert said in str(refused.value) and "--name OTHER" in str(refused.value)
+    assert said in str(refused.value) and "--study OTHER" in str(refused.value)
     with pytest.raises(ConfigError, match=r"data_sha256.main: 000"):
         record.check_same(small_study(), {"main": "1" * 64})
 
@@ -86,7 +86,7 @@ def test_what_the_searches_chose_becomes_arms(results: Results) -> None:
 
 def test_a_packaged_study_survives_the_record(results: Results) -> None:
     for name in ("planted", "horizons", "retuned", "factorial", "only_one", "bilevel"):
-        study = Study.load(name)
+        study = load_study(name)
         data = dict.fromkeys(study.cell_names, SHA)
         StudyRecord.begin(results, name, study, data, {})
         assert StudyRecord.load(results, name).study == study

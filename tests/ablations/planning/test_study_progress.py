@@ -6,10 +6,11 @@ from typing import Any
 
 from ablations.planning.progress import StudyProgress
 from lab.machines.progress import WIDTH
+from lab.machines.trial import TrialSpec
 
 
 def trial(stack: int) -> Any:
-    return SimpleNamespace(config={"stack": stack}, error_file=None)
+    return SimpleNamespace(config=TrialSpec((), "a", stack=stack).to_dict(), error_file=None)
 
 
 def test_runs_and_stacks_are_counted() -> None:

@@ -269,7 +269,7 @@ def test_the_plan_depends_on_sizes_alone_and_fits_the_machine() -> None:
 # -- what is compiled ----------------------------------------------------------------------------------------
 def proposals(count: int) -> list[tuple[int, int]]:
     """Widths of controller and workers, as a default search may propose them: the space's ends, then at random."""
-    space = yaml.safe_load((Path(__file__).parents[3] / "tune/presets/etth1-h96.yaml").read_text())["space"]
+    space = yaml.safe_load((Path(__file__).parents[3] / "dynonet/searches/etth1-h96.yaml").read_text())["space"]
     ranges = [space[f"model.{name}"]["int"] for name in ("control_hidden", "worker_hidden")]
     random = torch.Generator().manual_seed(0)
 

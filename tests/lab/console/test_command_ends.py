@@ -15,7 +15,7 @@ from lab.console.commands import command_named
 from tests.processes import ROOT
 
 COMMANDS = (
-    "dynonet.train", "dynonet.baseline", "dynonet.data.__main__", "tune.search", "lab.results", "tune.report",
+    "dynonet.train", "lab.train", "lab.baseline", "lab.series.__main__", "tune.search", "lab.results", "tune.report",
     "ablations.run", "ablations.report", "cluster.submit", "cluster.checks",
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ COMMANDS = (
 @pytest.mark.parametrize("module", COMMANDS)
 def test_every_command_is_one(module: str) -> None:
     text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
-    name = module.removesuffix("_cli").removesuffix(".__main__")
+    name = module.removesuffix(".__main__")
     assert f'@command_named("{name}")\ndef main(' in text
 
 
@@ -70,3 +70,23 @@ sys.exit(main())
     os.close(ours)
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 129
+
+
+def test_a_signal_when_all_is_done_and_said() -> None:
+    work = """
+import atexit, sys, time
+from lab.console.commands import command_named
+@command_named("tune.search")
+def main(arguments=None):
+    print("the result")
+    return 0
+atexit.register(lambda: (print("closing", file=sys.stderr, flush=True), time.sleep(60)))
+sys.exit(main())
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", work], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stderr is not None and process.stderr.readline() == "closing\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[0] == "the result\n" and process.returncode == 143

@@ -19,13 +19,13 @@ from ray.cluster_utils import Cluster
 from lab.errors import ConfigError
 from lab.machines import preflight
 from lab.machines.nodes import Node, living_nodes
+from lab.machines.options import Resources
 from lab.machines.preflight import check_machines, code_digest, probe, versions
 from lab.machines.session import RaySession
 from lab.store.objects.storage import open_storage
 from lab.store.tables import Results
 from tests.processes import ROOT, Driver, command_of, drivers, signal_all
-from tests.tune.test_search import check_complete, outcomes, rows
-from tune.search import parser
+from tests.tune.running import check_complete, outcomes, rows
 
 QUICK = {  # a lost machine is known within 2 s
     "health_check_initial_delay_ms": 1000, "health_check_period_ms": 500,
@@ -89,7 +89,7 @@ def test_machines_and_drivers_come_and_go_and_every_run_is_there_once(
     begin: Callable[..., Driver], cluster: Cluster, tmp_path: Path
 ) -> None:
     arguments = (
-        "--out", "out", "--gpus-per-trial", "0.5", "--trials", "5", "--max-epochs", "200", "--grace-epochs", "200",
+        "--results", "out", "--gpus-per-trial", "0.5", "--trials", "5", "--max-epochs", "200", "--grace-epochs", "200",
         "--final-replicates", "1",
     )  # fmt: skip
     results = Results(tmp_path / "out")
@@ -131,11 +131,11 @@ def test_machines_and_drivers_come_and_go_and_every_run_is_there_once(
 
 
 def test_what_no_machine_of_the_cluster_has(cluster: Cluster) -> None:
-    args = parser().parse_args(["--address", cluster.address, "--gpus-per-trial", "2"])
+    resources = Resources(address=cluster.address, gpus_per_trial=2)
     ray.shutdown()
     try:
         with pytest.raises(ConfigError, match=r"asks for 1 CPUs and 2 GPUs, and no machine .*--max-concurrent N"):
-            RaySession(args, [])
+            RaySession(resources, [])
     finally:
         ray.shutdown()
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")

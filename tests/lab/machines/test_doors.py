@@ -10,7 +10,7 @@ from ray.tune.execution import class_cache
 
 from lab.errors import ConfigError
 from lab.machines.doors import keep_keys_home, private_token
-from lab.store.tables import load
+from lab.store.frames import load
 from tests.planted import PLANTED, files_below, holding
 from tests.processes import ROOT, drivers
 
@@ -30,7 +30,7 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_a_local_search_listens_on_loopback_alone_and_writes_no_key_down(token: Path, tmp_path: Path) -> None:
-    search = ("tune.search", *SMALL, "--final-replicates", "1", "--wandb", "offline", "--out", "out")
+    search = ("tune.search", *SMALL, "--final-replicates", "1", "--wandb", "offline", "--results", "out")
     with drivers("look_at_ray", tmp_path, "seen.json") as start, tempfile.TemporaryDirectory(dir="/tmp") as logs:
         here = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_TMPDIR": logs}
         driver = start(*search, **PLANTED, **here)

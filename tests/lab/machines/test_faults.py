@@ -14,6 +14,7 @@ from lab.machines.faults import DEATHS_TO_HALVE, MOST_DEATHS, FaultWatch
 from lab.machines.memory import as_tune_knows_it
 from lab.machines.nodes import Node, NodeLeaves
 from lab.machines.queue import TrialQueue
+from lab.machines.trial import TrialSpec
 from lab.store.events import events_of
 from lab.store.tables import Results
 
@@ -24,7 +25,7 @@ class Trial:
     """As much of Tune's trial as the watch touches; it counts failures as Tune does."""
 
     def __init__(self, folder: Path, name: str, models: int = 4):
-        self.trial_id, self.config = f"tune-{name}", {"trial": name, "configs": ["{}"] * models}
+        self.trial_id, self.config = f"tune-{name}", TrialSpec(("{}",) * models, "a", trial=name).to_dict()
         self.run_metadata = SimpleNamespace(num_failures=0)
         self.pickled_error_file = str(folder / f"{name}.pkl")
 
@@ -54,7 +55,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Node]:
 
 @pytest.fixture
 def watch(store: Results, cluster: list[Node], lines: list[str]) -> FaultWatch:
-    return FaultWatch(store, "study", lambda config: str(config["trial"]), lines.append, SHARE)
+    return FaultWatch(store, "study", lines.append, SHARE)
 
 
 @pytest.fixture

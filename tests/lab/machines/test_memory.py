@@ -91,7 +91,7 @@ def check_waits(begin: Callable[..., Driver], results: Results, study: str, unde
 def test_a_search_waits_for_memory(tmp_path: Path) -> None:
     results = Results(tmp_path / "out")
     arguments = (
-        "--preset", "smoke", "--out", "out", "--trials", "2", "--max-epochs", "100", "--grace-epochs", "100",
+        "--preset", "smoke", "--results", "out", "--trials", "2", "--max-epochs", "100", "--grace-epochs", "100",
         "training.patience=100", "--final-replicates", "1",
     )  # fmt: skip
     with drivers("tune.search", tmp_path, *arguments) as begin:

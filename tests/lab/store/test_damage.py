@@ -23,9 +23,10 @@ import torch
 from dynonet.config import Config
 from lab import results as results_command
 from lab.store.files import is_segment
+from lab.store.frames import history, load
 from lab.store.objects.storage import Storage
 from lab.store.schema import PARTITIONED, TABLES
-from lab.store.tables import Results, history, load, run_params
+from lab.store.tables import Results, run_params
 from lab.training.window_errors import keep_window_errors, window_errors
 
 ROOT = Path(__file__).parents[3]
@@ -158,7 +159,7 @@ class Killed(BaseException):
 
 
 def copy(source: Path, to: Path) -> int:
-    return results_command.main(["copy", "study", "--out", str(source), "--to", str(to)])
+    return results_command.main(["copy", "study", "--results", str(source), "--to", str(to)])
 
 
 def check_copy(source: Path, to: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +204,7 @@ def test_a_copy_killed_anywhere_is_finished_by_the_same_command(
                     kills += 1
                 else:
                     break
-            assert results_command.main(["list", "--out", str(to)]) == 0, "a half copy can be looked at"
+            assert results_command.main(["list", "--results", str(to)]) == 0, "a half copy can be looked at"
             assert copy(source, to) == 0
             check_copy(source, to, capsys)
             shutil.rmtree(to)
@@ -216,11 +217,11 @@ def test_a_copy_killed_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[st
     source, to = tmp_path / "source", tmp_path / "to"
     fill(Results(source))
     code = (
-        "import itertools, os, signal, sys; from tune import results_cli\n"
+        "import itertools, os, signal, sys; from lab import results as results_command\n"
         "replace, calls = os.replace, itertools.count(1)\n"
         f"die = lambda: next(calls) == {call} and os.kill(os.getpid(), signal.SIGKILL)\n"
         "os.replace = lambda *paths: die() or replace(*paths)\n"
-        "sys.exit(results_command.main(['copy', 'study', '--out', sys.argv[1], '--to', sys.argv[2]]))"
+        "sys.exit(results_command.main(['copy', 'study', '--results', sys.argv[1], '--to', sys.argv[2]]))"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(source), str(to)], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL and list(to.rglob(".tmp-*"))
@@ -258,7 +259,7 @@ def test_a_copy_is_brought_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_an_export_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(Results(tmp_path / "out"))
-    target, out = tmp_path / "x.csv", ["--out", str(tmp_path / "out")]
+    target, out = tmp_path / "x.csv", ["--results", str(tmp_path / "out")]
     target.write_text("of before")
 
     def killed(*_: Any) -> None:

@@ -27,9 +27,10 @@ from dynonet.config import Config
 from lab import results as results_command
 from lab.errors import ConfigError, DataError
 from lab.store.files import NONCE_KEY, SOURCES_KEY, encode
+from lab.store.frames import load
 from lab.store.objects.checksums import named as with_checksum
 from lab.store.schema import PARTITIONED, SCHEMA_VERSION, VERSION_KEY, file_schema
-from lab.store.tables import Results, ResultsError, load
+from lab.store.tables import Results, ResultsError
 from lab.training.readings import load_weights
 from lab.training.window_errors import keep_window_errors, window_errors, windows_path
 from tests.tune.searched import BEGUN, Searched, spread
@@ -252,7 +253,7 @@ def whole(template: Path) -> pd.DataFrame:
 def test_whatever_lies_in_a_store_is_passed_over(
     root: Path, whole: pd.DataFrame, kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    out = ["--out", str(root)]
+    out = ["--results", str(root)]
     KINDS[kind](root, Results(root))
     said = {}
     for command in (["list"], ["show", "mine"], ["export", "mine", "--csv", str(tmp_path / "x.csv")]):
@@ -366,7 +367,7 @@ def test_every_page_says_what_was_passed_over(root: Path, capsys: pytest.Capture
     (kept,) = (root / windows_path(next(iter(results.runs(["linear"])))).replace("mse.npy", "")).iterdir()
     kept.write_bytes(b"\0" * kept.stat().st_size)
     for command in (["list"], ["show", "mine"], ["export", "mine", "--csv", str(tmp_path / "x.csv")]):
-        assert results_command.main([*command, "--out", str(root)]) == 0
+        assert results_command.main([*command, "--results", str(root)]) == 0
         assert f"  runs/{newest.name}: damaged" in capsys.readouterr().out
     assert report.main(["mine", "--results", str(root), "--out", str(tmp_path / "page")]) == 0
     assert "2 objects of the records could not be read" in capsys.readouterr().out

@@ -70,10 +70,10 @@ def study(store: Results) -> Searched:
 def test_what_a_search_needs_stays_and_its_report_is_the_same(study: Searched, capsys: Any) -> None:
     results = study.results
     before, records, page = files(results), on_record(results), render(findings_of(results, "mine"))
-    assert main(["prune", "mine", "--out", results.storage.url, "--dry-run"]) == 0
+    assert main(["prune", "mine", "--results", results.storage.url, "--dry-run"]) == 0
     planned = capsys.readouterr().out
     assert files(results) == before and not results.storage.list("leases")
-    assert main(["prune", "mine", "--out", results.storage.url]) == 0
+    assert main(["prune", "mine", "--results", results.storage.url]) == 0
     said = capsys.readouterr().out
     assert said.replace(" freed", "can go") == planned, "as the dry run said"
     gone = before - files(results)
@@ -128,7 +128,7 @@ def test_a_driver_at_work_and_records_that_cannot_be_read_forbid_it(study: Searc
     results = study.results
     before = files(results)
     with Lease(results.storage, "mine"):
-        assert main(["prune", "mine", "--out", results.storage.url]) == 2
+        assert main(["prune", "mine", "--results", results.storage.url]) == 2
         assert "study 'mine' is held by process" in capsys.readouterr().err and files(results) == before
         with pytest.raises(LeaseHeld):
             prune(results, ["mine"])

@@ -22,6 +22,7 @@ import wandb
 import yaml
 
 from dynonet.config import Config
+from lab.machines.trial import TrialSpec
 from lab.results import main
 from lab.series import load_series
 from lab.settings.files import dotted
@@ -29,8 +30,9 @@ from lab.store.objects.lease import Lease
 from lab.store.tables import Results, run_params
 from lab.tracking import tracker as tracking
 from lab.tracking.client import end_service
+from lab.tracking.options import Tracking
 from lab.tracking.runs import Member, TrackedRun, members_of, tracked, unsent
-from lab.tracking.sink import WandbOptions, WandbSink
+from lab.tracking.sink import WandbSink
 from lab.tracking.tracker import EndedTrials, Tracker
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
@@ -44,7 +46,7 @@ TINY: dict[str, Any] = {
     "model.control_hidden": 4, "model.worker_hidden": 2, "model.moving_average": 5, "training.batch_size": 32,
     "training.max_epochs": 6,
 }  # fmt: skip
-OFFLINE, ONLINE = WandbOptions("offline"), WandbOptions("online")
+OFFLINE, ONLINE = Tracking("offline"), Tracking("online")
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 HERS = ("_timestamp", "_runtime", "_wandb", "_step", "_wandb/runtime")  # what the client adds of its own
 
@@ -127,7 +129,7 @@ def out(recorded: Path, tmp_path: Path) -> Results:
     return Results(tmp_path / "out")
 
 
-def send(results: Results, study: str, options: WandbOptions = OFFLINE, again: bool = False, **more: Any) -> int:
+def send(results: Results, study: str, options: Tracking = OFFLINE, again: bool = False, **more: Any) -> int:
     with WandbSink(options, results, **more) as sink:
         return sink.send(study, again=again)
 
@@ -356,7 +358,7 @@ def test_killed_between_a_folder_and_its_mark_or_in_the_middle_of_it(out: Result
 
 
 def test_a_full_disk(out: Results, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tune.results", "wandb", "search", "--offline", "--out", out.storage.root]
+    command = [sys.executable, "-m", "tune.results", "wandb", "search", "--offline", "--results", out.storage.root]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def limit() -> None:
@@ -382,7 +384,7 @@ def test_a_server_gets_what_parquet_holds(out: Results, server: WandbServer, stu
     assert run.fields["jobType"] in ("search", "arm", "final", "baseline") and run.fields["program"] == "dynonet"
     assert run.fields["entity"] == ENTITY and "host" not in run.fields and "repo" not in run.fields
     assert send(out, study, ONLINE) == 0
-    assert send(out, study, WandbOptions("online", "dynonet", ENTITY)) == 0, "the account's own entity"
+    assert send(out, study, Tracking("online", "dynonet", ENTITY)) == 0, "the account's own entity"
     # Sent again, and after its test was read and more was trained: the same runs, no epoch twice.
     assert send(out, study, ONLINE, again=True) == len(members_of(out, study))
     if study == "search":
@@ -418,7 +420,7 @@ def test_a_run_that_is_refused_keeps_none_back(
         "answer",
         lambda op, query, variables: None if variables.get("name") == refused else answer(op, query, variables),
     )
-    assert main(["wandb", "search", "--out", out.storage.root]) == 2
+    assert main(["wandb", "search", "--results", out.storage.root]) == 2
     assert "5 runs were sent, and the same command goes on from there" in capsys.readouterr().err
     assert len(server.runs) == 5 and refused not in server.runs
     server.unknown.clear()
@@ -494,9 +496,9 @@ def test_a_server_that_misbehaves(
         assert time.monotonic() - started < 60, "nobody waits for it"
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and said.err.startswith("warning: W&B (online): "), said.err
-    assert f"python -m tune.results wandb search --out {out.storage.url}" in said.err
+    assert f"python -m tune.results wandb search --results {out.storage.url}" in said.err
     assert {path for path in out.storage.list() if path.endswith(".parquet")} == tables
-    assert main(["wandb", "search", "--out", out.storage.root]) == 0, capsys.readouterr().err
+    assert main(["wandb", "search", "--results", out.storage.root]) == 0, capsys.readouterr().err
     check_server(out, "search", server)
     assert f"runs sent to {ENTITY}/dynonet, group search" in capsys.readouterr().out
 
@@ -508,7 +510,7 @@ def test_no_server(out: Results, monkeypatch: pytest.MonkeyPatch, capsys: Any) -
         tracker.follow("search")
     said = capsys.readouterr()
     assert said.err.count("warning") == 1 and f"{NOWHERE} does not answer" in said.err, said.err
-    assert main(["wandb", "search", "--out", out.storage.root]) == 2
+    assert main(["wandb", "search", "--results", out.storage.root]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: W&B (online): {NOWHERE} does not answer") and "0 runs were sent" in error
 
@@ -527,7 +529,7 @@ def test_no_key_is_said_before_anything_is_computed(out: Results, capsys: Any, m
         tracker.follow("search")
         assert not tracker.callbacks("search", lambda config, ids: []) and tracker._thread is None
     assert capsys.readouterr().err == ""
-    assert main(["wandb", "search", "--out", out.storage.root]) == 2 and "no API key" in capsys.readouterr().err
+    assert main(["wandb", "search", "--results", out.storage.root]) == 2 and "no API key" in capsys.readouterr().err
     monkeypatch.setenv("WANDB_API_KEY", "short")
     Tracker(ONLINE, out)
     assert "API key must have 40+ characters, has 5" in capsys.readouterr().err
@@ -562,9 +564,9 @@ def test_w_and_b_comes_back_during_a_study(
 def test_a_trial_that_has_ended_is_sent(out: Results, capsys: Any) -> None:
     config = Config.create({**TINY, "training.seed": 1})
     sha = load_series(config.data).identity
-    trial = SimpleNamespace(config={"configs": [config.to_json()], "data_sha256": sha, "trial": "t0"})
+    trial = SimpleNamespace(config=TrialSpec((config.to_json(),), sha, trial="t0").to_dict())
     told: list[Any] = []
-    callback = EndedTrials(told.extend, lambda ended, ids: [Member("search", "search", i, ended["trial"]) for i in ids])
+    callback = EndedTrials(told.extend, lambda ended, ids: [Member("search", "search", i, ended.trial) for i in ids])
     callback.on_trial_complete(0, [], trial)
     assert not told, "its runs may not be on record yet"
     callback.on_step_end(0, [])
@@ -593,13 +595,13 @@ def test_off_imports_nothing_of_it() -> None:
 
 
 def test_the_command(out: Results, capsys: Any) -> None:
-    assert main(["wandb", "serach", "--offline", "--out", out.storage.root]) == 2
+    assert main(["wandb", "serach", "--offline", "--results", out.storage.root]) == 2
     assert "did you mean 'search'?" in capsys.readouterr().err
     with Lease(out.storage, "search"):
-        assert main(["wandb", "search", "--offline", "--out", out.storage.root]) == 2
+        assert main(["wandb", "search", "--offline", "--results", out.storage.root]) == 2
     assert "study 'search' is held by" in capsys.readouterr().err
     for arguments, count in (([], 6), ([], 0), (["--all"], 6)):
-        assert main(["wandb", "search", "--offline", "--out", out.storage.root, *arguments]) == 0
+        assert main(["wandb", "search", "--offline", "--results", out.storage.root, *arguments]) == 0
         assert f"W&B: {count} runs written" in capsys.readouterr().out
     check_files(out, "search")
 
@@ -618,7 +620,7 @@ def test_on_an_object_store(s3_url: str, out: Results, tmp_path: Path, monkeypat
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
-    with drivers("tune.search", tmp_path, "--preset", "smoke", "--out", "results", "--trials", "4") as start:
+    with drivers("tune.search", tmp_path, "--preset", "smoke", "--results", "results", "--trials", "4") as start:
         yield start
 
 

@@ -17,6 +17,7 @@ from dynonet.config import Config
 from dynonet.parts import SIGNALS
 from lab.errors import DataError
 from lab.machines.trainable import StackTrainable
+from lab.machines.trial import TrialSpec
 from lab.series import load_series
 from lab.store.objects.checksums import plain
 from lab.store.tables import Results, StorageError
@@ -380,12 +381,9 @@ def test_the_series_can_be_handed_in_and_must_be_the_study_s(
     monkeypatch.setattr(stack_run, "load_series", lambda data: pytest.fail("read again"))
     stack = StackRun(store, seeds(tiny, 1), series=series)
     assert stack.series is series and stack.ids == [seeds(tiny, 1)[0].run_id(sha)]
-    settings = {
-        "results": store.storage.url, "threads": 1, "gpu": False, "trial": "t0", "configs": [tiny.to_json()],
-        "provenance": {"versions": "{}"}, "data_sha256": "0" * 64,
-    }  # fmt: skip
+    spec = TrialSpec((tiny.to_json(),), "0" * 64, store.storage.url, trial="t0", provenance={"versions": "{}"})
     with pytest.raises(DataError, match=f"the data's identity is {sha}; the study's is 000"):
-        StackTrainable(settings).step()
+        StackTrainable(spec.to_dict()).step()
     assert store.runs() == {}
 
 
@@ -509,10 +507,9 @@ def test_only_done_runs_are_read_on_test(store: Results, tiny: Config, sha: str)
 
 def test_a_trial_as_tune_runs_it(store: Results, tiny: Config, sha: str) -> None:
     texts = [config.to_json() for config in seeds(tiny, 1, 2)]
-    settings = {
-        "results": store.storage.url, "threads": 1, "gpu": False, "trial": "t0", "configs": texts, "study": "s",
-        "provenance": {"git_commit": "abc", "git_dirty": True, "versions": "{}"}, "data_sha256": sha,
-    }  # fmt: skip
+    provenance = {"git_commit": "abc", "git_dirty": True, "versions": "{}"}
+    spec = TrialSpec(tuple(texts), sha, store.storage.url, "s", provenance=provenance, trial="t0")
+    settings = spec.to_dict()
     actor = StackTrainable(settings)
     first = actor.step()
     assert (first["epoch"], first["state"], first["done"], len(first["reports"])) == (1, "running", False, 1)

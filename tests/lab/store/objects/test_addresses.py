@@ -20,7 +20,7 @@ from lab.store.objects.storage import StorageError, open_storage
 def test_an_address_that_cannot_be_one(address: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StorageError, match=r"cannot open storage '.*"):
         open_storage(address)
-    assert main(["list", "--out", address]) == 2
+    assert main(["list", "--results", address]) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: cannot open storage '") and said in line and line.count("\n") == 1
     assert "secret" not in line

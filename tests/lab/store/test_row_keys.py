@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import lab.store.row_keys as module
 from lab.store.row_keys import codes, firsts, row_keys, rows_among, take, without_repeats
 
 TEXTS = ["b", None, "a", "b", "c", None, "a", "a"]
@@ -43,7 +44,7 @@ def test_codes_keep_the_order(rows: pa.Table) -> None:
 
 @pytest.mark.parametrize("largest", [2**62, 40], ids=["as they are", "closed up"])
 def test_row_keys_compare_as_rows(rows: pa.Table, monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
-    monkeypatch.setattr(row_keys, "_LARGEST", largest)
+    monkeypatch.setattr(module, "_LARGEST", largest)
     keys, values = row_keys(rows, ["text", "number"]), list(zip(TEXTS, NUMBERS, strict=True))
     for (i, a), (j, b) in product(enumerate(values), repeat=2):
         assert (keys[i] < keys[j]) == (order(a) < order(b)) and (keys[i] == keys[j]) == (a == b)

@@ -1,0 +1,63 @@
+"""What a trial is told: typed on our side, a dict where Ray carries it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from lab.registry import DEFAULT, configs_of_json
+from lab.settings.config import Config
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """A stack of runs as one trial.
+
+    Its checkpoints are in the results, under a name that follows from the runs.
+    """
+
+    configs: tuple[str, ...]  # of its runs, as JSON
+    data_sha256: str  # identity of the series that the study's records name
+    results: str = ""  # where they go
+    study: str = ""
+    patience: float = 0.0  # with the storage, seconds
+    mark: str | None = None  # of the study's storage (see PatientStorage)
+    threads: int = 1
+    gpu: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    trial: str | None = None  # id of the proposal, in a search
+    stack: int | None = None  # its number, in an ablation
+    # Where it is given, every run is trained to its own end, diverged neighbours or not, and test is read for this
+    # purpose once all have come to theirs.
+    test_purpose: str | None = None
+    most: int | None = None  # models that are trained side by side
+    model: str = DEFAULT  # whose configs they are: a name of lab.registry
+
+    @property
+    def name(self) -> str:
+        """In the study."""
+        return self.trial if self.trial is not None else f"stack {self.stack}"
+
+    def runs(self) -> list[Config]:
+        """What it trains."""
+        return configs_of_json(self.model, self.configs)
+
+    @property
+    def side_by_side(self) -> int:
+        return self.most or len(self.configs)
+
+    def halved(self) -> "TrialSpec":
+        return replace(self, most=(self.side_by_side + 1) // 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As Ray Tune's config, without what is None."""
+        told = {**asdict(self), "configs": list(self.configs)}
+        return {name: value for name, value in told.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> "TrialSpec":
+        return cls(**{**config, "configs": tuple(config["configs"])})
+
+    @classmethod
+    def of(cls, trial: Any) -> "TrialSpec":
+        """Of a trial of Tune's."""
+        return cls.from_dict(trial.config)
