@@ -60,7 +60,7 @@ class Ablation:
             record = self._record(results)
             if record is None:
                 study, inert = prepared.study, dict(prepared.liveness())
-                plan = prepared.plan(results, study, inert, train_inert=self.call.train_inert)
+                plan = prepared.plan(results, prepared.work(study, inert, train_inert=self.call.train_inert))
             else:
                 study, inert = record.study, dict(record.inert)
                 by_hand = self.call.seeds is not None and prepared.study.seeds != "auto"
@@ -68,10 +68,8 @@ class Ablation:
                 seeds, wanted = self._next(results, record) or (record.judged_seeds, [])
                 if asked > record.seeds:
                     study, seeds, wanted = study.model_copy(update={"seeds": prepared.study.seeds}), asked, None
-                plan = prepared.plan(
-                    results, study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
-                    begun=self._begun(results),
-                )  # fmt: skip
+                work = prepared.work(study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted)
+                plan = prepared.plan(results, work, self._begun(results))
         session = prepared.session
         lines = [*prepared.data_notes(), plan.text(session.concurrent)]
         if study.retune is not None and not study.tuned:
@@ -174,10 +172,10 @@ class Ablation:
             print(f"nothing is left to train: verdicts were read at {record.judged_seeds} seeds")
         while (look := self._next(results, record)) is not None:
             seeds, wanted = look
-            plan = self.prepared.plan(
-                results, record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted,
-                begun=self._begun(results),
-            )  # fmt: skip
+            work = self.prepared.work(
+                record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted
+            )
+            plan = self.prepared.plan(results, work, self._begun(results))
             print(plan.text(self.prepared.session.concurrent if plan.stacks else 1), flush=True)
             if self._too_long(results, record, plan):
                 return True
@@ -261,7 +259,9 @@ class Ablation:
 
     def _spec(self, results: Results, stack: PlannedStack) -> TrialSpec:
         identity = self.prepared.identity_of(stack.runs[0].config.data)
-        spec = self.prepared.session.trial_spec(results, self.name, identity, [r.config.to_json() for r in stack.runs])
+        spec = self.prepared.session.trial_spec(
+            results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
+        )
         return replace(spec, test_purpose=f"ablation {self.name}")
 
     @property

@@ -1,4 +1,4 @@
-"""`python -m ablations.run STUDY`: does every part of DynoNet earn its keep?
+"""`python -m ablations.run STUDY`: does every part of a forecaster earn its keep?
 
 Arms and seeds train together in stacks, each a Ray trial; every run goes on record in Parquet, and the verdicts are
 printed at the end. The same command again goes on where the study stood.
@@ -12,7 +12,7 @@ from ablations.driver import Ablation
 from ablations.findings.collect import findings_of
 from ablations.planning.call import StudyCall
 from ablations.reporting.console import ledger_lines
-from ablations.study.study import study_names
+from ablations.study.reading import study_names
 from lab.console.commands import command_named
 from lab.console.options import add_option
 from lab.console.printing import Parser, print
@@ -25,7 +25,7 @@ from lab.store.frames import open_results
 def parser() -> argparse.ArgumentParser:
     result = Parser(prog="python -m ablations.run", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
-    add("study", help=f"{', '.join(study_names())}, or a YAML file (see ablations/study.py)")
+    add("study", help=f"{', '.join(study_names())}, or a YAML file (see ablations/study/study.py)")
     add("--arms", help="only these arms, comma-separated (registered ones, or the study's own)")
     add("--seeds", help="how many, a comma-separated list of them, or auto: more only where nothing is decided")
     add("--max-seeds", type=int, help="with --seeds auto: at most so many (default: the study's, else 16)")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dynonet.network.model import trained_groups
 from dynonet.parts import PARTS, SIGNALS, WORKERS
+from dynonet.traits.trained import trained_groups
 from lab.arms import FULL, Arm, Need
 from lab.errors import unknown
 

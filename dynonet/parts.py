@@ -7,12 +7,9 @@ reports, head of the controller, records and the check of inert arms are made fr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lab.arms import Need
-
-if TYPE_CHECKING:
-    from dynonet.config import Config
 
 WORKERS = Need("the workers, through which it acts (model.workers)", lambda c: c.model.workers)
 TREND = Need("the trend layer, or nothing is left that forecasts (model.trend)", lambda c: c.model.trend)
@@ -45,10 +42,11 @@ class Signal:
     held: tuple[float, float]  # numbers it may be held at
     acts_on: Literal["forward", "loss", "update"]  # forward: enters the prediction; the others weigh workers' training
     needs: tuple[Need, ...] = (WORKERS,)  # of a network that it is taken out of
-    felt: Callable[["Config"], Any] = WORKERS.met  # whether there is something that it acts on, so that it can learn
+    felt: Callable[[Any], Any] = WORKERS.met  # of a config: whether it acts on something, and so can learn
     per_unit: bool = False  # one number per hidden unit of a channel's worker
     odd: bool = False  # high * tanh(linear), low being -high: a head that starts at 0 starts it at 0
     starts_neutral: bool = True  # at its neutral number for every window, before it has learned anything
+    unrolled_start: float | None = None  # in mode unrolled, where its neutral number would be a dead end
 
 
 _PARTS = (
@@ -83,6 +81,8 @@ _PARTS = (
     ),
 )  # fmt: skip
 
+# Where freeze_prob starts in mode unrolled: at the published 0 its logit is minus infinity, which no gradient moves.
+FREEZE_START = 0.05
 # The order is that of the controller's heads. freeze_prob's neutral 0 is its bound, so its head's bias is minus
 # infinity; gate_masks has no neutral start (a default linear layer under a sigmoid).
 _SIGNALS = (
@@ -114,7 +114,7 @@ _SIGNALS = (
     Signal(
         "freeze_prob",
         "letting the controller skip workers' updates lowers the test error, against skipping none",
-        0.0, 0.0, 1.0, (0.0, 1.0), "update",
+        0.0, 0.0, 1.0, (0.0, 1.0), "update", unrolled_start=FREEZE_START,
     ),
     Signal(
         "input_noise",
@@ -132,5 +132,3 @@ _SIGNALS = (
 PARTS: dict[str, Part] = {part.name: part for part in _PARTS}
 SIGNALS: dict[str, Signal] = {signal.name: signal for signal in _SIGNALS}
 OFF: dict[str, str] = {part.name: part.off for part in _PARTS}  # what the network does where a part is off
-# Where freeze_prob starts in mode unrolled: at the published 0 its logit is minus infinity, which no gradient moves.
-FREEZE_START = 0.05

@@ -111,6 +111,13 @@ class Diagnostic:
     noun: str  # as a sentence calls it
     start: Callable[[Config], float | None] = lambda config: None  # its value before training, where that is known
     held: Callable[[Config], float | None] = lambda config: None  # the number it is held at, None where it is free
+    still: Callable[[Config], str] = lambda config: ""  # a sentence: why it cannot move, where that is known
+
+
+def range_column(key: str) -> str:
+    """The column of a run that holds how far a diagnostic ever was from itself."""
+    group, _, name = key.partition(".")
+    return f"{group}_range.{name}"
 
 
 class Forecaster(ABC):
@@ -126,7 +133,9 @@ class Forecaster(ABC):
     parts: Mapping[str, Part] = {}
     arms: Mapping[str, Arm] = {}
     diagnostics: Mapping[str, Diagnostic] = {}
+    diagnostics_title: str = "What forecasts give besides"
     width: str | None = None  # the setting that makes it wider, for arms of matched capacity
+    width_words: tuple[str, str] = ("the width", "another width")  # as sentences call it
     wants_calendar: bool = False
 
     @abstractmethod
@@ -142,6 +151,14 @@ class Forecaster(ABC):
         device: "torch.device",
     ) -> Network:  # fmt: skip
         """Trained models, from what `Stack.weights` gave of each. They compute in the weights' own type."""
+
+    def save(
+        self, config: Config, weights: "Mapping[str, Tensor]", channels: int, path: Path, about: Mapping[str, Any]
+    ) -> None:
+        """Writes what `Stack.weights` gave of one model, and `about` it, as the family's users expect it."""
+        import torch
+
+        torch.save({**about, "model": config.forecaster, "weights": dict(weights)}, path)
 
     @abstractmethod
     def size(self, config: Config, channels: int) -> Size:
@@ -177,6 +194,10 @@ class Forecaster(ABC):
     def dearness(self, config: Config) -> tuple[Any, ...]:
         """Sorts settings by what a step costs, for a plan that measures the dearest."""
         return ()
+
+    def describe(self, config: Config) -> str:
+        """Sizes that tell shapes apart in a plan, such as `D=8 L=1`."""
+        return ""
 
     def kernel(self, device: str) -> str:
         """What computes it on a kind of device (`cpu` or `cuda`), for the records."""

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ablations.study.study import Study, study_names
+from ablations.study.reading import load_study, study_names
 from dynonet.arms import ARMS
 from dynonet.config import Config
 from dynonet.presets import PRESETS
@@ -38,7 +38,7 @@ def test_presets_and_arms() -> None:
 def test_packaged_studies() -> None:
     found = {}
     for name in study_names():
-        study = Study.load(name)
+        study = load_study(name)
         for cell in study.cell_names:
             found |= {f"study {name}/{cell}/{arm}": study.config(cell, arm, 3).run_id(DATA) for arm in study.table}
     assert found == {key: value for key, value in PINNED.items() if key.startswith("study ")}

@@ -14,7 +14,7 @@ import ray
 
 from lab.compute.device import device_for, use_threads
 from lab.provenance import code_provenance, host_name
-from lab.registry import forecaster, reported
+from lab.registry import configs_of_json, reported
 from lab.series import Series
 from lab.series.linear import fit_linear
 from lab.settings.config import RESULTS_VERSION, Config
@@ -101,7 +101,7 @@ def train_final(
     stack was halved, a line each."""
     use_threads(threads)
     device = device_for(gpu)
-    finals = [forecaster(model).config.from_json(text) for text in configs]
+    finals = configs_of_json(model, configs)
     # Every seed of the final is reported.
     stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True, most=most)
     while stack.step().state == "running":

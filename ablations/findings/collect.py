@@ -1,6 +1,6 @@
 """From the records of a study to its findings: every number that a report shows is computed here, once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 
 from ablations.findings.effects import Effects
-from ablations.findings.findings import METRICS, TUNED, ArmRuns, CellData, Curve, Finding, Findings, Reading
+from ablations.findings.findings import METRICS, ArmRuns, CellData, Curve, Diagnosis, Finding, Findings, Reading
 from ablations.findings.record import StudyRecord
 from ablations.findings.runs import Gathered, device_seconds
 from ablations.judging.statistics import Array
-from ablations.planning.capacity import capacity, match_capacity
-from ablations.planning.plan import Hypothesis, contrast_name
-from ablations.study.pieces import MATCHED, Comparison
-from dynonet.config import Config
-from dynonet.parts import SIGNALS
+from ablations.planning.capacity import match_capacity
+from ablations.planning.plan import contrast_name
+from ablations.study.pieces import Comparison
 from lab.arms import FULL, difference
 from lab.errors import ConfigError, DataError
+from lab.forecaster import range_column
+from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.frames import history_of
 from lab.store.tables import Results
@@ -53,7 +53,6 @@ class Collector:
             raise DataError(f"study '{record.name}' has no run on record yet")
         self.seeds = self.study.seed_list(record.judged_seeds or _first(record))
         self.histories = self._histories()
-        self._configs: dict[tuple[str, str], Config] = {}
 
     def findings(self) -> Findings:
         cells = tuple(self._cell(cell) for cell in self.study.cell_names)
@@ -83,9 +82,7 @@ class Collector:
     # Cells and arms -------------------------------------------------------------------------------------------------
 
     def _config(self, arm: str, cell: str) -> Config:
-        if (arm, cell) not in self._configs:
-            self._configs[arm, cell] = self.study.config(cell, arm)
-        return self._configs[arm, cell]
+        return self.study.config(cell, arm)
 
     def _cell(self, cell: str) -> CellData:
         base = self._config(FULL, cell)
@@ -99,7 +96,7 @@ class Collector:
             invalid = f"its runs were evaluated on {' and '.join(map(str, counts))} test windows, which do not compare"
         return CellData(
             name=cell, dataset=base.data.name, sha256=self.record.data[cell], seq_len=base.data.seq_len,
-            pred_len=base.data.pred_len, protocol=base.training.protocol, channels=self.gathered.channels(cell),
+            pred_len=base.data.pred_len, protocol=base.protocol, channels=self.gathered.channels(cell),
             test_windows=counts[0] if len(counts) == 1 else None,
             settings=_settings(base),
             linear={metric: linear[metric] for metric in METRICS if linear.get(metric) is not None},
@@ -128,15 +125,11 @@ class Collector:
         statuses = tuple(self.gathered.status(arm, cell, seed) for seed in seeds)
         complete = [row for row, status in zip(rows, statuses, strict=True) if status == "complete"]
         channels = self.gathered.channels(cell)
-        size = capacity(config, len(channels))
+        size = self.study.forecaster.size(config, len(channels))
         known = self.study.table.get(arm)
-        about = "" if known is None else known.removes or (f"adds {known.adds}" if known.adds else known.claim)
-        still = {}
-        for name in SIGNALS:
-            if getattr(config.signals, name) == "adaptive":
-                still[name] = sum(row.get(f"signal_range.{name}") == 0 for row in complete)
         return ArmRuns(
-            cell=cell, arm=arm, about=about, seeds=seeds, runs=tuple(row.get("run", "") for row in rows),
+            cell=cell, arm=arm, about="" if known is None else known.about, seeds=seeds,
+            runs=tuple(row.get("run", "") for row in rows),
             statuses=statuses,
             errors={m: tuple(self.gathered.losses(arm, cell, seeds, m).tolist()) for m in METRICS},
             channels={
@@ -148,15 +141,37 @@ class Collector:
             parameters=size.parameters, effective=size.effective,
             device_seconds=sum(device_seconds(row) for row in rows),
             validation=self._curve(complete, "val_mse"),
-            signals={name: self._curve(complete, f"signal.{name}") for name in SIGNALS},
-            still={name: count for name, count in still.items() if count},
             difference={} if arm == FULL else difference(self._config(FULL, cell), config),
+            diagnoses=tuple(self._diagnoses(arm, cell, complete)),
         )  # fmt: skip
+
+    def _diagnoses(self, arm: str, cell: str, complete: Sequence[Mapping[str, Any]]) -> Iterator[Diagnosis]:
+        config = self._config(arm, cell)
+        for key, diagnostic in self.study.forecaster.diagnostics.items():
+            held = diagnostic.held(config)
+            still = 0 if held is not None else sum(row.get(range_column(key)) == 0 for row in complete)
+            why = self._why_still(key, arm, cell) or diagnostic.still(config) if still else ""
+            yield Diagnosis(diagnostic.noun, self._curve(complete, key), held, still, why)
+
+    def _why_still(self, key: str, arm: str, cell: str) -> str:
+        """Why the comparison that only holds this quantity changes nothing, as a sentence."""
+
+        def held(name: str) -> dict[str, float | None]:
+            config = self._config(name, cell)
+            return {key: each.held(config) for key, each in self.study.forecaster.diagnostics.items()}
+
+        for comparison in self.study.comparisons_in(cell):
+            inert = self._inert(comparison, cell)
+            if inert and comparison.with_part == arm:
+                free, fixed = held(arm), held(comparison.without)
+                if [name for name in free if free[name] != fixed[name]] == [key]:
+                    return f"{inert.rstrip('.')}."
+        return ""
 
     def _histories(self) -> dict[tuple[str, str], tuple[Array, Array]]:
         """(run, metric) -> its epochs and values, of the latest attempt."""
         frame = history_of(self.results, self.record.name)
-        wanted = ["val_mse", *(f"signal.{name}" for name in SIGNALS)]
+        wanted = ["val_mse", *self.study.forecaster.diagnostics]
         frame = frame[frame["metric"].isin(wanted) & frame["step"].between(1, _MOST_EPOCHS)]
         frame = frame[frame["attempt"] == frame.groupby("run", observed=True)["attempt"].transform("max")]
         frame = frame.astype({"step": "float64", "value": "float64"}).sort_values("step", kind="stable")
@@ -181,23 +196,23 @@ class Collector:
     # Findings -------------------------------------------------------------------------------------------------------
 
     def _comparison(self, comparison: Comparison, cell: str, effects: Effects) -> Finding:
-        arm, name = comparison.arm, comparison.name
-        hypothesis = (name, cell)
+        arm, size = comparison.arm, self.study.forecaster.size
         without, with_part = self._config(comparison.without, cell), self._config(comparison.with_part, cell)
         channels = len(self.gathered.channels(cell))
-        sizes = [capacity(config, channels) for config in (without, with_part)]
+        sizes = [size(config, channels) for config in (without, with_part)]
         mismatch = ""
-        if self.study.matched and not name.endswith(TUNED):
-            target = capacity(self._config(arm.against, cell), channels).effective
-            match = match_capacity(self._config(name.removesuffix(MATCHED), cell), target, channels)
+        if self.study.matched and not arm.variant.tuned:
+            target = size(self._config(arm.against, cell), channels).effective
+            match = match_capacity(self._config(arm.plain, cell), target, channels)
             # Said of the arm of matched width, and of one that no width brings close.
-            mismatch = match.text() if name.endswith(MATCHED) or not match.close else ""
+            mismatch = match.text() if arm.variant.matched or not match.close else ""
         return Finding(
-            name=name, cell=cell, claim=arm.claim, about=arm.removes or arm.adds, without=comparison.without,
-            with_part=comparison.with_part, instead=comparison.instead, attributable=arm.attributable,
-            inert=self._inert(hypothesis),
+            name=arm.name, cell=cell, claim=arm.claim, about=arm.removes or arm.adds, without=comparison.without,
+            with_part=comparison.with_part, noun=arm.noun, aside=arm.aside, variant=arm.variant, plain=arm.plain,
+            against=self.study.table[arm.against].untuned, instead=comparison.instead, attributable=arm.attributable,
+            inert=self._inert(comparison, cell),
             parameters=(sizes[0].parameters, sizes[1].parameters), effective=(sizes[0].effective, sizes[1].effective),
-            mismatch=mismatch, **effects.of(hypothesis),
+            mismatch=mismatch, **effects.of((arm.name, cell)),
         )  # fmt: skip
 
     def _contrast(self, factors: tuple[str, ...], cell: str, effects: Effects) -> Finding:
@@ -212,9 +227,8 @@ class Collector:
             **effects.of(hypothesis),
         )  # fmt: skip
 
-    def _inert(self, hypothesis: Hypothesis) -> str:
-        name, cell = hypothesis
-        return self.record.inert.get((name.removesuffix(TUNED), cell), "")
+    def _inert(self, comparison: Comparison, cell: str) -> str:
+        return self.record.inert.get((comparison.arm.untuned, cell), "")
 
     # What goes with them --------------------------------------------------------------------------------------------
 
@@ -292,7 +306,7 @@ def _runs(count: int) -> str:
 
 def _settings(base: Config) -> dict[str, Any]:
     """The settings of a cell's `full` that can change its numbers, and those of its data that are not the defaults."""
-    canonical, defaults = base.canonical(), Config().flat()
+    canonical, defaults = base.canonical(), type(base)().flat()
     return {
         key: value
         for key, value in base.shown().items()

@@ -7,11 +7,11 @@ that it is positive where the part helps. A number that two reports show is one 
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ablations.study.pieces import TUNED
 from ablations.study.study import Study
+from lab.arms import PLAIN, Variant
 from lab.training.window_errors import WindowDifference
 
 PRIMARY = "test_mse"  # its verdicts count; the other metrics are descriptive
@@ -31,6 +31,17 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """A quantity that the forecasts of an arm give besides (see lab.forecaster.Diagnostic)."""
+
+    name: str
+    curve: Curve  # its mean over validation windows, by epoch
+    held: float | None = None  # the number that it is held at; None where it is free to move
+    still: int = 0  # complete runs in which it was free and never moved from its start
+    why: str = ""  # a sentence: why it cannot move, where that is known
+
+
+@dataclass(frozen=True)
 class ArmRuns:
     """The runs of one arm in one cell: a row in the table of errors."""
 
@@ -47,9 +58,8 @@ class ArmRuns:
     effective: int  # see ablations.planning.capacity
     device_seconds: float  # of all its runs: GPU where they had one, else CPU
     validation: Curve  # validation MSE by epoch
-    signals: Mapping[str, Curve]  # signal -> mean over validation windows and channels, by epoch
-    still: Mapping[str, int]  # adaptive signal -> complete runs in which it never moved from its start
     difference: Mapping[str, tuple[Any, Any]]  # setting -> value in `full` and here; {} for `full`
+    diagnoses: tuple[Diagnosis, ...] = ()
 
     def mean(self, metric: str) -> float | None:
         """Over complete runs; None where there is none."""
@@ -123,6 +133,11 @@ class Finding:
     about: str  # what is removed or added
     without: str  # the arm without the part; "" for a contrast
     with_part: str  # the arm with it; "" for a contrast
+    noun: str = ""  # what is removed or added, as a sentence says it
+    aside: str = ""  # what stands in its place, in brackets after the noun
+    variant: Variant = PLAIN  # of the arm
+    plain: str = ""  # the arm that it is a variant of
+    against: str = ""  # the name of the baseline arm, with settings tuned for it or not
     factors: tuple[str, ...] = ()  # of a contrast
     attributable: bool = True  # to one part; else several things change together
     instead: bool = False  # an arm beside another one, neither of which is the other without a part
@@ -144,7 +159,21 @@ class Finding:
 
     @property
     def tuned(self) -> bool:
-        return self.name.endswith(TUNED)
+        return self.variant.tuned
+
+    @property
+    def matched(self) -> bool:
+        return self.variant.matched
+
+    @property
+    def untuned(self) -> str:
+        """The name of the same comparison with the settings of the study."""
+        return replace(self.variant, tuned=False).named(self.plain)
+
+    @property
+    def unmatched(self) -> str:
+        """The name of the same comparison without another width."""
+        return replace(self.variant, matched=False).named(self.plain)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.planning.plan import Hypothesis, PlannedRun
+from ablations.study.reading import changed, create_study
 from ablations.study.study import Study
-from dynonet.config import RESULTS_VERSION
 from lab.arms import difference
 from lab.errors import ConfigError, unknown
+from lab.registry import DEFAULT
+from lab.settings.config import RESULTS_VERSION
 from lab.settings.differences import differences
 from lab.store.tables import Results
 
@@ -81,7 +83,7 @@ class StudyRecord:
         first = told[0][0]
         if first.get("kind") != KIND:
             raise ConfigError(f"'{name}' is a search, not an ablation study; take another name (--study OTHER)")
-        study = Study.create(first["study"])
+        study = create_study(first["study"])
         inert = {(arm, cell): why for arm, cell, why in first["inert"]}
         record = cls(
             name, study, first["data"], inert, first["train_inert"], tuple(first["looks"]), first["family"],
@@ -122,8 +124,8 @@ class StudyRecord:
         now = identity(study, data, train_inert)
         if study.seeds != "auto":
             now["rule"]["looks"] = self.identity["rule"]["looks"]
-        if changed := differences(self.identity, now):
-            shown = "\n  ".join(changed[:12])
+        if unlike := differences(self.identity, now):
+            shown = "\n  ".join(unlike[:12])
             raise ConfigError(
                 f"study '{self.name}' was begun with other settings, and results of both do not mix:\n  {shown}\n"
                 "Take another name (--study OTHER), other results (--results ...), or the old settings"
@@ -198,7 +200,7 @@ class StudyRecord:
             raise ConfigError(f"study '{self.name}' holds an event of kind '{kind}', which this version cannot read")
 
     def _study_with(self, changes: Mapping[str, Any]) -> Study:
-        return Study.create({**self.study.model_dump(exclude_defaults=True), **changes})
+        return changed(self.study, changes)
 
 
 def _place(event: Mapping[str, Any]) -> tuple[float, int]:
@@ -232,6 +234,8 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
         },
         "retune": None if study.retune is None else study.retune.model_dump(mode="json"),
     }  # fmt: skip
+    if study.model != DEFAULT:
+        content |= {"model": study.model, **study.forecaster.config.identity}
     found: dict[str, Any] = json.loads(json.dumps(content))  # as it will be read back
     return found
 

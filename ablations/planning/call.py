@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.study.reading import load_study, with_settings
 from ablations.study.study import Study
 from lab.errors import ConfigError, check_number
 from lab.machines.options import MOST_SECONDS, Call
+from lab.registry import DEFAULT
 from lab.store.schema import check_study
 
 
@@ -47,7 +49,7 @@ class StudyCall(Call):
 
         Raises ConfigError for an unknown study, arm or setting, or values that cannot be.
         """
-        study = Study.load(self.study)
+        study = self._file()
         overrides = list(self.overrides)
         if self.max_epochs is not None:
             overrides.insert(0, f"training.max_epochs={self.max_epochs}")
@@ -68,9 +70,13 @@ class StudyCall(Call):
         asked = (("alpha", self.alpha), ("margin_percent", self.margin))
         changes |= {field: value for field, value in asked if value is not None}
         arms = None if self.arms is None else list(self.arms)
-        study = study.with_settings(self.config, overrides, arms, changes)
+        study = with_settings(study, self.config, overrides, arms, changes)
         return study, check_study(study.name if self.name is None else self.name)
 
     def name_on_record(self) -> str:
         """Under which a study that is only read is on record: a file says its name, any other word is one."""
-        return self.name or (Study.load(self.study).name if self.is_file else self.study)
+        return self.name or (self._file().name if self.is_file else self.study)
+
+    def _file(self) -> Study:
+        """A file may name its model itself."""
+        return load_study(self.study, None if self.model == DEFAULT else self.model)

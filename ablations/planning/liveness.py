@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from ablations.study.study import Study
-from dynonet.config import Config
-from dynonet.network.model import trained_groups
-from dynonet.parts import SIGNALS
-from lab.arms import difference
+from lab.arms import Arm, difference
+from lab.registry import forecaster_of
 from lab.series import Series
+from lab.settings.config import Config
 from lab.training.trainer import StackTrainer, stack_key
 
 STEPS = 4  # zero-initialised heads pass nothing on at the first, and what they learn shows at the third
@@ -119,7 +118,7 @@ def check_liveness(
         for comparison in comparisons:
             arm, against = comparison.name, comparison.arm.against
             pair = configs[arm], configs[against]
-            found.append(compare(arm, against, cell, pair, (probes[arm], probes[against])))
+            found.append(compare(study.table[arm], against, cell, pair, (probes[arm], probes[against])))
     return found
 
 
@@ -135,19 +134,20 @@ def dead_factors(study: Study, series: Mapping[str, Series]) -> list[Liveness]:
                 if factor.name in off:
                     on = study.combinations[tuple(name for name in off if name != factor.name)]
                     pair = configs[arm], configs[on]
-                    found.append(compare(arm, on, cell, pair, (probes[arm], probes[on])))
+                    found.append(compare(study.table[arm], on, cell, pair, (probes[arm], probes[on])))
             if all(liveness.inert for liveness in found):
                 dead.append(found[0])
     return dead
 
 
-def compare(arm: str, against: str, cell: str, configs: tuple[Config, Config], probes: tuple[Probe, Probe]) -> Liveness:
+def compare(arm: Arm, against: str, cell: str, configs: tuple[Config, Config], probes: tuple[Probe, Probe]) -> Liveness:
     """What the steps of an arm and its baseline arm say about it."""
-    changed = difference(*configs)
+    config, base = configs
+    changed = difference(config, base)
     one, other = probes
     shared = [n for n, t in one.parameters.items() if n in other.parameters and t.shape == other.parameters[n].shape]
     # AdamW moves an entry by about lr a step, so that where all are smaller the learning rate is the scale.
-    floor = configs[1].training.lr
+    floor = base.training.lr
     apart = [_relative(one.parameters[name], other.parameters[name], floor) for name in shared]
     parameters = max(apart, default=None)
     predictions = None
@@ -160,43 +160,8 @@ def compare(arm: str, against: str, cell: str, configs: tuple[Config, Config], p
         elif shown := sorted(set(changed) & set(SHAPES)):
             note = f"alive: it changes {', '.join(shown)}, and steps were taken with the same for both"
         else:
-            note = known_reason(*configs)
-    return Liveness(arm, against, cell, parameters, predictions, note)
-
-
-def known_reason(arm: Config, against: Config) -> str:
-    """Why an arm that changes these settings is inert, or nothing if the reason is not known."""
-    reasons = []
-    learned = trained_groups(against)["controller"] | trained_groups(arm)["controller"]
-    for key, values in difference(against, arm).items():
-        section, name = key.split(".")[0], key.rsplit(".", 1)[-1]
-        if section == "signals" and "adaptive" in values and name not in learned:
-            held = next(value for value in values if value != "adaptive")
-            if held != SIGNALS[name].neutral:
-                return ""
-            reasons.append(f"{name} {_why_unlearned(name, against)}, so that it stays at its start, {held:g}")
-        elif key in _THROUGH_WORKERS and not (arm.model.workers or against.model.workers):
-            reasons.append(f"{key} acts through the workers, which are off")
-        else:
-            return ""
-    return "; ".join(reasons)
-
-
-_THROUGH_WORKERS = ("model.film", "model.context", "model.decomposition", "model.worker_cell", "model.worker_scope")
-
-
-def _why_unlearned(name: str, config: Config) -> str:
-    mode = config.training.mode
-    if name == "wd_scale" and config.training.weight_decay == 0:
-        return "scales a weight decay of 0"
-    if SIGNALS[name].acts_on != "forward" and mode != "unrolled":
-        return (
-            f"weighs only the workers' {SIGNALS[name].acts_on}, and in mode {mode} no gradient of what the controller "
-            "learns from passes through that"
-        )
-    if name == "input_noise" and config.model.decomposition and not config.model.trend:
-        return "is constant in time, and decomposition leaves nothing of it in what the workers read"
-    return "acts through the workers, which are off"
+            note = forecaster_of(base).why_inert(arm, base, config) or ""
+    return Liveness(arm.name, against, cell, parameters, predictions, note)
 
 
 def _relative(one: Tensor, other: Tensor, floor: float) -> float:

@@ -3,20 +3,19 @@ the data and the time of an epoch are arguments."""
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from ablations.judging.verdicts import smallest_p
-from ablations.study.pieces import TUNED
 from ablations.study.study import Study
-from dynonet.config import Config, DataConfig
 from lab.arms import FULL, difference
 from lab.console.printing import one_line
 from lab.errors import ConfigError
-from lab.training.trainer import stack_key
+from lab.settings.config import Config
+from lab.settings.data import DataConfig
 
 STACK = 16  # models of a stack where nothing says how many fit
 Hypothesis = tuple[str, str]  # (comparison, cell)
@@ -81,7 +80,7 @@ class Plan:
         ]
         groups: dict[str, list[PlannedStack]] = defaultdict(list)
         for stack in self.stacks:
-            groups[_shape(stack.runs[0].config)].append(stack)
+            groups[self._shape(stack.runs[0].config)].append(stack)
         for shape, stacks in groups.items():
             sizes = [len(stack.runs) for stack in stacks]
             most, least = max(sizes), min(sizes)
@@ -99,87 +98,134 @@ class Plan:
             lines.append(f"expected device time: at most {_duration(self.seconds)}{share} (early stopping saves some)")
         return "\n".join(lines)
 
+    def _shape(self, config: Config) -> str:
+        data = config.data
+        text = (f"{data.name} S={data.seq_len} H={data.pred_len}", self.study.forecaster.describe(config))
+        return ", ".join(filter(None, (*text, f"batches of {config.training.batch_size}")))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a study asks for at a number of seeds, whatever of it is on record."""
+
+    study: Study
+    seeds: tuple[int, ...]
+    looks: tuple[int, ...]  # numbers of seeds at which the study is looked at
+    inert: tuple[Hypothesis, ...]
+    runs: tuple[PlannedRun, ...]
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        data_sha256: Callable[[DataConfig], str],
+        *,
+        inert: Collection[Hypothesis] = (),
+        train_inert: bool = False,
+        wanted: Collection[Hypothesis] | None = None,
+        seeds: int | None = None,
+    ) -> "Work":
+        """
+        Args:
+            data_sha256: the identity of the series that a config reads; part of every content id.
+            inert: comparisons that change nothing (see `liveness`). They are no members of the family, and their arms
+                are not trained, unless another comparison needs them or `train_inert` asks for it.
+            wanted: only what these comparisons need, such as those that an earlier look left undecided. The contrasts
+                of a factorial share all their runs, and are trained if any of them is wanted.
+            seeds: how many; by default those of the first look.
+        Raises:
+            ConfigError: too few seeds to reach significance; says how many would do.
+        """
+        looks = study.schedule(inert)
+        chosen = study.seed_list(looks[0] if seeds is None else seeds)
+        members = _members(study, live_hypotheses(study, () if train_inert else inert), wanted)
+        runs = []
+        for cell, arm in members:
+            sha256 = data_sha256(study.config(cell, arm).data)  # seeds read the same series
+            for seed in chosen:
+                config = study.config(cell, arm, seed)
+                runs.append(PlannedRun(arm, cell, seed, config, config.run_id(sha256)))
+        known = [(c.name, cell) for cell in study.cell_names for c in study.comparisons_in(cell)]
+        return cls(study, chosen, looks, tuple(h for h in known if h in set(inert)), tuple(runs))
+
+    @cached_property
+    def distinct(self) -> dict[str, PlannedRun]:
+        """By content; the first of those that coincide stands for them."""
+        distinct: dict[str, PlannedRun] = {}
+        for run in self.runs:
+            distinct.setdefault(run.run, run)
+        return distinct
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the machines that train a plan hold, and how fast they are.
+
+    Raises ConfigError: a number below 1.
+    """
+
+    stack_size: int | None = None  # models of a stack; by default the smaller of `fits` and the runs over the devices
+    fits: int = STACK  # models of a stack that memory allows
+    devices: int = 1
+    epoch_seconds: Callable[[Config], float] | None = None  # device seconds of one epoch of one model
+
+    def __post_init__(self) -> None:
+        if (self.stack_size is not None and self.stack_size < 1) or self.fits < 1 or self.devices < 1:
+            got = f"{self.stack_size}, {self.fits}, {self.devices}"
+            raise ConfigError(f"stack size, fits and devices must be at least 1: got {got}")
+
+    def seconds(self, stack: Sequence[PlannedRun], done: Collection[str]) -> float | None:
+        """Device time of what is left of a stack, if every run goes to its last epoch."""
+        if self.epoch_seconds is None:
+            return None
+        left = [run.config for run in stack if run.run not in done]
+        return math.fsum(self.epoch_seconds(config) * config.training.max_epochs for config in left)
+
 
 def make_plan(
-    study: Study,
-    data_sha256: Callable[[DataConfig], str],
-    recorded: Collection[str] = (),
-    *,
-    inert: Collection[Hypothesis] = (),
-    train_inert: bool = False,
-    wanted: Collection[Hypothesis] | None = None,
-    seeds: int | None = None,
-    epoch_seconds: Callable[[Config], float] | None = None,
-    stack_size: int | None = None,
-    fits: int = STACK,
-    devices: int = 1,
-    begun: Sequence[Sequence[str]] = (),
+    work: Work, recorded: Collection[str] = (), begun: Sequence[Sequence[str]] = (), room: Room | None = None
 ) -> Plan:
-    """What a study has to train.
+    """What is left to train, in stacks.
 
     Args:
-        data_sha256: the identity of the series that a config reads; part of every content id.
         recorded: runs that are done, whichever study asked for them.
-        inert: comparisons that change nothing (see `liveness`). They are no members of the family, and their arms are
-            not trained, unless another comparison needs them or `train_inert` asks for it.
-        wanted: only what these comparisons need, such as those that an earlier look left undecided. The contrasts of a
-            factorial share all their runs, and are trained if any of them is wanted.
-        seeds: how many; by default those of the first look.
-        epoch_seconds: device seconds of one epoch of one model, by config; for the expected time.
-        stack_size: models of a stack; by default the smaller of `fits`, what memory allows, and the runs divided
-            over the devices.
         begun: the runs of stacks that have a checkpoint. They stay together, for a checkpoint is one of its stack.
-    Raises:
-        ConfigError: too few seeds to reach significance (says how many would do), or arguments that do not fit.
     """
-    if (stack_size is not None and stack_size < 1) or fits < 1 or devices < 1:
-        raise ConfigError(f"stack size, fits and devices must be at least 1: got {stack_size}, {fits}, {devices}")
-    looks = study.schedule(inert)
-    chosen = study.seed_list(looks[0] if seeds is None else seeds)
-    hypotheses = live_hypotheses(study, () if train_inert else inert)
+    study, distinct, done, room = work.study, work.distinct, frozenset(recorded), room or Room()
+    stacks = [
+        tuple(distinct[run] for run in stack)
+        for stack in begun
+        if distinct.keys() >= set(stack) and not done >= set(stack)
+    ]
+    going_on = {run.run for stack in stacks for run in stack}
+    left = [run for run in distinct.values() if run.run not in done | going_on]
+    cells = {cell: number for number, cell in enumerate(study.cell_names)}
+    seeds = {seed: number for number, seed in enumerate(work.seeds)}
+    left.sort(key=lambda run: (cells[run.cell], seeds[run.seed]))  # pairs are done together
+    size = room.stack_size or min(room.fits, math.ceil(max(len(left), 1) / room.devices))
+    stacks += _stacks(study, left, size, room.devices if room.stack_size is None else 1)
+    return Plan(
+        study=study, seeds=work.seeds, looks=work.looks, family=study.family(work.inert), inert=work.inert,
+        runs=work.runs, recorded=frozenset(distinct) & done,
+        stacks=tuple(PlannedStack(stack, room.seconds(stack, done)) for stack in stacks),
+    )  # fmt: skip
+
+
+def _members(
+    study: Study, hypotheses: Sequence[Hypothesis], wanted: Collection[Hypothesis] | None
+) -> list[tuple[str, str]]:
+    """(cell, arm) of all that these hypotheses compare."""
     known = {(c.name, cell): c for cell in study.cell_names for c in study.comparisons_in(cell)}
-    if wanted is not None:
-        hypotheses = [h for h in hypotheses if h in set(wanted)]
     members: dict[tuple[str, str], None] = {}
     for name, cell in hypotheses:
+        if wanted is not None and (name, cell) not in wanted:
+            continue
         if (name, cell) in known:
             comparison = known[name, cell]
             members |= dict.fromkeys([(cell, comparison.with_part), (cell, comparison.without)])
         else:
             members |= dict.fromkeys((cell, arm) for arm in study.combinations.values())
-    runs = []
-    for (cell, arm), seed in product(members, chosen):
-        config = study.config(cell, arm, seed)
-        runs.append(PlannedRun(arm, cell, seed, config, config.run_id(data_sha256(config.data))))
-    distinct: dict[str, PlannedRun] = {}
-    for run in runs:
-        distinct.setdefault(run.run, run)  # the first of those that coincide stands for them
-    done = set(recorded)
-    going_on = [
-        tuple(distinct[run] for run in stack)
-        for stack in begun
-        if distinct.keys() >= set(stack) and not done >= set(stack)
-    ]
-    placed = {run.run for stack in going_on for run in stack}
-    left = [run for run in distinct.values() if run.run not in done | placed]
-    left.sort(key=lambda run: (study.cell_names.index(run.cell), chosen.index(run.seed)))  # pairs are done together
-    size = stack_size or min(fits, math.ceil(max(len(left), 1) / devices))
-    return Plan(
-        study=study,
-        seeds=chosen,
-        looks=looks,
-        family=study.family(inert),
-        inert=tuple(h for h in known if h in set(inert)),
-        runs=tuple(runs),
-        recorded=frozenset(distinct) & frozenset(recorded),
-        stacks=(
-            *(PlannedStack(stack, _seconds(stack, done, epoch_seconds)) for stack in going_on),
-            *(
-                PlannedStack(stack, _seconds(stack, done, epoch_seconds))
-                for stack in _stacks(left, size, devices if stack_size is None else 1)
-            ),
-        ),
-    )
+    return list(members)
 
 
 def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hypothesis]:
@@ -187,11 +233,12 @@ def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hy
 
     A study with re-tuning asks each of them twice (see `Study.family`).
     """
+    dead = set(inert)
     live = [
         (comparison.name, cell)
         for cell in study.cell_names
         for comparison in study.comparisons_in(cell)
-        if (comparison.name.removesuffix(TUNED), cell) not in set(inert)
+        if (comparison.arm.untuned, cell) not in dead
     ]
     return live + [(contrast_name(c), cell) for cell in study.cell_names for c in study.contrasts]
 
@@ -201,23 +248,15 @@ def contrast_name(factors: Sequence[str]) -> str:
     return " x ".join(factors) if len(factors) > 1 else f"{factors[0]} (main effect)"
 
 
-def _seconds(
-    stack: Sequence[PlannedRun], done: Collection[str], epoch_seconds: Callable[[Config], float] | None
-) -> float | None:
-    if epoch_seconds is None:
-        return None
-    return math.fsum(epoch_seconds(r.config) * r.config.training.max_epochs for r in stack if r.run not in done)
-
-
-def _stacks(runs: list[PlannedRun], size: int, devices: int) -> list[tuple[PlannedRun, ...]]:
+def _stacks(study: Study, runs: list[PlannedRun], size: int, devices: int) -> list[tuple[PlannedRun, ...]]:
     """Runs of one shape in stacks of nearly equal size, none larger than `size`; the order is kept.
 
     More stacks than devices are made a multiple of them: three stacks would leave one of two devices idle while the
     last is trained.
     """
-    shapes: dict[tuple[Any, ...], list[PlannedRun]] = defaultdict(list)
+    shapes: dict[Hashable, list[PlannedRun]] = defaultdict(list)
     for run in runs:
-        shapes[stack_key(run.config)].append(run)
+        shapes[study.forecaster.stack_key(run.config)].append(run)
     stacks: list[tuple[PlannedRun, ...]] = []
     for members in shapes.values():
         count = math.ceil(len(members) / size)
@@ -231,7 +270,7 @@ def _stacks(runs: list[PlannedRun], size: int, devices: int) -> list[tuple[Plann
 def write_configs(study: Study, folder: str | Path) -> list[Path]:
     """The resolved config of every arm of every cell as CELL/ARM.yaml, with what differs from `full` in its head.
 
-    Each can be trained by itself: `python -m dynonet.train --config FILE --seeds ...`.
+    Each can be trained by itself: `python -m lab.train --config FILE --seeds ...`.
     """
     seeds = study.seed_list()
     paths = []
@@ -240,8 +279,7 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
         for name, arm in study.table.items():
             config = study.config(cell, name, seeds[0])
             changes = [f"#   {key}: {a!r} -> {b!r}" for key, (a, b) in difference(base, config).items()]
-            about = arm.removes or (f"adds {arm.adds}" if arm.adds else arm.claim)
-            about = one_line(" ".join(about.split()), 2000)  # a further line would be read as a setting
+            about = one_line(" ".join(arm.about.split()), 2000)  # a further line would be read as a setting
             head = [f"# Study {study.name}, cell {cell}, arm {name}: {about}", f"# Seeds: {', '.join(map(str, seeds))}"]
             head += [f"# Against {FULL}:", *changes] if changes else []
             path = Path(folder) / cell / f"{name}.yaml"
@@ -249,15 +287,6 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
             path.write_text("\n".join([*head, config.to_yaml()]), encoding="utf-8")
             paths.append(path)
     return paths
-
-
-def _shape(config: Config) -> str:
-    data, model = config.data, config.model
-    text = f"{data.name} S={data.seq_len} H={data.pred_len}, K={model.control_hidden} D={model.worker_hidden} "
-    text += f"L={model.num_layers}, batches of {config.training.batch_size}"
-    if model.worker_cell != "gru" or model.worker_scope != "channel":
-        text += f", {model.worker_cell} workers" + (" shared by the channels" if model.worker_scope == "all" else "")
-    return text
 
 
 def _duration(seconds: float) -> str:

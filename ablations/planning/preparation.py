@@ -1,25 +1,25 @@
 """Before an ablation's compute is spent: data, matched capacity, liveness, the plan and what it will cost."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 from ablations.planning.call import StudyCall
 from ablations.planning.capacity import Match, match_arms
 from ablations.planning.liveness import check_liveness, dead_factors
-from ablations.planning.plan import STACK, Hypothesis, Plan, make_plan
+from ablations.planning.plan import STACK, Hypothesis, Plan, Room, Work, make_plan
 from ablations.planning.stacks import measure_shapes
 from ablations.study.study import Study
-from dynonet.config import Config, DataConfig
 from lab.console.printing import print
 from lab.errors import ConfigError, DataError
 from lab.machines.session import RaySession
 from lab.series import Series, load_series, window_starts
+from lab.settings.config import Config
+from lab.settings.data import DataConfig
 from lab.settings.sizes import too_large
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory
 from lab.training.readings import unread
-from lab.training.trainer import stack_key, worker_role
 
 MEMORY_SHARE = 0.7  # of what a trial may take: other shapes' steps are not quite like the measured ones
 
@@ -45,7 +45,7 @@ class Preparation:
         self.study = study
         self.data = {cell: series.identity for cell, series in self.series.items()}
         self._identities = {_source(study.baseline_of(cell).data): known for cell, known in self.data.items()}
-        self._costs: dict[Any, tuple[Cost, Memory, int]] = {}
+        self._costs: dict[Hashable, tuple[Cost, Memory, int]] = {}
         self._session: RaySession | None = None
         for cell in study.cell_names:
             for arm in study.table:
@@ -58,7 +58,7 @@ class Preparation:
         if reason := too_large(config, self.series[cell].num_channels):
             raise ConfigError(f"arm '{arm}' (cell '{cell}'): {reason}")
         baseline = self.study.baseline_of(cell)
-        for role in dict.fromkeys((worker_role(config), "controller", "validation", "test")):
+        for role in dict.fromkeys((*self.study.forecaster.learners(config).values(), "validation", "test")):
             try:
                 windows = len(window_starts(self.series[cell], config.data, role))
             except DataError as error:
@@ -105,46 +105,43 @@ class Preparation:
             print(f"  all {len(self.study.factors)} factors are alive", flush=True)
         return {(live.arm, live.cell): live.note or "the reason is not known" for live in inert}
 
-    def plan(
+    def work(
         self,
-        results: Results,
         study: Study,
         inert: Collection[Hypothesis],
         *,
         train_inert: bool = False,
         seeds: int | None = None,
-        wanted: Sequence[Hypothesis] | None = None,
-        begun: Sequence[Sequence[str]] = (),
-    ) -> Plan:
-        """What is left to train at this number of seeds, by default those of the first look (see `make_plan`).
-
-        Raises ConfigError where so few seeds can decide nothing.
-        """
-
-        def planned(recorded: Collection[str] = (), **sizes: Any) -> Plan:
-            return make_plan(
-                study, self.identity_of, recorded, inert=inert, train_inert=train_inert, wanted=wanted, seeds=seeds,
-                stack_size=self.call.stack_size, begun=begun, **sizes,
-            )  # fmt: skip
-
-        ids = [run.run for run in planned().runs]
-        recorded = set(results.done(ids)) - set(unread(results, ids))
-        draft = planned(recorded)
-        if not draft.stacks:
-            return draft
-        shapes = self._measure([run.config for stack in draft.stacks for run in stack.runs])
-        costs = [self._costs[shape] for shape in shapes]
-        return planned(
-            recorded, epoch_seconds=lambda config: self._costs[stack_key(config)][0].epoch, fits=self._fits(costs),
-            devices=self.session.concurrent,
+        wanted: Collection[Hypothesis] | None = None,
+    ) -> Work:
+        """What the study asks for at this number of seeds (see `Work.of`), on the series of its cells."""
+        return Work.of(
+            study, self.identity_of, inert=inert, train_inert=train_inert, seeds=seeds, wanted=wanted
         )  # fmt: skip
 
-    def _measure(self, configs: Iterable[Config]) -> list[Any]:
-        """The shapes of these configs, each measured once, on one of the dearest mode."""
-        shapes: dict[Any, Config] = {}
+    def plan(self, results: Results, work: Work, begun: Sequence[Sequence[str]] = ()) -> Plan:
+        """What is left to train of it, each shape measured first."""
+        ids = list(work.distinct)
+        recorded = set(results.done(ids)) - set(unread(results, ids))
+        draft = make_plan(work, recorded, begun, Room(self.call.stack_size))
+        if not draft.stacks:
+            return draft
+        key = work.study.forecaster.stack_key
+        shapes = self._measure([run.config for stack in draft.stacks for run in stack.runs])
+        costs = [self._costs[shape] for shape in shapes]
+        room = Room(
+            self.call.stack_size, self._fits(costs), self.session.concurrent,
+            lambda config: self._costs[key(config)][0].epoch,
+        )  # fmt: skip
+        return make_plan(work, recorded, begun, room)
+
+    def _measure(self, configs: Iterable[Config]) -> list[Hashable]:
+        """The shapes of these configs, each measured once, on one of those whose steps cost most."""
+        forecaster = self.study.forecaster
+        shapes: dict[Hashable, Config] = {}
         for config in configs:
-            shape = stack_key(config)
-            if shape not in shapes or _dearness(config) > _dearness(shapes[shape]):
+            shape = forecaster.stack_key(config)
+            if shape not in shapes or forecaster.dearness(config) > forecaster.dearness(shapes[shape]):
                 shapes[shape] = config
         new = {shape: config for shape, config in shapes.items() if shape not in self._costs}
         if new:
@@ -162,12 +159,6 @@ class Preparation:
                 most.append(math.floor((MEMORY_SHARE * room - memory.base) / memory.model))
         fits = max(1, min(most, default=STACK))
         return fits if self.session.gpus else min(fits, STACK)
-
-
-def _dearness(config: Config) -> float:
-    """Orders modes by the cost of a step."""
-    training = config.training
-    return {"joint": 0.0, "alternating": 1.0, "unrolled": 1.0 + 1 / training.unroll_every}[training.mode]
 
 
 def _source(data: DataConfig) -> tuple[Any, ...]:

@@ -7,14 +7,15 @@ import ray
 from ray import tune as ray_tune
 from ray.tune.search import Searcher
 
-from dynonet.config import Config
 from lab.compute.device import device_for, use_threads
 from lab.machines.faults import FaultWatch
 from lab.machines.progress import trial_error
 from lab.machines.queue import DriverOnly
 from lab.machines.session import RaySession
 from lab.machines.trial import TrialSpec
+from lab.registry import forecaster
 from lab.series import Series
+from lab.settings.config import Config
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory, measure
 from lab.training.stack_run import StackRun
@@ -53,7 +54,7 @@ class StackFailures(DriverOnly, ray_tune.Callback):
         if self.watch.forgives(trial):
             return
         error, spec = trial_error(trial), TrialSpec.of(trial)
-        configs = [Config.from_json(text) for text in spec.configs]
+        configs = spec.runs()
         self.messages.append(f"{spec.name} ({len(configs)} runs) failed: {error.splitlines()[-1]}")
         series = self.series[spec.data_sha256]
         try:
@@ -66,12 +67,12 @@ class StackFailures(DriverOnly, ray_tune.Callback):
 
 
 @ray.remote(max_calls=1)
-def measure_shape(config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
+def measure_shape(model: str, config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
     import torch
 
     use_threads(threads)
     device = device_for(gpu)
-    cost, memory = measure(Config.from_json(config), series, device)
+    cost, memory = measure(forecaster(model).config.from_json(config), series, device)
     return cost, memory, torch.cuda.mem_get_info(device)[1] if gpu else 0
 
 
@@ -80,7 +81,7 @@ def measure_shapes(
 ) -> dict[Any, tuple[Cost, Memory, int]]:
     """What a model of each config costs where trials run, and the bytes that its device has (0 for a CPU)."""
     calls = {
-        key: (config.to_json(), session.data(sha256_of(config)), session.gpus > 0, session.threads)
+        key: (config.forecaster, config.to_json(), session.data(sha256_of(config)), session.gpus > 0, session.threads)
         for key, config in configs.items()
     }
     return session.run_tasks(measure_shape, calls)

@@ -1,4 +1,5 @@
-"""What went on by epoch, in small panels: validation curves of every arm, signals of the whole network."""
+"""What went on by epoch, in small panels: validation curves of every arm, and what the whole network's
+forecasts give besides."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from ablations.findings.findings import ArmRuns, CellData, Curve, Findings
+from ablations.findings.findings import ArmRuns, Curve, Diagnosis, Findings
 from ablations.reporting.outliers import far_off
 from lab.arms import FULL
 from lab.pages.formats import known
@@ -68,32 +69,31 @@ def _shared_scale(arms: Sequence[ArmRuns], bar: float) -> tuple[set[str], tuple[
 
 
 @drawn_or_said
-def signals(findings: Findings, cell: str, prefix: str) -> str:
-    """What the controller of `full` sets, by epoch: a panel per signal, with those that never moved named."""
+def diagnoses(findings: Findings, cell: str, prefix: str) -> str:
+    """What the forecasts of `full` give besides, by epoch: a panel each, with those that never moved named."""
     full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell)), None)
-    drawn = {name: curve for name, curve in full.signals.items() if curve.epochs} if full else {}
+    drawn = [each for each in full.diagnoses if each.curve.epochs] if full else []
     if full is None or not drawn:
         return ""
     with style():
         figure, panels = _panels(len(drawn), 1.65)
-        for axes, (name, curve) in zip(panels, drawn.items(), strict=True):
-            note = signal_note(findings.cell(cell), full, name)
-            _band(axes, curve, GREY if note == STILL or note.startswith("held") else PURPLE)
-            axes.set_title(f"{name}\n{note}" if note else name, loc="left")
+        for axes, each in zip(panels, drawn, strict=True):
+            curve, note = each.curve, diagnosis_note(full, each)
+            _band(axes, curve, GREY if note == STILL or each.held is not None else PURPLE)
+            axes.set_title(f"{each.name}\n{note}" if note else each.name, loc="left")
             if len({*curve.mean}) == 1:  # an axis of its own would show rounding
                 axes.set_ylim(curve.mean[0] - 0.5, curve.mean[0] + 0.5)
-        return inline(figure, prefix, f"Signals of the whole network by epoch, cell {cell}")
+        title = findings.study.forecaster.diagnostics_title
+        return inline(figure, prefix, f"{title}, the whole network by epoch, cell {cell}")
 
 
-def signal_note(cell: CellData, full: ArmRuns, name: str) -> str:
-    """`held at 1`, `never moved`, `moved in 3 of 9 runs`, or nothing for a signal that moved in every run."""
-    setting = cell.settings.get(f"signals.{name}", "adaptive")
-    if setting != "adaptive":
-        return "held at neutral" if setting in ("off", False) else f"held at {setting}"
-    still = full.still.get(name, 0)
-    if not still:
+def diagnosis_note(full: ArmRuns, each: Diagnosis) -> str:
+    """`held at 1`, `never moved`, `moved in 3 of 9 runs`, or nothing for what moved in every run."""
+    if each.held is not None:
+        return f"held at {each.held}"
+    if not each.still:
         return ""
-    return STILL if still >= full.complete else f"moved in {full.complete - still} of {full.complete} runs"
+    return STILL if each.still >= full.complete else f"moved in {full.complete - each.still} of {full.complete} runs"
 
 
 def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from ablations.findings.findings import TUNED, Finding, Findings
+from ablations.findings.findings import Finding, Findings
 from ablations.reporting import figures
 from ablations.reporting.phrases import LOSS, place
 from ablations.reporting.tables import Row
 from ablations.reporting.wording import label
-from ablations.study.pieces import MATCHED
 from lab.pages.blocks import Block, Item, Text, drawing, items, table
 from lab.pages.formats import (
     METRIC_NAMES,
@@ -120,8 +119,8 @@ def matched(findings: Findings, rows: list[Row]) -> Block | None:
     pairs = {(f.cell, f.name): (f, row) for f, row in _primary(findings, rows) if not f.factors}
     body = []
     for (cell, name), (finding, row) in pairs.items():
-        if MATCHED in name:
-            plain = pairs.get((cell, name.replace(MATCHED, "")))
+        if finding.matched:
+            plain = pairs.get((cell, finding.unmatched))
             effective = f"{whole(row['effective_without'])} / {whole(row['effective_with'])}"
             before = (signed(plain[1]["effect"]), label(plain[0])) if plain else (MISSING, MISSING)
             now = (signed(row["effect"]), label(finding))
@@ -155,12 +154,12 @@ def contrasts(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
 def retuned(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
     pairs = {(f.cell, f.name): (f, row) for f, row in _primary(findings, rows) if not f.factors}
     body = []
-    for (cell, name), (finding, row) in pairs.items():
+    for (cell, _), (finding, row) in pairs.items():
         if finding.tuned:
-            frozen = pairs.get((cell, name.removesuffix(TUNED)))
+            frozen = pairs.get((cell, finding.untuned))
             both = [*([frozen] if frozen else []), (finding, row)]
             cells = [(signed(r["effect"]), _bounds(r, "interval"), label(f)) for f, r in both]
-            body.append((name.removesuffix(TUNED), cell, *sum(cells if frozen else [(MISSING,) * 3, *cells], ())))
+            body.append((finding.untuned, cell, *sum(cells if frozen else [(MISSING,) * 3, *cells], ())))
     if body:
         yield Text(
             "With frozen settings an arm runs with what suits the whole network; re-tuned, each arm and the whole "

@@ -2,26 +2,11 @@
 
 from collections.abc import Sequence
 
-from ablations.findings.findings import PRIMARY, TUNED, Effect, Finding, Findings
-from ablations.study.pieces import MATCHED
-from dynonet.parts import OFF
+from ablations.findings.findings import PRIMARY, Effect, Finding, Findings
 from lab.arms import FULL
 from lab.pages.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 
 LOSS = METRIC_NAMES[PRIMARY]
-PARTS = {
-    "revin": "RevIN",
-    "film": "FiLM",
-    "decomposition": "the decomposition",
-    "trend": "the trend layer",
-    "workers": "the recurrent workers",
-    "mixer": "the channel mixer",
-    "context": "the context vector",
-}
-SINGULAR = {name for name in PARTS.values() if not name.endswith("s")}
-# Where what is removed ends and what stands in its place begins, in the texts of the arms.
-_BREAKS = (": ", "; ", ", which ")
-_SAID_APART = (", with workers of another width", ", each side with the nuisance settings")  # by `qualifications`
 
 
 def place(findings: Findings, cell: str, *more: str) -> str:
@@ -48,8 +33,15 @@ def interacts(finding: Finding) -> bool:
 
 
 def part(findings: Findings, finding: Finding) -> str:
-    """What was removed or added, as a noun."""
-    return factors(findings, finding)[0] if finding.factors else _named(finding.about)
+    """What was removed or added, as a noun with what stands in its place."""
+    return factors(findings, finding)[0] if finding.factors else _noun(finding.noun or finding.about, finding.aside)
+
+
+def singular(findings: Findings, finding: Finding) -> str:
+    """The name of the one part that was removed, where it takes a verb in the singular; "" otherwise."""
+    what = part(findings, finding)
+    names = {each.noun for each in findings.study.forecaster.parts.values()}
+    return what if what in names and not what.endswith("s") else ""
 
 
 def deed(findings: Findings, finding: Finding) -> str:
@@ -63,13 +55,14 @@ def deed(findings: Findings, finding: Finding) -> str:
         return f"removing {what}, averaged over the other factors on and off,"
     if adds(finding):
         return f"adding {what} to {finding.without}"
-    against = finding.with_part.removesuffix(TUNED)
+    against = finding.against or finding.with_part
     return f"removing {what}" + (f" from {against}" if against not in ("", FULL) else "")
 
 
 def factors(findings: Findings, finding: Finding) -> list[str]:
-    removed = {arm.name: arm.removes for arm in findings.study.factors}
-    return [_named(removed.get(name, name), brief=interacts(finding)) for name in finding.factors]
+    removed = {arm.name: arm for arm in findings.study.factors}
+    brief = interacts(finding)
+    return [_noun(removed[name].noun, "" if brief else removed[name].aside) for name in finding.factors]
 
 
 def listed(names: Sequence[str]) -> str:
@@ -138,18 +131,19 @@ def exploratory(findings: Findings) -> str:
     return " (exploratory)" if findings.exploratory else ""
 
 
-def qualifications(finding: Finding) -> list[str]:
+def qualifications(findings: Findings, finding: Finding) -> list[str]:
     """Sentences on what a reader must not overlook."""
     said = []
     judged = PRIMARY in finding.effects and known(finding.effects[PRIMARY].mean)  # else the verdict says so itself
     if finding.verdict in ("helps", "hurts") and any(finding.diverged) and judged:
         worst = "in the test a diverged run counts as the worst outcome"
         said.append(f"Note that {either(finding, finding.diverged)} diverged; {worst}.")
-    if not finding.attributable and not finding.instead and MATCHED not in finding.name:
+    if not finding.attributable and not finding.instead and not finding.matched:
         said.append("Several things change together here, so that this cannot be put down to one part.")
-    if MATCHED in finding.name:
+    if finding.matched:
         left = f"; what is left: {finding.mismatch.rstrip('.')}" if finding.mismatch else ""
-        said.append(f"The workers' width was changed too, to match the number of parameters{left}.")
+        width = findings.study.forecaster.width_words[0]
+        said.append(f"{width[0].upper()}{width[1:]} was changed too, to match the number of parameters{left}.")
     elif finding.mismatch:
         said.append(f"The number of parameters could not be matched: {finding.mismatch.rstrip('.')}.")
     if finding.tuned and finding.decision is not None:
@@ -160,14 +154,5 @@ def qualifications(finding: Finding) -> list[str]:
     return [*said, *(f"Beware: {flag.rstrip('.')}." for flag in finding.flags)]
 
 
-def _named(about: str, brief: bool = False) -> str:
-    """The noun of an arm's text; unless brief, with what stands in its place in brackets where it is no part's name."""
-    for ending in _SAID_APART:
-        about = about.partition(ending)[0]
-    at, mark = min(((about.find(mark), mark) for mark in _BREAKS if mark in about), default=(len(about), ""))
-    head, rest = about[:at], about[at:].removeprefix(mark)
-    if head in OFF:
-        return PARTS.get(head, head)
-    if brief or not rest:
-        return head
-    return f"{head} ({mark.strip(': ;,')} {rest})".replace("( ", "(")
+def _noun(noun: str, aside: str) -> str:
+    return f"{noun} ({aside})" if aside else noun

@@ -9,7 +9,6 @@ from ablations.reporting.effect_sections import contrasts, effects, matched, ret
 from ablations.reporting.phrases import LOSS, place
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
-from dynonet.parts import SIGNALS
 from lab.arms import FULL
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import (
@@ -37,7 +36,7 @@ def evidence(findings: Findings) -> list[Section | None]:
         section("Validation curves", "curves", _drawings(findings, "curves")),
         section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),
         section("Effects by channel", "channels", _drawings(findings, "heatmap")),
-        section("What the controller sets", "signals", _signals(findings)),
+        section(findings.study.forecaster.diagnostics_title, "diagnostics", _diagnoses(findings)),
         section("Inert arms", "inert", _inert(findings)),
         section("Arms of matched capacity", "matched", [matched(findings, rows)]),
         section("Contrasts of the factorial", "contrasts", contrasts(findings, rows)),
@@ -111,8 +110,8 @@ _DRAWN = {
         figures.heatmap,
         f"Effect on the {LOSS} by channel: blue, positive: the part helps there; red, negative: it hurts. Descriptive.",
     ),
-    "signals": (
-        curves.signals,
+    "diagnostics": (
+        curves.diagnoses,
         "Mean over validation windows, channels and seeds by epoch, the band one standard deviation over seeds.",
     ),
 }
@@ -127,31 +126,15 @@ def _drawings(findings: Findings, kind: str) -> Iterator[Block | None]:
         yield drawing(draw(findings, cell.name, slug(kind, cell.name)), f"{place(findings, cell.name)}. {about}")
 
 
-def _signals(findings: Findings) -> Iterator[Block | None]:
-    yield from _drawings(findings, "signals")
+def _diagnoses(findings: Findings) -> Iterator[Block | None]:
+    yield from _drawings(findings, "diagnostics")
     for cell in findings.cells:
         full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell.name)), None)
         if full is None:
             continue
-        notes = {name: curves.signal_note(cell, full, name) for name in full.signals}
-        yield items(
-            Item(f"{place(findings, cell.name)}: {note}. {_why_still(findings, cell.name, name, note)}".rstrip(), name)
-            for name, note in notes.items()
-            if note
-        )
-
-
-def _why_still(findings: Findings, cell: str, name: str, note: str) -> str:
-    if note != curves.STILL:
-        return ""
-    data = findings.cell(cell)
-    inert = next((f.inert for f in findings.of_cell(cell) if f.name == f"no_{name}" and f.inert), "")
-    if inert:
-        return f"{inert.rstrip('.')}."
-    acts_on = SIGNALS[name].acts_on if name in SIGNALS else "forward"
-    if acts_on != "forward" and data.settings.get("training.mode") != "unrolled":
-        return f"It weighs only the workers' {acts_on}, through which no gradient reaches the controller."
-    return ""
+        notes = [(each, curves.diagnosis_note(full, each)) for each in full.diagnoses]
+        said = [(each.name, note, each.why if note == curves.STILL else "") for each, note in notes if note]
+        yield items(Item(f"{place(findings, cell.name)}: {note}. {why}".rstrip(), name) for name, note, why in said)
 
 
 def _inert(findings: Findings) -> Iterator[Block | None]:

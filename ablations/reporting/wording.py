@@ -10,7 +10,6 @@ from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.judging.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, UNDECIDED
 from ablations.reporting.phrases import (
     LOSS,
-    SINGULAR,
     adds,
     adjusted,
     allowed,
@@ -22,12 +21,11 @@ from ablations.reporting.phrases import (
     numbers,
     observed,
     pairs,
-    part,
     place,
     qualifications,
     seeds_of,
+    singular,
 )
-from ablations.study.pieces import MATCHED
 from lab.arms import FULL
 from lab.pages.formats import (
     counted,
@@ -50,7 +48,7 @@ def sentence(findings: Findings, finding: Finding) -> str:
     seeds = "" if finding.verdict in (INERT, UNTRAINED) else counted(seeds_of(findings, finding), "seed")
     said = _SAY.get(finding.verdict, _untrained)(findings, finding)
     where = place(findings, finding.cell, seeds)
-    return " ".join([f"On the test split of {where}, {said}.", *qualifications(finding)])
+    return " ".join([f"On the test split of {where}, {said}.", *qualifications(findings, finding)])
 
 
 def label(finding: Finding) -> str:
@@ -134,11 +132,10 @@ def _verdict(findings: Findings, finding: Finding) -> str:
     if finding.instead:
         better = finding.with_part if finding.verdict == HELPS else finding.without
         return f"{better} is the better of the two{exploratory(findings)}"
-    what = part(findings, finding)
-    subject = what if what in SINGULAR else "the part"
+    subject = singular(findings, finding) or "the part"
     if adds(finding):
         subject = "what was added"
-    if not finding.attributable and MATCHED not in finding.name:
+    if not finding.attributable and not finding.matched:
         subject = f"what was {'added' if adds(finding) else 'removed'}, taken together,"
     return f"{subject} {finding.verdict}{exploratory(findings)}"
 

@@ -4,24 +4,21 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from dynonet.config import Config
-from dynonet.forecaster import DYNONET
+from ablations.study.study import Study
 from lab.arms import Arm, difference
 from lab.errors import ConfigError, check_number, nearest
 from lab.seeds import meeting
-
-if TYPE_CHECKING:
-    from ablations.study.study import Study
+from lab.settings.config import Config
 
 _CELL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 MOST_SEEDS = 60  # that the sign-flip test takes
 
 
-def check(study: "Study") -> None:
+def check(study: Study) -> None:
     """Raises ConfigError unless every arm of every cell is a valid config that changes what it says, and only that.
 
     Seeds are not counted here: how many are needed depends on which arms are inert (see `Study.schedule`).
@@ -48,9 +45,9 @@ def check(study: "Study") -> None:
         _check_retune(study)
 
 
-def matching(patterns: Iterable[str]) -> list[str]:
+def matching(study: Study, patterns: Iterable[str]) -> list[str]:
     """The settings that any of these dotted keys or patterns names."""
-    return [key for key in Config.names() if any(fnmatchcase(key, pattern) for pattern in patterns)]
+    return [key for key in study.forecaster.config.names() if any(fnmatchcase(key, pattern) for pattern in patterns)]
 
 
 def explain(error: ValidationError, content: Mapping[str, Any], fields: Collection[str]) -> str:
@@ -66,19 +63,19 @@ def explain(error: ValidationError, content: Mapping[str, Any], fields: Collecti
     return f"study '{content.get('name', '')}': " + "; ".join(lines)
 
 
-def _check_groups(study: "Study") -> None:
+def _check_groups(study: Study) -> None:
     named: dict[str, str] = {}
     for group, patterns in study.groups.items():
         for pattern in patterns:
-            keys = matching([pattern])
+            keys = matching(study, [pattern])
             if not keys:
-                Config.check_key(pattern)  # raises, with the nearest key
+                study.forecaster.config.check_key(pattern)  # raises, with the nearest key
             for key in keys:
                 if named.setdefault(key, group) != group:
                     raise ConfigError(f"'{key}' is named both {named[key]} and {group}")
 
 
-def _check_seeds(study: "Study") -> None:
+def _check_seeds(study: Study) -> None:
     seeds = study.seeds
     if isinstance(seeds, tuple):
         if not 2 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) != len(seeds):
@@ -92,12 +89,12 @@ def _check_seeds(study: "Study") -> None:
         raise ConfigError("training.seed cannot be set: replicates have seeds of their own; use seeds")
 
 
-def _check_cell(study: "Study", cell: str, base: Config) -> None:
-    pinned = dict.fromkeys(matching(study.fixed), "the list of fixed settings")
-    pinned |= dict.fromkeys(matching(study.nuisance), "the list of nuisance settings")
+def _check_cell(study: Study, cell: str, base: Config) -> None:
+    pinned = dict.fromkeys(matching(study, study.fixed), "the list of fixed settings")
+    pinned |= dict.fromkeys(matching(study, study.nuisance), "the list of nuisance settings")
     pinned |= dict.fromkeys(study.cells.get(cell, {}), f"cell '{cell}'")
     pinned |= dict.fromkeys(study.overrides, "an override")
-    scientific = {*matching(study.scientific), "training.protocol"}  # a protocol stands for other settings
+    scientific = {*matching(study, study.scientific), "training.protocol"}  # a protocol stands for other settings
     refused: dict[str, str] = {}
     for arm in study.table.values():
         touched = _touched(arm, base)
@@ -126,7 +123,7 @@ def _touched(arm: Arm, base: Config) -> frozenset[str]:
         raise ConfigError(f"arm '{arm.name}': {error}") from None
 
 
-def _check_retune(study: "Study") -> None:
+def _check_retune(study: Study) -> None:
     from tune.space import Space  # here, since Optuna takes a second to import
 
     retune = study.retune
@@ -139,13 +136,13 @@ def _check_retune(study: "Study") -> None:
         )
     if not study.comparisons:
         raise ConfigError("retune: the combinations of a factorial are not re-tuned, and no arms are listed")
-    searched = matching(study.nuisance)
+    searched = matching(study, study.nuisance)
     if not searched:
         raise ConfigError("retune: no nuisance settings are named, so there is nothing to search")
     for key in retune.space:
         if key not in searched:
             raise ConfigError(f"retune: '{key}' has a range but is not among the nuisance settings")
-    specs = {**DYNONET.space, **retune.space}
+    specs = {**study.forecaster.space, **retune.space}
     if missing := [key for key in searched if key not in specs]:
         raise ConfigError(f"retune: no range for {', '.join(missing)}; give one under retune.space")
     for cell in study.cell_names:

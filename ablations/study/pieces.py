@@ -1,21 +1,17 @@
 """The pieces of a study's file, and how its layers of settings and its arms are put together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dynonet.arms import ARMS
-from dynonet.config import PROTOCOLS
-from dynonet.presets import PRESETS
-from lab.arms import FULL, Arm
+from lab.arms import FULL, PLAIN, Arm, Variant
 from lab.errors import ConfigError, unknown
+from lab.forecaster import Forecaster
 from lab.seeds import RETUNE, replicates
+from lab.settings.config import Config
 from lab.settings.files import dotted, with_own_file
-
-MATCHED = "@matched"  # ends the name of an arm of matched capacity
-TUNED = "@tuned"  # ends the name of an arm whose nuisance settings a search of its own chose
 
 
 class Section(BaseModel):
@@ -32,17 +28,21 @@ class InlineArm(Section):
     adds: str = ""
     against: str = FULL
     attributable: bool = True
+    noun: str = ""  # what is removed or added, as a sentence says it; by default `removes` or `adds`
+    aside: str = ""  # what follows the noun in brackets
 
-    def arm(self) -> Arm:
-        """Raises ConfigError for a bad name, one that a registered arm has, or an unknown setting."""
-        if self.name.endswith((MATCHED, TUNED)):
-            raise ConfigError(f"arm '{self.name}': names that end in {MATCHED} or {TUNED} are given by the study")
-        if self.name in ARMS:
+    def arm(self, registered: Collection[str]) -> Arm:
+        """Raises ConfigError for a bad name, or one that a registered arm has."""
+        if Variant.read(self.name)[1] != PLAIN:
+            endings = " or ".join(Variant(**{kind: True}).named("") for kind in ("matched", "tuned"))
+            raise ConfigError(f"arm '{self.name}': names that end in {endings} are given by the study")
+        if self.name in registered:
             raise ConfigError(f"arm '{self.name}' is defined here, but a registered arm has that name; take another")
         removes = self.removes or ("" if self.adds else f"what {', '.join(dotted(self.overrides))} had been")
         return Arm(
-            self.name, self.claim, dotted(self.overrides), removes, self.adds, (), self.against, self.attributable
-        )
+            self.name, self.claim, dotted(self.overrides), removes, self.adds, (), self.against, self.attributable,
+            self.noun, self.aside,
+        )  # fmt: skip
 
 
 class PairSpec(Section):
@@ -81,11 +81,11 @@ class Comparison:
         return self.arm.name
 
 
-def widened(arm: Arm) -> Arm:
-    """The arm with workers as wide as brings its parameters closest to its baseline arm's; the cell says how wide."""
-    width = "with workers of another width, for about as many parameters"
+def widened(arm: Arm, forecaster: Forecaster) -> Arm:
+    """The arm with the width that brings its parameters closest to its baseline arm's; the cell says how wide."""
+    width = f"with {forecaster.width_words[1]}, for about as many parameters"
     removes, adds = (f"{text}, {width}" if text else "" for text in (arm.removes, arm.adds))
-    return replace(arm, name=f"{arm.name}{MATCHED}", removes=removes, adds=adds, attributable=False)
+    return arm.as_variant(matched=True, removes=removes, adds=adds, attributable=False)
 
 
 def beside(arm: Arm, against: str) -> Arm:
@@ -93,14 +93,14 @@ def beside(arm: Arm, against: str) -> Arm:
     claim = f"{against} has a lower test error than {arm.name}"
     return replace(
         arm, against=against, claim=claim, removes=f"{against}: {arm.name} stands in its place", adds="",
-        attributable=False,
+        attributable=False, noun=against, aside=f"{arm.name} stands in its place",
     )  # fmt: skip
 
 
-def data_of_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
+def data_of_preset(config: type[Config], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a cell with those of its preset alone that say which data is read and how far ahead."""
     flat = dotted(settings)
-    preset = PRESETS.get(flat.pop("preset", None) or "", {})
+    preset = config.presets.get(flat.pop("preset", None) or "", {})
     return {**{key: value for key, value in preset.items() if key.startswith("data.")}, **flat}
 
 
@@ -108,11 +108,11 @@ def retuned(arm: Arm) -> Arm:
     """The arm, and its baseline arm, each with the nuisance settings that a search of its own chose."""
     settings = "each side with the nuisance settings that a search of its own chose"
     removes, adds = (f"{text}, {settings}" if text else "" for text in (arm.removes, arm.adds))
-    against = f"{arm.against}{TUNED}" if arm.compared else arm.against
-    return replace(arm, name=f"{arm.name}{TUNED}", removes=removes, adds=adds, against=against)
+    against = Variant(tuned=True).named(arm.against) if arm.compared else arm.against
+    return arm.as_variant(tuned=True, removes=removes, adds=adds, against=against)
 
 
-def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+def layered(config: type[Config], *layers: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted settings from layers, the weakest first. `preset` in a layer stands for settings weaker than its others.
 
     Where a layer names a protocol, it takes the protocol's settings from the layers below.
@@ -122,12 +122,12 @@ def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         flat = with_own_file(dotted(layer))
         name = flat.pop("preset", None)
-        if name is not None and name not in PRESETS:
-            raise unknown("preset", str(name), PRESETS)
-        if flat.get("training.protocol") in PROTOCOLS:
-            for key in PROTOCOLS["clean"]:
+        if name is not None and name not in config.presets:
+            raise unknown("preset", str(name), config.presets)
+        if (protocol := flat.get("training.protocol")) in config.protocols:
+            for key in config.bundled(protocol):
                 settings.pop(key, None)
-        settings |= {**PRESETS.get(name or "", {}), **flat}
+        settings |= {**config.presets.get(name or "", {}), **flat}
     return settings
 
 

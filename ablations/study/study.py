@@ -13,19 +13,15 @@
 Pure: nothing here reads data or trains.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from ablations.judging.verdicts import look_schedule, seeds_needed
-from ablations.study.checks import check, explain
 from ablations.study.pieces import (
-    MATCHED,
-    TUNED,
     Comparison,
     InlineArm,
     PairSpec,
@@ -33,26 +29,26 @@ from ablations.study.pieces import (
     Section,
     beside,
     combined,
-    data_of_preset,
     layered,
     no_repeats,
     retuned,
     widened,
 )
-from dynonet.arms import arm_named
-from dynonet.config import Config
 from lab.arms import FULL, Arm
 from lab.errors import ConfigError, unknown
+from lab.forecaster import Forecaster
+from lab.registry import DEFAULT, forecaster
 from lab.seeds import counted
-from lab.settings.files import dotted
+from lab.settings.config import Config
 from lab.store.schema import STUDY_NAME
-
-STUDIES = Path(__file__).parents[2] / "dynonet" / "studies"
 
 
 class Study(Section):
+    model_config = ConfigDict(ignored_types=(cached_property,))
+
     name: str = Field(pattern=f"^{STUDY_NAME}$")
     question: str = Field(min_length=10)
+    model: str = DEFAULT  # whose arms and settings these are: a name of lab.registry
     preset: str | None = None  # the baseline's, weaker than `baseline`
     baseline: dict[str, Any] = Field(default_factory=dict)  # dotted settings
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the command line: strongest; no arm may change them
@@ -71,72 +67,22 @@ class Study(Section):
     alpha: float = Field(0.05, gt=0, lt=1)
     margin_percent: float = Field(1.0, gt=0, lt=100)  # of the baseline's mean: smaller effects don't matter in practice
     retune: Retune | None = None
-    # Arm -> cell -> worker_hidden: beside each of these arms, one of that width (see capacity.match_arms).
+    # Arm -> cell -> width: beside each of these arms, one of that width (see capacity.match_arms).
     matched: dict[str, dict[str, int]] = Field(default_factory=dict)
     # Arm -> cell -> dotted nuisance settings, what the searches of `retune` came to; empty until all are through.
     tuned: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
 
-    # Reading --------------------------------------------------------------------------------------------------------
+    # What it consists of --------------------------------------------------------------------------------------------
 
-    @classmethod
-    def load(cls, name: str | Path) -> "Study":
-        """A packaged study by name, or the file at a path. Raises ConfigError as `create` does."""
-        path = Path(name)
-        if path.suffix not in (".yaml", ".yml"):
-            if str(name) not in study_names():
-                raise unknown("study", str(name), study_names())
-            path = STUDIES / f"{name}.yaml"
-        return cls.create(Config.read_yaml(path))
-
-    @classmethod
-    def create(cls, content: Mapping[str, Any]) -> "Study":
-        """Raises ConfigError, with the nearest name where there is one, for anything that cannot be run."""
-        try:
-            study = cls.model_validate(content)
-        except ValidationError as error:
-            raise ConfigError(explain(error, content, cls.model_fields)) from None
-        try:
-            check(study)
-        except ConfigError as error:
-            raise ConfigError(f"study '{study.name}': {error}") from None
-        return study
-
-    def with_settings(
-        self,
-        config: str | Path | None = None,
-        overrides: Iterable[str] = (),
-        arms: Sequence[str] | None = None,
-        changes: Mapping[str, Any] | None = None,
-    ) -> "Study":
-        """The study over the baseline of another file, with `section.key=value` overrides, or other arms.
-
-        Args:
-            config: settings such as a search's best.yaml; they replace preset and baseline. Cells still apply, but of
-                their presets only what says which data is read and how far ahead.
-            arms: names of registered arms, or of the study's own.
-            changes: other fields of the study, such as seeds, max_seeds, looks, alpha.
-        Raises:
-            ConfigError: as `create`.
-        """
-        content = {**self.model_dump(exclude_defaults=True), **(changes or {})}
-        if config is not None:
-            content |= {"baseline": dotted(Config.read_yaml(config)), "preset": None}
-            content["cells"] = {cell: data_of_preset(settings) for cell, settings in self.cells.items()}
-        content["overrides"] = {**self.overrides, **Config.parse_overrides(overrides)}
-        if arms is not None:
-            own = {arm.name: arm for arm in self.arms if isinstance(arm, InlineArm)}
-            content["arms"] = tuple(own[name].model_dump() if name in own else name for name in arms)
-            content["matched"] = {name: widths for name, widths in self.matched.items() if name in arms}
-            content["pairs"] = tuple(pair.model_dump() for pair in self.pairs if pair.arm in arms)
-            content["factorial"] = ()
-        return Study.create(content)
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        """Whose arms are compared. Raises ConfigError for one that there is not."""
+        return forecaster(self.model)
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The three kinds of settings that the study names."""
         return {"scientific": self.scientific, "nuisance": self.nuisance, "fixed": self.fixed}
-
-    # What it consists of --------------------------------------------------------------------------------------------
 
     @cached_property
     def cell_names(self) -> tuple[str, ...]:
@@ -148,7 +94,7 @@ class Study(Section):
 
         Raises ConfigError for unknown or repeated names.
         """
-        arms = [_arm_of(arm) for arm in self.arms]
+        arms = [self._arm_of(arm) for arm in self.arms]
         no_repeats("arm", [arm.name for arm in arms])
         against = {pair.arm: pair.against for pair in self.pairs}
         for name in against:
@@ -158,29 +104,29 @@ class Study(Section):
         for name in self.matched:
             if name not in {arm.name for arm in arms}:
                 raise unknown("arm in matched", name, [arm.name for arm in arms])
-        arms += [widened(arm) for arm in arms if arm.name in self.matched]
+        arms += [widened(arm, self.forecaster) for arm in arms if arm.name in self.matched]
         known = {arm.name: arm for arm in arms}
         for name in self.tuned:
             if name not in known:
-                known[name] = arm_named(name)
+                known[name] = self._registered(name)
         return (*arms, *(retuned(known[name]) for name in self.tuned))
 
     @cached_property
     def factors(self) -> tuple[Arm, ...]:
-        factors = [_arm_of(arm) for arm in self.factorial]
+        factors = [self._arm_of(arm) for arm in self.factorial]
         no_repeats("factor", [factor.name for factor in factors])
         return tuple(factors)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """What is compared with what, in the order of the arms. Contrasts of a factorial are not among them."""
-        compared = [arm for arm in self.listed if arm.compared]
         paired = {pair.arm for pair in self.pairs}
         return tuple(
             Comparison(arm, arm.against, arm.name)
             if arm.adds
-            else Comparison(arm, arm.name, arm.against, arm.name.removesuffix(TUNED) in paired)
-            for arm in compared
+            else Comparison(arm, arm.name, arm.against, arm.untuned in paired)
+            for arm in self.listed
+            if arm.compared
         )
 
     def comparisons_in(self, cell: str) -> tuple[Comparison, ...]:
@@ -188,8 +134,7 @@ class Study(Section):
         return tuple(
             comparison
             for comparison in self.comparisons
-            if not (plain := comparison.name.removesuffix(TUNED)).endswith(MATCHED)
-            or cell in self.matched[plain.removesuffix(MATCHED)]
+            if not comparison.arm.variant.matched or cell in self.matched[comparison.arm.plain]
         )
 
     @cached_property
@@ -214,7 +159,7 @@ class Study(Section):
             if name in on_the_way:
                 raise ConfigError(f"arms are compared in a circle: {' against '.join((*on_the_way, name))}")
             if name not in arms:
-                arm = own[name] if name in own else arm_named(name)
+                arm = own[name] if name in own else self._registered(name)
                 if arm.compared:
                     enter(arm.against, (*on_the_way, name))
                 arms[name] = arm
@@ -223,7 +168,8 @@ class Study(Section):
             enter(name)
         by_name = {factor.name: factor for factor in self.factors}
         for chosen, name in self.combinations.items():
-            arms.setdefault(name, combined([by_name[factor] for factor in chosen], name) if chosen else arm_named(FULL))
+            factors = [by_name[factor] for factor in chosen]
+            arms.setdefault(name, combined(factors, name) if chosen else self._registered(FULL))
         return arms
 
     def config(self, cell: str, arm: str = FULL, seed: int | None = None) -> Config:
@@ -232,23 +178,42 @@ class Study(Section):
             raise unknown("cell", cell, self.cell_names)
         if arm not in self.table and arm != FULL:
             raise unknown("arm", arm, self.table)
-        base = self.baseline_of(cell)
-        if arm.endswith(TUNED):
-            plain = arm.removesuffix(TUNED)
-            if cell not in self.tuned[plain]:
-                raise ConfigError(f"arm '{arm}': no search has chosen its settings in cell '{cell}'")
-            config = self.config(cell, plain).override(self.tuned[plain][cell])
-            return config if seed is None else config.override({"training.seed": seed})
-        config = base if arm == FULL else self.table[arm].apply(base)
-        width = self.matched.get(arm.removesuffix(MATCHED), {}).get(cell) if arm.endswith(MATCHED) else None
-        if width is not None:
-            config = config.override({"model.worker_hidden": width})
-        return config if seed is None else config.override({"training.seed": seed})
+        if (cell, arm) not in self._configs:
+            self._configs[cell, arm] = self._config(cell, arm)
+        config = self._configs[cell, arm]
+        return config if seed is None else config.with_seed(seed)
+
+    @cached_property
+    def _configs(self) -> dict[tuple[str, str], Config]:
+        """Those that were asked for, but for their seeds: thousands of runs share them."""
+        return {}
+
+    def _config(self, cell: str, name: str) -> Config:
+        if name == FULL:
+            return self.baseline_of(cell)
+        arm = self.table[name]
+        if arm.variant.tuned:
+            settings = self.tuned[arm.untuned].get(cell)
+            if settings is None:
+                raise ConfigError(f"arm '{name}': no search has chosen its settings in cell '{cell}'")
+            return self.config(cell, arm.untuned).override(settings)
+        config = arm.apply(self.baseline_of(cell))
+        width = self.matched[arm.plain].get(cell) if arm.variant.matched else None
+        return config if width is None else config.override({str(self.forecaster.width): width})
 
     def baseline_of(self, cell: str) -> Config:
         """What the arms of a cell are compared with, but for the seed."""
+        return self._baselines[cell]
+
+    @cached_property
+    def _baselines(self) -> dict[str, Config]:
+        config = self.forecaster.config
         preset = {} if self.preset is None else {"preset": self.preset}
-        return Config.create(layered(preset, self.baseline, self.cells.get(cell, {}), self.overrides))
+        layers = {
+            cell: layered(config, preset, self.baseline, self.cells.get(cell, {}), self.overrides)
+            for cell in self.cell_names
+        }
+        return {cell: config.create(settings) for cell, settings in layers.items()}
 
     # Its size -------------------------------------------------------------------------------------------------------
 
@@ -257,11 +222,12 @@ class Study(Section):
 
         `inert` holds (comparison, cell) pairs that were found inert, so that nothing is asked of them.
         """
+        dead = set(inert)
         live = sum(
-            (comparison.name, cell) not in set(inert)
+            (comparison.name, cell) not in dead
             for cell in self.cell_names
             for comparison in self.comparisons_in(cell)
-            if not comparison.name.endswith(TUNED)
+            if not comparison.arm.variant.tuned
         )
         live *= 1 if self.retune is None else 2  # with frozen settings, and with re-tuned ones
         return live + len(self.contrasts) * len(self.cell_names)
@@ -299,10 +265,10 @@ class Study(Section):
             every = counted(self.max_seeds if self.seeds == "auto" else self.seeds)
         return every[:count]
 
+    def _registered(self, name: str) -> Arm:
+        if name not in self.forecaster.arms:
+            raise unknown("arm", name, self.forecaster.arms)
+        return self.forecaster.arms[name]
 
-def study_names() -> list[str]:
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
-
-
-def _arm_of(arm: str | InlineArm) -> Arm:
-    return arm_named(arm) if isinstance(arm, str) else arm.arm()
+    def _arm_of(self, arm: str | InlineArm) -> Arm:
+        return self._registered(arm) if isinstance(arm, str) else arm.arm(self.forecaster.arms)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynonet import stacking
 from dynonet.config import Config
 from dynonet.learning.closed_form import fit_trend
 from dynonet.learning.epoch_plan import EpochPlan
@@ -17,6 +16,7 @@ from dynonet.learning.unrolled import thaw
 from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Layout, Parameters
 from dynonet.parts import SIGNALS
+from dynonet.traits import stacking
 from lab.compute.cuda_graphs import Replayed
 from lab.compute.draws import seed_keys
 from lab.errors import ConfigError
@@ -68,7 +68,7 @@ class TrainingStack:
     Raises DataError: a role's rows hold no window.
     """
 
-    learners = ("train_loss", "controller_loss")
+    learners: tuple[str, ...] = ("train_loss", "controller_loss")
 
     def __init__(self, configs: Sequence[Config], series: Series, device: torch.device, dtype: torch.dtype):
         first = configs[0]
@@ -206,4 +206,3 @@ class TrainingStack:
         names = [f.name for f in fields(Moments)]
         moments = {b: Moments(*(state[f"moments.{b}.{name}"].to(self.device) for name in names)) for b in BLOCKS}
         self._state = TrainState(params, moments)
-

@@ -9,9 +9,10 @@ from torch import Tensor
 from dynonet.config import Config
 from dynonet.learning.optimiser import Moments, adamw_
 from dynonet.network.controller import Signals, Switch
-from dynonet.network.model import DynoNetStack, trained_groups
+from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Parameters
 from dynonet.parts import SIGNALS
+from dynonet.traits.trained import trained_groups
 from lab.compute.draws import AnyDraws, uniform
 
 CLIP_EPS = 1e-6  # torch's clip_grad_norm_

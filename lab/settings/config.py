@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError
 
 from lab.console.printing import one_line
-from lab.errors import MOST_WHOLE, ConfigError, nearest, unknown
+from lab.errors import MOST_WHOLE, ConfigError, check_number, nearest, unknown
 from lab.settings.data import SOURCE, DataConfig, Section
 from lab.settings.files import anchored, dotted, with_own_file
 from lab.settings.overrides import switched, typed
@@ -178,6 +178,11 @@ class Config(Section):
         for key in self.bundled(changes.get("training.protocol")):
             base.pop(key)
         return self.create({**base, **changes})
+
+    def with_seed(self, seed: int) -> Self:
+        """The same run with another seed, without validating the rest anew."""
+        check_number("training.seed", seed, 0)
+        return self.model_copy(update={"training": self.training.model_copy(update={"seed": seed})})
 
     @classmethod
     def bundled(cls, protocol: Any) -> tuple[str, ...]:

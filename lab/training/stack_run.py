@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from lab.compute.device import out_of_memory, peak_memory_bytes, release_memory
+from lab.forecaster import range_column
 from lab.provenance import code_provenance, host_name
 from lab.registry import forecaster_of
 from lab.series import Series, load_series
@@ -314,8 +315,9 @@ class StackRun:
                 if metric != "epoch"
             ]
             rows.append({
-                **run_params(run.config), **self._meta, **key, "model": run.config.forecaster, "status": status or run.status,
-                "error": error, "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
+                **run_params(run.config), **self._meta, **key, "model": run.config.forecaster,
+                "status": status or run.status, "error": error,
+                "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
                 "val_mse_channels": run.best.get("mse_channels"), "val_mae_channels": run.best.get("mae_channels"),
                 **series_columns(self.series), "best_epoch": run.best_epoch, "epochs": run.epochs,
                 "parameters": size, "cpu_seconds": run.cpu_seconds, "wall_seconds": run.wall_seconds,
@@ -326,12 +328,6 @@ class StackRun:
         self.results.storage.put_all({**blobs, **self.results.files("history", history)})
         self.results.add("runs", rows)
         self._rows |= {row["run"]: row for row in rows}
-
-
-def range_column(key: str) -> str:
-    """The column of the runs that holds how far a diagnostic ever was from itself."""
-    group, _, name = key.partition(".")
-    return f"{group}_range.{name}"
 
 
 def _run_checkpoint(run: str) -> str:

@@ -5,7 +5,7 @@ are those of the losses.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ablations.findings.findings import (
     CellData,
     Curve,
     Decision,
+    Diagnosis,
     Effect,
     Finding,
     Findings,
@@ -24,15 +25,17 @@ from ablations.findings.findings import (
 )
 from ablations.judging import statistics
 from ablations.planning.plan import contrast_name
-from ablations.study.study import Study
-from lab.arms import difference
+from ablations.study.reading import create_study
+from dynonet.config import Config
+from dynonet.forecaster import DYNONET
+from lab.arms import Variant, difference
 
 NAN = math.nan
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
 ODD = "odd_clip"  # its texts need escaping everywhere
 ODD_TEXT = "the clip of <b>50%</b> & more, i.e. $x_1 < 2^3$ | #1 {or} ~so"
-STUDY = Study.create(
+STUDY = create_study(
     {
         "name": "example_1",
         "question": "Which parts of <DynoNet> earn their keep & by how many %?",
@@ -158,7 +161,7 @@ def _runs(arm: str, cell: str) -> ArmRuns:
     epochs = tuple(range(1, 25))
     fall = [float(losses.mean()) + 0.26 + 0.8 * math.exp(-0.5 * epoch) for epoch in epochs]
     size = 94264 - 1200 * len(arm) if arm != "full" else 94264
-    plain = arm.removesuffix("@tuned")
+    plain = Variant.read(arm)[0]
     return ArmRuns(
         cell=cell,
         arm=arm,
@@ -176,10 +179,16 @@ def _runs(arm: str, cell: str) -> ArmRuns:
         effective=size - 2000,
         device_seconds=1234.5,
         validation=Curve(epochs, tuple(fall), (0.01,) * len(epochs)),
-        signals=_signals() if arm == "full" else {},
-        still={"lr_scale": 9, "grad_clip": 9, "freeze_prob": 4} if arm == "full" else {},
         difference={} if plain not in STUDY.table else difference(STUDY.config(cell), STUDY.config(cell, plain)),
+        diagnoses=tuple(_diagnoses()) if arm == "full" else (),
     )
+
+
+def _diagnoses() -> Iterator[Diagnosis]:
+    still, mode = {"lr_scale": 9, "grad_clip": 9, "freeze_prob": 4}, {"training.mode": "alternating"}
+    for name, curve in _signals().items():
+        why = {"lr_scale": f"{INERT}.", "grad_clip": DYNONET.diagnostics["signal.grad_clip"].still(Config.create(mode))}
+        yield Diagnosis(name, curve, None, still.get(name, 0), why.get(name, ""))
 
 
 def _signals() -> dict[str, Curve]:
@@ -192,13 +201,14 @@ def _signals() -> dict[str, Curve]:
 
 def _findings(cell: str) -> list[Finding]:
     compared = {comparison.name: comparison for comparison in STUDY.comparisons}
-    names = [name for name in ANSWERS if name in compared or name.endswith("@tuned")]
+    names = [name for name in ANSWERS if Variant.read(name)[0] in compared]
     return [_finding(name, cell, compared) for name in names] + [_contrast(factors, cell) for factors in CONTRASTS]
 
 
 def _finding(name: str, cell: str, compared: Mapping[str, Any]) -> Finding:
-    comparison = compared[name.removesuffix("@tuned")]
-    tuned = "@tuned" if name.endswith("@tuned") else ""
+    plain, variant = Variant.read(name)
+    comparison = compared[Variant(matched=variant.matched).named(plain)]
+    tuned = Variant(tuned=variant.tuned).named("")
     answer = ANSWERS[name]
     runs = {side: _runs(arm + tuned, cell) for side, arm in _sides(comparison).items()}
     common: dict[str, Any] = {
@@ -208,6 +218,11 @@ def _finding(name: str, cell: str, compared: Mapping[str, Any]) -> Finding:
         "about": comparison.arm.adds or comparison.arm.removes,
         "without": comparison.without + tuned,
         "with_part": comparison.with_part + tuned,
+        "noun": comparison.arm.noun,
+        "aside": comparison.arm.aside,
+        "variant": variant,
+        "plain": plain,
+        "against": comparison.arm.against,
         "attributable": comparison.arm.attributable,
         "parameters": (runs["without"].parameters, runs["with"].parameters),
         "effective": (runs["without"].effective, runs["with"].effective),
@@ -223,7 +238,7 @@ def _finding(name: str, cell: str, compared: Mapping[str, Any]) -> Finding:
         decision=_decision(effects, answer, cell),
         windows=(answer[1] - 0.02, answer[1] + 0.02) if cell == "ETTh1" else None,
         windows_note="" if cell == "ETTh1" else "1200 windows hold fewer than two blocks of 848",
-        mismatch=matched if name.endswith("@matched") else "",
+        mismatch=matched if variant.matched else "",
         diverged=(runs["without"].diverged, runs["with"].diverged),
         failed=(runs["without"].failed, runs["with"].failed),
         flags=("2 of 9 pairs differ in device",) if name == "no_bilevel" else (),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ablations.findings.record import StudyRecord
-from ablations.planning.plan import Hypothesis, make_plan
+from ablations.planning.plan import Hypothesis, Work
+from ablations.study.reading import create_study
 from ablations.study.study import Study
 from lab.store.tables import Results, run_params
 from lab.training.window_errors import keep_window_errors
@@ -27,7 +28,7 @@ def small_study(**fields: Any) -> Study:
         "training.max_epochs": 3,
     }  # fmt: skip
     content = {"name": "mine", "question": "What are these parts for?", "arms": ["no_film", "no_mixer"], "seeds": 8}
-    return Study.create({"baseline": baseline, **content, **fields})
+    return create_study({"baseline": baseline, **content, **fields})
 
 
 def begin(results: Results, study: Study, inert: Mapping[Hypothesis, str] | None = None) -> StudyRecord:
@@ -55,7 +56,7 @@ def add_runs(
     """
     study = record.study
     count = len(study.seed_list(record.seeds))
-    plan = make_plan(study, lambda data: SHA, inert=record.inert, train_inert=True, seeds=count)
+    plan = Work.of(study, lambda data: SHA, inert=record.inert, train_inert=True, seeds=count)
     rows, histories, readings = [], [], []
     count = 0
     for cell, by_arm in errors.items():

@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from ablations.findings.collect import findings_of
-from ablations.study.study import Study
+from ablations.study.reading import load_study
 from lab.store.tables import Results
 from tests.processes import drivers
 
 
 @pytest.mark.slow
 def test_a_part_helps_where_what_it_answers_is_planted_and_not_without(tmp_path: Path) -> None:
-    content = Study.load("planted").model_dump(mode="json", exclude_defaults=True)
+    content = load_study("planted").model_dump(mode="json", exclude_defaults=True)
     content |= {"name": "small", "arms": ["no_revin"], "seeds": 7, "scientific": ["model.revin"]}
     content["baseline"]["training.max_epochs"] = 5
     content["cells"] = {cell: content["cells"][cell] for cell in ("none", "level_shifts")}

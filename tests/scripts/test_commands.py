@@ -13,7 +13,7 @@ import pytest
 
 import ablations.run
 import tune.search
-from ablations.study.study import study_names
+from ablations.study.reading import study_names
 from cluster.sending.request import MODULES
 from dynonet.config import Config
 from dynonet.presets import PRESETS

@@ -70,8 +70,10 @@ def test_a_table_of_arms_with_what_never_moved(results: Results) -> None:
     full, film, _ = study.arms
     assert (full.arm, full.seeds, full.complete, full.diverged, full.failed) == ("full", tuple(range(1, 9)), 8, 0, 0)
     assert full.errors[PRIMARY] == tuple(FULL) and full.device_seconds == 12
-    assert full.still == {"lr_scale": 8, "grad_clip": 8}
-    assert full.validation.mean == pytest.approx((3.0, 1.5, 1.0)) and full.signals["lr_scale"].deviation == (0, 0, 0)
+    diagnoses = {each.name: each for each in full.diagnoses}
+    assert {name: each.still for name, each in diagnoses.items() if each.still} == {"lr_scale": 8, "grad_clip": 8}
+    assert diagnoses["grad_clip"].why.startswith("It weighs only the workers' update")
+    assert full.validation.mean == pytest.approx((3.0, 1.5, 1.0)) and diagnoses["lr_scale"].curve.deviation == (0, 0, 0)
     assert full.difference == {} and film.difference == {"model.film": (True, False)}
     assert film.effective < full.effective == full.parameters - _heads_without_gradient()
     assert len(study.ledger) == 24 and {reading.arm for reading in study.ledger} == {"full", "no_film", "no_mixer"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ablations.findings.record import StudyRecord
-from ablations.study.study import Study
+from ablations.study.reading import load_study
 from lab.errors import ConfigError
 from lab.store.tables import Results
 from tests.ablations.recorded import SHA, begin, small_study
@@ -86,7 +86,7 @@ def test_what_the_searches_chose_becomes_arms(results: Results) -> None:
 
 def test_a_packaged_study_survives_the_record(results: Results) -> None:
     for name in ("planted", "horizons", "retuned", "factorial", "only_one", "bilevel"):
-        study = Study.load(name)
+        study = load_study(name)
         data = dict.fromkeys(study.cell_names, SHA)
         StudyRecord.begin(results, name, study, data, {})
         assert StudyRecord.load(results, name).study == study

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from ablations.planning.capacity import capacity, match_arms, match_capacity
-from ablations.study.study import Study
+from ablations.planning.capacity import match_arms, match_capacity
+from ablations.study.reading import create_study
 from dynonet.arms import arm_named
 from dynonet.config import Config
+from dynonet.traits.size import size
 from lab.arms import difference
 from lab.errors import ConfigError
 from lab.series import Series, load_series
@@ -37,34 +38,34 @@ def moved(config: Config, series: Series) -> int:
 def test_effective_parameters_are_those_that_training_moves(name: str) -> None:
     config = arm_named(name).apply(Config.create(SMALL))
     series = load_series(config.data)
-    assert capacity(config, series.num_channels).effective == moved(config, series)
+    assert size(config, series.num_channels).effective == moved(config, series)
 
 
 def test_the_published_network() -> None:
-    assert capacity(PUBLISHED, 7).parameters == 93_954
+    assert size(PUBLISHED, 7).parameters == 93_954
     weighing = 5 * 7 * (64 + 1)  # the five heads that get no gradient
-    assert capacity(PUBLISHED, 7).effective == 93_954 - weighing
+    assert size(PUBLISHED, 7).effective == 93_954 - weighing
 
 
 @pytest.mark.parametrize("name", ["no_film", "no_controller", "no_trend", "shared_worker", "lstm_workers"])
 def test_the_matched_width_is_the_closest(name: str) -> None:
-    target = capacity(PUBLISHED, 7).effective
+    target = size(PUBLISHED, 7).effective
     match = match_capacity(arm_named(name).apply(PUBLISHED), target, 7)
     assert match.close
-    assert match.text().startswith(f"worker_hidden={match.worker_hidden}: ")
-    for width in range(max(1, match.worker_hidden - 3), match.worker_hidden + 4):
-        other = capacity(match.config.override({"model.worker_hidden": width}), 7).effective
+    assert match.text().startswith(f"worker_hidden={match.width}: ")
+    for width in range(max(1, match.width - 3), match.width + 4):
+        other = size(match.config.override({"model.worker_hidden": width}), 7).effective
         assert abs(other - target) >= abs(match.effective - target)
 
 
 def test_where_nothing_comes_close_it_says_so() -> None:
-    target = capacity(PUBLISHED, 7).effective
+    target = size(PUBLISHED, 7).effective
     match = match_capacity(arm_named("no_workers").apply(PUBLISHED), target, 7)
     assert not match.close
-    assert match.worker_hidden == 8
+    assert match.width == 8
     assert match.text().startswith("no worker_hidden comes within 5%; the closest is 8: ")
     too_few = match_capacity(PUBLISHED, 100, 7)
-    assert (too_few.worker_hidden, too_few.close) == (1, False)
+    assert (too_few.width, too_few.close) == (1, False)
     assert too_few.mismatch > 1
 
 
@@ -72,7 +73,7 @@ def test_arms_of_matched_capacity_stand_beside_the_others() -> None:
     names = ["no_film", "no_bilevel", "no_workers", "shared_worker"]
     content = {"name": "mine", "question": "What are these arms for?", "preset": "h96", "seeds": 9}
     content |= {"arms": names, "cells": {"h96": {}, "h336": {"preset": "h336"}}, "fixed": ["model.worker_hidden"]}
-    study, matches = match_arms(Study.create(content), {"h96": 7, "h336": 7})
+    study, matches = match_arms(create_study(content), {"h96": 7, "h336": 7})
     assert set(matches) == {(name, cell) for name in names for cell in ("h96", "h336")}
     assert [c.name for c in study.comparisons] == [*names, "no_film@matched", "shared_worker@matched"]
     for cell in study.cell_names:
@@ -82,4 +83,4 @@ def test_arms_of_matched_capacity_stand_beside_the_others() -> None:
             assert set(difference(study.config(cell, name), config)) == {"model.worker_hidden"}
     assert study.family() == 12
     with pytest.raises(ConfigError, match="unknown arm in matched 'no_flim'"):
-        Study.create({**content, "matched": {"no_flim": {"h96": 9}}})
+        create_study({**content, "matched": {"no_flim": {"h96": 9}}})

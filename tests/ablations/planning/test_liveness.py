@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ablations.planning.liveness import TOLERANCE, Liveness, check_liveness, probe
+from ablations.study.reading import create_study, load_study
 from ablations.study.study import Study
 from dynonet.config import Config
 from dynonet.parts import SIGNALS
@@ -30,7 +31,7 @@ def series_of(study: Study) -> dict[str, Series]:
 
 def checked(*arms: Any, **fields: Any) -> dict[str, Liveness]:
     content = {"name": "mine", "question": "What are these arms for?", "baseline": SMALL, "arms": arms, **fields}
-    study = Study.create(content)
+    study = create_study(content)
     return {found.arm: found for found in check_liveness(study, series_of(study))}
 
 
@@ -42,10 +43,10 @@ def own(name: str, **overrides: Any) -> dict[str, Any]:
 @lru_cache
 def packaged(name: str) -> dict[str, Liveness]:
     """The arms of a packaged study, at small sizes."""
-    study = Study.load(name)
+    study = load_study(name)
     baseline = {**study.baseline, **SMALL, "data.dataset": "synthetic"}
     fields = {"arms": study.arms, "factorial": (), "cells": {}, "preset": None, "baseline": baseline}
-    small = Study.create(
+    small = create_study(
         {
             "name": name,
             "question": study.question,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ablations.planning.plan import Plan, live_hypotheses, make_plan, write_configs
+from ablations.planning.plan import Plan, Room, Work, live_hypotheses, make_plan, write_configs
+from ablations.study.reading import create_study, load_study, with_settings
 from ablations.study.study import Study
 from dynonet.config import Config, DataConfig
 from lab.errors import ConfigError
@@ -21,7 +22,7 @@ SMALL: dict[str, Any] = {
 
 
 def study(**fields: Any) -> Study:
-    return Study.create({**SMALL, **fields})
+    return create_study({**SMALL, **fields})
 
 
 def checksum(data: DataConfig) -> str:
@@ -29,7 +30,9 @@ def checksum(data: DataConfig) -> str:
 
 
 def planned(study: Study, *args: Any, **kwargs: Any) -> Plan:
-    return make_plan(study, checksum, *args, **kwargs)
+    room = Room(**{name: kwargs.pop(name) for name in Room.__annotations__ if name in kwargs})
+    begun = kwargs.pop("begun", ())
+    return make_plan(Work.of(study, checksum, **kwargs), *args, begun=begun, room=room)
 
 
 def test_arms_by_cells_by_seeds() -> None:
@@ -131,7 +134,7 @@ def test_a_further_look_adds_seeds_for_what_is_undecided_alone() -> None:
 
 
 def test_a_factorial_is_trained_whole() -> None:
-    factorial = Study.load("factorial")
+    factorial = load_study("factorial")
     plan = planned(factorial)
     assert len(plan.runs) == 8 * 9
     assert live_hypotheses(factorial)[-1] == ("no_film x no_gate_masks x no_bilevel", "main")
@@ -142,7 +145,7 @@ def test_a_factorial_is_trained_whole() -> None:
 
 def test_too_few_seeds_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"5 seeds cannot reach significance.*take at least 10 seeds"):
-        planned(Study.load("parts").with_settings(changes={"seeds": 5}))
+        planned(with_settings(load_study("parts"), changes={"seeds": 5}))
 
 
 def test_arguments_that_cannot_be() -> None:
@@ -161,7 +164,7 @@ def test_the_text_of_a_dry_run() -> None:
         "4 arms x 1 cell x 7 seeds: 28 runs, 28 different ones, 0 on record, 28 to train",
         "3 comparisons of test_mse at alpha 0.05 (Holm): 7 seeds reach p 0.016, 0.017 is needed",
         "  2 stacks of 10 to 11 models: synthetic S=336 H=96, K=64 D=8 L=1, batches of 512",
-        "  1 stack of 7 models: synthetic S=336 H=96, K=64 D=8 L=1, batches of 512, gru workers shared by the channels",
+        "  1 stack of 7 models: synthetic S=336 H=96, K=64 D=8 L=1, gru workers shared by the channels, batches of 512",
         "expected device time: at most 5.8 min, 2.9 min on 2 devices (early stopping saves some)",
     ]
     assert "unknown, no step was measured" in planned(study()).text()
@@ -180,6 +183,6 @@ def test_configs_are_written_out_as_they_will_be_trained(tmp_path: Path) -> None
 
 def test_a_claim_of_two_lines_is_no_setting(tmp_path: Path) -> None:
     own = {"name": "wide", "claim": "wider is better\nmodel.mixer: false", "overrides": {"model.worker_hidden": 9}}
-    mine = Study.create({**SMALL, "arms": [{**own, "removes": "x\nmodel.film: false"}]})
+    mine = create_study({**SMALL, "arms": [{**own, "removes": "x\nmodel.film: false"}]})
     for path in write_configs(mine, tmp_path):
         assert Config.from_yaml(path) == mine.config("main", path.stem, 1)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ablations.study.checks import matching
-from ablations.study.study import STUDIES, Study, study_names
+from ablations.study.reading import create_study, load_study, study_names, with_settings
+from ablations.study.study import Study
 from dynonet.arms import ARMS
 from dynonet.config import Config
 from lab.arms import difference
@@ -20,17 +21,16 @@ SMALL: dict[str, Any] = {"name": "mine", "question": "What is this part for?", "
 
 
 def study(**fields: Any) -> Study:
-    return Study.create({**SMALL, **fields})
+    return create_study({**SMALL, **fields})
 
 
 def test_the_packaged_studies() -> None:
     assert study_names() == sorted(PACKAGED)
-    assert {path.stem for path in STUDIES.iterdir()} == set(PACKAGED)
 
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_a_packaged_study_can_be_run(name: str) -> None:
-    packaged = Study.load(name)
+    packaged = load_study(name)
     assert packaged.name == name
     for cell in packaged.cell_names:
         for arm in packaged.table:
@@ -45,11 +45,11 @@ def test_a_packaged_study_can_be_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_the_scientific_settings_are_those_that_arms_change(name: str) -> None:
-    packaged = Study.load(name)
+    packaged = load_study(name)
     base = packaged.baseline_of(packaged.cell_names[0])
     changed = {key for arm in packaged.table.values() for key in arm.touches(base)}
     for pattern in packaged.scientific:
-        assert set(matching([pattern])) & changed, pattern
+        assert set(matching(packaged, [pattern])) & changed, pattern
 
 
 def test_what_is_read_no_longer_is_not_changed() -> None:
@@ -60,12 +60,12 @@ def test_what_is_read_no_longer_is_not_changed() -> None:
 
 
 def test_every_registered_arm_is_in_some_study() -> None:
-    listed = {name for packaged in map(Study.load, PACKAGED) for name in packaged.table}
+    listed = {name for packaged in map(load_study, PACKAGED) for name in packaged.table}
     assert set(ARMS) <= listed
 
 
 def test_comparisons_are_turned_so_that_the_effect_is_that_of_doing_without() -> None:
-    only_one, parts = Study.load("only_one"), Study.load("parts")
+    only_one, parts = load_study("only_one"), load_study("parts")
     pairs = {c.name: (c.without, c.with_part) for c in (*only_one.comparisons, *parts.comparisons)}
     assert pairs["only_film"] == ("only_workers", "only_film")
     assert pairs["only_bilevel"] == ("only_film", "only_bilevel")
@@ -75,7 +75,7 @@ def test_comparisons_are_turned_so_that_the_effect_is_that_of_doing_without() ->
 
 
 def test_a_factorial_has_every_combination_once() -> None:
-    factorial = Study.load("factorial")
+    factorial = load_study("factorial")
     assert list(factorial.table) == [
         "full", "no_film", "no_gate_masks", "no_bilevel", "no_film+no_gate_masks", "no_film+no_bilevel",
         "no_gate_masks+no_bilevel", "no_film+no_gate_masks+no_bilevel",
@@ -93,7 +93,7 @@ def test_an_arm_of_the_studys_own() -> None:
     assert mine.config("main", "half_clip").signals.grad_clip == 0.5
     assert [c.with_part for c in mine.comparisons] == ["full", "no_grad_clip"]
     assert list(mine.table) == ["full", "no_film", "no_grad_clip", "half_clip"]
-    kept = mine.with_settings(arms=["half_clip"])
+    kept = with_settings(mine, arms=["half_clip"])
     assert [(c.name, c.with_part) for c in kept.comparisons] == [("half_clip", "no_grad_clip")]
 
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_run_is_refused(fields: dict[str, Any], message: str) -> 
 
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match="unknown study 'quikstart'; did you mean 'quickstart'"):
-        Study.load("quikstart")
+        load_study("quikstart")
     with pytest.raises(ConfigError, match="unknown cell 'man'; did you mean 'main'"):
         study().config("man")
     with pytest.raises(ConfigError, match="unknown arm 'no_mixer'"):
@@ -174,50 +174,50 @@ def test_too_few_seeds_are_refused_with_the_number_that_would_do() -> None:
         five.schedule()
     with pytest.raises(ConfigError, match="take at least 6 seeds"):
         study(seeds=5).schedule()
-    parts = Study.load("parts").with_settings(changes={"seeds": 5})
+    parts = with_settings(load_study("parts"), changes={"seeds": 5})
     with pytest.raises(ConfigError, match="take at least 10 seeds"):
         parts.schedule()
 
 
 def test_inert_arms_are_no_members_of_the_family() -> None:
-    signals = Study.load("signals")
+    signals = load_study("signals")
     inert = [(f"no_{name}", "main") for name in ("lr_scale", "wd_scale", "grad_clip", "freeze_prob", "loss_weight")]
     assert (signals.family(), signals.family(inert)) == (9, 4)
-    assert signals.with_settings(changes={"seeds": 8}).schedule(inert) == (8,)
-    assert Study.load("retuned").family() == 10  # frozen and re-tuned
+    assert with_settings(signals, changes={"seeds": 8}).schedule(inert) == (8,)
+    assert load_study("retuned").family() == 10  # frozen and re-tuned
 
 
 def test_looks_are_fixed_beforehand() -> None:
-    auto = Study.load("parts").with_settings(changes={"seeds": "auto", "max_seeds": 16, "looks": 3})
+    auto = with_settings(load_study("parts"), changes={"seeds": "auto", "max_seeds": 16, "looks": 3})
     assert auto.schedule() == (11, 13, 16)
     assert auto.seed_list(11) == tuple(range(1, 12))
     with pytest.raises(ConfigError, match="take at least 11 seeds"):
-        Study.load("parts").with_settings(changes={"seeds": "auto", "max_seeds": 9, "looks": 3}).schedule()
+        with_settings(load_study("parts"), changes={"seeds": "auto", "max_seeds": 9, "looks": 3}).schedule()
 
 
 def test_a_baseline_from_a_search(tmp_path: Path) -> None:
     best = Config.create({"training.protocol": "published", "model.worker_hidden": 12}, preset="h96")
     path = tmp_path / "best.yaml"
     path.write_text(best.to_yaml())
-    parts = Study.load("parts").with_settings(config=path)
+    parts = with_settings(load_study("parts"), config=path)
     assert parts.baseline_of("main") == best
     assert parts.config("main", "no_film", 1).model.worker_hidden == 12
-    clean = Study.load("parts").with_settings(config=path, overrides=["training.protocol=clean"])
+    clean = with_settings(load_study("parts"), config=path, overrides=["training.protocol=clean"])
     assert clean.baseline_of("main").data.controller_rows == "meta"  # the file's protocol gives way
-    horizons = Study.load("horizons").with_settings(config=path)
+    horizons = with_settings(load_study("horizons"), config=path)
     assert horizons.baseline_of("h336").data.pred_len == 336
     path.write_text(best.override({"model.film": False}).to_yaml())
     with pytest.raises(ConfigError, match="arm 'no_film' changes nothing against the baseline"):
-        Study.load("parts").with_settings(config=path)
+        with_settings(load_study("parts"), config=path)
 
 
 def test_an_override_is_stronger_than_cells_and_collides_with_arms() -> None:
-    horizons = Study.load("horizons").with_settings(overrides=["training.max_epochs=2"])
+    horizons = with_settings(load_study("horizons"), overrides=["training.max_epochs=2"])
     assert {horizons.baseline_of(cell).training.max_epochs for cell in horizons.cell_names} == {2}
     with pytest.raises(ConfigError, match=r"arm 'no_film' changes model\.film, which an override fixes"):
-        Study.load("parts").with_settings(overrides=["model.film=on"])
+        with_settings(load_study("parts"), overrides=["model.film=on"])
     with pytest.raises(ConfigError, match="cells 'ETTh1' and 'ETTh2' are the same"):
-        Study.load("datasets").with_settings(overrides=["data.dataset=ETTh1"])
+        with_settings(load_study("datasets"), overrides=["data.dataset=ETTh1"])
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_searched_baseline_keeps_its_settings_in_every_cell(tmp_path: Path) ->
     """Of a cell's preset only the data counts then: its learning rate would silently replace the searched one."""
     best = tmp_path / "best.yaml"
     best.write_text("training: {lr: 0.0123, seed: 77}\nmodel: {worker_hidden: 13}\n")
-    study = Study.load("horizons").with_settings(best)
+    study = with_settings(load_study("horizons"), best)
     for cell, (seq_len, pred_len) in {"h96": (512, 96), "h336": (512, 336), "h720": (720, 720)}.items():
         config = study.baseline_of(cell)
         assert (config.training.lr, config.model.worker_hidden, config.data.dataset) == (0.0123, 13, "ETTh1")
@@ -258,4 +258,4 @@ def test_names_that_the_study_gives_are_not_for_inline_arms() -> None:
     for name in ("mine@tuned", "mine@matched"):
         own = {"name": name, "claim": "an arm of the test's own", "overrides": {"model.film": False}}
         with pytest.raises(ConfigError, match="are given by the study"):
-            Study.create({"name": "s", "question": "What of this arm?", "arms": [own]})
+            create_study({"name": "s", "question": "What of this arm?", "arms": [own]})

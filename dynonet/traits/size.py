@@ -1,8 +1,8 @@
 """How many parameters a DynoNet has and trains, and what of it no machine can hold."""
 
 from dynonet.config import Config
-from dynonet.network.model import trained_groups
 from dynonet.network.parameters import Layout
+from dynonet.traits.trained import trained_groups
 from lab.forecaster import Size
 from lab.settings.sizes import gigabytes
 

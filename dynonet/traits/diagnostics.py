@@ -3,15 +3,17 @@
 from functools import partial
 
 from dynonet.config import Config
-from dynonet.parts import FREEZE_START, SIGNALS
+from dynonet.parts import SIGNALS
+from dynonet.traits.inert import why_still
 from lab.forecaster import Diagnostic
 
 
 def _start(name: str, config: Config) -> float | None:
     """What an adaptive signal is before it has learned anything, where that is the same for every window."""
-    if name == "freeze_prob" and config.training.mode == "unrolled":
-        return FREEZE_START
-    return SIGNALS[name].neutral if SIGNALS[name].starts_neutral else None
+    signal = SIGNALS[name]
+    if config.training.mode == "unrolled" and signal.unrolled_start is not None:
+        return signal.unrolled_start
+    return signal.neutral if signal.starts_neutral else None
 
 
 def _held(name: str, config: Config) -> float | None:
@@ -20,5 +22,6 @@ def _held(name: str, config: Config) -> float | None:
 
 
 DIAGNOSTICS: dict[str, Diagnostic] = {
-    f"signal.{name}": Diagnostic(name, partial(_start, name), partial(_held, name)) for name in SIGNALS
+    f"signal.{name}": Diagnostic(name, partial(_start, name), partial(_held, name), partial(why_still, name))
+    for name in SIGNALS
 }

@@ -1,0 +1,96 @@
+"""From a file, a packaged study's name or what is on record to a study that was checked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablations.study.checks import check, explain
+from ablations.study.pieces import InlineArm, data_of_preset
+from ablations.study.study import Study
+from lab.errors import ConfigError, unknown
+from lab.registry import DEFAULT, forecaster
+from lab.settings.files import dotted
+from lab.settings.yaml import read_mapping
+
+
+def study_names(model: str = DEFAULT) -> list[str]:
+    """The studies that come with a forecaster."""
+    folder = forecaster(model).studies
+    return [] if folder is None else sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_study(name: str | Path, model: str | None = None) -> Study:
+    """A packaged study by name, or the file at a path.
+
+    Args:
+        model: the forecaster that is asked for; by default the one that the file names, else the default
+    Raises:
+        ConfigError: as `create_study`, and for a file that names another model than the one asked for.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        there = study_names(model or DEFAULT)
+        folder = forecaster(model or DEFAULT).studies
+        if folder is None or str(name) not in there:
+            raise unknown("study", str(name), there)
+        path = folder / f"{name}.yaml"
+    content = read_mapping(path)
+    named = content.get("model")
+    if model is not None and named not in (None, model):
+        raise ConfigError(f"{path}: the study is one of model '{named}', and '{model}' was asked for; leave one out")
+    whose = model or named or DEFAULT
+    if not isinstance(whose, str):
+        raise ConfigError(f"{path}: model: got {whose!r}; the name of a model is needed")
+    return create_study({**forecaster(whose).config.understood(content, path), "model": whose})
+
+
+def create_study(content: Mapping[str, Any]) -> Study:
+    """Raises ConfigError, with the nearest name where there is one, for anything that cannot be run."""
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(explain(error, content, Study.model_fields)) from None
+    try:
+        check(study)
+    except ConfigError as error:
+        raise ConfigError(f"study '{study.name}': {error}") from None
+    return study
+
+
+def changed(study: Study, changes: Mapping[str, Any]) -> Study:
+    """The study with other fields, such as seeds, looks or alpha. Raises ConfigError as `create_study`."""
+    return create_study({**study.model_dump(exclude_defaults=True), **changes})
+
+
+def with_settings(
+    study: Study,
+    config: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    arms: Sequence[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Study:
+    """The study over the baseline of another file, with `section.key=value` overrides, or other arms.
+
+    Args:
+        config: settings such as a search's best.yaml; they replace preset and baseline. Cells still apply, but of their
+            presets only what says which data is read and how far ahead.
+        arms: names of registered arms, or of the study's own.
+        changes: other fields of the study, such as seeds, max_seeds, looks, alpha.
+    Raises:
+        ConfigError: as `create_study`.
+    """
+    settings = study.forecaster.config
+    content = dict(changes or {})
+    if config is not None:
+        content |= {"baseline": dotted(settings.read_yaml(config)), "preset": None}
+        content["cells"] = {cell: data_of_preset(settings, own) for cell, own in study.cells.items()}
+    content["overrides"] = {**study.overrides, **settings.parse_overrides(overrides)}
+    if arms is not None:
+        own = {arm.name: arm for arm in study.arms if isinstance(arm, InlineArm)}
+        content["arms"] = tuple(own[name].model_dump() if name in own else name for name in arms)
+        content["matched"] = {name: widths for name, widths in study.matched.items() if name in arms}
+        content["pairs"] = tuple(pair.model_dump() for pair in study.pairs if pair.arm in arms)
+        content["factorial"] = ()
+    return changed(study, content)
