@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynonet.config import Config
 from dynonet.learning.closed_form import fit_trend
-from dynonet.learning.epoch_plan import EpochPlan, schedule
+from dynonet.learning.epoch_plan import EpochPlan
 from dynonet.learning.steps import Moments, TrainState, mode_groups, step_of
 from dynonet.learning.unrolled import thaw
 from dynonet.network.model import DynoNetStack
@@ -23,6 +23,7 @@ from lab.errors import ConfigError
 from lab.forecaster import Inputs
 from lab.series import Series, window_starts
 from lab.series.windows import Windows
+from lab.training.schedule import schedule
 
 
 class Trained:

@@ -186,8 +186,8 @@ class StackRun:
         going = [trainer for trainer in self.trainers if not trainer.finished]
         if not going:
             return
-        self._meta |= self._here
         trainer = min(going, key=lambda trainer: trainer.epoch)
+        self._meta |= {**self._here, "kernel": trainer.kernel}
         fits = True
         try:
             trainer.run_epoch()
