@@ -32,8 +32,8 @@ from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
+from lab.training.linear_run import record_baseline
 from lab.training.stack_run import StackRun
-from tune.conclusion import record_baseline
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 
