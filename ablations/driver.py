@@ -32,8 +32,8 @@ from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
+from lab.training.linear_run import record_baseline
 from lab.training.stack_run import StackRun
-from tune.conclusion import record_baseline
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 
@@ -237,7 +237,7 @@ class Ablation:
         results.replace_blob(self._stacks_path, json.dumps(stacks).encode())
         progress = StudyProgress(self.name, {number: len(spec.configs) for number, spec in enumerate(specs, 1)})
         watch = FaultWatch(results, self.name, progress.say, session.memory_per_trial)
-        failures = StackFailures(results, self.prepared.study.forecaster.config, session.series, watch)
+        failures = StackFailures(results, session.series, watch)
         tracking = self._tracker.callbacks(
             self.name,
             lambda _, ids: [Member(self.name, "arm", r.run, arm=r.arm, cell=r.cell) for r in plan.runs if r.run in ids],
@@ -259,7 +259,9 @@ class Ablation:
 
     def _spec(self, results: Results, stack: PlannedStack) -> TrialSpec:
         identity = self.prepared.identity_of(stack.runs[0].config.data)
-        spec = self.prepared.session.trial_spec(results, self.name, identity, [r.config.to_json() for r in stack.runs])
+        spec = self.prepared.session.trial_spec(
+            results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
+        )
         return replace(spec, test_purpose=f"ablation {self.name}")
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynonet.parts import PARTS, SIGNALS, WORKERS
-from dynonet.trained import trained_groups
+from dynonet.traits.trained import trained_groups
 from lab.arms import FULL, Arm, Need
 from lab.errors import unknown
 

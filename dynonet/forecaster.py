@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynonet import stacking
 from dynonet.arms import ARMS
 from dynonet.config import Config
-from dynonet.diagnostics import DIAGNOSTICS
-from dynonet.inert import why_inert
 from dynonet.parts import PARTS
 from dynonet.space import SPACE
+from dynonet.traits import stacking
+from dynonet.traits.diagnostics import DIAGNOSTICS
+from dynonet.traits.inert import why_inert
 from lab.arms import Arm
 from lab.forecaster import Forecaster, Part, Size
 
@@ -49,13 +49,21 @@ class DynoNetForecaster(Forecaster):
 
         return network(configs, weights, channels, device)
 
+    def save(
+        self, config: Any, weights: "Mapping[str, Tensor]", channels: int, path: Path, about: Mapping[str, Any]
+    ) -> None:
+        from dynonet.network.parameters import Layout, Parameters
+        from dynonet.published.checkpoints import save_published
+
+        save_published(Parameters.from_named(Layout.of(config, channels), [weights]), path, **about)
+
     def size(self, config: Any, channels: int) -> Size:
-        from dynonet.size import size
+        from dynonet.traits.size import size
 
         return size(config, channels)
 
     def too_large(self, config: Any, channels: int, memory: int) -> str:
-        from dynonet.size import too_large
+        from dynonet.traits.size import too_large
 
         return too_large(config, channels, memory)
 

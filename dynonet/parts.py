@@ -7,12 +7,9 @@ reports, head of the controller, records and the check of inert arms are made fr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lab.arms import Need
-
-if TYPE_CHECKING:
-    from dynonet.config import Config
 
 WORKERS = Need("the workers, through which it acts (model.workers)", lambda c: c.model.workers)
 TREND = Need("the trend layer, or nothing is left that forecasts (model.trend)", lambda c: c.model.trend)
@@ -45,8 +42,8 @@ class Signal:
     held: tuple[float, float]  # numbers it may be held at
     acts_on: Literal["forward", "loss", "update"]  # forward: enters the prediction; the others weigh workers' training
     needs: tuple[Need, ...] = (WORKERS,)  # of a network that it is taken out of
-    felt: Callable[["Config"], Any] = WORKERS.met  # whether there is something that it acts on, so that it can learn
-    unfelt: Callable[["Config"], str] = lambda config: ""  # why there is not, unless that the workers are off
+    felt: Callable[[Any], Any] = WORKERS.met  # of a config: whether it acts on something, and so can learn
+    unfelt: Callable[[Any], str] = lambda config: ""  # why it does not, unless that the workers are off
     per_unit: bool = False  # one number per hidden unit of a channel's worker
     odd: bool = False  # high * tanh(linear), low being -high: a head that starts at 0 starts it at 0
     starts_neutral: bool = True  # at its neutral number for every window, before it has learned anything

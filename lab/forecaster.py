@@ -152,6 +152,14 @@ class Forecaster(ABC):
     ) -> Network:  # fmt: skip
         """Trained models, from what `Stack.weights` gave of each. They compute in the weights' own type."""
 
+    def save(
+        self, config: Config, weights: "Mapping[str, Tensor]", channels: int, path: Path, about: Mapping[str, Any]
+    ) -> None:
+        """Writes what `Stack.weights` gave of one model, and `about` it, as the family's users expect it."""
+        import torch
+
+        torch.save({**about, "model": config.forecaster, "weights": dict(weights)}, path)
+
     @abstractmethod
     def size(self, config: Config, channels: int) -> Size:
         """Of one model of these settings."""

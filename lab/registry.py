@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.metadata
+from collections.abc import Iterable
 from functools import cache
 
 from lab.console.printing import one_line
@@ -64,6 +65,11 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT, help=text)
 
 
+def model_option(config: Config) -> str:
+    """What a command line needs besides to be of these settings' model."""
+    return "" if config.forecaster == DEFAULT else f" --model {config.forecaster}"
+
+
 def known_presets() -> list[str]:
     """Those of the default model, for a help text."""
     return list(forecaster(DEFAULT).config.presets)
@@ -78,6 +84,12 @@ def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
     """What others report of this data and horizon: model -> (test MSE, test MAE, parameters as printed)."""
     found: dict[str, tuple[float, float, str]] = importlib.import_module(f"{HOUSE}.reported").reported(data)
     return found
+
+
+def configs_of_json(model: str, texts: Iterable[str]) -> list[Config]:
+    """Configs of a forecaster, as `Config.to_json` wrote them."""
+    settings = forecaster(model).config
+    return [settings.from_json(text) for text in texts]
 
 
 def forecaster_of(config: Config) -> Forecaster:

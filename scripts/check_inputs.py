@@ -34,6 +34,7 @@ import dynonet.train
 import lab.baseline
 import lab.machines.session
 import lab.results
+import lab.train
 import tune.report
 import tune.search
 from scripts.bad_inputs import Input, all_inputs
@@ -153,7 +154,7 @@ def _begin(*_: Any, **__: Any) -> Any:
 def stand_in() -> None:
     """Puts an end to a command where its work would begin."""
     ray.init = _begin
-    dynonet.train.StackTrainer.train = _begin  # type: ignore[method-assign]
+    lab.train.StackTrainer.train = _begin  # type: ignore[method-assign]
     lab.baseline.fit_linear = _begin
 
 

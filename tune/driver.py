@@ -20,7 +20,7 @@ from lab.machines.queue import DriverOnly
 from lab.machines.session import DoesNotFit, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
-from lab.registry import forecaster_of
+from lab.registry import forecaster_of, model_option
 from lab.series import Series, load_series
 from lab.settings.config import Config
 from lab.settings.sizes import too_large
@@ -29,12 +29,12 @@ from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
+from lab.training.linear_run import record_baseline
 from lab.training.stack_run import StackRun
 from tune.conclusion import (
     comparison_table,
     edges_text,
     front_table,
-    record_baseline,
     scores_of,
     train_final,
 )
@@ -198,7 +198,7 @@ class Search:
                 f"of at most {settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
             lines.append(
-                f"resources: {self.session.resources}; a trial takes {self.session.cpus_per_trial:g} CPUs, "
+                f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
             )
             lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
@@ -287,7 +287,9 @@ class Search:
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        spec = self.session.trial_spec(results, self.settings.study, self.series.identity)
+        spec = self.session.trial_spec(
+            results, self.settings.study, self.series.identity, self.settings.base.forecaster
+        )
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
             try:
                 stack = StackRun(results, proposal.configs(budget.replicates), series=self.series)
@@ -328,9 +330,10 @@ class Search:
 
         session, most = self.session, len(finals)
         provenance = session.trial_spec(results, self.settings.study, self.series.identity).provenance
-        texts, data = [config.to_json() for config in finals], session.data(self.series.identity)
+        model, texts = self.settings.base.forecaster, [config.to_json() for config in finals]
+        data = session.data(self.series.identity)
         while True:
-            call = (results, texts, data, session.gpus > 0, session.threads, provenance, most)
+            call = (results, model, texts, data, session.gpus > 0, session.threads, provenance, most)
             try:
                 for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
                     record_event(results, self.settings.study, "halved", f"final replicates: {text}")
@@ -387,6 +390,7 @@ class Search:
                 f"({best.values[0]:.4f}): a larger budget or another space is needed"
             )
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
-        print(f"  python -m dynonet.train --config {results.storage.url_of(f'{folder}/best.yaml')}")
+        best_file = results.storage.url_of(f"{folder}/best.yaml")
+        print(f"  python -m lab.train{model_option(self.settings.base)} --config {best_file}")
         print(f"  python -m tune.results show {settings.study} --results {results.storage.url}")
         return 0

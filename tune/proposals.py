@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lab import seeds
 from lab.errors import ConfigError
 from lab.settings.config import Config
+from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, standing_outcomes
 from lab.store.tables import Results, is_object
 from tune.categories import distributions_of_json, distributions_to_json, labelled, plain
 from tune.space import Space
@@ -297,37 +298,19 @@ def read_proposals(
     distributions of each. Rows that tell nothing of the kind are named in `results.skipped`."""
     proposals: dict[str, Proposal] = {}
     distributions: dict[str, Distributions] = {}
-    for row in sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: (r["number"] or 0, r["trial"])):
+    for row in in_order_of_proposal(rows):
         try:
             proposal, parsed = _proposed(row, settings)
         except Exception as error:  # of the config, of Optuna, of JSON: they have no common name
-            _pass_over(results, row, "its proposal", error)
+            pass_over(results, row, "its proposal", error)
             continue
         if proposals.setdefault(proposal.trial, proposal) is proposal:
             distributions[proposal.trial] = parsed
-    for row in sorted((r for r in rows if r["event"] == "outcome"), key=_standing):
-        if row["trial"] not in proposals:
-            _pass_over(results, row, "its outcome", ValueError("its proposal cannot be read"))
-            continue
-        proposal = proposals[row["trial"]]
-        if proposal.state is not None:
-            continue
-        values = list(row["values"] or [])
-        if row["state"] not in _STATES or None in values or (row["state"] == "complete" and not values):
-            _pass_over(results, row, "its outcome", ValueError(f"state {row['state']!r} with values {values}"))
-            continue
-        proposal.state, proposal.error, proposal.values = row["state"], row["error"], values
-        reports = [(r["epoch"], r["value"]) for r in row["reports"] or [] if r is not None]
-        proposal.reports = [report for report in reports if None not in report]
+    for trial, outcome in standing_outcomes(rows, proposals, results).items():
+        proposal = proposals[trial]
+        proposal.state, proposal.error = outcome.state, outcome.error
+        proposal.values, proposal.reports = outcome.values, outcome.reports
     return proposals, distributions
-
-
-def _standing(outcome: Mapping[str, Any]) -> tuple[int, Any]:
-    """Orders the outcomes that drivers of two clocks gave one trial, the one that stands first: what was trained to its
-    end was trained, whatever else was said."""
-    states = list(_STATES)
-    state = outcome["state"]
-    return (states.index(state) if state in states else len(states), outcome["time"])
 
 
 def _proposed(row: Mapping[str, Any], settings: type[Config]) -> tuple[Proposal, Distributions]:
@@ -338,29 +321,6 @@ def _proposed(row: Mapping[str, Any], settings: type[Config]) -> tuple[Proposal,
     parsed = distributions_of_json(row["distributions"], settings)
     optuna_trial(proposal, parsed, single=True)  # Optuna's own checks
     return proposal, parsed
-
-
-def _pass_over(results: Results, row: Mapping[str, Any], what: str, error: Exception) -> None:
-    reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-    results.skip({f"trials/study={row['study']}, {what} of {row['trial']}": reason})
-
-
-def best_of(proposals: Iterable[Proposal]) -> Proposal | None:
-    """The complete trial of the lowest first objective."""
-    return min((p for p in proposals if p.state == "complete"), key=lambda p: p.values[0], default=None)
-
-
-def front_of(proposals: Iterable[Proposal]) -> list[Proposal]:
-    """Complete trials that no other beats in every objective, by the first objective."""
-    complete = [p for p in proposals if p.state == "complete"]
-
-    def beaten(one: Proposal) -> bool:
-        return any(
-            all(a <= b for a, b in zip(other.values, one.values, strict=True)) and other.values != one.values
-            for other in complete
-        )
-
-    return sorted((p for p in complete if not beaten(p)), key=lambda p: p.values)
 
 
 def optuna_trial(

@@ -45,9 +45,8 @@ class StackSearcher(DriverOnly, Searcher):
 class StackFailures(DriverOnly, ray_tune.Callback):
     """Puts the runs of a stack that raised once too often on record as failed, with the error."""
 
-    def __init__(self, results: Results, config: type[Config], series: Mapping[str, Series], watch: FaultWatch):
-        """`config`: of which class the runs' settings are."""
-        self.results, self.config, self.series, self.watch = results, config, series, watch
+    def __init__(self, results: Results, series: Mapping[str, Series], watch: FaultWatch):
+        self.results, self.series, self.watch = results, series, watch
         self.runs = 0  # that are not done because of it
         self.messages: list[str] = []
 
@@ -55,7 +54,7 @@ class StackFailures(DriverOnly, ray_tune.Callback):
         if self.watch.forgives(trial):
             return
         error, spec = trial_error(trial), TrialSpec.of(trial)
-        configs = [self.config.from_json(text) for text in spec.configs]
+        configs = spec.runs()
         self.messages.append(f"{spec.name} ({len(configs)} runs) failed: {error.splitlines()[-1]}")
         series = self.series[spec.data_sha256]
         try:

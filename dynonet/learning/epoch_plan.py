@@ -1,7 +1,6 @@
 """What the steps of one epoch read besides the parameters: tables with a row per step, worked out at once."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,7 @@ from torch import Tensor
 from dynonet.config import TrainingConfig
 from lab.compute.draws import Draws, EpochDraws, Key
 from lab.series.windows import epoch_batches
-
-COSINE_FLOOR = 0.01  # the cosine schedule ends at this share of lr, as the published (idle) one would
+from lab.training.schedule import schedule
 
 
 @dataclass(frozen=True)
@@ -76,16 +74,3 @@ def _held_out_batches(training: Sequence[TrainingConfig], draws: Draws, starts: 
                 yield part.expand(len(training), -1)
     for cycle in itertools.count():
         yield from epoch_batches(starts, draws.stream("controller_batches", cycle), batch).unbind(1)
-
-
-def schedule(training: Sequence[TrainingConfig], epoch: int, steps: int) -> Tensor:
-    """(steps, N) float64: each step's share of the learning rate in `epoch`."""
-    columns = []
-    for settings in training:
-        if settings.schedule == "constant":
-            columns.append(torch.ones(steps, dtype=torch.float64))
-            continue
-        done = (epoch - 1) * steps + torch.arange(steps, dtype=torch.float64)
-        cosine = (1 + torch.cos(math.pi * done / (settings.max_epochs * steps))) / 2
-        columns.append(COSINE_FLOOR + (1 - COSINE_FLOOR) * cosine)
-    return torch.stack(columns, dim=1)

@@ -8,21 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynonet import stacking
 from dynonet.config import Config
 from dynonet.learning.closed_form import fit_trend
-from dynonet.learning.epoch_plan import EpochPlan, schedule
+from dynonet.learning.epoch_plan import EpochPlan
 from dynonet.learning.steps import Moments, TrainState, mode_groups, step_of
 from dynonet.learning.unrolled import thaw
 from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Layout, Parameters
 from dynonet.parts import SIGNALS
+from dynonet.traits import stacking
 from lab.compute.cuda_graphs import Replayed
 from lab.compute.draws import seed_keys
 from lab.errors import ConfigError
 from lab.forecaster import Inputs
 from lab.series import Series, window_starts
 from lab.series.windows import Windows
+from lab.training.schedule import schedule
 
 
 class Trained:
@@ -67,7 +68,7 @@ class TrainingStack:
     Raises DataError: a role's rows hold no window.
     """
 
-    learners = ("train_loss", "controller_loss")
+    learners: tuple[str, ...] = ("train_loss", "controller_loss")
 
     def __init__(self, configs: Sequence[Config], series: Series, device: torch.device, dtype: torch.dtype):
         first = configs[0]

@@ -15,7 +15,7 @@ from dynonet.learning.optimiser import Moments
 from dynonet.learning.unrolled import unrolled_step
 from dynonet.learning.update import Batch, ModeGroup, TrainState, gradients, with_leaves
 from dynonet.network.parameters import Layout
-from dynonet.stacking import group_key
+from dynonet.traits.stacking import group_key
 from lab.compute.draws import AnyDraws
 
 

@@ -12,7 +12,7 @@ from dynonet.network.controller import Signals, Switch
 from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Parameters
 from dynonet.parts import SIGNALS
-from dynonet.trained import trained_groups
+from dynonet.traits.trained import trained_groups
 from lab.compute.draws import AnyDraws, uniform
 
 CLIP_EPS = 1e-6  # torch's clip_grad_norm_

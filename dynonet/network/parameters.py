@@ -10,7 +10,7 @@ Inside a block the entries of one *group* are trained or skipped together.
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -210,7 +210,7 @@ class Parameters:
         return named
 
     @classmethod
-    def from_named(cls, layout: Layout, models: Sequence[dict[str, Tensor]]) -> "Parameters":
+    def from_named(cls, layout: Layout, models: Sequence[Mapping[str, Tensor]]) -> "Parameters":
         """The inverse of `named` for N models. Raises KeyError or RuntimeError where a tensor does not fit."""
         blocks = []
         for block in BLOCKS:

@@ -7,6 +7,7 @@ drawn here: they are given, as uniform numbers.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,11 +114,10 @@ class WorkerNet(nn.Module):
         super().__init__()
         self.shared_trend_linear = nn.Linear(seq_len, pred_len)
         self.workers = nn.ModuleList(Worker(hidden, pred_len, layers) for _ in range(channels))
-        self.channel_mixer = nn.Sequential(
-            nn.Linear(channels, 4 * channels), nn.GELU(), nn.Identity(), nn.Linear(4 * channels, channels)
-        )
-        nn.init.zeros_(self.channel_mixer[3].weight)
-        nn.init.zeros_(self.channel_mixer[3].bias)
+        last = nn.Linear(4 * channels, channels)
+        self.channel_mixer = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Identity(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
 
 def decompose(x: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
@@ -179,17 +179,18 @@ class Oracle(nn.Module):
             noise = noise.detach()
         noisy = normal + noise[:, None] if training else normal
         trend, residual = (noisy, noisy) if "decomposition" in self.off else decompose(noisy, self.kernel)
-        z: Tensor | float = 0.0
+        total: Tensor | float = 0.0
         if "trend" not in self.off:
-            z = z + self.worker_net.shared_trend_linear(trend.transpose(1, 2)).transpose(1, 2)
+            total = total + self.worker_net.shared_trend_linear(trend.transpose(1, 2)).transpose(1, 2)
         if "workers" not in self.off:
             last = residual[:, -self.worker_seq_len :]
             each = [
                 worker(last[..., i], signals, i, worker_uniforms[i] if worker_uniforms is not None else None)
                 for i, worker in enumerate(self.worker_net.workers)
             ]
-            z = z + torch.stack(each, dim=2)
-        assert isinstance(z, Tensor)
+            total = total + torch.stack(each, dim=2)
+        assert isinstance(total, Tensor)
+        z = total
         if "mixer" not in self.off:
             first, gelu, _, second = self.worker_net.channel_mixer
             wide = gelu(first(z))
@@ -208,7 +209,7 @@ class OracleTrainer:
 
     def __init__(self, net: Oracle, lr: float, weight_decay: float, train_revin: bool = False):
         self.net, self.weight_decay = net, weight_decay
-        groups = [{"params": list(net.worker_net.parameters())}]
+        groups: list[dict[str, Any]] = [{"params": list(net.worker_net.parameters())}]
         if train_revin:
             groups.append({"params": list(net.revin.parameters()), "weight_decay": 0.0})
         self.workers = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)

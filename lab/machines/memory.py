@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,12 +144,19 @@ def as_tune_knows_it(error: Exception) -> Exception:
 
 
 @contextmanager
-def waiting_actors(gate: MemoryGate) -> Iterator[None]:
-    """Within it Tune starts actors only while the gate is open, and takes every end of one for what it is."""
+def waiting_actors(gate: MemoryGate, hurried: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Within it Tune starts actors only while the gate is open, and takes every end of one for what it is. When it is
+    hurried it kills them, where it would wait ten seconds for the steps under way."""
 
     class Actors(RayActorManager):
         def _try_start_actors(self, max_actors: int | None = None) -> int:
             return int(super()._try_start_actors(max_actors)) if gate.is_open() else 0
+
+        def next(self, timeout: int | float | None = None) -> bool:
+            if hurried():
+                for actor in list(self._live_actors_to_ray_actors_resources):
+                    self.remove_actor(actor, kill=True)
+            return bool(super().next(timeout))
 
         def _actor_start_failed(self, tracked_actor: Any, exception: Exception) -> None:
             super()._actor_start_failed(tracked_actor, as_tune_knows_it(exception))

@@ -34,7 +34,6 @@ _MARK = "DYNONET_RAY_OF"  # in the environment of all processes of the Ray that 
 _SOCKET = f"session_2026-01-02_03-04-05_678901_{2**22}/sockets/plasma_store"
 MOST_SOCKET = 107 if sys.platform == "linux" else 103  # characters
 LOOK_SECONDS = 0.25
-GONE_SECONDS = 5.0  # at most until processes that were killed are gone
 CLEAR_LOOKS = 3  # in a row: one that is just being started may be overlooked
 
 _mark = uuid.uuid4().hex
@@ -54,7 +53,7 @@ def check_socket_folder() -> None:
 @contextmanager
 def signals_are_ours() -> Iterator[None]:
     """For the start of Ray. It would end a driver by SIGTERM at once, with a trace of its own and an exit code of its
-    own; and its processes hear no signal that goes to them too. One that comes meanwhile is heard afterwards."""
+    own; and its processes hear no signal that goes to them too. One that comes meanwhile is put off (see `missed`)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -75,34 +74,54 @@ def signals_are_ours() -> Iterator[None]:
 def end_ray() -> None:
     """Ends the Ray that we have started, with all of its processes; leaves one that we have joined."""
     node: Any = ray_worker._global_node
-    if signal.SIGTERM in _UNHEARD and node is not None:
-        for info in (each for infos in node.all_processes.values() for each in infos):
-            info.process.terminate = info.process.kill  # or Ray would wait a second for each
+    session = _session()
+    processes = [] if node is None else [info.process for infos in node.all_processes.values() for info in infos]
+
+    def kill_all() -> None:
+        for process in processes:
+            process.kill()
+
+    if signal.SIGTERM in _UNHEARD:  # Ray would wait a second for each
+        for process in processes:
+            process.terminate = kill_all
     try:
         ray.shutdown()
     finally:
-        _end_marked()
+        _end_rest(session)
 
 
-def _end_marked() -> None:
+def _end_rest(session: str | None) -> None:
     """Ends the workers and agents of a raylet that was killed: some would stay, and an agent is nobody's child."""
-    deadline, clear = time.monotonic() + GONE_SECONDS, 0
-    while clear < CLEAR_LOOKS and time.monotonic() < deadline:
-        pids = _marked()
-        for pid in pids:
+    killed: set[int] = set()
+    clear = 0
+    while clear < CLEAR_LOOKS:
+        fresh = set(_of_our_ray(session)) - killed
+        for pid in fresh:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        clear = 0 if pids else clear + 1
+        killed |= fresh
+        clear = 0 if fresh else clear + 1
         time.sleep(0.03)
 
 
-def _marked() -> list[int]:
+def _of_our_ray(session: str | None) -> list[int]:
+    """By our mark, or by what they have open in Ray's folder of this session: a title that a process gives itself can
+    be written over its environment."""
     found, mark = [], f"{_MARK}={_mark}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # another user's, or gone
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            ours = mark in (folder / "environ").read_bytes().split(b"\0")
+            if not ours and session and (folder / "cmdline").read_bytes().startswith(b"ray::"):
+                ours = any(os.readlink(each).startswith(session) for each in (folder / "fd").iterdir())
+            if ours:
                 found.append(int(folder.name))
     return found
+
+
+def _session() -> str | None:
+    """The folder of the Ray that we have started."""
+    node: Any = ray_worker._global_node
+    return f"{node.get_session_dir_path()}/" if node is not None and node.all_processes else None
 
 
 @contextmanager
@@ -112,8 +131,11 @@ def missed(module: str) -> Iterator[None]:
 
     def look() -> None:
         while not over.wait(LOOK_SECONDS):
+            # One that is put off while Ray starts, which can take long, and when there is nothing yet to lose.
+            if put_off := signal.sigpending() & {signal.SIGHUP, signal.SIGTERM}:
+                _leave(module, min(put_off))
             if _gone():
-                _leave(module)
+                _leave(module, heard())
 
     watch = Background(look, "ray-watch")
     watch.start()
@@ -121,7 +143,7 @@ def missed(module: str) -> Iterator[None]:
         yield
     finally:
         if _gone():
-            _leave(module)
+            _leave(module, heard())
         over.set()
         watch.join()
         end_ray()
@@ -134,17 +156,18 @@ def _gone() -> bool:
     return any(info.process.poll() is not None for name in _NEEDED for info in processes.get(name, ()))
 
 
-def _leave(module: str) -> None:
-    signum = heard()
+def _leave(module: str, signum: int | None) -> None:
     what = "interrupted, and Ray's processes here with it" if signum else "error: Ray's own processes here have ended"
     print(
         f"\n{what}; everything finished is kept. Go on with the same command:\n  {command_line(module)}",
         file=sys.stderr, flush=True,
     )  # fmt: skip
     node: Any = ray_worker._global_node
+    session = None
     with suppress(Exception):
+        session = _session()
         node.kill_all_processes(check_alive=False, allow_graceful=False)
-    _end_marked()
+    _end_rest(session)
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(128 + signum if signum else 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import sys
@@ -30,6 +31,7 @@ from lab.machines.token import check_token
 from lab.machines.trainable import StackTrainable
 from lab.machines.trial import TrialSpec
 from lab.provenance import code_provenance
+from lab.registry import DEFAULT
 from lab.series import Series
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results
@@ -41,6 +43,7 @@ STOPPED = {
 }
 _EXIT_CODES = {"time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
+STEP_SECONDS = 4.0  # after a signal; who sends it may kill ten seconds later, as Docker does
 TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 PASSED_ON = (
@@ -62,6 +65,7 @@ class Stop(DriverOnly, ray_tune.Stopper):
         self._lease = lease
         self.reason: str | None = None
         self._signum: int | None = None
+        self._told = math.inf
         self._deadline = time.monotonic() + budget if budget is not None else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -72,6 +76,8 @@ class Stop(DriverOnly, ray_tune.Stopper):
             self.reason = "time"
         if self._lease.lost:
             self.reason = "lease"
+        if self.reason == "interrupt":
+            self._told = min(self._told, time.monotonic())
         return self.reason is not None
 
     def interrupt(self, signum: int, frame: Any) -> None:
@@ -79,6 +85,10 @@ class Stop(DriverOnly, ray_tune.Stopper):
             raise Ended(signum)  # the second one does not wait
         self.reason, self._signum = "interrupt", signum
         print("\nstopping; everything finished is kept (Ctrl-C again: at once)", file=sys.stderr)
+
+    def hurried(self) -> bool:
+        """Whether Tune, told to stop for a signal, has waited as long as it can for the steps under way."""
+        return time.monotonic() - self._told > STEP_SECONDS
 
     @property
     def exit_code(self) -> int:
@@ -221,12 +231,15 @@ class RaySession:
             waiting[remote.remote(*calls[key])] = key
         return {key: found[key] for key in calls}
 
-    def trial_spec(self, results: Results, study: str, data_sha256: str, configs: Sequence[str] = ()) -> TrialSpec:
+    def trial_spec(
+        self, results: Results, study: str, data_sha256: str, model: str = DEFAULT, configs: Sequence[str] = ()
+    ) -> TrialSpec:
         """What every trial of a study is told of where it runs; its own runs and names are set by who suggests it."""
         storage = results.storage
         return TrialSpec(
             tuple(configs), data_sha256, storage.url, study, getattr(storage, "patience", 0.0),
             getattr(storage, "mark", None), self.threads, self.gpus > 0, {**code_provenance(), "trained_for": study},
+            model=model,
         )  # fmt: skip
 
     def run_trials(
@@ -265,7 +278,7 @@ class RaySession:
             ),
         )  # fmt: skip
         keep_keys_home()
-        with handled(stop.interrupt), waiting_actors(gate):
+        with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()
 
 

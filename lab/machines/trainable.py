@@ -41,7 +41,6 @@ class StackTrainable(ray_tune.Trainable):
         return True
 
     def _begin(self) -> "StackRun":
-        from dynonet.config import Config
         from lab.compute.device import device_for, use_threads
         from lab.errors import DataError
         from lab.series import load_series
@@ -52,7 +51,7 @@ class StackTrainable(ray_tune.Trainable):
         trial = self._trial
         storage = PatientStorage(trial.results, trial.patience, trial.mark)
         use_threads(trial.threads)
-        configs = [Config.from_json(text) for text in trial.configs]
+        configs = trial.runs()
         device = device_for(trial.gpu)
         identity = trial.data_sha256
         if identity not in self._known:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lab.registry import DEFAULT, configs_of_json
+from lab.settings.config import Config
+
 
 @dataclass(frozen=True)
 class TrialSpec:
@@ -27,11 +30,16 @@ class TrialSpec:
     # purpose once all have come to theirs.
     test_purpose: str | None = None
     most: int | None = None  # models that are trained side by side
+    model: str = DEFAULT  # whose configs they are: a name of lab.registry
 
     @property
     def name(self) -> str:
         """In the study."""
         return self.trial if self.trial is not None else f"stack {self.stack}"
+
+    def runs(self) -> list[Config]:
+        """What it trains."""
+        return configs_of_json(self.model, self.configs)
 
     @property
     def side_by_side(self) -> int:

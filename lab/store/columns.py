@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from lab.store.row_keys import encoded
+from lab.store.row_keys import encoded, rows_among
 
 PARAMS = "params."
 _OPEN = re.compile(r"params(\.\w+)+|\w+_range(\.\w+)+")
@@ -55,8 +55,9 @@ def typed(name: str, values: Sequence[Any]) -> pa.Array:
         return pa.array(values, _REAL)
     for allowed, kind in (({bool}, _BOOL), ({int}, _INT), ({int, float}, _REAL), ({str}, _TEXT)):
         if kinds <= allowed:
-            return pa.array(values, kind)
-    return pa.array([_text(value) for value in values], _TEXT)
+            with contextlib.suppress(pa.ArrowInvalid):  # a whole number that no float is
+                return pa.array(values, kind)
+    return pa.array([_text(value, None) for value in values], _TEXT)
 
 
 def with_own_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -108,10 +109,11 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([texts.take(indices.indices)])
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, otherwise: Callable[[Any], Any] | None = str) -> str | None:
+    """`otherwise`: what becomes of that which JSON cannot say."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(value, sort_keys=True, default=otherwise)
 
 
 def _met(columns: Sequence[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
@@ -209,3 +211,9 @@ def without_empty(table: pa.Table) -> pa.Table:
     names = table.column_names
     empty = [name for name in names if is_open(name) and table[name].null_count == table.num_rows]
     return table.drop_columns(empty) if empty else table
+
+
+def narrowed(tables: Sequence[pa.Table], ids: pa.Array | None) -> list[pa.Table]:
+    """Of each table the rows of these runs, with the open columns that they fill; a table without a row is left out."""
+    chosen = [table if ids is None else rows_among(table, "run", ids) for table in tables]
+    return [without_empty(table) for table in [t for t in chosen if t.num_rows] or chosen[:1]]

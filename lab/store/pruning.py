@@ -23,6 +23,7 @@ import pyarrow.fs as pafs
 from lab.store.objects.checksums import plain
 from lab.store.objects.lease import Lease
 from lab.store.objects.storage import TEMPORARY, Storage
+from lab.store.outcomes import best_of, front_of, in_order_of_proposal, standing_outcomes
 from lab.store.schema import DONE
 from lab.store.tables import Results, ResultsError
 from lab.training.stack_run import StackRun
@@ -197,36 +198,37 @@ class _Study:
             self._stack(ids, self.facts.unfinished(ids, test=True))
 
     def _search(self, results: Results, searched: Sequence[Member], finals: Sequence[Member]) -> None:
-        from dynonet.forecaster import DYNONET
-        from tune.proposals import best_of, front_of, read_proposals  # here: it imports Optuna
-
         rows = results.table("studies", self.name).sort_by("time").to_pylist()
-        identity = json.loads(rows[0]["settings"])
-        proposals, _ = read_proposals(results.table("trials", self.name).to_pylist(), results, DYNONET.config)
-        best = best_of(proposals.values())
-        several = len(identity["search"]["objectives"]) > 1
-        kept = {proposal.trial for proposal in front_of(proposals.values())} if several else set()
+        several = len(json.loads(rows[0]["settings"])["search"]["objectives"]) > 1
+        trials = results.table("trials", self.name).to_pylist()
+        proposed = [row["trial"] for row in in_order_of_proposal(trials)]
+        outcomes = standing_outcomes(trials, proposed, results)
+        ended = [outcomes[trial] for trial in dict.fromkeys(proposed) if trial in outcomes]
+        best = best_of(ended)
+        kept = {outcome.trial for outcome in front_of(ended)} if several else set()
         if best is not None:
             kept.add(best.trial)
         for row in searched:
-            trial = proposals.get(row["trial"])
-            if trial is None or trial.state is None or trial.trial in kept:
+            if row["trial"] not in outcomes or row["trial"] in kept:
                 self._whole(row["run"])
-        for proposal in proposals.values():
-            configs = proposal.configs(identity["search"]["replicates"])
-            ids = [config.run_id(identity["data_sha256"]) for config in configs]
+        for trial, ids in _by_trial(searched).items():  # in the order of the seeds: so they were put on record
             # One that has ended before its runs were on record has them put there by the next call.
-            left = proposal.state is None or any(run not in self.facts.status for run in ids)
+            left = trial not in outcomes or any(run not in self.facts.status for run in ids)
             self._stack(ids, left)
         mine = [row["run"] for row in finals if best is not None and row["trial"] == best.trial]
         for run in mine:
             self._whole(run, test=True)
-        by_trial: dict[str, dict[str, None]] = defaultdict(dict)
-        for row in finals:
-            by_trial[row["trial"]][row["run"]] = None
-        for ids in map(list, by_trial.values()):
+        for ids in _by_trial(finals).values():
             for count in range(1, len(ids) + 1):  # a later call may have asked for more of them
                 self._stack(ids[:count], set(ids) <= set(mine) and self.facts.unfinished(ids[:count], test=True))
+
+
+def _by_trial(members: Sequence[Member]) -> dict[str, list[str]]:
+    """Each trial's runs, each once, in the order in which they were put on record."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in members:
+        found[row["trial"]][row["run"]] = None
+    return {trial: list(runs) for trial, runs in found.items()}
 
 
 def _sizes(storage: Storage, folder: str) -> dict[str, int]:

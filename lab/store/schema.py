@@ -79,7 +79,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("host", _TEXT),
         ("device", _TEXT),
         ("trained_for", _TEXT),  # the study
-        ("kernel", _TEXT),  # what computed it: numba, triton or torch
+        ("kernel", _TEXT),  # what computed it: numba, triton or torch; of modules, whether stacked or why not
         ("weights", _TEXT),  # path in the store of the best epoch's weights
         ("config", _TEXT),  # JSON, every setting
     ],

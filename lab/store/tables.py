@@ -13,7 +13,7 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from lab.console.printing import one_line
 from lab.errors import nearest
-from lab.store.columns import concat, is_among, is_open, with_asked, without_empty
+from lab.store.columns import concat, is_among, is_open, narrowed, with_asked
 from lab.store.files import Part, encode, file_name, file_path, is_segment
 from lab.store.objects.checksums import claimed, named, plain
 from lab.store.objects.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError, open_storage
@@ -333,7 +333,7 @@ class Results:
             return with_asked(schema.empty_table(), columns)
         wanted_ids = None if ids is None else pa.array(sorted(ids), pa.string())
         if name in OPEN:
-            tables = _narrowed(tables, wanted_ids)
+            tables = narrowed(tables, wanted_ids)
         whole = with_asked(concat(tables), columns)
         schema = pa.schema([*schema, *(field for field in whole.schema if name in OPEN and is_open(field.name))])
         whole = whole.select(schema.names)
@@ -366,12 +366,6 @@ def is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _narrowed(tables: Sequence[pa.Table], ids: pa.Array | None) -> list[pa.Table]:
-    """Of each table the rows of these runs, with the open columns that they fill; a table without a row is left out."""
-    chosen = [table if ids is None else rows_among(table, "run", ids) for table in tables]
-    return [without_empty(table) for table in [t for t in chosen if t.num_rows] or chosen[:1]]
 
 
 def _done(runs: pa.Table) -> np.ndarray:

@@ -15,7 +15,6 @@ from typing import Any
 
 from ray import tune as ray_tune
 
-from dynonet.config import Config
 from lab.console.printing import print
 from lab.machines.queue import DriverOnly
 from lab.machines.trial import TrialSpec
@@ -180,5 +179,5 @@ class EndedTrials(DriverOnly, ray_tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         ended, self._ended = self._ended, []
         for spec in ended:
-            runs = [Config.from_json(text).run_id(spec.data_sha256) for text in spec.configs]
+            runs = [config.run_id(spec.data_sha256) for config in spec.runs()]
             self._tell(self._members_of(spec, runs))

@@ -43,6 +43,7 @@ from lab.forecaster import Diagnostic, Forecaster, Network, Part, Size, Stack
 from lab.series import Series, window_starts
 from lab.settings.config import Config, TrainingConfig
 from lab.settings.data import DataConfig, Section
+from lab.settings.presets import Presets
 from lab.training.modules.computing import Wants
 from lab.training.modules.members import Build, seeded
 from lab.training.modules.sources import digest, of_the_house, source_files
@@ -118,10 +119,10 @@ class ModuleForecaster(Forecaster):
                 f"{name}: a class or function that makes the module is needed, got {type(module).__name__}"
             )
         self.name, self.title, self.module, self.version = name, title or name, module, version
-        self.searches, self.studies, self.width, self.fused = searches, studies, width, fused
+        self.studies, self.width, self.fused = studies, width, fused
         self._effective = effective
         self._files = {} if of_the_house(module) else source_files(module, settings)
-        self.config = _config_of(name, settings, defaults or {}, presets or {}, self._identity())
+        self.config = _config_of(name, settings, defaults or {}, Presets(presets, searches), self._identity())
         self.space = {key: spec for key, spec in {**SPACE, **(space or {})}.items() if spec is not None}
         self.diagnostics = dict(diagnostics or {})
         self.parts, self.arms = {}, {}
@@ -204,7 +205,7 @@ def _is_own(metadata: Iterable[Any]) -> bool:
 
 
 def _config_of(
-    name: str, settings: type[Section], defaults: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]],
+    name: str, settings: type[Section], defaults: Mapping[str, Any], presets: Presets,
     identity: Mapping[str, Any],
 ) -> type[Config]:  # fmt: skip
     """The class of its configs."""
@@ -230,9 +231,9 @@ def _config_of(
         data=(data, data()), model=(settings, model), training=(training, training()),
     )  # fmt: skip
     config.forecaster, config.identity = name, dict(identity)
-    config.presets = {preset: dict(values) for preset, values in presets.items()}
-    for values in config.presets.values():
-        config.create(values)  # refused here and not when somebody asks for it
+    config.presets = presets
+    for preset in config.presets:
+        config.create(preset=preset)  # refused here and not when somebody asks for it
     return config
 
 

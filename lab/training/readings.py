@@ -65,8 +65,8 @@ def read_test(
 ) -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
 
-    Beside the records it keeps the error of every window (see lab/training/window_errors.py). A run whose weights cannot be
-    read is named in the log, and the others are read.
+    Beside the records it keeps the error of every window (see lab.training.window_errors). A run whose weights cannot
+    be read is named in the log, and the others are read.
 
     `series`: the data of all of these runs, where the caller has it.
     """

@@ -186,8 +186,8 @@ class StackRun:
         going = [trainer for trainer in self.trainers if not trainer.finished]
         if not going:
             return
-        self._meta |= self._here
         trainer = min(going, key=lambda trainer: trainer.epoch)
+        self._meta |= {**self._here, "kernel": trainer.kernel}
         fits = True
         try:
             trainer.run_epoch()
@@ -315,8 +315,9 @@ class StackRun:
                 if metric != "epoch"
             ]
             rows.append({
-                **run_params(run.config), **self._meta, **key, "model": run.config.forecaster, "status": status or run.status,
-                "error": error, "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
+                **run_params(run.config), **self._meta, **key, "model": run.config.forecaster,
+                "status": status or run.status, "error": error,
+                "val_mse": run.best.get("mse"), "val_mae": run.best.get("mae"),
                 "val_mse_channels": run.best.get("mse_channels"), "val_mae_channels": run.best.get("mae_channels"),
                 **series_columns(self.series), "best_epoch": run.best_epoch, "epochs": run.epochs,
                 "parameters": size, "cpu_seconds": run.cpu_seconds, "wall_seconds": run.wall_seconds,

@@ -75,6 +75,11 @@ class StackTrainer:
         return active, self.forecaster.stack(configs, self.series, self.device, self.dtype)
 
     @property
+    def kernel(self) -> str:
+        """What computes it, for the records: what the stack itself says, where it does."""
+        return getattr(self.stack, "kernel", "") or self.forecaster.kernel(self.device.type)
+
+    @property
     def finished(self) -> bool:
         return not self.active
 
@@ -263,7 +268,8 @@ def evaluate_weights(
     """A trained model (N=1) on every window of `split` ("validation" or "test")."""
     forecaster, device = forecaster_of(config), torch.device(device)
     network = forecaster.network([config], [weights], series.num_channels, device)
-    dtype = next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())
+    numbers = (t.real.dtype for t in weights.values() if t.is_floating_point() or t.is_complex())
+    dtype = next(numbers, torch.float32)
     windows = Windows.of(series, config.data, device, dtype, forecaster.wants_calendar)
     starts = torch.as_tensor(window_starts(series, config.data, split).copy(), device=device)
     return evaluate(network, windows, starts, config.training.batch_size)

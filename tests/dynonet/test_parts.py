@@ -24,8 +24,8 @@ assert DYNONET.arms["no_signals"].apply(base).signals.extra == 0
 assert DYNONET.diagnostics["signal.extra"].start(base) == 0
 series = load_series(base.data)
 heads = series.num_channels * base.model.worker_hidden * (base.model.control_hidden + 1)
-smaller = [DYNONET.size(config, series.num_channels).effective for config in (base, base.override({"signals.extra": 0}))]
-assert smaller[0] - smaller[1] == heads, (smaller, heads)
+full, less = (DYNONET.size(each, series.num_channels) for each in (base, base.override({"signals.extra": 0})))
+assert full.effective - less.effective == heads
 stack = DYNONET.stack([base], series, torch.device("cpu"), torch.float64)
 stack.begin_epoch(1)
 stack.step(0)

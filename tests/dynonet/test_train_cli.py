@@ -102,7 +102,7 @@ def test_plots_are_pictures(two_seeds: tuple[Path, str]) -> None:
     from matplotlib import image
 
     pictures = sorted(two_seeds[0].glob("seed-*/*.png"))
-    assert [path.name for path in pictures] == ["curves.png", "forecast.png", "signals.png"] * 2
+    assert [path.name for path in pictures] == ["curves.png", "diagnostics.png", "forecast.png"] * 2
     for path in pictures:
         pixels = image.imread(path)
         assert min(pixels.shape[:2]) > 200
@@ -273,7 +273,7 @@ def test_names_of_columns_are_text(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert f"test MSE per channel: {names[0]} " in said and all(f"  {name} " in said for name in names[1:])
     folder = tmp_path / "out/seed-12345"
-    assert all((folder / name).stat().st_size > 10_000 for name in ("forecast.png", "curves.png", "signals.png"))
+    assert all((folder / name).stat().st_size > 10_000 for name in ("forecast.png", "curves.png", "diagnostics.png"))
     assert json.loads((folder / "metrics.json").read_text())["channels"] == names
 
 

@@ -11,6 +11,7 @@ from lab.registry import DEFAULT, forecaster, reported
 from lab.seeds import replicates
 from lab.settings.config import Config
 from lab.store.events import incidents
+from lab.store.outcomes import best_of, front_of
 from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
 from tune.findings.analysis import importance_of, improvements_of, repeated_in, rung_epochs, rungs_of
@@ -29,7 +30,7 @@ from tune.findings.findings import (
     SearchFindings,
     Trial,
 )
-from tune.proposals import Distributions, Proposal, best_of, front_of, optuna_trial, read_proposals
+from tune.proposals import Distributions, Proposal, optuna_trial, read_proposals
 from tune.space import Space
 
 Row = Mapping[str, Any]

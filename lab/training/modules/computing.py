@@ -70,7 +70,7 @@ class Cutter:
         self._calendar = None
         if wants.calendar:
             self._calendar = torch.as_tensor(series.calendar.copy(), dtype=dtype, device=device)
-        self._steps = torch.arange(length, device=device)
+        self._steps, self._stretch = torch.arange(length, device=device), series.stretch
 
     def __call__(self, starts: Tensor) -> tuple[Windows, Tensor]:
         """The windows that begin at rows (N, B), and their targets (N, B, H, C)."""
@@ -79,7 +79,7 @@ class Cutter:
         block = self._values.index_select(0, index).view(shape)
         calendar = None if self._calendar is None else self._calendar.index_select(0, index).view(shape)
         window, target = block[:, :, : self.seq_len].contiguous(), block[:, :, self.seq_len :]
-        return Windows(window, starts, calendar), target
+        return Windows(window, starts, calendar), target if self._stretch == 1.0 else self._stretch * target
 
 
 def parts_of(output: Any) -> Output:

@@ -154,8 +154,7 @@ class Members:
         self.modules, self.masks = [self.modules[i] for i in places], [self.masks[i] for i in places]
         self.flat = self.flat[index]
         self.buffers = {name: buffer[index] for name, buffer in self.buffers.items()}
-        if self.modules:
-            self._bind()
+        self._bind()
 
     def named(self, place: int) -> dict[str, Tensor]:
         """What a model's `state_dict` holds, copied to the CPU."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lab.compute.draws import permutations, seed_keys, stream
+from lab.compute.draws import seed_keys, stream
 from lab.compute.kernels import say_once
 from lab.forecaster import Inputs
 from lab.series import Series
+from lab.series.windows import epoch_batches
 from lab.settings.config import Config
 from lab.training.modules.computing import (
     PLAIN,
@@ -72,7 +73,7 @@ class ModuleStack:
         self._batch = min(configs[0].training.batch_size, len(starts))
         self.steps = len(starts) // self._batch
         self._mean, self._square = torch.zeros_like(self._members.flat), torch.zeros_like(self._members.flat)
-        self._taken = [0] * len(configs)
+        self._taken = self._before = [0] * len(configs)  # steps of each model; before this epoch
         asked = fused if fused is not None else self.device.type == "cuda"
         self.fused = False
         self._enter()
@@ -120,8 +121,8 @@ class ModuleStack:
         return self._losses
 
     def begin_epoch(self, epoch: int) -> None:
-        order = permutations(stream(self._keys, "batches", epoch), len(self._starts))[:, : self.steps * self._batch]
-        self._batches = self._starts[order].view(-1, self.steps, self._batch)
+        self._batches = epoch_batches(self._starts, stream(self._keys, "batches", epoch), self._batch)
+        self._before = self._taken
         numbers = coefficients(self._training, self._taken, epoch, self.steps)
         self._coefficients = numbers.to(self.device, self.dtype)[..., None] if self.fused else numbers
         planned = self._probe.planned
@@ -141,7 +142,7 @@ class ModuleStack:
         else:
             for place in range(len(self._training)):
                 self._step_of(place, number)
-        self._taken = [taken + 1 for taken in self._taken]
+        self._taken = [before + number + 1 for before in self._before]
 
     def _step_of(self, place: int, number: int) -> None:
         module, masks = self._members.modules[place], self._members.masks[place]
@@ -171,13 +172,11 @@ class ModuleStack:
 
     def keep(self, places: Sequence[int]) -> None:
         index = torch.tensor(list(places), dtype=torch.int64, device=self.device)
-        self._training, self._taken = [self._training[i] for i in places], [self._taken[i] for i in places]
+        self._training = [self._training[i] for i in places]
+        self._taken, self._before = [self._taken[i] for i in places], [self._before[i] for i in places]
         self._members.keep(places)
         self._mean, self._square = self._mean[index], self._square[index]
         losses = self._losses[:, index]
-        if not places:
-            self._losses = losses
-            return
         self._enter()
         self._losses = losses
         if hasattr(self, "_batches"):  # in the middle of an epoch
@@ -238,8 +237,8 @@ class ModuleNetwork:
         device: torch.device,
         wants: Wants = PLAIN,
     ):
-        floats = [each.dtype for each in weights[0].values() if each.is_floating_point()]
-        self._dtype, self._wants = floats[0] if floats else torch.float32, wants
+        kinds = [each.real.dtype for each in weights[0].values() if each.is_floating_point() or each.is_complex()]
+        self._dtype, self._wants = kinds[0] if kinds else torch.float32, wants
         self._members = Members(build, configs, channels, torch.device(device), self._dtype)
         for place, mine in enumerate(weights):
             self._members.load(place, mine)

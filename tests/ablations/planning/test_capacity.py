@@ -9,7 +9,7 @@ from ablations.planning.capacity import match_arms, match_capacity
 from ablations.study.reading import create_study
 from dynonet.arms import arm_named
 from dynonet.config import Config
-from dynonet.size import size
+from dynonet.traits.size import size
 from lab.arms import difference
 from lab.errors import ConfigError
 from lab.series import Series, load_series

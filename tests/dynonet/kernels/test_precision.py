@@ -19,10 +19,10 @@ import dynonet.network.workers
 from dynonet.config import Config
 from dynonet.learning.steps import STEPS, Batch, ModeGroup, TrainState, controller_step, joint_step, worker_step
 from dynonet.network.layers import dropout as plain_dropout
-from dynonet.trained import trained_groups
 from dynonet.network.parameters import BLOCKS, Parameters
 from dynonet.parts import OFF, SIGNALS
 from dynonet.reference.small import CPU, draws_of, make_batch, make_group, small_config
+from dynonet.traits.trained import trained_groups
 from lab.compute import kernels
 from lab.compute.draws import AnyDraws
 from lab.compute.draws import uniform as drawn_uniform

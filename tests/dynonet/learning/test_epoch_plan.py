@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from dynonet.learning.epoch_plan import EpochPlan, schedule
+from dynonet.learning.epoch_plan import EpochPlan
 from dynonet.reference.small import small_config
 from lab.compute.draws import seed_keys
+from lab.training.schedule import schedule
 
 
 def plan_of(seeds: list[int], epoch: int = 1, order: str = "shuffled") -> EpochPlan:

@@ -8,7 +8,7 @@ from dynonet.config import Config
 from dynonet.learning.closed_form import fit_trend
 from dynonet.network.layers import decompose
 from dynonet.reference.small import make_series, small_config
-from dynonet.stacking import worker_role
+from dynonet.traits.stacking import worker_role
 from lab.series import load_series, window_starts
 from lab.series.linear import PENALTIES, fit_linear
 from lab.training.trainer import StackTrainer

@@ -15,7 +15,7 @@ from lab.console.commands import command_named
 from tests.processes import ROOT
 
 COMMANDS = (
-    "dynonet.train", "lab.baseline", "lab.series.__main__", "tune.search", "lab.results", "tune.report",
+    "dynonet.train", "lab.train", "lab.baseline", "lab.series.__main__", "tune.search", "lab.results", "tune.report",
     "ablations.run", "ablations.report", "cluster.submit", "cluster.checks",
 )  # fmt: skip
 

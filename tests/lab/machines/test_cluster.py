@@ -25,7 +25,7 @@ from lab.machines.session import RaySession
 from lab.store.objects.storage import open_storage
 from lab.store.tables import Results
 from tests.processes import ROOT, Driver, command_of, drivers, signal_all
-from tests.tune.test_search import check_complete, outcomes, rows
+from tests.tune.running import check_complete, outcomes, rows
 
 QUICK = {  # a lost machine is known within 2 s
     "health_check_initial_delay_ms": 1000, "health_check_period_ms": 500,

@@ -11,7 +11,8 @@ from lab.settings.sizes import COPIES, check_size, too_large
 
 @pytest.mark.parametrize(("setting", "said"), [
     ("model.control_hidden=1000000000", "3,000,"), ("model.num_layers=1000000000", "at most 64 are allowed"),
-    ("model.moving_average=10000000000001", "one window takes"), ("model.worker_seq_len=1000000000000", "one window takes"),
+    ("model.moving_average=10000000000001", "one window takes"),
+    ("model.worker_seq_len=1000000000000", "one window takes"),
     ("data.synthetic.rows=1000000000000", "at most 10,000,000 are made"),
 ])  # fmt: skip
 def test_absurd_sizes(setting: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

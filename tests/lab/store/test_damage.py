@@ -217,7 +217,7 @@ def test_a_copy_killed_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[st
     source, to = tmp_path / "source", tmp_path / "to"
     fill(Results(source))
     code = (
-        "import itertools, os, signal, sys; from tune import results_cli\n"
+        "import itertools, os, signal, sys; from lab import results as results_command\n"
         "replace, calls = os.replace, itertools.count(1)\n"
         f"die = lambda: next(calls) == {call} and os.kill(os.getpid(), signal.SIGKILL)\n"
         "os.replace = lambda *paths: die() or replace(*paths)\n"

@@ -1,4 +1,4 @@
-"""Figures of one trained run: forecasts, training curves, and the controller's signals over test windows."""
+"""Figures of one trained run: forecasts, training curves, and its diagnostics over test windows."""
 
 from pathlib import Path
 
@@ -11,10 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
-from dynonet.network.model import DynoNetStack
-from dynonet.network.parameters import Layout, Parameters
-from dynonet.parts import SIGNALS
 from lab.console.printing import one_line
+from lab.registry import forecaster_of
 from lab.series import Series, window_starts
 from lab.series.windows import Windows
 from lab.training.trainer import Run
@@ -23,30 +21,40 @@ SHOWN_WINDOWS = 256  # evenly over the test split, for the heatmaps
 
 
 def write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
-    """Writes forecast.png, curves.png and signals.png for the run's best weights; `$` in a name is a dollar."""
+    """Writes forecast.png, curves.png and, where the model gives any, diagnostics.png for the run's best weights.
+
+    `$` in a name is a dollar.
+    """
     with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
         return _write_plots(run, series, folder, device)
 
 
 def _write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
     assert run.weights is not None, "a run without weights has nothing to draw"
-    layout = Layout.of(run.config, series.num_channels)
-    params = Parameters.from_named(layout, [run.weights]).to(device=device)
-    dtype = params.shared.dtype
-    windows = Windows(series.scaled, layout.seq_len, layout.pred_len, device, dtype)
-    net = DynoNetStack([run.config], layout.channels, device, dtype)
+    forecaster = forecaster_of(run.config)
+    network = forecaster.network([run.config], [run.weights], series.num_channels, device)
+    dtype = next(tensor.dtype for tensor in run.weights.values() if tensor.is_floating_point())
+    windows = Windows.of(series, run.config.data, device, dtype, forecaster.wants_calendar)
     starts = window_starts(series, run.config.data, "test")
     shown = starts[np.unique(np.linspace(0, len(starts) - 1, SHOWN_WINDOWS).astype(int))]
-    window, target = windows.gather(torch.as_tensor(shown, device=device)[None])
+    inputs, target = windows.inputs(torch.as_tensor(shown, device=device)[None])
+    window = inputs.window
     with torch.no_grad():
-        forecast, signals = net.forward(params, window)
+        forecast, diagnostics = network.forecast(inputs)
     middle = len(shown) // 2
-    paths = [folder / name for name in ("forecast.png", "curves.png", "signals.png")]
-    read = int(shown[middle]) + layout.seq_len  # the row of the first step that is forecast
+    paths = [folder / name for name in ("forecast.png", "curves.png")]
+    read = int(shown[middle]) + run.config.data.seq_len  # the row of the first step that is forecast
     _forecast(window[0, ..., middle], target[0, ..., middle], forecast[0, ..., middle], series, read, paths[0])
     _curves(run, paths[1])
-    values = {name: getattr(signals, name)[0].cpu().numpy() for name in SIGNALS}
-    _signals(values, series.channels, paths[2])
+    # Those with a number for every window, which is their last axis; further axes begin with the channels.
+    values = {
+        key.partition(".")[2]: value[0].cpu().numpy()
+        for key, value in diagnostics.items()
+        if value.dim() > 1 and value.shape[-1] == len(shown)
+    }
+    if values:
+        paths.append(folder / "diagnostics.png")
+        _diagnostics(values, series.channels, paths[-1])
     return paths
 
 
@@ -84,7 +92,7 @@ def _forecast(
 
 def _curves(run: Run, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name in ("train_loss", "controller_loss", "val_mse"):
+    for name in [name for name in run.history[0] if name.endswith("_loss") and name != "val_loss"] + ["val_mse"]:
         points = [(row["epoch"], row[name]) for row in run.history if name in row]
         axis.plot(*zip(*points, strict=True), marker=".", label=name)
     if run.best_epoch is not None:
@@ -96,8 +104,8 @@ def _curves(run: Run, path: Path) -> None:
     _save(figure, path)
 
 
-def _signals(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Path) -> None:
-    """One heatmap per signal that varies, channels by test windows; the gate's rows are channel by hidden unit."""
+def _diagnostics(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Path) -> None:
+    """One heatmap per quantity that varies, channels by test windows; with a further axis, channel by that."""
     constant = {name: value.flat[0] for name, value in values.items() if np.ptp(value) == 0}
     values = {name: value for name, value in values.items() if name not in constant}
     if not values:
@@ -108,10 +116,10 @@ def _signals(values: dict[str, np.ndarray], channels: tuple[str, ...], path: Pat
     for axis, (name, value) in zip(axes, values.items(), strict=True):
         rows = value.reshape(-1, value.shape[-1])
         image = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap="viridis")
-        step = len(rows) // len(channels)
-        axis.set_yticks(
-            [step * i + (step - 1) / 2 for i in range(len(channels))], [one_line(name) for name in channels], fontsize=6
-        )
+        if len(rows) % len(channels) == 0:
+            step = len(rows) // len(channels)
+            places = [step * i + (step - 1) / 2 for i in range(len(channels))]
+            axis.set_yticks(places, [one_line(name) for name in channels], fontsize=6)
         axis.set_title(f"{name}  ({rows.min():.3g} to {rows.max():.3g})", fontsize=9, loc="left")
         figure.colorbar(image, ax=axis, pad=0.01)
     axes[-1].set_xlabel("test windows, in time")

@@ -2,7 +2,7 @@
 
 from dynonet.config import Config
 from dynonet.network.parameters import Layout
-from dynonet.trained import trained_groups
+from dynonet.traits.trained import trained_groups
 from lab.forecaster import Size
 from lab.settings.sizes import gigabytes
 

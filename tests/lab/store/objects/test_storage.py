@@ -15,7 +15,7 @@ import pytest
 from lab.store.objects.checksums import claimed, named, plain
 from lab.store.objects.storage import ObjectMissing, ObjectUnreadable, Storage, StorageError, open_storage
 
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[4]
 
 
 def test_objects_come_back_whole(storage: Storage) -> None:

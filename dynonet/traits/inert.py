@@ -2,7 +2,7 @@
 
 from dynonet.config import Config
 from dynonet.parts import SIGNALS
-from dynonet.trained import trained_groups
+from dynonet.traits.trained import trained_groups
 from lab.arms import difference
 
 # What only the workers feel.

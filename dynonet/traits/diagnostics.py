@@ -3,8 +3,8 @@
 from functools import partial
 
 from dynonet.config import Config
-from dynonet.inert import why_still
 from dynonet.parts import SIGNALS
+from dynonet.traits.inert import why_still
 from lab.forecaster import Diagnostic
 
 

@@ -17,7 +17,7 @@ import pytest
 from lab.store.objects.lease import Holder, Lease, LeaseHeld, process_started
 from lab.store.objects.storage import Storage, StorageError, open_storage
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 OFTEN: dict[str, Any] = {"beat": 0.1, "expire": 20.0}
 _DRIVER = """
 import sys, time

@@ -1,0 +1,88 @@
+"""What became of the trials of a study, by their records alone: no optimiser and no model is asked."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from lab.store.tables import Results
+
+STATES = ("complete", "pruned", "failed")  # of an outcome, the one that stands first
+
+
+class Judged(Protocol):
+    """A trial, or all that is told of one."""
+
+    state: str | None  # None: no outcome yet
+    values: list[float]  # one per objective
+
+
+Trial = TypeVar("Trial", bound=Judged)
+
+
+@dataclass
+class Outcome:
+    """How a trial ended."""
+
+    trial: str
+    state: str | None
+    values: list[float]
+    reports: list[tuple[int, float]]  # (epoch, value) from the first epoch
+    error: str | None
+
+
+def standing_outcomes(
+    rows: Iterable[Mapping[str, Any]], trials: Collection[str], results: Results
+) -> dict[str, Outcome]:
+    """The outcome of each of these trials that rows of table `trials` tell of. Rows that tell nothing of the kind are
+    named in `results.skipped`."""
+    found: dict[str, Outcome] = {}
+    for row in sorted((row for row in rows if row["event"] == "outcome"), key=_standing):
+        if row["trial"] not in trials:
+            pass_over(results, row, "its outcome", ValueError("its proposal cannot be read"))
+            continue
+        if row["trial"] in found:
+            continue
+        values = list(row["values"] or [])
+        if row["state"] not in STATES or None in values or (row["state"] == "complete" and not values):
+            pass_over(results, row, "its outcome", ValueError(f"state {row['state']!r} with values {values}"))
+            continue
+        reports = [(r["epoch"], r["value"]) for r in row["reports"] or [] if r is not None]
+        reports = [report for report in reports if None not in report]
+        found[row["trial"]] = Outcome(row["trial"], row["state"], values, reports, row["error"])
+    return found
+
+
+def _standing(outcome: Mapping[str, Any]) -> tuple[int, Any]:
+    """Orders the outcomes that drivers of two clocks gave one trial, the one that stands first: what was trained to its
+    end was trained, whatever else was said."""
+    state = outcome["state"]
+    return (STATES.index(state) if state in STATES else len(STATES), outcome["time"])
+
+
+def pass_over(results: Results, row: Mapping[str, Any], what: str, error: Exception) -> None:
+    """Names a row that cannot be made sense of."""
+    reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+    results.skip({f"trials/study={row['study']}, {what} of {row['trial']}": reason})
+
+
+def in_order_of_proposal(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The proposals among rows of table `trials`."""
+    return sorted((r for r in rows if r["event"] == "proposed"), key=lambda r: (r["number"] or 0, r["trial"]))
+
+
+def best_of(trials: Iterable[Trial]) -> Trial | None:
+    """The complete trial of the lowest first objective."""
+    return min((t for t in trials if t.state == "complete"), key=lambda t: t.values[0], default=None)
+
+
+def front_of(trials: Iterable[Trial]) -> list[Trial]:
+    """Complete trials that no other beats in every objective, by the first objective."""
+    complete: Sequence[Trial] = [t for t in trials if t.state == "complete"]
+
+    def beaten(one: Trial) -> bool:
+        return any(
+            all(a <= b for a, b in zip(other.values, one.values, strict=True)) and other.values != one.values
+            for other in complete
+        )
+
+    return sorted((t for t in complete if not beaten(t)), key=lambda t: t.values)

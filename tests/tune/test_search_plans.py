@@ -1,0 +1,190 @@
+"""What a search shows and refuses before anything is computed."""
+
+import pickle
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from dynonet.config import Config
+from lab.console.commands import command_named
+from lab.driving import run_command
+from lab.machines import session
+from lab.machines.nodes import Node
+from lab.store.tables import Results
+from tests.processes import Driver, drivers, gone, lost_ctrl_c
+from tests.tune.running import settings_of
+from tune.driver import Search
+from tune.progress import params_text
+from tune.search import main
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Starts searches in `tmp_path`; none of their processes outlives the test."""
+    with drivers("tune.search", tmp_path, "--preset", "smoke") as start:
+        yield start
+
+
+def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    driver = begin("--dry-run", "--results", "out", "--trials", "3", "model.worker_hidden=3")
+    assert driver.wait() == 0, driver.said()
+    said = driver.said()
+    for part in (
+        "study smoke in out: 0 trials on record, 0 to resume",
+        "3 trials to come x 2 replicates = 6 runs of at most 4 epochs",
+        "model.control_hidden",
+        "int: 4 to 8",
+        "0.001 to 0.01 (log)",
+        "objectives val_mse; sampler tpe",
+    ):
+        assert part in said, said
+    assert "model.worker_hidden" not in said
+    assert len(re.findall(r"^  control_hidden=\d lr=0.\d+$", said, re.M)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [driver.log.name]
+    assert gone(driver.mark)
+
+
+def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
+    search = Search(*settings_of("--results", str(tmp_path / "out"), "--trials", "5"))
+    search._session = SimpleNamespace(resources="2 CPUs, 0 GPUs", gpus=0.0, concurrent=2)  # type: ignore[assignment]
+    results = Results(tmp_path / "out")
+    proposals = search.proposals(results, None)
+    done, waiting = proposals.propose(), proposals.propose()
+    assert done is not None and waiting is not None
+    proposals.finish(done.trial, "complete", [1.0], [(1, 1.0)])
+    files = results.storage.list()
+    lines = search.plan()
+    assert "1 trials on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
+    first = lines[lines.index("first proposals:") + 1 :]
+    assert len(first) == len(set(first)) == 3 and first[0] == f"  {params_text(waiting.params, Config)}"
+    assert f"  {params_text(done.params, Config)}" not in first and results.storage.list() == files
+    # What it shows is what the search then proposes.
+    again = search.proposals(results, None)
+    assert [f"  {params_text(again.propose().params, Config)}" for _ in range(3)] == first  # type: ignore[union-attr]
+
+
+def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(*settings_of())
+    put: list[Any] = []
+    monkeypatch.setattr(session.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
+    monkeypatch.setattr(session.RaySession, "_connect", lambda self, address: None)
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(session, "living_nodes", lambda: [Node("a", "127.0.0.1", 2.0, 0.0, 1e9)])
+    search.start_ray()
+    series = search.series
+    assert [search.session.data(series.identity) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
+    assert "scaled" in vars(pickle.loads(pickle.dumps(search.series))), "scaled once, too"
+
+
+def refused(capsys: Any, *arguments: str) -> str:
+    started = time.monotonic()
+    assert main(["--preset", "smoke", *arguments]) == 2
+    assert time.monotonic() - started < 60
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and "Traceback" not in said.err and not said.out
+    return said.err
+
+
+def test_a_ctrl_c_that_python_swallows(capsys: Any) -> None:
+    assert command_named("tune.search")(lambda _: run_command("tune.search", lost_ctrl_c))() == 130
+    assert "Go on with the same command" in capsys.readouterr().err
+
+
+def test_bad_names_and_values(capsys: Any, tmp_path: Path) -> None:
+    out = ("--results", str(tmp_path / "out"))
+    assert "'model.worker_hiden'; did you mean 'model.worker_hidden'?" in refused(capsys, *out, "model.worker_hiden=8")
+    assert "trials: got 0" in refused(capsys, *out, "--trials", "0")
+    assert "study name 'a b'" in refused(capsys, *out, "--study", "a b")
+    assert "synthetic" in refused(capsys, *out, "data.seq_len=2000")
+    assert not (tmp_path / "out").exists()
+
+
+def test_overrides_stand_where_they_like(capsys: Any, tmp_path: Path) -> None:
+    arguments = [
+        "model.dropout=0.3",
+        "--trials",
+        "0",
+        "model.num_layers=2",
+        "--results",
+        str(tmp_path),
+        "model.film=maybe",
+    ]
+    assert "model.film: got 'maybe'" in refused(capsys, *arguments)
+
+
+def test_a_space_that_no_proposal_can_be_drawn_from(capsys: Any, tmp_path: Path) -> None:
+    def said(text: str, *more: str) -> str:
+        (tmp_path / "space.yaml").write_text(text)
+        return refused(capsys, "--space", str(tmp_path / "space.yaml"), "--results", str(tmp_path / "out"), *more)
+
+    assert "space: with data.seq_len=2000: synthetic: " in said("data.seq_len: {choice: [32, 2000]}")
+    assert "space: data.pred_len: errors at different horizons" in said("data.pred_len: {choice: [8, 16]}")
+    few = said("model.num_layers: {int: [1, 2]}\nmodel.worker_hidden: {int: [2, 3]}", "--max-parameters", "9")
+    assert "max-parameters: got 9, but the smallest model" in few
+    none = said("model.trend: {choice: [false]}\nmodel.workers: {choice: [false]}")
+    assert "space: of its values none are allowed together; take other ranges" in none
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_space_with_fewer_points_than_trials_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "space.yaml").write_text("model.num_layers: {int: [1, 2]}\n")
+    arguments = ("--space", str(tmp_path / "space.yaml"), "--results", str(tmp_path / "out"), "--trials", "6")
+    asked: list[int] = []
+
+    def trained(self: Search, results: Any, proposals: Any, remaining: int, *rest: Any) -> None:
+        asked.append(remaining)
+        while (proposal := proposals.propose()) is not None:
+            proposals.finish(proposal.trial, "complete", [1.0], [(1, 1.0)])
+
+    monkeypatch.setattr(Search, "_tune", trained)
+    stop = SimpleNamespace(reason=None)
+    for first in (True, False):
+        search = Search(*settings_of(*arguments))
+        search._session = SimpleNamespace(resources="", gpus=0.0, concurrent=2)  # type: ignore[assignment]
+        few = "the space has 2 points in all, and 6 trials are asked for: the search ends when it is used up"
+        used_up = "the space is used up: 2 trials on record, 6 asked for, and no other point of it may be trained"
+        assert search.few_points() == few, "before anything is on record"
+        plan = "\n".join(search.plan())
+        assert (few in plan and "2 trials to come" in plan) if first else (used_up in plan and "0 trials to" in plan)
+        proposals, _ = search.search(Results(tmp_path / "out"), stop, tmp_path)  # type: ignore[arg-type]
+        assert len(proposals.outcomes) == 2 and search.to_come(proposals) == 0 and proposals.best() is not None
+        assert used_up in capsys.readouterr().out and asked == [2]
+    assert Search(*settings_of(*arguments[:-1], "2")).few_points() == ""
+
+
+def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is no folder" in refused(capsys, "--results", str(tmp_path / "file" / "out"))
+    assert "cannot open storage 'nowhere://x'" in refused(capsys, "--results", "nowhere://x")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_more_than_this_machine_has(begin: Callable[..., Driver], tmp_path: Path) -> None:
+    driver = begin("--results", "out", "--gpus-per-trial", "1")
+    assert driver.wait() == 2, driver.said()
+    assert driver.said().splitlines()[1:] == ["error: a trial asks for 1 GPUs, and this machine has 0"]
+    assert not Results(tmp_path / "out").studies() and gone(driver.mark)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1'"),
+        ("ray://127.0.0.1:1", "address 'ray://127.0.0.1:1' is one of Ray Client"),
+    ],
+)
+def test_a_cluster_that_does_not_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, said: str
+) -> None:
+    started = time.monotonic()
+    assert main(["--preset", "smoke", "--results", str(tmp_path / "out"), "--address", address]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}") and time.monotonic() - started < 60
+    assert not Results(tmp_path / "out").studies()
