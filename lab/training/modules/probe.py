@@ -36,7 +36,7 @@ def probe(
     """
     windows, target = sample
     members.train(True)
-    before = members.state()
+    before = members.statistics()
     try:
         states = generator_states(members.device)
         calls = []
@@ -53,10 +53,10 @@ def probe(
         if fused and draws_itself:
             refused = "it draws from torch's own generator (functional dropout does)"
         elif fused:
-            members.restore(before)
+            members.put_back(before)
             refused = _why_not_as_one(members, before, windows, target, wants, keys)
     finally:
-        members.restore(before)
+        members.put_back(before)
     return Probe(planned, draws_itself, refused)
 
 
@@ -105,8 +105,8 @@ def _why_not_as_one(
         if out_of_memory(error):
             raise
         return one_line(f"{type(error).__name__}: {error}", 200)
-    buffers = {name: buffer.clone() for name, buffer in members.buffers.items()}
-    members.restore(before)
+    buffers = members.statistics()
+    members.put_back(before)
     for place, masks in enumerate(members.masks):
         masks.enter(words[place])
         alone, _ = parts_of(members.modules[place](windows.at(place), **wants.of(windows, place)))

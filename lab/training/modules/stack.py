@@ -75,7 +75,8 @@ class ModuleStack:
         self._mean, self._square = torch.zeros_like(self._members.flat), torch.zeros_like(self._members.flat)
         self._taken = self._before = [0] * len(configs)  # steps of each model; before this epoch
         asked = fused if fused is not None else self.device.type == "cuda"
-        self.fused = False
+        self.fused, self._epoch = False, 0
+        self._batches: Tensor | None = None  # (N, steps, B), of this epoch
         self._enter()
         self._probe = probe(self._members, self._cut(self._starts[None, :2]), wants, diagnostics, self._keys, asked)
         if asked and self._probe.refused:
@@ -146,6 +147,7 @@ class ModuleStack:
 
     def _step_of(self, place: int, number: int) -> None:
         module, masks = self._members.modules[place], self._members.masks[place]
+        assert self._batches is not None
         windows, target = self._cut(self._batches[place : place + 1, number])
         masks.enter(None if self._words is None else self._words[place, number])
         with own_generator(self.device, None if self._seeds is None else self._seeds[number][place]):
@@ -159,6 +161,7 @@ class ModuleStack:
             adamw_row_(*rows, self._coefficients[number, place].tolist())
 
     def _step_as_one(self, number: int) -> None:
+        assert self._batches is not None
         windows, target = self._cut(self._batches[:, number])
         words = None if self._words is None else self._words[:, number]
         forecast, _ = as_one(self._members, self._leaves, windows, self.wants, words, self._shares)
@@ -179,7 +182,7 @@ class ModuleStack:
         losses = self._losses[:, index]
         self._enter()
         self._losses = losses
-        if hasattr(self, "_batches"):  # in the middle of an epoch
+        if self._batches is not None:  # in the middle of an epoch
             self._batches = self._batches[index]
             self._coefficients = self._coefficients[:, index.to(self._coefficients.device)]
             self._words = None if self._words is None else self._words[index]
