@@ -10,8 +10,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from dynonet.interrupts import end_at_once, exit_code, interrupts_heard
+from dynonet.interrupts import ENDING, end_at_once, exit_code, interrupts_heard, leave
 from dynonet.printing import one_line, print
+
+INTERRUPTED = {128 + each for each in ENDING}
 
 
 def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -38,11 +40,18 @@ def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., i
             except Exception as error:
                 print(f"error: {unplanned(error)}\nGo on with the same command:\n  {again}", file=sys.stderr)
                 return 1
-            finally:
-                if arguments is None:  # a process of its own, in which Python, torch and Ray are still to be closed
-                    end_at_once()
 
-        return whole
+        @functools.wraps(main)
+        def alone(arguments: Sequence[str] | None = None) -> int:
+            try:
+                code = whole(arguments)
+            finally:
+                end_at_once()
+            if code in INTERRUPTED:
+                leave(code)  # who sent the signal may not wait for long
+            return code
+
+        return alone if main.__module__ == "__main__" else whole
 
     return decorate
 

@@ -23,7 +23,7 @@ from ray._private import worker as ray_worker
 
 from dynonet.commands import command_line
 from dynonet.errors import ConfigError
-from dynonet.interrupts import Background, heard
+from dynonet.interrupts import Background, heard, leave
 from dynonet.printing import print
 
 _NEEDED = ("gcs_server", "raylet")
@@ -168,6 +168,4 @@ def _leave(module: str, signum: int | None) -> None:
         session = _session()
         node.kill_all_processes(check_alive=False, allow_graceful=False)
     _end_rest(session)
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(128 + signum if signum else 1)
+    leave(128 + signum if signum else 1)
