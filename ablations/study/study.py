@@ -7,7 +7,7 @@
     cells: {h96: {}, h336: {preset: h336}} # the arms are compared in each; one cell `main` if there are none
     arms: [no_mixer, {name: wider, claim: ..., removes: ..., overrides: {model.hidden: 64}}]
     factorial: [no_mixer, no_dropout]      # every combination of these, instead of or beside arms
-    scientific: [model.mixer, model.*]     # what arms change; no arm may change anything else
+    scientific: [model.depth, model.*]     # what arms change; no arm may change anything else
     seeds: 9                               # or a list, or auto with max_seeds and looks
 
 Pure: nothing here reads data or trains.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lab.compute.draws import seed_keys, stream
+from lab.compute.draws import Purpose, seed_keys, stream
 from lab.compute.kernels import say_once
 from lab.forecaster import Inputs
 from lab.series import Series
@@ -122,7 +122,7 @@ class ModuleStack:
         return self._losses
 
     def begin_epoch(self, epoch: int) -> None:
-        self._batches = epoch_batches(self._starts, stream(self._keys, "batches", epoch), self._batch)
+        self._batches = epoch_batches(self._starts, stream(self._keys, Purpose.BATCHES, epoch), self._batch)
         self._before = self._taken
         numbers = coefficients(self._training, self._taken, epoch, self.steps)
         self._coefficients = numbers.to(self.device, self.dtype)[..., None] if self.fused else numbers
@@ -131,7 +131,7 @@ class ModuleStack:
         self._seeds = None
         if self._probe.draws_itself:
             at = torch.arange(self.steps, dtype=torch.int32, device=self.device)[:, None]
-            low, high = (word.long() & 0xFFFFFFFF for word in stream(self._keys, "torch", epoch, at))
+            low, high = (word.long() & 0xFFFFFFFF for word in stream(self._keys, Purpose.TORCH, epoch, at))
             self._seeds = ((high >> 1 << 32) | low).tolist()  # (steps, N), below 2^63
         self._epoch = epoch
         self._losses.zero_()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lab import registry
-from lab.compute.draws import permutations, seed_keys, stream
+from lab.compute.draws import Purpose, permutations, seed_keys, stream
 from lab.compute.kernels import say_once
 from lab.errors import ConfigError, DataError
 from lab.forecaster import Inputs
@@ -177,7 +177,7 @@ def test_a_step_is_what_anyone_would_write(module: Any) -> None:
     series = load_series(config.data)
     starts = torch.as_tensor(window_starts(series, config.data, "train").copy())
     keys = seed_keys(torch.tensor([config.training.seed]))
-    order = starts[permutations(stream(keys, "batches", 2), len(starts))[0]]
+    order = starts[permutations(stream(keys, Purpose.BATCHES, 2), len(starts))[0]]
     torch.manual_seed(config.training.seed)
     ours = module(config, 7).double()
     lr = config.training.lr
@@ -189,7 +189,7 @@ def test_a_step_is_what_anyone_would_write(module: Any) -> None:
         adamw.param_groups[0]["lr"] = lr * (0.01 + 0.99 * float(share))
         block = torch.stack([values[s : s + 32] for s in order[16 * number : 16 * (number + 1)]])
         if module is Careless:
-            low, high = (int(word) & 0xFFFFFFFF for word in stream(keys, "torch", 2, number))
+            low, high = (int(word) & 0xFFFFFFFF for word in stream(keys, Purpose.TORCH, 2, number))
             torch.manual_seed(high >> 1 << 32 | low)
         loss = functional.mse_loss(ours(block[:, :24]), block[:, 24:])
         adamw.zero_grad()
