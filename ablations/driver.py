@@ -11,7 +11,7 @@ from typing import Any
 
 from ablations.findings.collect import findings_of
 from ablations.findings.record import StudyRecord
-from ablations.findings.runs import Gathered
+from ablations.findings.runs import Recorded
 from ablations.judging.verdicts import UNDECIDED
 from ablations.planning.call import StudyCall
 from ablations.planning.plan import Hypothesis, Plan, PlannedStack, write_configs
@@ -32,8 +32,8 @@ from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
+from lab.training.linear_run import record_baseline
 from lab.training.stack_run import StackRun
-from tune.conclusion import record_baseline
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
 
@@ -183,8 +183,8 @@ class Ablation:
             failed = self._train(results, plan, stop, scratch)
             if stop.reason is not None:
                 return True
-            gathered = Gathered.of(results, record)
-            missing = [run for run in plan.runs if gathered.status(run.arm, run.cell, run.seed) not in DONE]
+            recorded = Recorded.of(results, record)
+            missing = [run for run in plan.runs if recorded.status(run.arm, run.cell, run.seed) not in DONE]
             if missing:
                 print(
                     f"error: {failed or len(missing)} runs are not done; what is done is on record, and the same "
@@ -193,8 +193,8 @@ class Ablation:
                 )
                 return False
             record.add_judgement(results, seeds)
-            undecided = _undecided(gathered)
-            print(f"after {seeds} seeds {len(undecided)} of {len(gathered.hypotheses)} comparisons are undecided")
+            undecided = _undecided(recorded)
+            print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
         return True
 
     def _next(self, results: Results, record: StudyRecord) -> tuple[int, list[Hypothesis] | None] | None:
@@ -206,7 +206,7 @@ class Ablation:
             return None if record.seeds in record.judged else (record.seeds, None)
         if not record.looks_taken:
             return record.looks[0], None
-        undecided = _undecided(Gathered.of(results, record))
+        undecided = _undecided(Recorded.of(results, record))
         left = [seeds for seeds in record.looks if seeds not in record.judged]
         return (left[0], undecided) if left and undecided else None
 
@@ -214,7 +214,7 @@ class Ablation:
         """Whether --device-hours forbid a further look. The first one is what was asked for."""
         if self.call.device_hours is None or plan.seconds is None or not record.looks_taken:
             return False
-        hours = (Gathered.of(results, record).device_seconds() + plan.seconds) / 3600
+        hours = (Recorded.of(results, record).device_seconds() + plan.seconds) / 3600
         if hours <= self.call.device_hours:
             return False
         print(f"a further look could take {hours:.2f} device hours in all, and {self.call.device_hours:g} are allowed")
@@ -290,11 +290,11 @@ def _searched(study: Study, inert: Collection[Hypothesis]) -> list[str]:
     return list(dict.fromkeys(arm for c in live for arm in (c.arm.against, c.arm.name)))
 
 
-def _undecided(gathered: Gathered) -> list[Hypothesis]:
-    standing = gathered.standing()
+def _undecided(recorded: Recorded) -> list[Hypothesis]:
+    standing = recorded.standing()
     if standing is None:
         return []
-    return [h for h, verdict in zip(gathered.hypotheses, standing.verdict, strict=True) if verdict == UNDECIDED]
+    return [h for h, verdict in zip(recorded.hypotheses, standing.verdict, strict=True) if verdict == UNDECIDED]
 
 
 def _longest_first(stacks: Sequence[PlannedStack]) -> list[PlannedStack]:

@@ -1,13 +1,13 @@
 """The settings of DynoNet: its parts, its signals and how it is trained."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
 import lab.settings.config
 import lab.settings.data
-from dynonet.parts import SIGNALS
+from dynonet.parts import PARTS, SIGNALS
 from dynonet.presets import PRESETS
 from lab.errors import nearest
 from lab.settings.config import NEVER, RESULTS_VERSION, CountsWhen, Stopping
@@ -15,7 +15,7 @@ from lab.settings.data import Role, Section, SyntheticConfig
 from lab.settings.presets import Presets
 
 
-class ModelConfig(Section):
+class _Sizes(Section):
     control_hidden: int = Field(64, ge=1)  # K
     worker_hidden: int = Field(8, ge=1)  # D
     num_layers: int = Field(1, ge=1)  # L, GRU layers of each worker
@@ -31,15 +31,20 @@ class ModelConfig(Section):
     worker_cell: Literal["gru", "lstm"] = "gru"  # published: gru; an lstm has no compiled kernel
     # One worker per channel, or one for all, whose clip, decay and freezing take the mean over channels.
     worker_scope: Literal["channel", "all"] = "channel"
-    # Switches, one per part. What each `False` means stands in dynonet.parts.OFF.
-    revin: bool = True
-    film: bool = True
-    decomposition: bool = True
-    trend: bool = True
-    workers: bool = True
-    mixer: bool = True
-    context: bool = True
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # a switch per part, which ModelConfig adds
+
+
+if TYPE_CHECKING:
+    _Switched = _Sizes
+else:
+    # What each `False` means stands in dynonet.parts.
+    _Switched = create_model("_Switched", __base__=_Sizes, **dict.fromkeys(PARTS, (bool, True)))
+
+
+class ModelConfig(_Switched):
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":
         if self.moving_average % 2 == 0:
@@ -72,17 +77,20 @@ def _signal(name: str) -> Any:
     return Annotated[Literal["adaptive"] | float, BeforeValidator(read)]
 
 
-class SignalsConfig(Section):
+# As pages and files have had them in turn; others follow.
+_IN_ORDER = (
+    "lr_scale", "wd_scale", "dropout_rate", "grad_clip", "freeze_prob", "gate_masks", "loss_weight", "input_noise",
+)  # fmt: skip
+_SIGNAL_FIELDS: dict[str, Any] = {name: (_signal(name), "adaptive") for name in dict.fromkeys((*_IN_ORDER, *SIGNALS))}
+_Signals: Any = create_model("_Signals", __base__=Section, **_SIGNAL_FIELDS)
+
+
+class SignalsConfig(_Signals):  # type: ignore[misc]
     """Each signal comes from the controller ('adaptive') or is held at a number ('off' is its neutral number)."""
 
-    lr_scale: _signal("lr_scale") = "adaptive"  # type: ignore[valid-type]  # weighs a worker's loss
-    wd_scale: _signal("wd_scale") = "adaptive"  # type: ignore[valid-type]  # weighs a worker's L2 term
-    dropout_rate: _signal("dropout_rate") = "adaptive"  # type: ignore[valid-type]
-    grad_clip: _signal("grad_clip") = "adaptive"  # type: ignore[valid-type]  # largest gradient norm of a worker
-    freeze_prob: _signal("freeze_prob") = "adaptive"  # type: ignore[valid-type]  # chance to skip a worker's update
-    gate_masks: _signal("gate_masks") = "adaptive"  # type: ignore[valid-type]  # scales a worker's projected input
-    loss_weight: _signal("loss_weight") = "adaptive"  # type: ignore[valid-type]
-    input_noise: _signal("input_noise") = "adaptive"  # type: ignore[valid-type]  # added to the window in training
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class DataConfig(lab.settings.data.DataConfig):

@@ -43,6 +43,7 @@ class Signal:
     acts_on: Literal["forward", "loss", "update"]  # forward: enters the prediction; the others weigh workers' training
     needs: tuple[Need, ...] = (WORKERS,)  # of a network that it is taken out of
     felt: Callable[[Any], Any] = WORKERS.met  # of a config: whether it acts on something, and so can learn
+    unfelt: Callable[[Any], str] = lambda config: ""  # why it does not, unless that the workers are off
     per_unit: bool = False  # one number per hidden unit of a channel's worker
     odd: bool = False  # high * tanh(linear), low being -high: a head that starts at 0 starts it at 0
     starts_neutral: bool = True  # at its neutral number for every window, before it has learned anything
@@ -96,6 +97,7 @@ _SIGNALS = (
         "letting the controller scale each worker's L2 term lowers the test error, against a scale of 1",
         1.0, 0.1, 10.0, (0.0, 1000.0), "update",
         felt=lambda c: c.model.workers and c.training.weight_decay > 0,
+        unfelt=lambda c: "" if c.training.weight_decay else "scales a weight decay of 0",
     ),
     Signal(
         "dropout_rate",
@@ -121,6 +123,9 @@ _SIGNALS = (
         "shifting windows in training by the controller's input_noise lowers the test error, against none",
         # Decomposition leaves no noise in what the workers read (see DynoNetStack._workers).
         0.0, -0.5, 0.5, (-10.0, 10.0), "forward", (NOISE_ENTERS,), felt=NOISE_ENTERS.met, odd=True,
+        unfelt=lambda c: "" if NOISE_ENTERS.met(c) else (
+            "is constant in time, and decomposition leaves nothing of it in what the workers read"
+        ),
     ),
     Signal(
         "gate_masks",

@@ -29,12 +29,12 @@ from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
+from lab.training.linear_run import record_baseline
 from lab.training.stack_run import StackRun
 from tune.conclusion import (
     comparison_table,
     edges_text,
     front_table,
-    record_baseline,
     scores_of,
     train_final,
 )

@@ -10,7 +10,7 @@ import pandas as pd
 from ablations.findings.effects import Effects
 from ablations.findings.findings import METRICS, ArmRuns, CellData, Curve, Diagnosis, Finding, Findings, Reading
 from ablations.findings.record import StudyRecord
-from ablations.findings.runs import Gathered, device_seconds
+from ablations.findings.runs import Recorded, device_seconds
 from ablations.judging.statistics import Array
 from ablations.planning.capacity import match_capacity
 from ablations.planning.plan import contrast_name
@@ -48,8 +48,8 @@ _MOST_EPOCHS = 1_000_000  # a record that tells of more is none of ours, and no 
 class Collector:
     def __init__(self, results: Results, record: StudyRecord):
         self.results, self.record, self.study = results, record, record.study
-        self.gathered = Gathered.of(results, record)
-        if not self.gathered.members:
+        self.recorded = Recorded.of(results, record)
+        if not self.recorded.members:
             raise DataError(f"study '{record.name}' has no run on record yet")
         self.seeds = self.study.seed_list(record.judged_seeds or _first(record))
         self.histories = self._histories()
@@ -57,7 +57,7 @@ class Collector:
     def findings(self) -> Findings:
         cells = tuple(self._cell(cell) for cell in self.study.cell_names)
         invalid = {cell.name: cell.invalid for cell in cells if cell.invalid}
-        effects = Effects(self.results, self.gathered, self.gathered.standing(), self.seeds, invalid)
+        effects = Effects(self.results, self.recorded, self.recorded.standing(), self.seeds, invalid)
         found = []
         for cell in self.study.cell_names:
             found += [self._comparison(comparison, cell, effects) for comparison in self.study.comparisons_in(cell)]
@@ -66,14 +66,14 @@ class Collector:
             self._arm(arm, cell)
             for cell in self.study.cell_names
             for arm in dict.fromkeys((FULL, *self.study.table))
-            if (arm, cell) in self.gathered.members
+            if (arm, cell) in self.recorded.members
         )
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
             family=self.record.family, looks=self.record.judged_looks[0], look=self.record.judged_looks[1],
             seeds=self.seeds,
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
-            device_seconds=self.gathered.device_seconds(), ledger=tuple(self._ledger()),
+            device_seconds=self.recorded.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
             incidents=incidents(self.results, self.record.name),
             skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
@@ -86,9 +86,9 @@ class Collector:
 
     def _cell(self, cell: str) -> CellData:
         base = self._config(FULL, cell)
-        rows = [row for (_, c), by_seed in self.gathered.members.items() if c == cell for row in by_seed.values()]
+        rows = [row for (_, c), by_seed in self.recorded.members.items() if c == cell for row in by_seed.values()]
         counts = sorted({row["test_windows"] for row in rows if row.get("test_windows")})
-        linear = self.gathered.baselines.get(cell, {})
+        linear = self.recorded.baselines.get(cell, {})
         if linear.get("test_windows"):
             counts = sorted({*counts, linear["test_windows"]})
         invalid = ""
@@ -96,7 +96,7 @@ class Collector:
             invalid = f"its runs were evaluated on {' and '.join(map(str, counts))} test windows, which do not compare"
         return CellData(
             name=cell, dataset=base.data.name, sha256=self.record.data[cell], seq_len=base.data.seq_len,
-            pred_len=base.data.pred_len, protocol=base.protocol, channels=self.gathered.channels(cell),
+            pred_len=base.data.pred_len, protocol=base.protocol, channels=self.recorded.channels(cell),
             test_windows=counts[0] if len(counts) == 1 else None,
             settings=_settings(base),
             linear={metric: linear[metric] for metric in METRICS if linear.get(metric) is not None},
@@ -105,8 +105,8 @@ class Collector:
         )  # fmt: skip
 
     def _less_linear(self, cell: str) -> WindowDifference | None:
-        linear = self.gathered.baselines.get(cell)
-        full = self.gathered.members.get((FULL, cell), {}).values()
+        linear = self.recorded.baselines.get(cell)
+        full = self.recorded.members.get((FULL, cell), {}).values()
         runs = [row["run"] for row in full if row["status"] == "complete"]
         if linear is None or not runs:
             return None
@@ -115,23 +115,23 @@ class Collector:
 
     def _seeds_of(self, arm: str, cell: str) -> tuple[int, ...]:
         """The seeds at which it was to be trained: an arm that is decided gets no more."""
-        known = self.gathered.members.get((arm, cell), {})
+        known = self.recorded.members.get((arm, cell), {})
         first = self.study.seed_list(_first(self.record))
         return tuple(seed for seed in self.study.seed_list(self.record.seeds) if seed in known or seed in first)
 
     def _arm(self, arm: str, cell: str) -> ArmRuns:
         config, seeds = self._config(arm, cell), self._seeds_of(arm, cell)
-        rows = [self.gathered.row(arm, cell, seed) for seed in seeds]
-        statuses = tuple(self.gathered.status(arm, cell, seed) for seed in seeds)
+        rows = [self.recorded.row(arm, cell, seed) for seed in seeds]
+        statuses = tuple(self.recorded.status(arm, cell, seed) for seed in seeds)
         complete = [row for row, status in zip(rows, statuses, strict=True) if status == "complete"]
-        channels = self.gathered.channels(cell)
+        channels = self.recorded.channels(cell)
         size = self.study.forecaster.size(config, len(channels))
         known = self.study.table.get(arm)
         return ArmRuns(
             cell=cell, arm=arm, about="" if known is None else known.about, seeds=seeds,
             runs=tuple(row.get("run", "") for row in rows),
             statuses=statuses,
-            errors={m: tuple(self.gathered.losses(arm, cell, seeds, m).tolist()) for m in METRICS},
+            errors={m: tuple(self.recorded.losses(arm, cell, seeds, m).tolist()) for m in METRICS},
             channels={
                 channel: float(np.mean([row["test_mse_channels"][channel] for row in complete]))
                 for channel in channels
@@ -198,7 +198,7 @@ class Collector:
     def _comparison(self, comparison: Comparison, cell: str, effects: Effects) -> Finding:
         arm, size = comparison.arm, self.study.forecaster.size
         without, with_part = self._config(comparison.without, cell), self._config(comparison.with_part, cell)
-        channels = len(self.gathered.channels(cell))
+        channels = len(self.recorded.channels(cell))
         sizes = [size(config, channels) for config in (without, with_part)]
         mismatch = ""
         if self.study.matched and not arm.variant.tuned:
@@ -236,7 +236,7 @@ class Collector:
         notes = [
             f"data of cell {cell}: {note}"
             for cell in self.study.cell_names
-            for note in self.gathered.baselines.get(cell, {}).get("data_notes") or ()
+            for note in self.recorded.baselines.get(cell, {}).get("data_notes") or ()
         ]
         if not self.record.judged:
             notes.append("the first look is not complete: nothing is judged before it is")
@@ -259,10 +259,10 @@ class Collector:
 
     def _ledger(self) -> list[Reading]:
         arms: dict[str, tuple[str, str, int | None]] = {}
-        for (arm, cell), by_seed in self.gathered.members.items():
+        for (arm, cell), by_seed in self.recorded.members.items():
             for seed, row in by_seed.items():
                 arms.setdefault(row["run"], (arm, cell, seed))
-        for cell, row in self.gathered.baselines.items():
+        for cell, row in self.recorded.baselines.items():
             arms.setdefault(row["run"], ("linear baseline", cell, None))
         readings = self.results.of_runs("evaluations", list(arms)).to_pylist()
         return [
@@ -275,7 +275,7 @@ class Collector:
         ]  # fmt: skip
 
     def _provenance(self) -> dict[str, str]:
-        rows = [row for by_seed in self.gathered.members.values() for row in by_seed.values()]
+        rows = [row for by_seed in self.recorded.members.values() for row in by_seed.values()]
 
         def distinct(column: str) -> str:
             return ", ".join(sorted({str(row[column]) for row in rows if row.get(column) is not None}))

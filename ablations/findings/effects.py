@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ablations.findings.findings import METRICS, PRIMARY, Decision, Effect, Interval
-from ablations.findings.runs import Gathered, Sides
+from ablations.findings.runs import Recorded, Sides
 from ablations.judging import statistics
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing
@@ -34,22 +34,22 @@ class Effects:
     def __init__(
         self,
         results: Results,
-        gathered: Gathered,
+        recorded: Recorded,
         standing: Standing | None,
         seeds: Sequence[int],
         invalid: Mapping[str, str],
     ):
-        self.results, self.gathered, self.standing = results, gathered, standing
-        self.study, self.seeds, self.invalid = gathered.study, seeds, invalid
-        self._places = {hypothesis: place for place, hypothesis in enumerate(gathered.hypotheses)}
+        self.results, self.recorded, self.standing = results, recorded, standing
+        self.study, self.seeds, self.invalid = recorded.study, seeds, invalid
+        self._places = {hypothesis: place for place, hypothesis in enumerate(recorded.hypotheses)}
 
     def of(self, hypothesis: Hypothesis) -> dict[str, Any]:
         """The fields of a Finding that come from the runs."""
-        sides, cell = self.gathered.sides(hypothesis), hypothesis[1]
+        sides, cell = self.recorded.sides(hypothesis), hypothesis[1]
         place = self._places.get(hypothesis)  # None: inert, no member of the family
         arms = (*sides.without, *sides.with_part)
         if place is None:
-            seeds = [seed for seed in self.seeds if all(self.gathered.row(arm, cell, seed) for arm in arms)]
+            seeds = [seed for seed in self.seeds if all(self.recorded.row(arm, cell, seed) for arm in arms)]
             if not seeds:
                 return {}
         elif self.standing is None:
@@ -79,14 +79,14 @@ class Effects:
     def _count(self, sides: Sides, cell: str, seeds: Sequence[int], *statuses: str) -> tuple[int, int]:
         """Runs of these statuses, without and with the part."""
         without, with_part = (
-            sum(self.gathered.status(arm, cell, seed) in statuses for arm in side for seed in seeds)
+            sum(self.recorded.status(arm, cell, seed) in statuses for arm in side for seed in seeds)
             for side in (sides.without, sides.with_part)
         )
         return without, with_part
 
     def _losses(self, sides: Sides, cell: str, seeds: Sequence[int], metric: str) -> tuple[Array, Array]:
         without, with_part = (
-            self.gathered.side(side, cell, seeds, metric) for side in (sides.without, sides.with_part)
+            self.recorded.side(side, cell, seeds, metric) for side in (sides.without, sides.with_part)
         )
         return without, with_part
 
@@ -120,12 +120,12 @@ class Effects:
             return {}
 
         def mean(arms: Sequence[str], channel: str) -> float:
-            rows = [self.gathered.row(arm, cell, seed) for arm in arms for seed in seeds]
+            rows = [self.recorded.row(arm, cell, seed) for arm in arms for seed in seeds]
             return float(np.mean([row.get(f"{metric}_channels", {}).get(channel, np.nan) for row in rows]))
 
         return {
             channel: mean(sides.without, channel) - mean(sides.with_part, channel)
-            for channel in self.gathered.channels(cell)
+            for channel in self.recorded.channels(cell)
         }
 
     def _decision(
@@ -134,7 +134,7 @@ class Effects:
         verdict = str(standing.verdict[place])
         if hypothesis[1] in self.invalid:
             verdict = INVALID
-        elif not self.gathered.whole(hypothesis, seeds):
+        elif not self.recorded.whole(hypothesis, seeds):
             verdict = INCOMPLETE
         alpha, interval = float(standing.interval_alpha[place]), NO_NUMBERS
         effects, known = losses[0] - losses[1], losses[1][np.isfinite(losses[1])]
@@ -152,8 +152,8 @@ class Effects:
         """The moving-block bootstrap over test windows, of the seeds whose pairs are whole."""
         losses: list[list[Array]] = [[], []]
         for seed in seeds:
-            rows = [[self.gathered.row(arm, cell, seed) for arm in arms] for arms in (sides.without, sides.with_part)]
-            if any(self.gathered.status(arm, cell, seed) != "complete" for arm in (*sides.without, *sides.with_part)):
+            rows = [[self.recorded.row(arm, cell, seed) for arm in arms] for arms in (sides.without, sides.with_part)]
+            if any(self.recorded.status(arm, cell, seed) != "complete" for arm in (*sides.without, *sides.with_part)):
                 continue
             errors = [[window_errors(self.results, row["run"]) for row in side] for side in rows]
             if any(found is None for side in errors for found in side):
@@ -173,7 +173,7 @@ class Effects:
         """Where the two runs of a pair were not trained alike."""
         differing: dict[str, int] = {}
         for seed in seeds:
-            rows = [self.gathered.row(arm, cell, seed) for arm in (*sides.without, *sides.with_part)]
+            rows = [self.recorded.row(arm, cell, seed) for arm in (*sides.without, *sides.with_part)]
             for what, columns in _ALIKE.items():
                 if len({tuple(row.get(column) for column in columns) for row in rows if row}) > 1:
                     differing[what] = differing.get(what, 0) + 1

@@ -29,7 +29,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class Recorded:
     """What is on record of a study's arms."""
 
     record: StudyRecord
@@ -37,7 +37,7 @@ class Gathered:
     baselines: Mapping[str, Member] = field(default_factory=dict)  # cell -> row of the linear baseline
 
     @classmethod
-    def of(cls, results: Results, record: StudyRecord) -> "Gathered":
+    def of(cls, results: Results, record: StudyRecord) -> "Recorded":
         memberships = results.table("members", record.name).to_pylist()
         ids = sorted({row["run"] for row in memberships})
         rows = results.runs(ids)

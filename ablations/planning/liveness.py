@@ -23,7 +23,7 @@ from lab.training.trainer import StackTrainer, stack_key
 STEPS = 4  # zero-initialised heads pass nothing on at the first, and what they learn shows at the third
 BATCH = 8  # windows of a step
 TOLERANCE = 1e-9
-# Targets are stretched by this, so that workers' gradients are longer than what clipping leaves of them (at published
+# Targets are stretched by this, so that gradients are longer than what clipping leaves of them (DynoNet's at published
 # sizes on ETTh1 one or two of seven in each step): steps that clip are the only ones in which grad_clip can show.
 STRETCH = 50.0
 # They decide when training ends, which no step shows.

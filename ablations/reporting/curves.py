@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ablations.findings.findings import ArmRuns, Curve, Diagnosis, Findings
-from ablations.reporting.outliers import far_off
+from ablations.reporting.outliers import outlying
 from lab.arms import FULL
 from lab.pages.formats import known
 from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
@@ -57,8 +57,8 @@ def _shared_scale(arms: Sequence[ArmRuns], bar: float) -> tuple[set[str], tuple[
         return None
     marks = [value for value in (bar, ends.get(FULL, math.nan)) if known(value)]
     deviations = {runs.arm: runs.validation.deviation[-1] for runs in arms}
-    far = far_off(ends, deviations.values(), marks)
-    near = [name for name in ends if name not in far]
+    outliers = outlying(ends, deviations.values(), marks)
+    near = [name for name in ends if name not in outliers]
     values = [value for runs in arms if runs.arm in near for value in runs.validation.mean if math.isfinite(value)]
     bands = [ends[name] + sign * deviations[name] for name in near for sign in (-1, 1) if known(deviations[name])]
     # First epochs can be many times worse: the panels are for where training ends.

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
-from ablations.reporting.outliers import far_off
+from ablations.reporting.outliers import outlying
 from ablations.reporting.phrases import LOSS, interacts
 from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import label
@@ -114,8 +114,8 @@ def accuracy(findings: Findings, cell: str, prefix: str) -> str:
     rows.sort(key=lambda row: (-row[PRIMARY], row["arm"]))
     bar = next((row for row in rows if row["arm"] == LINEAR), None)
     networks = [row for row in rows if row is not bar]
-    far = _far_off(networks, bar)
-    near = [row for row in rows if row["arm"] not in far]
+    outliers = _outliers(networks, bar)
+    near = [row for row in rows if row["arm"] not in outliers]
     # Many times smaller, it would push the networks into a corner: it has a panel of its own then.
     apart = bar is not None and bool(networks) and 2 * bar["effective"] < min(row["effective"] for row in networks)
     with style():
@@ -132,18 +132,18 @@ def accuracy(findings: Findings, cell: str, prefix: str) -> str:
             axes.grid()
         if apart and bar is not None:
             panels[0].set_xticks([bar["effective"]])
-        _at_the_edge(panels[-1], [row for row in networks if row["arm"] in far])
-        _name_at_the_right(panels[-1], networks, bar, far)
+        _at_the_edge(panels[-1], [row for row in networks if row["arm"] in outliers])
+        _name_at_the_right(panels[-1], networks, bar, outliers)
         panels[-1].set_xlabel("effective parameters")
         panels[0].set_ylabel(LOSS)
         return inline(figure, prefix, f"{LOSS} against effective parameters, cell {cell}")
 
 
-def _far_off(networks: Sequence[Row], bar: Row | None) -> set[str]:
+def _outliers(networks: Sequence[Row], bar: Row | None) -> set[str]:
     means = {str(row["arm"]): float(row[PRIMARY]) for row in networks}
     deviations = [row[f"{PRIMARY}_deviation"] for row in networks]
     marks = [*([float(bar[PRIMARY])] if bar else []), *([means[FULL]] if FULL in means else [])]
-    return far_off(means, deviations, marks)
+    return outlying(means, deviations, marks)
 
 
 def _point(axes: Axes, row: Row) -> None:
@@ -165,7 +165,7 @@ def _at_the_edge(axes: Axes, rows: Sequence[Row]) -> None:
         )
 
 
-def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None, far: Set[str]) -> None:
+def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None, outliers: Set[str]) -> None:
     """Names in a column, evenly apart where their points are too close, each with a thin line to its point."""
     axes.autoscale_view(scaley=False)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
@@ -176,11 +176,11 @@ def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None, far
     assert figure is not None
     gap = min(1 / max(len(rows) - 1, 1), 0.22 / (figure.get_figheight() - 0.6))
     height = 1.0 + gap
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         error = min(row[PRIMARY], high)
         wanted = (error - low) / (high - low)
-        height = max(min(wanted, height - gap), gap * (len(rows) - 1 - place))
-        name = f"{row['arm']} {decimal(row[PRIMARY])}" if row["arm"] in far else row["arm"]
+        height = max(min(wanted, height - gap), gap * (len(rows) - 1 - index))
+        name = f"{row['arm']} {decimal(row[PRIMARY])}" if row["arm"] in outliers else row["arm"]
         at = right if row is bar else row["effective"]  # the baseline's line ends there
         axes.annotate(
             name, (at, error), (1.05, height), textcoords="axes fraction", va="center", fontsize=8.5,

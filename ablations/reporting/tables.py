@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
-from ablations.reporting.phrases import LOSS, adds, place
+from ablations.reporting.phrases import LOSS, adds
 from ablations.reporting.wording import label
 from lab.console.printing import printable
 from lab.pages.formats import interval, known, mean_deviation, p_value, signed

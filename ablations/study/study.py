@@ -5,9 +5,9 @@
     preset: h96                            # the baseline starts from published settings ...
     baseline: {training.max_epochs: 40}    # ... and dotted settings
     cells: {h96: {}, h336: {preset: h336}} # the arms are compared in each; one cell `main` if there are none
-    arms: [no_film, {name: wide_clip, claim: ..., removes: ..., overrides: {signals.grad_clip: 2}}]
-    factorial: [no_film, no_gate_masks]    # every combination of these, instead of or beside arms
-    scientific: [model.film, signals.*]    # what arms change; no arm may change anything else
+    arms: [no_mixer, {name: wider, claim: ..., removes: ..., overrides: {model.hidden: 64}}]
+    factorial: [no_mixer, no_dropout]      # every combination of these, instead of or beside arms
+    scientific: [model.mixer, model.*]     # what arms change; no arm may change anything else
     seeds: 9                               # or a list, or auto with max_seeds and looks
 
 Pure: nothing here reads data or trains.
@@ -56,7 +56,7 @@ class Study(Section):
     arms: tuple[str | InlineArm, ...] = ()
     pairs: tuple[PairSpec, ...] = ()
     factorial: tuple[str | InlineArm, ...] = ()  # factors, each by the arm that switches it off
-    scientific: tuple[str, ...] = ()  # settings that arms change, as dotted keys or patterns such as signals.*
+    scientific: tuple[str, ...] = ()  # settings that arms change, as dotted keys or patterns such as model.*
     nuisance: tuple[str, ...] = ()  # settings whose best values may depend on the arm; `retuned` searches them
     fixed: tuple[str, ...] = ()  # settings that stay as they are, and whose choice the findings are conditional on
     seeds: int | tuple[int, ...] | Literal["auto"] = 9

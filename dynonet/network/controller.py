@@ -1,7 +1,8 @@
 """The controller: one GRU reads the normalised window, linear heads on its last state give every signal."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, make_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,21 +32,15 @@ class Switch:
         return torch.where(self.mask.view(-1, *[1] * (on.dim() - 1)), on, off)
 
 
-@dataclass(frozen=True)
-class Signals:
-    """What the controller says for every window. Switched-off and held ones are filled in."""
+_FIELDS = (*SIGNALS, "context", "film_gamma", "film_beta")
+_Fields: Any = make_dataclass("_Fields", [(name, Tensor) for name in _FIELDS], frozen=True)
 
-    lr_scale: Tensor  # (N, C, B), as the six below
-    wd_scale: Tensor
-    dropout_rate: Tensor
-    grad_clip: Tensor
-    loss_weight: Tensor
-    freeze_prob: Tensor
-    input_noise: Tensor
-    gate_masks: Tensor  # (N, C, D, B)
-    context: Tensor  # (N, D, B)
-    film_gamma: Tensor  # (L, N, C, D, B)
-    film_beta: Tensor  # (L, N, C, D, B)
+
+@dataclass(frozen=True)
+class Signals(_Fields):  # type: ignore[misc]
+    """What the controller says for every window: a tensor for each signal of `parts`, switched-off and held ones filled
+    in, (N, C, B) or, per unit, (N, C, D, B); `context` (N, D, B); `film_gamma` and `film_beta` (L, N, C, D, B).
+    """
 
     def weights_detached(self) -> "Signals":
         """The same, with the signals that only weigh the loss or the update as constants.
@@ -97,13 +92,13 @@ def controller(
         number = held[name].view(models, *[1] * len(shape)).expand(models, *shape)
         if not parts[name].any:
             return number
-        if name == "input_noise":
-            value = 0.5 * torch.tanh(rows[name])
-        elif name == "gate_masks":
-            value = torch.sigmoid(rows[name])
+        signal = SIGNALS[name]
+        if signal.odd:
+            value = signal.high * torch.tanh(rows[name])
         else:
-            signal = SIGNALS[name]
-            value = signal.low + (signal.high - signal.low) * torch.sigmoid(rows[name])
+            value = torch.sigmoid(rows[name])
+            if (signal.low, signal.high) != (0.0, 1.0):
+                value = signal.low + (signal.high - signal.low) * value
         return parts[name].pick(value.view(models, *shape), number)
 
     zeros = window.new_zeros(())
@@ -119,6 +114,6 @@ def controller(
     context = zeros.expand(models, hidden, batch)
     if parts["context"].any:
         context = parts["context"].pick(rows["context"], context)
-    per_channel = {name: filled(name, (channels, batch)) for name in SIGNALS if name != "gate_masks"}
-    gate = filled("gate_masks", (channels, hidden, batch))
-    return Signals(**per_channel, gate_masks=gate, context=context, film_gamma=gamma, film_beta=beta)
+    shapes = {True: (channels, hidden, batch), False: (channels, batch)}
+    every = {name: filled(name, shapes[signal.per_unit]) for name, signal in SIGNALS.items()}
+    return Signals(**every, context=context, film_gamma=gamma, film_beta=beta)

@@ -67,8 +67,7 @@ class Layout:
     def head_rows(self) -> dict[str, int]:
         """Rows of each head in the heads' matrix; FiLM's are ordered layer, channel, gamma then beta."""
         channels, hidden = self.channels, self.model.worker_hidden
-        rows = dict.fromkeys(SIGNALS, channels)
-        rows["gate_masks"] = channels * hidden
+        rows = {name: channels * (hidden if signal.per_unit else 1) for name, signal in SIGNALS.items()}
         return {"film": self.model.num_layers * channels * 2 * hidden, **rows, "context": hidden}
 
     def _controller(self) -> list[Entry]:
@@ -82,10 +81,10 @@ class Layout:
         for part in ("weight", "bias"):
             for head, rows in self.head_rows.items():
                 initial: str | float = 0.0
-                if head in ("gate_masks", "context"):
+                signal = SIGNALS.get(head)
+                if head == "context" or (signal is not None and not signal.starts_neutral):
                     initial = f"uniform {hidden}"
-                elif part == "bias" and head in SIGNALS and head != "input_noise":
-                    signal = SIGNALS[head]
+                elif part == "bias" and signal is not None and not signal.odd:
                     share = (signal.neutral - signal.low) / (signal.high - signal.low)
                     initial = math.log(share / (1 - share)) if share > 0 else -math.inf
                 entries.append(Entry(f"{head}.{part}", (rows, hidden) if part == "weight" else (rows,), head, initial))

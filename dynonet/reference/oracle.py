@@ -179,17 +179,18 @@ class Oracle(nn.Module):
             noise = noise.detach()
         noisy = normal + noise[:, None] if training else normal
         trend, residual = (noisy, noisy) if "decomposition" in self.off else decompose(noisy, self.kernel)
-        z: Tensor | float = 0.0
+        total: Tensor | float = 0.0
         if "trend" not in self.off:
-            z = z + self.worker_net.shared_trend_linear(trend.transpose(1, 2)).transpose(1, 2)
+            total = total + self.worker_net.shared_trend_linear(trend.transpose(1, 2)).transpose(1, 2)
         if "workers" not in self.off:
             last = residual[:, -self.worker_seq_len :]
             each = [
                 worker(last[..., i], signals, i, worker_uniforms[i] if worker_uniforms is not None else None)
                 for i, worker in enumerate(self.worker_net.workers)
             ]
-            z = z + torch.stack(each, dim=2)
-        assert isinstance(z, Tensor)
+            total = total + torch.stack(each, dim=2)
+        assert isinstance(total, Tensor)
+        z = total
         if "mixer" not in self.off:
             first, gelu, _, second = self.worker_net.channel_mixer
             wide = gelu(first(z))

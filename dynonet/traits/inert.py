@@ -36,14 +36,11 @@ def why_still(name: str, config: Config) -> str:
 
 
 def _why_unlearned(name: str, config: Config) -> str:
-    mode = config.training.mode
-    if name == "wd_scale" and config.training.weight_decay == 0:
-        return "scales a weight decay of 0"
-    if SIGNALS[name].acts_on != "forward" and mode != "unrolled":
-        return (
-            f"weighs only the workers' {SIGNALS[name].acts_on}, and in mode {mode} no gradient of what the controller "
-            "learns from passes through that"
+    signal, mode = SIGNALS[name], config.training.mode
+    if signal.acts_on != "forward" and mode != "unrolled":
+        weighs = (
+            f"weighs only the workers' {signal.acts_on}, and in mode {mode} no gradient of what the controller learns "
+            "from passes through that"
         )
-    if name == "input_noise" and config.model.decomposition and not config.model.trend:
-        return "is constant in time, and decomposition leaves nothing of it in what the workers read"
-    return "acts through the workers, which are off"
+        return signal.unfelt(config) or weighs
+    return signal.unfelt(config) or "acts through the workers, which are off"

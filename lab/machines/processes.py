@@ -22,7 +22,7 @@ from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
 
 from lab.console.commands import command_line
-from lab.console.interrupts import Background, heard
+from lab.console.interrupts import Background, heard, leave
 from lab.console.printing import print
 from lab.errors import ConfigError
 
@@ -74,6 +74,7 @@ def signals_are_ours() -> Iterator[None]:
 def end_ray() -> None:
     """Ends the Ray that we have started, with all of its processes; leaves one that we have joined."""
     node: Any = ray_worker._global_node
+    session = _session()
     processes = [] if node is None else [info.process for infos in node.all_processes.values() for info in infos]
 
     def kill_all() -> None:
@@ -86,15 +87,15 @@ def end_ray() -> None:
     try:
         ray.shutdown()
     finally:
-        _end_marked()
+        _end_rest(session)
 
 
-def _end_marked() -> None:
+def _end_rest(session: str | None) -> None:
     """Ends the workers and agents of a raylet that was killed: some would stay, and an agent is nobody's child."""
     killed: set[int] = set()
     clear = 0
     while clear < CLEAR_LOOKS:
-        fresh = set(_marked()) - killed
+        fresh = set(_of_our_ray(session)) - killed
         for pid in fresh:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -103,13 +104,24 @@ def _end_marked() -> None:
         time.sleep(0.03)
 
 
-def _marked() -> list[int]:
+def _of_our_ray(session: str | None) -> list[int]:
+    """By our mark, or by what they have open in Ray's folder of this session: a title that a process gives itself can
+    be written over its environment."""
     found, mark = [], f"{_MARK}={_mark}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # another user's, or gone
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            ours = mark in (folder / "environ").read_bytes().split(b"\0")
+            if not ours and session and (folder / "cmdline").read_bytes().startswith(b"ray::"):
+                ours = any(os.readlink(each).startswith(session) for each in (folder / "fd").iterdir())
+            if ours:
                 found.append(int(folder.name))
     return found
+
+
+def _session() -> str | None:
+    """The folder of the Ray that we have started."""
+    node: Any = ray_worker._global_node
+    return f"{node.get_session_dir_path()}/" if node is not None and node.all_processes else None
 
 
 @contextmanager
@@ -151,9 +163,9 @@ def _leave(module: str, signum: int | None) -> None:
         file=sys.stderr, flush=True,
     )  # fmt: skip
     node: Any = ray_worker._global_node
+    session = None
     with suppress(Exception):
+        session = _session()
         node.kill_all_processes(check_alive=False, allow_graceful=False)
-    _end_marked()
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(128 + signum if signum else 1)
+    _end_rest(session)
+    leave(128 + signum if signum else 1)

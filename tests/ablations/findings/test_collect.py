@@ -10,7 +10,7 @@ import pytest
 
 from ablations.findings.collect import findings_of
 from ablations.findings.findings import PRIMARY, Findings
-from ablations.findings.runs import Gathered
+from ablations.findings.runs import Recorded
 from ablations.judging import statistics
 from ablations.reporting.wording import against_linear, sentence
 from lab.errors import ConfigError, DataError
@@ -81,9 +81,8 @@ def test_a_table_of_arms_with_what_never_moved(results: Results) -> None:
 
 
 def _heads_without_gradient() -> int:
-    from ablations.planning.capacity import capacity
-
-    size = capacity(small_study().config("main"), len(CHANNELS))
+    study = small_study()
+    size = study.forecaster.size(study.config("main"), len(CHANNELS))
     return size.parameters - size.effective
 
 
@@ -260,7 +259,7 @@ def test_a_re_tuned_arm_is_as_inert_as_it_was(results: Results) -> None:
     assert record.family == 6
     tuned = {arm: {cell: {"training.lr": 0.003} for cell in cells} for arm in ("full", "no_film", "no_lr_scale")}
     record.add_tuned(results, tuned)
-    assert len(Gathered.of(results, record).hypotheses) == 6
+    assert len(Recorded.of(results, record).hypotheses) == 6
     everything = dict.fromkeys(record.study.table, FULL)
     add_runs(results, record, dict.fromkeys(cells, everything))
     record.add_judgement(results, 8)
@@ -313,4 +312,4 @@ def test_device_time_counts_each_run_once(results: Results) -> None:
     own = {"name": "without_film", "claim": "the same by another name", "overrides": {"model.film": False}}
     record = begin(results, small_study(arms=["no_film", own]))
     add_runs(results, record, {"main": {"full": FULL, "no_film": WORSE, "without_film": WORSE}})
-    assert Gathered.of(results, record).device_seconds() == 16 * 1.5
+    assert Recorded.of(results, record).device_seconds() == 16 * 1.5

@@ -18,7 +18,7 @@ from ablations.findings.findings import Findings
 from ablations.report import render
 from ablations.reporting import curves, figures
 from ablations.reporting.curves import OWN_SCALE as OWN
-from ablations.reporting.outliers import far_off
+from ablations.reporting.outliers import outlying
 from lab.errors import ConfigError
 from lab.pages.formats import interval, mean_deviation, p_value, percent, signed
 from tests.ablations import example
@@ -245,7 +245,7 @@ def test_many_channels(found: Findings) -> None:
 )
 def test_arms_far_off(losses: list[float], deviations: list[float | None], marks: list[float], far: set[int]) -> None:
     named = {str(place): loss for place, loss in enumerate(losses)}
-    assert far_off(named, deviations, marks) == {str(place) for place in far}
+    assert outlying(named, deviations, marks) == {str(place) for place in far}
 
 
 def test_an_arm_far_off_leaves_the_others_their_room(found: Findings) -> None:

@@ -272,6 +272,19 @@ def test_a_stopped_run_goes_on_from_its_own_checkpoint_in_another_stack(
         assert (found["epochs"], found["best_epoch"]) == (6, expected["best_epoch"])
 
 
+def test_stopped_runs_that_step_in_turns_go_on_side_by_side(store: Results, tiny: Config, tmp_path: Path) -> None:
+    """Whatever the order they are asked for in: the stack's own order is not that of the modes alone."""
+    unrolled = {"training.mode": "unrolled", "training.max_epochs": 3}
+    configs = [tiny.override({**unrolled, "training.seed": seed, "training.unroll_every": every})
+               for seed, every in ((1, 1), (2, 2), (3, 1))]  # fmt: skip
+    train(store, configs, 1)
+    StackRun(store, configs).close("stopped")
+    train(store, configs)
+    calm = Results(tmp_path / "calm")
+    train(calm, configs)
+    assert numbers(store) == numbers(calm)
+
+
 def test_who_trained_a_run_is_said_by_the_checkpoint(
     store: Results, tiny: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from scipy.stats import norm, sem
 from dynonet.config import Config
 from lab.series import load_series
 from lab.store.tables import Results
+from lab.training.linear_run import record_baseline
 from lab.training.window_errors import (
     keep_window_errors,
     window_difference,
@@ -17,7 +18,6 @@ from lab.training.window_errors import (
     window_interval,
     windows_path,
 )
-from tune.conclusion import record_baseline
 
 RNG = np.random.default_rng(7)
 
