@@ -78,7 +78,9 @@ class ModuleStack:
         self.fused, self._epoch = False, 0
         self._batches: Tensor | None = None  # (N, steps, B), of this epoch
         self._enter()
-        self._probe = probe(self._members, self._cut(self._starts[None, :2]), wants, diagnostics, self._keys, asked)
+        # Two windows of its own for each model: what depends on what a window holds shows where they are unlike.
+        few = torch.arange(2 * len(configs), device=self.device).view(-1, 2) % len(starts)
+        self._probe = probe(self._members, self._cut(self._starts[few]), wants, diagnostics, self._keys, asked)
         if asked and self._probe.refused:
             kind = type(self._members.modules[0]).__name__
             say_once(f"{kind}: models are trained in turn, not as one: {self._probe.refused}")

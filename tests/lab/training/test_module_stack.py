@@ -77,6 +77,13 @@ class Careless(nn.Module):
         return self.out(state).view(len(window), -1, window.shape[2])
 
 
+class Periodic(Toy):
+    """Reads its window to decide what to compute."""
+
+    def forward(self, window: Tensor) -> Any:
+        return super().forward(window * (1 + int(window.mean().item() > 0)))[0]
+
+
 class Timed(nn.Module):
     """Says what it was told: the rows, and the calendar's sum over window and horizon."""
 
@@ -309,6 +316,12 @@ def test_what_as_one_would_compute_wrongly_is_computed_in_turn_and_said() -> Non
     assert made.kernel.startswith("torch, in turn: as one, its buffers become others")
     assert [float(weights["count"]) for weights in made.weights(range(3))] == [3, 3, 3]  # none of them the trial's
     assert float(made.weights([0])[0]["norm.num_batches_tracked"]) == 3
+    reads = ModuleForecaster("reads", Periodic, Settings, fused=True)
+    for chosen in (configs(reads), configs(reads)[:1]):
+        with pytest.warns(RuntimeWarning, match=r"Periodic: models are trained in turn, not as one: .*\.item\(\)"):
+            say_once.cache_clear()
+            made = train(stack(reads, chosen), 2)
+        assert made.losses.isfinite().all()
 
 
 @pytest.mark.parametrize("fused", [False, True])
