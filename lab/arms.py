@@ -134,6 +134,9 @@ class Arm:
         return frozenset({key for key, (_, now) in changed.items() if now is not None} | set(self.overrides))
 
 
+BASELINE = Arm(FULL, "the baseline, against which arms are compared")
+
+
 def difference(one: Settings, other: Settings) -> dict[str, tuple[Any, Any]]:
     """The settings that can change a run's numbers and differ, each with both values; None where one does not read it.
 
