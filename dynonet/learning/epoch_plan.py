@@ -74,4 +74,3 @@ def _held_out_batches(training: Sequence[TrainingConfig], draws: Draws, starts: 
                 yield part.expand(len(training), -1)
     for cycle in itertools.count():
         yield from epoch_batches(starts, draws.stream("controller_batches", cycle), batch).unbind(1)
-
