@@ -30,7 +30,7 @@ from cluster.checking.launcher import check_launcher
 from lab.console.commands import command_named
 from lab.console.printing import Parser, one_line, print
 from lab.errors import ConfigError, nearest
-from lab.series import ETT_SHA256
+from lab.settings.sources import SOURCES
 from lab.settings.yaml import YamlError, parse_as_1_1, read_text
 
 UNFILLED = "CHANGE-ME"
@@ -133,8 +133,13 @@ def _environment(text: str) -> list[str]:
             f"DYNONET_RESULTS: got '{one_line(results, 80)}', allowed: s3://..., gs://... or an absolute path"
         )
     for name in filter(None, values.get("DYNONET_DATASETS", "").split(",")):
-        if name not in ETT_SHA256:
-            problems.append(f"DYNONET_DATASETS: unknown series '{name}'{nearest(name, ETT_SHA256)}")
+        if name not in SOURCES:
+            problems.append(f"DYNONET_DATASETS: unknown series '{name}'{nearest(name, SOURCES)}")
+        elif SOURCES[name].url is None and not values.get("DYNONET_DATA_DIR"):
+            problems.append(
+                f"DYNONET_DATASETS: no address is known to fetch '{name}' from; put {name}.csv into a folder that "
+                "every node has, and name it by DYNONET_DATA_DIR"
+            )
     return problems
 
 

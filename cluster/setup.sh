@@ -45,7 +45,7 @@ found="$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 [ "$found" = "$wanted" ] || fail "Python $found on $(hostname), but constraints.txt is for Python $wanted"
 
 # What is installed is a copy: a folder that the launcher mounted is only read.
-mounted=(dynonet tune ablations cluster scripts pyproject.toml constraints.txt README.md LICENSE)
+mounted=(lab dynonet forecasters tune ablations cluster scripts pyproject.toml constraints.txt README.md LICENSE)
 for each in "${mounted[@]}"; do
   [ -e "$root/$each" ] || fail "$root/$each is missing; mount it (file_mounts) or copy it (Dockerfile)"
 done
@@ -69,15 +69,15 @@ cd "$HOME"
 python -P - "${DYNONET_DATASETS:-}" <<'PYTHON'
 import sys
 
-from dynonet.config import DataConfig
-from dynonet.data import load_series
-from dynonet.errors import ConfigError, DataError
+from lab.errors import ConfigError, DataError
+from lab.series import load_series
+from lab.settings.data import DataConfig
 
 for name in filter(None, sys.argv[1].split(",")):
     try:
         series = load_series(DataConfig(dataset=name.strip()))
     except (ConfigError, DataError, ValueError) as error:
         sys.exit(f"setup: data: {error}")
-    print(f"data: {series.source}, sha256 {series.sha256[:12]}")
+    print(f"data: {series.source}, identity {series.identity[:12]}")
 PYTHON
 python -P -c 'import platform, ray, torch; print(f"ready: Python {platform.python_version()}, ray {ray.__version__}, torch {torch.__version__}")'

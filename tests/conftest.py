@@ -40,7 +40,7 @@ def ett() -> Callable[[str], Series]:
 
     def load(name: str) -> Series:
         try:
-            return load_series(DataConfig(dataset=name))  # type: ignore[arg-type]
+            return load_series(DataConfig(dataset=name))
         except DataError as error:
             pytest.skip(f"no real data (set DYNONET_DATA_DIR to a folder that holds {name}.csv): {error}")
 

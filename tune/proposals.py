@@ -25,11 +25,12 @@ from lab.settings.config import Config
 from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, standing_outcomes
 from lab.store.tables import Results, is_object
 from tune.categories import distributions_of_json, distributions_to_json, labelled, plain
+from tune.methods.method import Start, Told
+from tune.methods.table import SAMPLERS, marks
 from tune.space import Space
 
 logger = logging.getLogger(__name__)
 
-STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
 REDRAWS = 25  # tries of the sampler's to draw something new in a space of few points; then chance draws
 REFUSALS = 1000  # tries to draw what is allowed, where most of the space is not
 COUNTED = 1000  # points of a space up to which they are counted, so that one that is used up is known to be
@@ -143,10 +144,9 @@ class Proposals:
         single = len(self.objectives) == 1
         complete = 0
         for proposal in self.outcomes:
-            system = {}
-            if isinstance(study.sampler, optuna.samplers.NSGAIISampler) and proposal.state == "complete":
-                # It breeds from the trials of earlier generations, and takes one without this mark for none of them.
-                system[study.sampler._get_generation_key()] = complete // (study.sampler.population_size or 1)
+            system: dict[str, Any] = {}
+            if proposal.state == "complete":
+                system = marks(study.sampler, complete)
                 complete += 1
             study.add_trial(optuna_trial(proposal, distributions[proposal.trial], single, system, self.space))
         for proposal in self.pending:
@@ -158,17 +158,9 @@ class Proposals:
         study.enqueue_trial(self.space.labelled(params), user_attrs=attributes)
 
     def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
-        # A sampler seeded alike would draw again what it drew before the restart.
-        seed = (self.seed + 7919 * len(self.all)) % 2**32
-        if name == "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed)
-        return optuna.samplers.TPESampler(
-            seed=seed,
-            n_startup_trials=STARTUP_TRIALS,
-            multivariate=True,
-            group=self.space.conditional,
-            constant_liar=True,
-        )
+        told = [Told(self.space.own(p.params), p.state, tuple(p.values)) for p in self.all.values()]
+        fresh = (self.seed + 7919 * len(self.all)) % 2**32
+        return SAMPLERS[name](Start(self.space, self.seed % 2**32, fresh, told))
 
     def propose(self) -> Proposal | None:
         """The next proposal, on record before it is returned: one without an outcome first, else a new one.

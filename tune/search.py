@@ -14,6 +14,7 @@ from lab.driving import run_command
 from lab.machines.options import add_call_arguments, told
 from lab.registry import known_presets
 from tune.driver import Search
+from tune.methods.table import SAMPLERS
 from tune.settings import Budget, SearchCall
 
 
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     add("--replicates", type=int, help="seeds per proposal, trained as one stack")
     add("--max-epochs", type=int, help="= training.max_epochs")
     add("--objectives", help="val_mse, or val_mse,parameters")
-    add("--sampler", help="tpe or nsga2")
+    add("--sampler", help=f"{', '.join(SAMPLERS)} (see tune/methods)")
     add("--seed", type=int, help="of the sampler")
     add("--max-parameters", type=int, help="propose no model of more parameters")
     add("--grace-epochs", type=int, help="epochs before a trial may be stopped early")

@@ -13,11 +13,11 @@ from lab.settings.config import RESULTS_VERSION, Config
 from lab.settings.differences import differences as settings_differences
 from lab.settings.files import dotted, with_own_file
 from lab.store.schema import check_study
+from tune.methods.table import SAMPLERS
 from tune.space import Space, same_spec
 
 QUICKSTART = "quickstart"  # the preset of a search that names none
 OBJECTIVES = ("val_mse", "parameters")
-SAMPLERS = ("tpe", "nsga2")
 MOST_TRIALS = 1_000_000
 
 
@@ -29,7 +29,7 @@ class Budget:
     grace_epochs: int = 4  # epochs before ASHA may stop a trial
     reduction_factor: float = 3  # ASHA keeps one in so many at each rung
     objectives: tuple[str, ...] = ("val_mse",)
-    sampler: str = "tpe"
+    sampler: str = "tpe"  # a row of tune.methods.table
     seed: int = 0  # of the sampler
     max_parameters: int | None = None  # larger models are not proposed
 

@@ -7,9 +7,7 @@ lab.series`).
 
 from lab.series.roles import role_rows, window_starts
 from lab.series.series import Rows, Series
-from lab.series.sources import ETT_CHANNELS, ETT_SHA256, ETT_URL, load_series
+from lab.series.sources import load_series
+from lab.settings.sources import ETT_CHANNELS, SOURCES
 
-__all__ = [
-    "ETT_CHANNELS", "ETT_SHA256", "ETT_URL", "Rows", "Series", "load_series", "role_rows",
-    "window_starts",
-]  # fmt: skip
+__all__ = ["ETT_CHANNELS", "SOURCES", "Rows", "Series", "load_series", "role_rows", "window_starts"]

@@ -1,18 +1,18 @@
 """`python -m lab.series check FILE`: what is understood of a file, and whether it can be trained on."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from typing import get_args
 
 from lab.console.commands import as_typed, command_named
-from lab.console.printing import Parser, print
-from lab.errors import ConfigError, DataError
+from lab.console.printing import Parser, one_line, print
+from lab.errors import ConfigError, DataError, nearest
 from lab.registry import add_model_argument, forecaster
 from lab.series.check import check
-from lab.settings.data import DataConfig
+from lab.settings.sources import OWN_DATA, datasets
 
-NAMED = tuple(name for name in get_args(DataConfig.model_fields["dataset"].annotation) if name not in ("csv", "frame"))
+NAMED = [name for name in datasets() if name not in OWN_DATA]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = forecaster(args.model)
         config = model.config.from_yaml(args.config) if args.config else model.config.create()
+        if not os.path.exists(args.file) and args.file not in NAMED and (hint := nearest(args.file, NAMED)):
+            raise DataError(f"{one_line(args.file)}: no such file, and no series of that name{hint}")
         own = {"data.dataset": args.file} if args.file in NAMED else {"data.dataset": "csv", "data.path": args.file}
         config = config.override({"data.path": None, **own}).override(args.overrides)
         lines, refused = check(config.data, model.learners(config))

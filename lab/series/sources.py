@@ -1,10 +1,10 @@
-"""Where series come from: the ETT files, the synthetic generator, and data of one's own.
+"""Where series come from: files that are known by name, the synthetic generator, and data of one's own.
 
-The ETT files are those of the Electricity Transformer Dataset (ETDataset, folder ETT-small; Haoyi Zhou et
-al., Informer, AAAI 2021; https://github.com/zhouhaoyi/ETDataset), licensed CC BY-ND 4.0: they are read as
-published, never changed and never copied into this project. They are looked for in the folder that
-`DYNONET_DATA_DIR` names, then in a cache (`DYNONET_CACHE_DIR`, else the user's own), and are downloaded into
-the cache if need be.
+Named files (lab.settings.sources.SOURCES) are looked for in the folder that `DYNONET_DATA_DIR` names, then in a cache
+(`DYNONET_CACHE_DIR`, else the user's own), and are downloaded into the cache where an address is known. They are read
+as published, never changed and never copied into this project. The ETT files are those of the Electricity Transformer
+Dataset (ETDataset, folder ETT-small; Haoyi Zhou et al., Informer, AAAI 2021;
+https://github.com/zhouhaoyi/ETDataset), licensed CC BY-ND 4.0.
 """
 
 import importlib.util
@@ -25,18 +25,8 @@ from lab.series.reading.dates import Dates, Step
 from lab.series.reading.files import read_file
 from lab.series.series import Series, contiguous, fractions
 from lab.settings.data import DataConfig, SyntheticConfig
+from lab.settings.sources import SOURCES
 
-ETT_CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
-ETT_URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small"
-# The checksums of ETTm1 and ETTm2 are not known to us; the one computed is recorded with every run.
-ETT_SHA256: dict[str, str | None] = {
-    "ETTh1": "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
-    "ETTh2": "a3dc2c597b9218c7ce1cd55eb77b283fd459a1d09d753063f944967dd6b9218b",
-    "ETTm1": None,
-    "ETTm2": None,
-}
-# 12, 4 and 4 months of 30 days, in rows, as in the published splits; later rows are not used.
-_ETT_HOURS = (8640, 2880, 2880)
 _SYNTHETIC_SPLIT = (0.6, 0.2, 0.2)
 _SYNTHETIC_START = np.datetime64("2000-01-01T00:00", "us")
 _HOUR = Step(microseconds=3_600_000_000)
@@ -47,7 +37,7 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
     """The series that `data` names; read once in a process for the same file and settings.
 
     Args:
-        folder: where an ETT file is looked for first.
+        folder: where a named file is looked for first.
     Raises:
         DataError: no such file and no download, a wrong checksum, a column that is missing or no number, a value
             that is missing or not finite, dates that cannot be read or are out of order, too few rows, or a channel
@@ -63,8 +53,8 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
         assert data.path is not None  # DataConfig checks it
         path = Path(data.path)
         return _own_file(path, _stamp(path), _reading(data))
-    path = _ett_file(data.dataset, folder)
-    return _chosen(_ett(data.dataset, path, _stamp(path)), data.channels)
+    path = _named_file(data.dataset, folder)
+    return _chosen(_named(data.dataset, path, _stamp(path)), data.channels)
 
 
 @lru_cache(maxsize=8)
@@ -96,20 +86,25 @@ def _own_file(path: Path, stamp: tuple[int, ...], data: DataConfig) -> Series:
 
 
 @lru_cache(maxsize=8)
-def _ett(name: str, path: Path, stamp: tuple[int, ...]) -> Series:
-    table = read_file(path, ",", ".", ETT_SHA256[name])
-    columns, wanted = [column.name for column in table.columns], ["date", *ETT_CHANNELS]
+def _named(name: str, path: Path, stamp: tuple[int, ...]) -> Series:
+    source = SOURCES[name]
+    table = read_file(path, ",", ".", source.sha256)
+    columns, wanted = [column.name for column in table.columns], ["date", *source.channels]
     for missing in [column for column in wanted if column not in columns]:
         raise DataError(f"{path}: no column '{missing}'{nearest(missing, columns)}; got {', '.join(columns)}")
     for extra in [column for column in columns if column not in wanted]:
         raise DataError(f"{path}: column '{extra}' is not one of {name}; own data: data.dataset=csv")
-    understood = understand(table, DataConfig(dataset="frame", channels=ETT_CHANNELS))
-    per_hour = 4 if name.startswith("ETTm") else 1
-    sizes = tuple(per_hour * hours for hours in _ETT_HOURS)
-    if table.rows < sum(sizes):
-        raise DataError(f"{path}: {table.rows} rows, but {name} has at least {sum(sizes)}; is it complete?")
-    source = f"{name}.csv of ETDataset (Zhou et al. 2021, CC BY-ND 4.0)"
-    return Series.checked(name, understood, contiguous(sizes), table.sha256, source, table.sha256)
+    understood = understand(table, DataConfig(dataset="frame", channels=source.channels))
+    if str(understood.step) != source.frequency:
+        raise DataError(
+            f"{path}: a row every {understood.step}, but {name} has one every {source.frequency}; own data: "
+            "data.dataset=csv"
+        )
+    try:
+        splits = contiguous(source.sizes(table.rows))
+    except DataError as error:
+        raise DataError(f"{path}: {name}: {error}") from None
+    return Series.checked(name, understood, splits, table.sha256, f"{name}.csv of {source.about}", table.sha256)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -127,7 +122,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return (*known, time.monotonic_ns()) if fresh else known
 
 
-def _ett_file(name: str, folder: str | Path | None) -> Path:
+def _named_file(name: str, folder: str | Path | None) -> Path:
     """Where the file is, downloaded if it is nowhere yet."""
     if (named := os.environ.get("DYNONET_DATA_DIR")) and not os.path.isdir(os.path.expanduser(named)):
         raise DataError(f"DYNONET_DATA_DIR: got '{one_line(named)}', which is no folder; unset it, or name one")
@@ -140,16 +135,19 @@ def _ett_file(name: str, folder: str | Path | None) -> Path:
 def _download(name: str, target: Path) -> Path:
     # pooch writes to a temporary file of its own beside the target and renames it once its checksum is right,
     # so several processes may download at once: each rename puts a whole file in place.
-    url, known = f"{ETT_URL}/{name}.csv", ETT_SHA256[name]
+    source = SOURCES[name]
+    by_hand = (
+        f"Get {name}.csv by hand and set DYNONET_DATA_DIR to the folder that holds it "
+        f"(now {os.environ.get('DYNONET_DATA_DIR') or 'not set'})"
+    )
+    if source.url is None:
+        known = f", sha256 {source.sha256}" if source.sha256 else ""
+        raise DataError(f"{name}: no {name}.csv, and no address to download it from ({source.about}{known})\n{by_hand}")
     try:
         pooch.retrieve(
-            url, known_hash=f"sha256:{known}" if known else None, fname=target.name, path=target.parent,
-            progressbar=importlib.util.find_spec("tqdm") is not None,
+            source.url, known_hash=f"sha256:{source.sha256}" if source.sha256 else None, fname=target.name,
+            path=target.parent, progressbar=importlib.util.find_spec("tqdm") is not None,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{name}: could not download {url}: {error}\n"
-            f"Get {name}.csv by hand and set DYNONET_DATA_DIR to the folder that holds it "
-            f"(now {os.environ.get('DYNONET_DATA_DIR') or 'not set'})"
-        ) from None
+        raise DataError(f"{name}: could not download {source.url}: {error}\n{by_hand}") from None
     return target

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from lab.errors import unknown
+from lab.errors import nearest, unknown
+from lab.settings.sources import OWN_DATA, datasets
 
 ROWS = ("train", "validation", "test")
 
@@ -39,8 +40,7 @@ class Role:
 
 
 class DataConfig(Section):
-    # csv: a file of one's own, `path`; frame: a DataFrame, given in Python (lab.series.Series.from_frame).
-    dataset: Literal["synthetic", "ETTh1", "ETTh2", "ETTm1", "ETTm2", "csv", "frame"] = "synthetic"
+    dataset: str = "synthetic"  # this, a row of lab.settings.sources, or one's own data
     path: str | None = None  # csv: .csv, .csv.gz or .parquet; kept as an absolute path
     channels: tuple[str, ...] | None = Field(None, min_length=1)  # columns that are read, in this order; None: all
     # Settings of csv and frame (OWN below): how the file is to be understood.
@@ -58,6 +58,13 @@ class DataConfig(Section):
     synthetic: SyntheticConfig = SyntheticConfig()
 
     ROLES: ClassVar[tuple[str, ...]] = ROWS  # names of rows that may be asked for
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, dataset: str) -> str:
+        if dataset not in datasets():
+            raise ValueError(f"allowed: {', '.join(datasets())}{nearest(dataset, datasets())}")
+        return dataset
 
     @field_validator("path")
     @classmethod
@@ -98,7 +105,7 @@ class DataConfig(Section):
         if self.channels is not None and len(set(self.channels)) != len(self.channels):
             twice = next(name for name in self.channels if self.channels.count(name) > 1)
             raise ValueError(f"channels names '{twice}' twice")
-        if self.dataset not in ("csv", "frame"):
+        if self.dataset not in OWN_DATA:
             fields = type(self).model_fields
             for name in OWN:
                 if getattr(self, name) != fields[name].default:

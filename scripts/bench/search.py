@@ -141,10 +141,8 @@ def search(settings: SearchSettings, method: str, seed: int, budget: float) -> T
         started = time.process_time()
         proposals = Proposals(
             results, "bench", space, seed=seed, replicates=search_budget.replicates, data_sha256=series.identity,
-            sampler=search_budget.sampler,
+            sampler="random" if method == "random" else search_budget.sampler,
         )  # fmt: skip
-        if method == "random":
-            proposals.optuna.sampler = optuna.samplers.RandomSampler(seed=seed)
         searcher = ProposalSearcher(proposals, TrialSpec((), series.identity), close)
         asha = RecordedASHA(
             [], max_epochs=base.training.max_epochs, grace_epochs=search_budget.grace_epochs,

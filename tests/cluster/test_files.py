@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 from cluster import checks
 from cluster.checking.common import ROOT, pins
 from cluster.checking.launcher import is_spot
+from cluster.sending.packing import NEEDED
 
 FOLDER = ROOT / "cluster"
 FILES = sorted(
@@ -64,6 +65,24 @@ def test_versions_agree() -> None:
     assert SpecifierSet(project["requires-python"]).contains(f"{wanted.python}.0")
     texts = "".join((FOLDER / name).read_text() for name in FILES)
     assert set(re.findall(r"\b\d+\.\d+\.\d+-py\d+", texts)) == {wanted.tag}, "in comments, too"
+
+
+def test_every_package_of_ours_reaches_the_nodes() -> None:
+    setup = (FOLDER / "setup.sh").read_text()
+    installed = re.findall(r"^mounted=\((.*)\)$", setup, re.M)[0].split()
+    assert set(NEEDED) <= set(installed)
+    assert {f"!{each}" for each in installed} <= set((FOLDER / "Dockerfile.dockerignore").read_text().split())
+    for name in ("aws.yaml", "gcp.yaml", "local.yaml"):
+        mounts = yaml.safe_load((FOLDER / name).read_text())["file_mounts"]
+        assert {f"~/dynonet/{each}": each for each in installed}.items() <= mounts.items(), name
+
+
+def test_the_python_of_setup_sh_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code = (FOLDER / "setup.sh").read_text().partition("<<'PYTHON'\n")[2].partition("\nPYTHON\n")[0]
+    monkeypatch.setattr("sys.argv", ["-", "synthetic, ETTh9"])
+    with pytest.raises(SystemExit, match=r"(?s)setup: data: .*allowed: synthetic, ETTh1.*did you mean 'ETTh"):
+        exec(compile(code, "setup.sh", "exec"), {})
+    assert "data: lab.series.synthetic, version" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml"])

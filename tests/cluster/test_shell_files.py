@@ -54,7 +54,7 @@ GETENT = "#!/bin/bash\necho 127.0.1.1 STREAM $2; echo 10.0.0.7 STREAM\n"
 def project(tmp_path: Path) -> Path:
     """A project of few files, with our shell files."""
     root = tmp_path / "dynonet"
-    for folder in ("dynonet", "tune", "ablations", "scripts"):
+    for folder in ("lab", "dynonet", "forecasters", "tune", "ablations", "scripts"):
         (root / folder).mkdir(parents=True)
         (root / folder / "__init__.py").touch()
     for name in ("pyproject.toml", "README.md", "LICENSE"):

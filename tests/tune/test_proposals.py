@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from dynonet.config import Config
 from dynonet.network.parameters import parameter_count
 from lab.store.tables import Results
-from tune.proposals import STARTUP_TRIALS, Proposal, Proposals
+from tune.methods.table import SAMPLERS, STARTUP_TRIALS
+from tune.proposals import Proposal, Proposals
 from tune.space import Space
 
 SPACE = {
@@ -125,7 +126,9 @@ def test_a_new_driver_knows_every_outcome_as_it_was(begin: Begin, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, TWO, {**TWO, "sampler": "nsga2"}, {"sampler": "nsga2"}], ids=["tpe", "two", "two-nsga2", "nsga2"]
+    "settings",
+    [{}, TWO, {**TWO, "sampler": "nsga2"}, *({"sampler": name} for name in SAMPLERS if name != "tpe")],
+    ids=["tpe", "two", "two-nsga2", *list(SAMPLERS)[1:]],
 )
 def test_restarts_at_random_moments_repeat_nothing_and_lose_nothing(begin: Begin, settings: dict[str, Any]) -> None:
     chance = random.Random(7)
@@ -197,7 +200,7 @@ def test_the_front_of_two_objectives(begin: Begin) -> None:
         assert len(one.optuna.best_trials) == 4 and one.best().values == [1.0, 30.0]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_space_that_is_used_up_ends_the_proposals(begin: Begin, sampler: str) -> None:
     specs = {"model.num_layers": {"int": [1, 2]}, "training.mode": {"choice": ["alternating", "joint"]}}
     proposals = begin(specs, sampler=sampler)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ablations.planning.liveness import check_liveness
-from lab.training.liveness import TOLERANCE, Liveness, probe
 from ablations.study.reading import create_study, load_study
 from ablations.study.study import Study
 from dynonet.config import Config
 from dynonet.parts import SIGNALS
 from lab.series import Series, load_series
+from lab.training.liveness import TOLERANCE, Liveness, probe
 
 WEIGHING = [name for name, signal in SIGNALS.items() if signal.acts_on != "forward"]
 SMALL: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 import lab.series.sources
 from dynonet.config import Config, DataConfig
 from lab.errors import ConfigError, DataError
-from lab.series import ETT_CHANNELS, Series, load_series, role_rows, window_starts
+from lab.series import ETT_CHANNELS, SOURCES, Series, load_series, role_rows, window_starts
+from lab.settings.sources import Source
 
 
 def ett_or_skip(name: str, **settings: object) -> Series:
@@ -178,9 +180,48 @@ def test_real_ett(name):
     series = ett_or_skip(name)
     assert (series.train, series.validation, series.test) == ((0, 8640), (8640, 11520), (11520, 14400))
     assert series.values.shape == (14400, 7) and series.channels == ETT_CHANNELS
-    assert series.identity == lab.series.ETT_SHA256[name]
+    assert series.identity == SOURCES[name].sha256
     assert "CC BY-ND 4.0" in series.source and "Zhou" in series.source
     assert load_series(DataConfig(dataset=name, seq_len=99)) is series  # read once, whatever the windows
+
+
+# Training and validation rows, windows of the test split and the error of the last value over them, z-scored, as known.
+FIELD = {
+    "exchange_rate": (96, 96, 5311, 760, 1422, 0.0811, 0.1964),
+    "national_illness": (36, 24, 676, 97, 170, 6.2133, 1.6222),
+}
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_named_series_are_split_and_scaled_as_in_the_field(name):
+    seq_len, pred_len, train, validation, windows, mse, mae = FIELD[name]
+    series = ett_or_skip(name, seq_len=seq_len, pred_len=pred_len)
+    assert (series.train, series.validation) == ((0, train), (train, train + validation))
+    starts = window_starts(series, DataConfig(seq_len=seq_len, pred_len=pred_len), "test")
+    assert len(starts) == windows and series.identity == SOURCES[name].sha256
+    ends = starts + seq_len
+    errors = np.stack([series.scaled[end : end + pred_len] - series.scaled[end - 1] for end in ends])
+    assert (np.mean(errors**2), np.abs(errors).mean()) == (pytest.approx(mse, abs=5e-5), pytest.approx(mae, abs=5e-5))
+
+
+def test_a_series_without_an_address_says_where_to_put_its_file(nowhere):
+    with pytest.raises(DataError, match=r"(?s)no exchange_rate.csv, and no address.*sha256 d55e.*set DYNONET_DATA_DIR"):
+        load_series(DataConfig(dataset="exchange_rate"))
+
+
+def test_a_named_series_is_one_row(nowhere, monkeypatch):
+    """Of lab.settings.sources alone: no setting, no code that reads it."""
+    mine = Source(("a", "b"), (0.5, 0.25), "1 hour", "nobody")
+    write_csv(nowhere / "hand" / "mine.csv", 101)
+    monkeypatch.setitem(SOURCES, "mine", mine)
+    series = load_series(Config.create({"data.dataset": "mine"}).data)
+    assert (series.train, series.validation, series.test) == ((0, 50), (50, 76), (76, 101))
+    with pytest.raises(ConfigError, match=r"data\.dataset: got 'mime'; allowed: .*; did you mean 'mine'"):
+        Config.create({"data.dataset": "mime"})
+    monkeypatch.setitem(SOURCES, "mine", replace(mine, frequency="1 day"))
+    lab.series.sources._named.cache_clear()
+    with pytest.raises(DataError, match="a row every 1 hour, but mine has one every 1 day; own data"):
+        load_series(DataConfig(dataset="mine"))
 
 
 @pytest.fixture
@@ -190,8 +231,15 @@ def nowhere(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         monkeypatch.setenv(variable, str(tmp_path / folder))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(lab.series.sources, "ETT_URL", "http://127.0.0.1:9")
+    served_at(monkeypatch, 9)
     return tmp_path
+
+
+def served_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """Every named file is downloaded from this machine, if from anywhere."""
+    for name, source in list(SOURCES.items()):
+        if source.url is not None:
+            monkeypatch.setitem(SOURCES, name, replace(source, url=f"http://127.0.0.1:{port}/{name}.csv"))
 
 
 @pytest.mark.parametrize("folder", ["hand", "cache"])
@@ -235,7 +283,7 @@ def server(nowhere, monkeypatch):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(nowhere / "served"))) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        monkeypatch.setattr(lab.series.sources, "ETT_URL", f"http://127.0.0.1:{http.server_port}")
+        served_at(monkeypatch, http.server_port)
         yield nowhere / "served"
         http.shutdown()
 
@@ -274,7 +322,7 @@ def test_a_file_put_by_hand_comes_first(nowhere):
 def test_ett_with_other_columns_or_too_few_rows_is_refused(nowhere):
     path = nowhere / "hand" / "ETTm1.csv"
     ettm_csv(path, rows=1000)
-    with pytest.raises(DataError, match="1000 rows, but ETTm1 has at least 57600"):
+    with pytest.raises(DataError, match="ETTm1: 1000 rows, but it has at least 57600"):
         load_series(DataConfig(dataset="ETTm1"))
     text = path.read_text()
     path.write_text(text.replace("LUFL", "LUFFL", 1))
