@@ -8,7 +8,7 @@ import pytest
 from dynonet.parts import PARTS, SIGNALS
 from forecasters import FORECASTERS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Parts that are common words of the field are not looked for.
 COMMON = {"trend", "mixer", "workers", "context", "decomposition"}
 OTHERS = (

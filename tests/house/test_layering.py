@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("lab", "dynonet", "forecasters", "tune", "ablations", "cluster", "scripts", "tests")
 # What a package's files may import of ours, lazily or not.
 ALLOWED: dict[str, set[str]] = {

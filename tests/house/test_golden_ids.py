@@ -15,7 +15,7 @@ from lab.errors import ConfigError
 from lab.series.synthetic import checksum
 from lab.settings.data import SyntheticConfig
 
-PINNED: dict[str, str] = json.loads((Path(__file__).parent / "golden" / "ids" / "runs.json").read_text())
+PINNED: dict[str, str] = json.loads((Path(__file__).parents[1] / "golden" / "ids" / "runs.json").read_text())
 DATA = "f18d"  # stands for the identity of a series
 
 
