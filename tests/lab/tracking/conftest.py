@@ -15,15 +15,8 @@ from lab.tracking.client import end_service
 from lab.training.linear_run import record_baseline
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
+from tests.lab.tracking.sent import TINY, surroundings
 from tests.wandb_server import KEY, WandbServer
-
-TINY: dict[str, Any] = {
-    "data.seq_len": 16, "data.pred_len": 4, "data.synthetic.rows": 300, "model.worker_seq_len": 8,
-    "model.control_hidden": 4, "model.worker_hidden": 2, "model.moving_average": 5, "training.batch_size": 32,
-    "training.max_epochs": 6,
-}  # fmt: skip
-
-from tests.lab.tracking.sent import surroundings
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,16 +13,9 @@ import yaml
 from lab.store.tables import Results
 from lab.tracking.runs import members_of, tracked
 from lab.tracking.sink import WandbSink
+from tests.lab.tracking.sent import OFFLINE, ONLINE, TINY, check_files, check_server, send
 from tests.processes import Driver, drivers, gone, marked
 from tests.wandb_server import WandbServer
-
-TINY: dict[str, Any] = {
-    "data.seq_len": 16, "data.pred_len": 4, "data.synthetic.rows": 300, "model.worker_seq_len": 8,
-    "model.control_hidden": 4, "model.worker_hidden": 2, "model.moving_average": 5, "training.batch_size": 32,
-    "training.max_epochs": 6,
-}  # fmt: skip
-
-from tests.lab.tracking.sent import OFFLINE, ONLINE, check_files, check_server, send
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,15 +16,8 @@ from lab.store.tables import Results, run_params
 from lab.tracking.runs import Member, TrackedRun, members_of, tracked, unsent
 from lab.training.readings import read_test
 from tests import wandb_file
+from tests.lab.tracking.sent import TINY, check_files, send, train_on
 from tests.processes import ROOT
-
-TINY: dict[str, Any] = {
-    "data.seq_len": 16, "data.pred_len": 4, "data.synthetic.rows": 300, "model.worker_seq_len": 8,
-    "model.control_hidden": 4, "model.worker_hidden": 2, "model.moving_average": 5, "training.batch_size": 32,
-    "training.max_epochs": 6,
-}  # fmt: skip
-
-from tests.lab.tracking.sent import check_files, send, train_on
 
 
 def test_ids_are_the_same_everywhere_and_differ_by_place() -> None:

@@ -28,16 +28,9 @@ from lab.tracking.sink import WandbSink
 from lab.tracking.tracker import EndedTrials, Tracker
 from lab.training.readings import read_test
 from tests import wandb_file
+from tests.lab.tracking.sent import NOWHERE, OFFLINE, ONLINE, TINY, check_files, check_server, send, train_on
 from tests.processes import ROOT
 from tests.wandb_server import ENTITY, KEY, WandbServer
-
-TINY: dict[str, Any] = {
-    "data.seq_len": 16, "data.pred_len": 4, "data.synthetic.rows": 300, "model.worker_seq_len": 8,
-    "model.control_hidden": 4, "model.worker_hidden": 2, "model.moving_average": 5, "training.batch_size": 32,
-    "training.max_epochs": 6,
-}  # fmt: skip
-
-from tests.lab.tracking.sent import NOWHERE, OFFLINE, ONLINE, check_files, check_server, send, train_on
 
 # Online ---------------------------------------------------------------------------------------------------------------
 
