@@ -1,4 +1,4 @@
-"""Records to send, and a server of our own in place of W&B's."""
+"""No account and no network, a server of our own, and a search and an ablation on record."""
 
 import math
 import shutil
@@ -22,7 +22,7 @@ from tests.wandb_server import KEY, WandbServer
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     home = tmp_path / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     for name, value in surroundings(home).items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
     yield
@@ -38,7 +38,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
         assert not found.unknown
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search, with a trial that was stopped, finals read on test and the baseline; and an ablation over its runs."""
     folder = tmp_path_factory.mktemp("recorded") / "out"

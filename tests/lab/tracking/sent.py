@@ -1,4 +1,4 @@
-"""What the tests of W&B share: records to send, and what of them has arrived."""
+"""Runs on their way to W&B: a client without an account, and what arrived against what is on record."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,6 @@ TINY: dict[str, Any] = {
     "training.max_epochs": 6,
 }  # fmt: skip
 OFFLINE, ONLINE = Tracking("offline"), Tracking("online")
-
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 HERS = ("_timestamp", "_runtime", "_wandb", "_step", "_wandb/runtime")  # what the client adds of its own
 
@@ -114,6 +113,3 @@ def check_server(results: Results, study: str, server: WandbServer) -> None:
             assert [step for step, _ in rows] == [row["_step"] for row in run.history]
             arrived[run.name] = (by_step(rows), run.config, run.summary)
     check(results, study, arrived)
-
-
-# What W&B is told -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""W&B offline: names and ids, files that hold what Parquet holds, kills and full disks."""
+"""W&B, fed from the records: what it is told, offline files read back, a local server that answers the real client."""
 
 import os
 import re
@@ -8,16 +8,23 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dynonet.config import Config
+from lab.results import main
 from lab.store.tables import Results, run_params
+from lab.tracking.options import Tracking
 from lab.tracking.runs import Member, TrackedRun, members_of, tracked, unsent
+from lab.tracking.sink import WandbSink
 from lab.training.readings import read_test
 from tests import wandb_file
-from tests.lab.tracking.sent import TINY, check_files, send, train_on
+from tests.lab.tracking.sent import ONLINE, TINY, check_files, check_server, send, train_on
 from tests.processes import ROOT
+from tests.wandb_server import ENTITY, WandbServer
+
+# What W&B is told -----------------------------------------------------------------------------------------------------
 
 
 def test_ids_are_the_same_everywhere_and_differ_by_place() -> None:
@@ -178,3 +185,93 @@ def test_a_full_disk(out: Results, tmp_path: Path) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and "W&B: 6 runs written" in done.stdout, done.stderr
     check_files(out, "search")
+
+
+# Online ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", ["search", pytest.param("parts", marks=pytest.mark.slow)])
+def test_a_server_gets_what_parquet_holds(out: Results, server: WandbServer, study: str) -> None:
+    assert send(out, study, ONLINE) == len(members_of(out, study))
+    check_server(out, study, server)
+    run = next(iter(server.runs.values()))
+    assert run.fields["jobType"] in ("search", "arm", "final", "baseline") and run.fields["program"] == "dynonet"
+    assert run.fields["entity"] == ENTITY and "host" not in run.fields and "repo" not in run.fields
+    assert send(out, study, ONLINE) == 0
+    assert send(out, study, Tracking("online", "dynonet", ENTITY)) == 0, "the account's own entity"
+    # Sent again, and after its test was read and more was trained: the same runs, no epoch twice.
+    assert send(out, study, ONLINE, again=True) == len(members_of(out, study))
+    if study == "search":
+        read_test(out, train_on(out), "later")
+        assert send(out, study, ONLINE) == 2
+    check_server(out, study, server)
+    folder = Path(out.storage.root) / "wandb"
+    assert {path.name for path in folder.iterdir()} <= {"cache", "data"}, "nothing is left behind"
+
+
+def test_a_run_that_a_kill_cut_off_goes_on(out: Results, server: WandbServer) -> None:
+    """The server has some epochs, and no mark was put: the rest is sent, and what is there is not sent again."""
+    run = next(r for r in tracked(out, members_of(out, "search")) if r.name == "t0 seed 1")
+    with WandbSink(ONLINE, out) as sink:
+        sink._connect()
+        opened = sink._init(run)
+        for step, values in run.history[:4]:
+            opened.log({"epoch": step, **values}, step=step)
+        opened.finish(exit_code=255)
+    assert server.runs[run.id].exit_code == 255 and len(server.runs[run.id].received) == 4
+    assert send(out, "search", ONLINE) == 6
+    check_server(out, "search", server)
+
+
+def test_a_run_that_is_refused_keeps_none_back(
+    out: Results, server: WandbServer, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was deleted at W&B, whose id cannot be used again."""
+    refused = members_of(out, "search")[0].id
+    answer = server.answer
+    monkeypatch.setattr(
+        server,
+        "answer",
+        lambda op, query, variables: None if variables.get("name") == refused else answer(op, query, variables),
+    )
+    assert main(["wandb", "search", "--results", out.storage.root]) == 2
+    assert "5 runs were sent, and the same command goes on from there" in capsys.readouterr().err
+    assert len(server.runs) == 5 and refused not in server.runs
+    server.unknown.clear()
+
+
+def test_a_failed_run_that_was_then_completed(out: Results, server: WandbServer) -> None:
+    base = Config.create(TINY)
+    row = {**run_params(base), "run": "x", "status": "failed", "model": "dynonet", "error": "boom", "attempt": 1}
+    out.add("runs", [row])
+    out.add("members", [{"study": "one", "role": "search", "trial": "t0", "run": "x"}])
+    assert send(out, "one", ONLINE) == 1
+    (run,) = server.runs.values()
+    assert run.exit_code == 1 and run.summary["error"] == "boom"
+    out.add("runs", [{**row, "status": "complete", "error": None, "attempt": 2}])
+    assert send(out, "one", ONLINE) == 1
+    assert run.exit_code == 0 and run.summary.get("error") is None and run.summary["status"] == "complete"
+    assert run.config["attempt"] == 2
+
+
+def sync(*folders: Path) -> str:
+    command = [str(Path(sys.executable).with_name("wandb")), "sync", *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folders[0].parent)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_offline_runs_are_synced_by_wandb_sync(out: Results, server: WandbServer) -> None:
+    folder = Path(out.storage.root) / "wandb"
+    send(out, "search")
+    sync(*sorted(folder.glob("offline-run-*")))
+    check_server(out, "search", server)
+    assert all(run.fields["entity"] for run in server.runs.values())
+    # Runs that go on after that are written from where they stood, and continue there.
+    train_on(out)
+    assert send(out, "search") == 2
+    sync(*sorted(folder.glob("offline-run-*")))
+    check_server(out, "search", server)
+    # Sent online after all, nothing is repeated.
+    assert send(out, "search", ONLINE) == 6
+    check_server(out, "search", server)

@@ -1,4 +1,4 @@
-"""W&B online, against a server of our own: what arrives, what is refused, and what is sent later."""
+"""When W&B does not take what it is sent, and while a study runs."""
 
 import os
 import signal
@@ -6,121 +6,30 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import wandb
+import yaml
 
 from dynonet.config import Config
 from lab.machines.trial import TrialSpec
 from lab.results import main
 from lab.series import load_series
 from lab.store.objects.lease import Lease
-from lab.store.tables import Results, run_params
+from lab.store.tables import Results
 from lab.tracking import tracker as tracking
 from lab.tracking.client import end_service
-from lab.tracking.options import Tracking
 from lab.tracking.runs import Member, members_of, tracked
 from lab.tracking.sink import WandbSink
 from lab.tracking.tracker import EndedTrials, Tracker
-from lab.training.readings import read_test
 from tests import wandb_file
-from tests.lab.tracking.sent import NOWHERE, OFFLINE, ONLINE, TINY, check_files, check_server, send, train_on
-from tests.processes import ROOT
+from tests.lab.tracking.sent import NOWHERE, OFFLINE, ONLINE, TINY, check_files, check_server, send
+from tests.processes import ROOT, Driver, drivers, gone, marked
 from tests.wandb_server import ENTITY, KEY, WandbServer
-
-# Online ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("study", ["search", pytest.param("parts", marks=pytest.mark.slow)])
-def test_a_server_gets_what_parquet_holds(out: Results, server: WandbServer, study: str) -> None:
-    assert send(out, study, ONLINE) == len(members_of(out, study))
-    check_server(out, study, server)
-    run = next(iter(server.runs.values()))
-    assert run.fields["jobType"] in ("search", "arm", "final", "baseline") and run.fields["program"] == "dynonet"
-    assert run.fields["entity"] == ENTITY and "host" not in run.fields and "repo" not in run.fields
-    assert send(out, study, ONLINE) == 0
-    assert send(out, study, Tracking("online", "dynonet", ENTITY)) == 0, "the account's own entity"
-    # Sent again, and after its test was read and more was trained: the same runs, no epoch twice.
-    assert send(out, study, ONLINE, again=True) == len(members_of(out, study))
-    if study == "search":
-        read_test(out, train_on(out), "later")
-        assert send(out, study, ONLINE) == 2
-    check_server(out, study, server)
-    folder = Path(out.storage.root) / "wandb"
-    assert {path.name for path in folder.iterdir()} <= {"cache", "data"}, "nothing is left behind"
-
-
-def test_a_run_that_a_kill_cut_off_goes_on(out: Results, server: WandbServer) -> None:
-    """The server has some epochs, and no mark was put: the rest is sent, and what is there is not sent again."""
-    run = next(r for r in tracked(out, members_of(out, "search")) if r.name == "t0 seed 1")
-    with WandbSink(ONLINE, out) as sink:
-        sink._connect()
-        opened = sink._init(run)
-        for step, values in run.history[:4]:
-            opened.log({"epoch": step, **values}, step=step)
-        opened.finish(exit_code=255)
-    assert server.runs[run.id].exit_code == 255 and len(server.runs[run.id].received) == 4
-    assert send(out, "search", ONLINE) == 6
-    check_server(out, "search", server)
-
-
-def test_a_run_that_is_refused_keeps_none_back(
-    out: Results, server: WandbServer, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one that was deleted at W&B, whose id cannot be used again."""
-    refused = members_of(out, "search")[0].id
-    answer = server.answer
-    monkeypatch.setattr(
-        server,
-        "answer",
-        lambda op, query, variables: None if variables.get("name") == refused else answer(op, query, variables),
-    )
-    assert main(["wandb", "search", "--results", out.storage.root]) == 2
-    assert "5 runs were sent, and the same command goes on from there" in capsys.readouterr().err
-    assert len(server.runs) == 5 and refused not in server.runs
-    server.unknown.clear()
-
-
-def test_a_failed_run_that_was_then_completed(out: Results, server: WandbServer) -> None:
-    base = Config.create(TINY)
-    row = {**run_params(base), "run": "x", "status": "failed", "model": "dynonet", "error": "boom", "attempt": 1}
-    out.add("runs", [row])
-    out.add("members", [{"study": "one", "role": "search", "trial": "t0", "run": "x"}])
-    assert send(out, "one", ONLINE) == 1
-    (run,) = server.runs.values()
-    assert run.exit_code == 1 and run.summary["error"] == "boom"
-    out.add("runs", [{**row, "status": "complete", "error": None, "attempt": 2}])
-    assert send(out, "one", ONLINE) == 1
-    assert run.exit_code == 0 and run.summary.get("error") is None and run.summary["status"] == "complete"
-    assert run.config["attempt"] == 2
-
-
-def sync(*folders: Path) -> str:
-    command = [str(Path(sys.executable).with_name("wandb")), "sync", *map(str, folders)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folders[0].parent)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
-def test_offline_runs_are_synced_by_wandb_sync(out: Results, server: WandbServer) -> None:
-    folder = Path(out.storage.root) / "wandb"
-    send(out, "search")
-    sync(*sorted(folder.glob("offline-run-*")))
-    check_server(out, "search", server)
-    assert all(run.fields["entity"] for run in server.runs.values())
-    # Runs that go on after that are written from where they stood, and continue there.
-    train_on(out)
-    assert send(out, "search") == 2
-    sync(*sorted(folder.glob("offline-run-*")))
-    check_server(out, "search", server)
-    # Sent online after all, nothing is repeated.
-    assert send(out, "search", ONLINE) == 6
-    check_server(out, "search", server)
-
 
 # When W&B does not take it --------------------------------------------------------------------------------------------
 
@@ -275,3 +184,79 @@ def test_on_an_object_store(s3_url: str, out: Results, tmp_path: Path, monkeypat
 
 
 # Whole searches -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    with drivers("tune.search", tmp_path, "--preset", "smoke", "--results", "results", "--trials", "4") as start:
+        yield start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_search_killed_and_continued(
+    begin: Callable[..., Driver], tmp_path: Path, mode: str, server: WandbServer
+) -> None:
+    results = Results(tmp_path / "results")
+    arguments = ("--wandb", mode, "--max-epochs", "12", "--final-replicates", "1")
+    driver = begin(*arguments)
+    driver.until(lambda: [p for p in results.storage.list("tracking") if p.count("-a1")][1:])
+    driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
+    driver.kill()
+    assert gone(driver.mark), "neither Ray's processes nor W&B's outlive the driver"
+    driver = begin(*arguments)
+    assert driver.wait() == 0, driver.said()
+    assert "Traceback" not in driver.said() and driver.said().count("W&B") == 1 and "warning" not in driver.said()
+    assert gone(driver.mark)
+    assert len(members_of(results, "smoke")) == 4 * 2 + 1 + 1
+    check_files(results, "smoke") if mode == "offline" else check_server(results, "smoke", server)
+    with WandbSink(OFFLINE if mode == "offline" else ONLINE, results) as sink:
+        assert sink.send("smoke") == 0
+
+
+@pytest.mark.slow
+def test_a_search_while_w_and_b_hangs(begin: Callable[..., Driver], tmp_path: Path, server: WandbServer) -> None:
+    """Its result is the same, and neither its end nor Ctrl-C waits for W&B for long."""
+    results = Results(tmp_path / "results")
+    with server.misbehaving(600.0):
+        driver = begin("--wandb", "online")
+        driver.until(lambda: results.storage.list("checkpoints"))  # by now W&B has been told of the study
+        os.killpg(driver.process.pid, signal.SIGINT)
+        started = time.monotonic()
+        assert driver.wait() == 130 and time.monotonic() - started < 300, driver.said()
+        # Whether it had given up on a call before the Ctrl-C is a matter of seconds; what to do is said anyway.
+        assert driver.said().count("warning") <= 1 and "Traceback" not in driver.said()
+        assert "python -m tune.results wandb smoke" in driver.said()
+        driver = begin("--wandb", "online")
+        assert driver.wait() == 0 and "linear baseline" in driver.said(), driver.said()
+        assert driver.said().count("warning") == 1 and gone(driver.mark)
+    assert not server.runs and not marked(driver.mark)
+    assert send(results, "smoke", ONLINE) == 4 * 2 + 2 + 1
+    check_server(results, "smoke", server)
+
+
+@pytest.mark.slow
+def test_an_ablation_killed_and_continued(tmp_path: Path) -> None:
+    baseline = {**TINY, "training.max_epochs": 8}
+    study = {
+        "name": "tiny",
+        "question": "Does tracking keep up?",
+        "baseline": baseline,
+        "arms": ["no_film", "no_trend"],
+        "seeds": 7,
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(study))
+    results = Results(tmp_path / "results")
+    with drivers("ablations.run", tmp_path, "tiny.yaml", "--stack-size", "6", "--wandb", "offline") as start:
+        driver = start()
+        driver.until(lambda: [p for p in results.storage.list("tracking") if "-test" in p][1:])
+        driver.kill()
+        assert gone(driver.mark)
+        driver = start()
+        assert driver.wait() == 0, driver.said()
+    assert "Traceback" not in driver.said() and "warning" not in driver.said()
+    members = members_of(results, "tiny")
+    assert Counter(m.arm for m in members) == {"full": 7, "no_film": 7, "no_trend": 7, None: 1}
+    assert {run.tags[0] for run in tracked(results, members) if run.readings} == {"arm", "baseline"}
+    check_files(results, "tiny")
+    assert send(results, "tiny") == 0
