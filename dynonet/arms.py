@@ -5,7 +5,7 @@ from typing import Any
 
 from dynonet.parts import PARTS, SIGNALS, WORKERS
 from dynonet.traits.trained import trained_groups
-from lab.arms import FULL, Arm, Need
+from lab.arms import BASELINE, Arm, Need
 from lab.errors import unknown
 
 BILEVEL = Need("bi-level training (training.mode: alternating or unrolled)", lambda c: c.training.mode != "joint")
@@ -50,7 +50,7 @@ def _removes(
 
 
 _REMOVING = [
-    Arm(FULL, "the baseline, against which arms are compared"),
+    BASELINE,
     *(
         Arm(
             f"no_{part.name}", part.claim, {f"model.{part.name}": False}, f"{part.name}: {part.off}", "", part.needs,

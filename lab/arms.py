@@ -128,10 +128,13 @@ class Arm:
     def touches(self, base: Settings) -> frozenset[str]:
         """The settings that the arm decides: its overrides, what a protocol among them changes, what is read for them.
 
-        What is read no longer is not decided: without a trend it does not matter how it would start.
+        What is read no longer is not decided: without a part it does not matter how it would be set.
         """
         changed = difference(base, base.override(self.overrides))
         return frozenset({key for key, (_, now) in changed.items() if now is not None} | set(self.overrides))
+
+
+BASELINE = Arm(FULL, "the baseline, against which arms are compared")
 
 
 def difference(one: Settings, other: Settings) -> dict[str, tuple[Any, Any]]:

@@ -96,7 +96,7 @@ class Part:
     """Something of the model that a setting switches off."""
 
     name: str
-    noun: str  # as a sentence calls it: "the workers"
+    noun: str  # as a sentence calls it: "the attention"
     off: str  # what the model does where it is off
 
 

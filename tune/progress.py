@@ -14,7 +14,7 @@ SHOWN_TRIALS = 8  # running trials in the table
 
 
 def params_text(params: Mapping[str, Any], settings: type[Config]) -> str:
-    """`worker_hidden=8 lr=0.002`: short names are enough beside each other."""
+    """`hidden=8 lr=0.002`: short names are enough beside each other."""
     parts = []
     for path, value in params.items():
         text = f"{value:.3g}" if isinstance(value, float) else shown(path, value, settings)

@@ -1,9 +1,9 @@
 """What a search varies: ranges beside dotted paths, from a table of defaults or a YAML file.
 
-    model.worker_hidden: {int: [4, 32], log: true}
+    model.hidden: {int: [4, 32], log: true}
     training.lr: {float: [3.0e-4, 1.0e-2], log: true}
-    training.mode: {choice: [alternating, unrolled, joint]}
-    training.steering_lr_ratio: {float: [0.03, 3.0], log: true, when: {training.mode: unrolled}}
+    model.cell: {choice: [plain, gated]}
+    model.gate_width: {float: [0.03, 3.0], log: true, when: {model.cell: gated}}
 
 `when` makes a range conditional: it is drawn only where the other setting, searched or fixed, has that value
 (or one of a list of values).
@@ -65,9 +65,7 @@ class Range:
         when = {}
         conditions = spec.get("when") or {}
         if not isinstance(conditions, Mapping):
-            raise ConfigError(
-                f"space: {path}: when takes a mapping such as {{training.mode: joint}}, got {conditions!r}"
-            )
+            raise ConfigError(f"space: {path}: when takes a mapping such as {{model.cell: gated}}, got {conditions!r}")
         for key, wanted in conditions.items():
             settings.check_key(str(key))
             when[key] = tuple(wanted) if isinstance(wanted, list) else (wanted,)
@@ -294,7 +292,7 @@ class Space:
         }
 
     def _held(self, key: str, value: Any) -> Any:
-        """A value as a config holds it: a signal's `off` is its neutral number."""
+        """A value as a config holds it: of a switch, what `off` stands for."""
         return self.base.override({key: value}).flat()[key]
 
     @property

@@ -7,13 +7,13 @@
     cells: {h96: {}, h336: {preset: h336}} # the arms are compared in each; one cell `main` if there are none
     arms: [no_mixer, {name: wider, claim: ..., removes: ..., overrides: {model.hidden: 64}}]
     factorial: [no_mixer, no_dropout]      # every combination of these, instead of or beside arms
-    scientific: [model.mixer, model.*]     # what arms change; no arm may change anything else
+    scientific: [model.depth, model.*]     # what arms change; no arm may change anything else
     seeds: 9                               # or a list, or auto with max_seeds and looks
 
 Pure: nothing here reads data or trains.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal
@@ -34,7 +34,7 @@ from ablations.study.pieces import (
     retuned,
     widened,
 )
-from lab.arms import FULL, Arm
+from lab.arms import BASELINE, FULL, Arm
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Forecaster
 from lab.registry import DEFAULT, forecaster
@@ -78,6 +78,11 @@ class Study(Section):
     def forecaster(self) -> Forecaster:
         """Whose arms are compared. Raises ConfigError for one that there is not."""
         return forecaster(self.model)
+
+    @cached_property
+    def registered(self) -> Mapping[str, Arm]:
+        """The forecaster's arms by name, and the baseline, which every forecaster has."""
+        return {FULL: BASELINE, **self.forecaster.arms}
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -266,9 +271,9 @@ class Study(Section):
         return every[:count]
 
     def _registered(self, name: str) -> Arm:
-        if name not in self.forecaster.arms:
-            raise unknown("arm", name, self.forecaster.arms)
-        return self.forecaster.arms[name]
+        if name not in self.registered:
+            raise unknown("arm", name, self.registered)
+        return self.registered[name]
 
     def _arm_of(self, arm: str | InlineArm) -> Arm:
-        return self._registered(arm) if isinstance(arm, str) else arm.arm(self.forecaster.arms)
+        return self._registered(arm) if isinstance(arm, str) else arm.arm(self.registered)

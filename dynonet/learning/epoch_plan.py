@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dynonet.config import TrainingConfig
+from dynonet.network.purposes import Purpose, places
 from lab.compute.draws import Draws, EpochDraws, Key
 from lab.series.windows import epoch_batches
 from lab.training.schedule import schedule
@@ -36,7 +37,7 @@ class EpochPlan:
     ) -> "EpochPlan":
         """The plan of `epoch` (from 1) for models with these settings, keys (N,) and start rows of either role."""
         draws = Draws(keys, epoch, 0)
-        batches = epoch_batches(worker, draws.stream("worker_batches"), min(training[0].batch_size, len(worker)))
+        batches = epoch_batches(worker, draws.stream(Purpose.WORKER_BATCHES), min(training[0].batch_size, len(worker)))
         steps = batches.shape[1]
         rows = list(itertools.islice(_held_out_batches(training, draws, held_out), steps))
         table = held_out.new_zeros(steps, len(training), max(row.shape[1] for row in rows))
@@ -44,7 +45,7 @@ class EpochPlan:
             table[step, :, : row.shape[1]] = row
         factors = schedule(training, epoch, steps).to(device=worker.device, dtype=dtype)
         sizes = tuple(row.shape[1] for row in rows)
-        return cls(batches.transpose(0, 1), table, sizes, factors, EpochDraws.of(keys, epoch, steps, layers))
+        return cls(batches.transpose(0, 1), table, sizes, factors, EpochDraws.of(keys, epoch, steps, places(layers)))
 
     def copy_(self, other: "EpochPlan") -> None:
         """Takes over another epoch's tables, of the same models, in place."""
@@ -54,7 +55,7 @@ class EpochPlan:
     def models(self, index: Tensor) -> "EpochPlan":
         """The plan of some of the models."""
         batches, held_out, factors, words = self._tables()
-        draws = EpochDraws(words[..., index], self.draws.layers)
+        draws = EpochDraws(words[..., index], self.draws.places)
         return EpochPlan(batches[:, index], held_out[:, index], self.held_out_sizes, factors[:, index], draws)
 
     def clone(self) -> "EpochPlan":
@@ -73,4 +74,4 @@ def _held_out_batches(training: Sequence[TrainingConfig], draws: Draws, starts: 
             for part in starts.split(batch):
                 yield part.expand(len(training), -1)
     for cycle in itertools.count():
-        yield from epoch_batches(starts, draws.stream("controller_batches", cycle), batch).unbind(1)
+        yield from epoch_batches(starts, draws.stream(Purpose.CONTROLLER_BATCHES, cycle), batch).unbind(1)

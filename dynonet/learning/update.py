@@ -11,6 +11,7 @@ from dynonet.learning.optimiser import Moments, adamw_
 from dynonet.network.controller import Signals, Switch
 from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Parameters
+from dynonet.network.purposes import Purpose
 from dynonet.parts import SIGNALS
 from dynonet.traits.trained import trained_groups
 from lab.compute.draws import AnyDraws, uniform
@@ -133,7 +134,7 @@ class ModeGroup:
         grad_shared, grad_workers = grads
         if grad_workers is not None:
             steered = self.steered(params.workers, grad_workers, signals.constants(), factor)
-            drawn = uniform(draws.stream("freeze"), (self.layout.workers,)).to(steered.freeze.dtype)
+            drawn = uniform(draws.stream(Purpose.FREEZE), (self.layout.workers,)).to(steered.freeze.dtype)
             active = self.trained["workers"] & ~(drawn < steered.freeze)
             decay = self.weight_decay[:, None].expand_as(active)
             adamw_(params.workers, steered.grad, state.moments["workers"], active, steered.rate, decay, None)

@@ -10,15 +10,11 @@ from dynonet.config import Config
 from dynonet.network.controller import Signals, Switch, controller
 from dynonet.network.layers import dropout, moving_average_matrix, stacked_linear, window_statistics
 from dynonet.network.parameters import Layout, Parameters
+from dynonet.network.purposes import MASKS
 from dynonet.network.workers import workers
 from dynonet.parts import OFF, SIGNALS
 from lab.compute.draws import AnyDraws, uniform
 
-# What the workers' and the mixer's dropout masks of each phase are drawn for.
-PURPOSES = {
-    "worker": ("worker_dropout", "mixer_dropout"),
-    "controller": ("worker_dropout_controller", "mixer_dropout_controller"),
-}
 AFFINE_EPS = 1e-10  # eps**2, what the published RevIN adds to its weight before dividing by it
 
 
@@ -142,7 +138,7 @@ class DynoNetStack:
         weights, model = self.layout.unpack("workers", params.workers), self.layout.model
         keys = None
         if draws is not None:
-            keys = [draws.stream(PURPOSES[phase][0], layer) for layer in range(model.num_layers)]
+            keys = [draws.stream(MASKS[phase][0], layer) for layer in range(model.num_layers)]
         return self.parts["workers"].pick(workers(weights, residual, signals, model, keys), 0.0)
 
     def _mixer(self, shared: dict[str, Tensor], forecast: Tensor, draws: AnyDraws | None, phase: str) -> Tensor:
@@ -153,7 +149,7 @@ class DynoNetStack:
         flat = forecast.reshape(models, channels, horizon * batch)
         wide = gelu(stacked_linear(flat, shared["mixer.0.weight"], shared["mixer.0.bias"]))
         if draws is not None:
-            keys = draws.stream(PURPOSES[phase][1])
+            keys = draws.stream(MASKS[phase][1])
             wide = dropout(wide, self.mixer_dropout[:, None, None], uniform(keys, tuple(wide.shape[1:])))
         out = stacked_linear(wide, shared["mixer.3.weight"], shared["mixer.3.bias"])
         return self.parts["mixer"].pick(out.view_as(forecast), 0.0)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dynonet.config import Config, ModelConfig
+from dynonet.network.purposes import Purpose
 from dynonet.parts import SIGNALS
 from lab.compute.draws import seed_keys, stream, substream, uniform
 
@@ -234,7 +235,7 @@ class Parameters:
             lead = layout.lead(block, 1)
             models = []
             for seed in seeds:
-                keys = stream(seed_keys(torch.tensor([seed])), "initial", number)
+                keys = stream(seed_keys(torch.tensor([seed])), Purpose.INITIAL, number)
                 values = []
                 for entry in layout.entries[block]:
                     name = zlib.crc32(entry.name.encode()) & 0x7FFFFFFF

@@ -1,6 +1,6 @@
 """Steps without launches: what a GPU does in one call is captured once and then replayed as a whole.
 
-An alternating step is some 500 small kernels; launched one by one from Python they cost more than they compute.
+A step can be some 500 small kernels; launched one by one from Python they cost more than they compute.
 """
 
 from collections import Counter

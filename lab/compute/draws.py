@@ -7,6 +7,7 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC11); che
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property
 
 import torch
@@ -14,25 +15,23 @@ from torch import Tensor
 
 from lab.compute.kernels import compiled
 
-# What a draw is for. The numbers are part of every result: never reuse or renumber one.
-PURPOSES = {
-    "initial": 1,
-    "worker_batches": 2,
-    "controller_batches": 3,
-    "freeze": 4,
-    "worker_dropout": 5,
-    "mixer_dropout": 6,
-    "worker_dropout_controller": 7,  # the controller's phase draws masks of its own
-    "mixer_dropout_controller": 8,
-    # Of any torch module (lab.training.modules).
-    "batches": 9,
-    "dropout": 10,
-    "torch": 11,  # seeds of torch's own generator, for a module that draws from that
-}
+
+class Purpose(IntEnum):
+    """What a draw of the lab is for. The numbers are part of every result: never reuse or renumber one.
+
+    Those from 2 to 8 are a family's own.
+    """
+
+    INITIAL = 1
+    BATCHES = 9
+    DROPOUT = 10
+    TORCH = 11  # seeds of torch's own generator, for a module that draws from that
+
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 Key = tuple[Tensor, Tensor]  # two int32 words, each (N,)
+Places = tuple[tuple[int, ...], ...]
 
 
 def _rotate_left(x: Tensor, by: int) -> Tensor:
@@ -64,9 +63,9 @@ def _to_int32(word: Tensor) -> Tensor:
     return torch.where(word >= 2**31, word - 2**32, word).to(torch.int32)
 
 
-def stream(keys: Key, purpose: str, *counters: int | Tensor) -> Key:
-    """The keys of one purpose at one place, such as `stream(keys, "freeze", epoch, step)`."""
-    return substream(keys, PURPOSES[purpose], *counters)
+def stream(keys: Key, purpose: int, *counters: int | Tensor) -> Key:
+    """The keys of one purpose at one place, such as `stream(keys, Purpose.DROPOUT, epoch, step)`."""
+    return substream(keys, int(purpose), *counters)
 
 
 def substream(keys: Key, *numbers: int | Tensor) -> Key:
@@ -112,7 +111,7 @@ class Draws:
     epoch: int
     step: int
 
-    def stream(self, purpose: str, *below: int) -> Key:
+    def stream(self, purpose: int, *below: int) -> Key:
         """The keys of one purpose in this step, and below it of one layer."""
         keys = stream(self.keys, purpose, self.epoch, self.step)
         return substream(keys, *below) if below else keys
@@ -126,26 +125,26 @@ class EpochDraws:
     """
 
     words: Tensor  # (2, places, steps, N) int32: the two words of each key
-    layers: int
+    places: Places
 
     @classmethod
-    def of(cls, keys: Key, epoch: int, steps: int, layers: int) -> "EpochDraws":
-        """Every key that a step of N models with that many worker layers may ask for."""
-        places = _places(layers)
+    def of(cls, keys: Key, epoch: int, steps: int, places: Places) -> "EpochDraws":
+        """Every key that a step of N models may ask for: at each place a purpose, or a purpose and a layer; the plain
+        ones first."""
 
         def column(numbers: list[int]) -> Tensor:
             return torch.tensor(numbers, dtype=torch.int32, device=keys[0].device)[:, None, None]
 
         at = torch.arange(steps, dtype=torch.int32, device=keys[0].device)[:, None]
-        above = torch.stack(substream(keys, column([PURPOSES[purpose] for purpose, *_ in places]), epoch, at))
+        above = torch.stack(substream(keys, column([int(purpose) for purpose, *_ in places]), epoch, at))
         plain = sum(len(place) == 1 for place in places)
         layer = column([place[1] for place in places[plain:]])
         below = torch.stack(substream((above[0, plain:], above[1, plain:]), layer))
-        return cls(torch.cat([above[:, :plain], below], dim=1), layers)
+        return cls(torch.cat([above[:, :plain], below], dim=1), places)
 
     def at(self, step: Tensor) -> "StepDraws":
         """Those of the step whose number `step` (1,) int64 holds (a tensor: on a GPU the host does not know it)."""
-        return StepDraws(self.words.index_select(2, step)[:, :, 0], self.layers)
+        return StepDraws(self.words.index_select(2, step)[:, :, 0], self.places)
 
 
 @dataclass(frozen=True)
@@ -153,25 +152,19 @@ class StepDraws:
     """One step's part of `EpochDraws`; in use like `Draws`."""
 
     words: Tensor  # (2, places, N) int32
-    layers: int
+    places: Places
 
     @cached_property
     def _rows(self) -> dict[tuple, int]:
-        return {place: row for row, place in enumerate(_places(self.layers))}
+        return {place: row for row, place in enumerate(self.places)}
 
-    def stream(self, purpose: str, *below: int) -> Key:
+    def stream(self, purpose: int, *below: int) -> Key:
         """As `Draws.stream`. Raises KeyError for what a step does not draw."""
         row = self._rows[purpose, *below]
         return self.words[0, row], self.words[1, row]
 
     def models(self, place: slice) -> "StepDraws":
-        return StepDraws(self.words[:, :, place], self.layers)
+        return StepDraws(self.words[:, :, place], self.places)
 
 
 AnyDraws = Draws | StepDraws
-
-
-def _places(layers: int) -> list[tuple]:
-    """What a step draws: a purpose, or a purpose and a layer; the plain ones first."""
-    plain = [("freeze",), ("mixer_dropout",), ("mixer_dropout_controller",)]
-    return plain + [(f"worker_dropout{phase}", layer) for phase in ("", "_controller") for layer in range(layers)]

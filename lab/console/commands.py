@@ -10,10 +10,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from lab.console.interrupts import end_at_once, exit_code, interrupts_heard
+from lab.console.interrupts import ENDING, end_at_once, exit_code, interrupts_heard, leave
 from lab.console.printing import one_line, print
 
 FRONTS = ("lab", "dynonet", "tune", "ablations", "cluster")  # packages that have commands
+
+INTERRUPTED = {128 + each for each in ENDING}
 
 
 def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -40,11 +42,18 @@ def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., i
             except Exception as error:
                 print(f"error: {unplanned(error)}\nGo on with the same command:\n  {again}", file=sys.stderr)
                 return 1
-            finally:
-                if arguments is None:  # a process of its own, in which Python, torch and Ray are still to be closed
-                    end_at_once()
 
-        return whole
+        @functools.wraps(main)
+        def alone(arguments: Sequence[str] | None = None) -> int:
+            try:
+                code = whole(arguments)
+            finally:
+                end_at_once()
+            if code in INTERRUPTED:
+                leave(code)  # who sent the signal may not wait for long
+            return code
+
+        return alone if main.__module__ == "__main__" else whole
 
     return decorate
 

@@ -22,7 +22,7 @@ from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
 
 from lab.console.commands import command_line
-from lab.console.interrupts import Background, heard
+from lab.console.interrupts import Background, heard, leave
 from lab.console.printing import print
 from lab.errors import ConfigError
 
@@ -168,6 +168,4 @@ def _leave(module: str, signum: int | None) -> None:
         session = _session()
         node.kill_all_processes(check_alive=False, allow_graceful=False)
     _end_rest(session)
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(128 + signum if signum else 1)
+    leave(128 + signum if signum else 1)

@@ -2,7 +2,7 @@
 
 From the ground up: `files` (csv, Parquet and frames as columns), `dates`, `own` (which column is what), `calendar`,
 `series` (what a series is), `sources` (load_series), `roles` (rows and windows of a split), `check` (`python -m
-dynonet.data`).
+lab.series`).
 """
 
 from lab.series.roles import role_rows, window_starts

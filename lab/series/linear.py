@@ -1,6 +1,6 @@
 """The closed-form linear baseline (`python -m lab.baseline`).
 
-RevIN and the shared trend layer alone, solved exactly. A model that doesn't beat it has not earned its
+Normalised windows and one shared linear layer, solved exactly. A model that doesn't beat it has not earned its
 size, so every search and every study shows it beside its own results.
 
 One linear map W (S, H), no intercept, shared by all channels, from each window normalised by its own mean m

@@ -120,7 +120,7 @@ class Config(Section):
         """A config from, weakest first: defaults, a protocol, a preset, settings, overrides.
 
         Args:
-            settings: nested sections or dotted keys, `{"model": {"film": False}}` or `{"model.film": False}`.
+            settings: nested sections or dotted keys, `{"model": {"hidden": 8}}` or `{"model.hidden": 8}`.
             preset: a name in `presets`.
             overrides: `section.key=value` strings (see parse_overrides).
         Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.compute.draws import Key, stream, substream, uniform
+from lab.compute.draws import Key, Purpose, stream, substream, uniform
 
 
 @dataclass
@@ -62,7 +62,7 @@ def key_table(keys: Key, epoch: int, steps: int, planned: Sequence[int]) -> Tens
     """(N, steps, 1 + sites, 2) int32: the keys of each step, and of each call of a layer below it."""
     device = keys[0].device
     at = torch.arange(steps, dtype=torch.int32, device=device)[:, None]
-    step = stream(keys, "dropout", epoch, at)  # (steps, N) each
+    step = stream(keys, Purpose.DROPOUT, epoch, at)  # (steps, N) each
     sites = [(layer, call) for layer, calls in enumerate(planned) for call in range(calls)]
     numbers = torch.tensor(sites, dtype=torch.int32, device=device).view(-1, 2, 1, 1)
     below = substream(step, numbers[:, 0], numbers[:, 1])  # (sites, steps, N) each

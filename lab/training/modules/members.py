@@ -101,6 +101,8 @@ class Members:
                     f"models 1 and {number} of a stack differ in shape ({differs}): a setting that shapes the module "
                     "cannot be one of each model's own"
                 )
+        if len({len(masks.rates) for masks in self.masks}) > 1:
+            raise ConfigError("models of a stack differ in how many nn.Dropout they have: have one of rate 0 instead")
         self.buffers: dict[str, Tensor] = {}
         for name in rows[0]:
             every = torch.stack([row[name].detach() for row in rows])
@@ -141,6 +143,16 @@ class Members:
                 if mine is not None and mine.data_ptr() != bound.data_ptr():
                     bound.copy_(mine)
                     setattr(owner, key, bound)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """A copy of what a forward may change."""
+        self.collect()
+        return {name: buffer.clone() for name, buffer in self.buffers.items()}
+
+    def put_back(self, statistics: Mapping[str, Tensor]) -> None:
+        self.collect()
+        for name, buffer in self.buffers.items():
+            buffer.copy_(statistics[name])
 
     def train(self, on: bool) -> None:
         for module in self.modules:

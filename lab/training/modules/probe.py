@@ -30,19 +30,19 @@ def probe(
     members: Members, sample: tuple[Windows, Tensor], wants: Wants, diagnostics: Collection[str], keys: Key,
     fused: bool,
 ) -> Probe:  # fmt: skip
-    """Tries modules on a sample that all share. Changes nothing but the calls that their masks plan.
+    """Tries modules on a sample, a few windows for each. Changes nothing but the calls that their masks plan.
 
     Raises ConfigError: a forward that fails, or gives something else than a forecast (B, H, C).
     """
     windows, target = sample
     members.train(True)
-    before = members.state()
+    before = members.statistics()
     try:
         states = generator_states(members.device)
         calls = []
         for place, masks in enumerate(members.masks):
             masks.enter(None)
-            _check(members, place, _tried(members, place, windows, wants), target[0], diagnostics)
+            _check(members, place, _tried(members, place, windows, wants), target[place], diagnostics)
             calls.append(masks.plan())
         planned = [max(each) for each in zip(*calls, strict=True)]
         after = generator_states(members.device)
@@ -53,10 +53,10 @@ def probe(
         if fused and draws_itself:
             refused = "it draws from torch's own generator (functional dropout does)"
         elif fused:
-            members.restore(before)
+            members.put_back(before)
             refused = _why_not_as_one(members, before, windows, target, wants, keys)
     finally:
-        members.restore(before)
+        members.put_back(before)
     return Probe(planned, draws_itself, refused)
 
 
@@ -105,13 +105,13 @@ def _why_not_as_one(
         if out_of_memory(error):
             raise
         return one_line(f"{type(error).__name__}: {error}", 200)
-    buffers = {name: buffer.clone() for name, buffer in members.buffers.items()}
-    members.restore(before)
+    buffers = members.statistics()
+    members.put_back(before)
     for place, masks in enumerate(members.masks):
         masks.enter(words[place])
         alone, _ = parts_of(members.modules[place](windows.at(place), **wants.of(windows, place)))
         masks.enter(None)
-        theirs = _gradients((alone - target[0]).square().mean(), members.leaves[place])
+        theirs = _gradients((alone - target[place]).square().mean(), members.leaves[place])
         if not _near(alone, forecast[place]):
             return "as one, its forecasts are others"
         if not all(_near(one, other[place]) for one, other in zip(theirs, ours, strict=True)):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lab.compute.draws import seed_keys, stream
+from lab.compute.draws import Purpose, seed_keys, stream
 from lab.compute.kernels import say_once
 from lab.forecaster import Inputs
 from lab.series import Series
@@ -75,9 +75,12 @@ class ModuleStack:
         self._mean, self._square = torch.zeros_like(self._members.flat), torch.zeros_like(self._members.flat)
         self._taken = self._before = [0] * len(configs)  # steps of each model; before this epoch
         asked = fused if fused is not None else self.device.type == "cuda"
-        self.fused = False
+        self.fused, self._epoch = False, 0
+        self._batches: Tensor | None = None  # (N, steps, B), of this epoch
         self._enter()
-        self._probe = probe(self._members, self._cut(self._starts[None, :2]), wants, diagnostics, self._keys, asked)
+        # Two windows of its own for each model: what depends on what a window holds shows where they are unlike.
+        few = torch.arange(2 * len(configs), device=self.device).view(-1, 2) % len(starts)
+        self._probe = probe(self._members, self._cut(self._starts[few]), wants, diagnostics, self._keys, asked)
         if asked and self._probe.refused:
             kind = type(self._members.modules[0]).__name__
             say_once(f"{kind}: models are trained in turn, not as one: {self._probe.refused}")
@@ -121,7 +124,7 @@ class ModuleStack:
         return self._losses
 
     def begin_epoch(self, epoch: int) -> None:
-        self._batches = epoch_batches(self._starts, stream(self._keys, "batches", epoch), self._batch)
+        self._batches = epoch_batches(self._starts, stream(self._keys, Purpose.BATCHES, epoch), self._batch)
         self._before = self._taken
         numbers = coefficients(self._training, self._taken, epoch, self.steps)
         self._coefficients = numbers.to(self.device, self.dtype)[..., None] if self.fused else numbers
@@ -130,7 +133,7 @@ class ModuleStack:
         self._seeds = None
         if self._probe.draws_itself:
             at = torch.arange(self.steps, dtype=torch.int32, device=self.device)[:, None]
-            low, high = (word.long() & 0xFFFFFFFF for word in stream(self._keys, "torch", epoch, at))
+            low, high = (word.long() & 0xFFFFFFFF for word in stream(self._keys, Purpose.TORCH, epoch, at))
             self._seeds = ((high >> 1 << 32) | low).tolist()  # (steps, N), below 2^63
         self._epoch = epoch
         self._losses.zero_()
@@ -146,6 +149,7 @@ class ModuleStack:
 
     def _step_of(self, place: int, number: int) -> None:
         module, masks = self._members.modules[place], self._members.masks[place]
+        assert self._batches is not None
         windows, target = self._cut(self._batches[place : place + 1, number])
         masks.enter(None if self._words is None else self._words[place, number])
         with own_generator(self.device, None if self._seeds is None else self._seeds[number][place]):
@@ -159,6 +163,7 @@ class ModuleStack:
             adamw_row_(*rows, self._coefficients[number, place].tolist())
 
     def _step_as_one(self, number: int) -> None:
+        assert self._batches is not None
         windows, target = self._cut(self._batches[:, number])
         words = None if self._words is None else self._words[:, number]
         forecast, _ = as_one(self._members, self._leaves, windows, self.wants, words, self._shares)
@@ -179,7 +184,7 @@ class ModuleStack:
         losses = self._losses[:, index]
         self._enter()
         self._losses = losses
-        if hasattr(self, "_batches"):  # in the middle of an epoch
+        if self._batches is not None:  # in the middle of an epoch
             self._batches = self._batches[index]
             self._coefficients = self._coefficients[:, index.to(self._coefficients.device)]
             self._words = None if self._words is None else self._words[index]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from ablations.planning.liveness import TOLERANCE, Liveness, check_liveness, probe
+from ablations.planning.liveness import check_liveness
+from lab.training.liveness import TOLERANCE, Liveness, probe
 from ablations.study.reading import create_study, load_study
 from ablations.study.study import Study
 from dynonet.config import Config

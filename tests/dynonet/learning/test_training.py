@@ -17,6 +17,7 @@ from dynonet.learning.steps import (
     worker_step,
 )
 from dynonet.network.parameters import HEADS
+from dynonet.network.purposes import MASKS, Purpose
 from dynonet.parts import OFF, SIGNALS
 from dynonet.published.checkpoints import load_published, published_state_dict
 from dynonet.reference.oracle import Oracle, OracleTrainer, randomise
@@ -54,13 +55,13 @@ def ours_of(config: Config, net: Oracle) -> tuple[ModeGroup, TrainState]:
 def masks(config: Config, channels: int, batch: int, draws: Draws, phase: str) -> dict[str, Any]:
     """The uniform numbers that our masks come from, as the oracle takes them."""
     model, data = config.model, config.data
-    last, suffix = min(model.worker_seq_len, data.seq_len), "" if phase == "worker" else "_controller"
+    last = min(model.worker_seq_len, data.seq_len)
     layers: list[Tensor] = []
     for layer in range(model.num_layers):
         steps = 1 if layer == model.num_layers - 1 else last
-        keys = substream(draws.stream(f"worker_dropout{suffix}"), layer)
+        keys = substream(draws.stream(MASKS[phase][0]), layer)
         layers.append(uniform(keys, (channels, steps, model.worker_hidden, batch))[0].permute(0, 3, 1, 2))
-    mixer = uniform(draws.stream(f"mixer_dropout{suffix}"), (4 * channels, data.pred_len * batch))
+    mixer = uniform(draws.stream(MASKS[phase][1]), (4 * channels, data.pred_len * batch))
     return {
         "worker_uniforms": [[layer[i] for layer in layers] for i in range(channels)],
         "mixer_uniforms": mixer.view(4 * channels, data.pred_len, batch).permute(2, 1, 0),
@@ -81,7 +82,7 @@ def compare(config: Config, channels: int, steps: int) -> tuple[list[bool], dict
     ever: list[bool] = []
     for step in range(steps):
         draws = draws_of([config.training.seed], 1, step)
-        freeze = uniform(draws.stream("freeze"), (channels,))[0].double()
+        freeze = uniform(draws.stream(Purpose.FREEZE), (channels,))[0].double()
         train = make_batch(config, channels, batch=batch, seed=2 * step)
         held_out = make_batch(config, channels, batch=batch, seed=2 * step + 1)
         given = masks(config, channels, batch, draws, "worker")
@@ -260,7 +261,7 @@ def test_freezing_is_drawn_per_channel() -> None:
         draws = draws_of([21], 1, step)
         before = state.params.workers.clone()
         worker_step(group, state, make_batch(config, 4, seed=step), draws, torch.ones(1).double())
-        awake = uniform(draws.stream("freeze"), (4,))[0] >= 0.5
+        awake = uniform(draws.stream(Purpose.FREEZE), (4,))[0] >= 0.5
         expected += awake
         moved = (state.params.workers != before).any(-1)[0]
         assert torch.equal(moved, awake)

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def cases(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.json"))
+    return sorted(path.stem for path in folder.glob("*.npz"))
 
 
 def read_case(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor], Parameters, Config]:

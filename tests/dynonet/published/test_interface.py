@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from dynonet import Config, ConfigError, DynoNet, StackTrainer, Trainer, get_ett_dataloaders
+from dynonet.config import DataConfig
 from dynonet.published.checkpoints import load_published
 from dynonet.published.interface import EttLoader
 from dynonet.reference.small import make_series
 from lab.series import Series, window_starts
-from lab.settings.data import DataConfig
 from lab.training.trainer import evaluate_weights
 
 SMALL: dict[str, Any] = {"control_hidden": 5, "worker_hidden": 3, "pred_len": 4, "seq_len": 16, "worker_seq_len": 10}

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from dynonet.network.purposes import Purpose as Own
 from lab.compute.draws import (
-    PURPOSES,
     Draws,
     EpochDraws,
     Key,
+    Purpose,
     permutations,
     random_bits,
     seed_keys,
@@ -75,19 +76,20 @@ def test_the_compiled_generator_gives_the_same_bits(monkeypatch: pytest.MonkeyPa
     assert torch.equal(later, uniform(keys, (101,))[1:4:2])
 
 
+PLACES = ((4,), (6,), (5, 0), (5, 1), (7, 0), (7, 1))  # a purpose, or a purpose and a layer
+
+
 def test_the_table_of_an_epoch_holds_the_keys_of_every_step() -> None:
     keys = seed_keys(torch.tensor([0, 5, 2**40]))
-    table = EpochDraws.of(keys, 3, 4, 2)
+    table = EpochDraws.of(keys, 3, 4, PLACES)
     for step in range(4):
         one, drawn = Draws(keys, 3, step), table.at(torch.tensor([step]))
-        for place in (("freeze",), ("mixer_dropout",), ("mixer_dropout_controller",)):
-            assert torch.equal(torch.stack(drawn.stream(*place)), torch.stack(one.stream(*place)))
-        for purpose, layer in itertools.product(("worker_dropout", "worker_dropout_controller"), (0, 1)):
-            words = torch.stack(one.stream(purpose, layer))
-            assert torch.equal(torch.stack(drawn.stream(purpose, layer)), words)
-            assert torch.equal(torch.stack(drawn.models(slice(1, 3)).stream(purpose, layer)), words[:, 1:])
+        for place in PLACES:
+            words = torch.stack(one.stream(*place))
+            assert torch.equal(torch.stack(drawn.stream(*place)), words)
+            assert torch.equal(torch.stack(drawn.models(slice(1, 3)).stream(*place)), words[:, 1:])
     with pytest.raises(KeyError):
-        table.at(torch.tensor([0])).stream("worker_dropout", 2)
+        table.at(torch.tensor([0])).stream(5, 2)
 
 
 def test_every_bit_is_fair() -> None:
@@ -99,7 +101,7 @@ def test_every_bit_is_fair() -> None:
 def places(keys: Key) -> dict[tuple, Key]:
     """Every kind of place that training draws at."""
     found: dict[tuple, Key] = {}
-    for purpose, epoch, step in itertools.product(PURPOSES, (1, 2, 3), (0, 1, 2)):
+    for purpose, epoch, step in itertools.product(range(1, 12), (1, 2, 3), (0, 1, 2)):
         found[purpose, epoch, step] = stream(keys, purpose, epoch, step)
         found |= {
             (purpose, epoch, step, "layer", i): substream(stream(keys, purpose, epoch, step), i) for i in range(3)
@@ -119,9 +121,9 @@ def test_every_place_has_a_stream_of_its_own() -> None:
 def test_a_draw_does_not_depend_on_neighbours_or_place() -> None:
     seeds = [5, 2**40, 7, 5]
     for shape in ((1,), (7,), (3, 5)):
-        stack = uniform(stream(seed_keys(torch.tensor(seeds)), "freeze", 3, 2), shape)
+        stack = uniform(stream(seed_keys(torch.tensor(seeds)), Purpose.DROPOUT, 3, 2), shape)
         for place, seed in enumerate(seeds):
-            alone = uniform(stream(seed_keys(torch.tensor([seed])), "freeze", 3, 2), shape)
+            alone = uniform(stream(seed_keys(torch.tensor([seed])), Purpose.DROPOUT, 3, 2), shape)
             assert torch.equal(stack[place], alone[0])
 
 
@@ -136,7 +138,8 @@ def test_permutations_are_whole_and_their_own() -> None:
 
 
 def test_purposes_are_never_renumbered() -> None:
-    assert PURPOSES == {
-        "initial": 1, "worker_batches": 2, "controller_batches": 3, "freeze": 4, "worker_dropout": 5,
-        "mixer_dropout": 6, "worker_dropout_controller": 7, "mixer_dropout_controller": 8,
-    }  # fmt: skip
+    assert {each.name: each.value for each in Purpose} == {"INITIAL": 1, "BATCHES": 9, "DROPOUT": 10, "TORCH": 11}
+    assert [(each.name, each.value) for each in Own] == [
+        ("INITIAL", 1), ("WORKER_BATCHES", 2), ("CONTROLLER_BATCHES", 3), ("FREEZE", 4), ("WORKER_DROPOUT", 5),
+        ("MIXER_DROPOUT", 6), ("WORKER_DROPOUT_CONTROLLER", 7), ("MIXER_DROPOUT_CONTROLLER", 8),
+    ]  # fmt: skip

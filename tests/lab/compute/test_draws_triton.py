@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab.compute.draws import Key, random_bits, seed_keys, stream
+from lab.compute.draws import Key, Purpose, random_bits, seed_keys, stream
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
@@ -33,7 +33,7 @@ SEEDS = [0, 3, 2**31, 2**32 - 1, 2**63 - 1, -1]
 
 
 def keys() -> Key:
-    low, high = stream(seed_keys(torch.tensor(SEEDS)), "worker_dropout", 3, 2)
+    low, high = stream(seed_keys(torch.tensor(SEEDS)), Purpose.DROPOUT, 3, 2)
     return low.to(DEVICE), high.to(DEVICE)
 
 

@@ -18,7 +18,7 @@ from lab.store.tables import Results, run_params
 from tests.lab.store.rows import PARAMS, a_run, root
 
 HERE = Path(__file__).parents[3]
-ON_RECORD = json.loads((HERE / "tests/golden/runs_on_record.json").read_text())
+ON_RECORD = json.loads((HERE / "tests/golden/records/runs_on_record.json").read_text())
 
 
 class OwnConfig(Section):

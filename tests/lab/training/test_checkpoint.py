@@ -16,8 +16,8 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 def test_a_checkpoint_of_version_1_goes_on() -> None:
     """Whole; and taken apart and joined in another order."""
-    saved = torch.load(GOLDEN / "checkpoint_version_1.pt", weights_only=True)
-    expected = json.loads((GOLDEN / "checkpoint_version_1.json").read_text())
+    saved = torch.load(GOLDEN / "records" / "checkpoint_version_1.pt", weights_only=True)
+    expected = json.loads((GOLDEN / "records" / "checkpoint_version_1.json").read_text())
     assert saved["version"] == 1 and len(saved["active"]) == 3 and len(saved["runs"]) == 4
     state = current(saved)
     models = list(split_state(state).values())

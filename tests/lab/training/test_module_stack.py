@@ -13,14 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lab.compute.draws import permutations, seed_keys, stream
+from lab import registry
+from lab.compute.draws import Purpose, permutations, seed_keys, stream
 from lab.compute.kernels import say_once
 from lab.errors import ConfigError, DataError
 from lab.forecaster import Inputs
 from lab.series import load_series, window_starts
 from lab.settings.config import Config
+from lab.store.tables import Results
 from lab.training.module_stack import Field, ModuleForecaster, Section, Switch, sources
 from lab.training.modules.stack import ModuleStack
+from lab.training.stack_run import StackRun
+from lab.training.trainer import StackTrainer
 from tests.toy import TOY, Settings, Toy
 
 CPU = torch.device("cpu")
@@ -71,6 +75,13 @@ class Careless(nn.Module):
     def forward(self, window: Tensor) -> Tensor:
         state = functional.dropout(self.gru(window)[0][:, -1], 0.3, self.training)
         return self.out(state).view(len(window), -1, window.shape[2])
+
+
+class Periodic(Toy):
+    """Reads its window to decide what to compute."""
+
+    def forward(self, window: Tensor) -> Any:
+        return super().forward(window * (1 + int(window.mean().item() > 0)))[0]
 
 
 class Timed(nn.Module):
@@ -173,7 +184,7 @@ def test_a_step_is_what_anyone_would_write(module: Any) -> None:
     series = load_series(config.data)
     starts = torch.as_tensor(window_starts(series, config.data, "train").copy())
     keys = seed_keys(torch.tensor([config.training.seed]))
-    order = starts[permutations(stream(keys, "batches", 2), len(starts))[0]]
+    order = starts[permutations(stream(keys, Purpose.BATCHES, 2), len(starts))[0]]
     torch.manual_seed(config.training.seed)
     ours = module(config, 7).double()
     lr = config.training.lr
@@ -185,7 +196,7 @@ def test_a_step_is_what_anyone_would_write(module: Any) -> None:
         adamw.param_groups[0]["lr"] = lr * (0.01 + 0.99 * float(share))
         block = torch.stack([values[s : s + 32] for s in order[16 * number : 16 * (number + 1)]])
         if module is Careless:
-            low, high = (int(word) & 0xFFFFFFFF for word in stream(keys, "torch", 2, number))
+            low, high = (int(word) & 0xFFFFFFFF for word in stream(keys, Purpose.TORCH, 2, number))
             torch.manual_seed(high >> 1 << 32 | low)
         loss = functional.mse_loss(ours(block[:, :24]), block[:, 24:])
         adamw.zero_grad()
@@ -270,6 +281,34 @@ def test_a_neighbour_that_diverges_changes_nothing(fused: bool) -> None:
         assert apart(alone.weights([0])[0], made.weights([place])[0]) < 1e-4
 
 
+def test_stacks_that_do_not_fit_are_halved_and_their_best_weights_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = ModuleStack.step
+
+    def greedy(self: ModuleStack, number: int) -> None:
+        if len(self._members) > 1 and self._taken[0] > 30:  # in the second epoch
+            raise torch.OutOfMemoryError("no more")
+        step(self, number)
+
+    of = registry.forecaster("tests.toy:TOY")
+    assert isinstance(of, ModuleForecaster)
+    chosen = configs(of, training__lr=(0.3, 0.03, 0.01))
+    alone = [StackTrainer([config]).train()[0] for config in chosen]
+    monkeypatch.setattr(ModuleStack, "step", greedy)
+    results = Results(tmp_path)
+    run = StackRun(results, chosen)
+    while run.report().state == "running":
+        run.advance()
+    assert len(run.halvings) == 2
+    for mine, other in zip(run.runs, alone, strict=True):
+        assert mine.status == "complete" and mine.best_epoch == other.best_epoch
+        assert mine.weights is not None and other.weights is not None
+        assert apart(mine.weights, other.weights) == 0  # in turn, alone is to the bit as side by side
+    assert {row["kernel"] for row in results.runs(run.ids).values()} == {"torch"}
+    assert min(each.best_epoch or 0 for each in alone) < max(each.epochs for each in alone)
+
+
 def test_what_as_one_would_compute_wrongly_is_computed_in_turn_and_said() -> None:
     of = forecaster(Counting, fused=True)
     with pytest.warns(RuntimeWarning, match="Counting: models are trained in turn, not as one: .*buffers"):
@@ -277,6 +316,12 @@ def test_what_as_one_would_compute_wrongly_is_computed_in_turn_and_said() -> Non
     assert made.kernel.startswith("torch, in turn: as one, its buffers become others")
     assert [float(weights["count"]) for weights in made.weights(range(3))] == [3, 3, 3]  # none of them the trial's
     assert float(made.weights([0])[0]["norm.num_batches_tracked"]) == 3
+    reads = ModuleForecaster("reads", Periodic, Settings, fused=True)
+    for chosen in (configs(reads), configs(reads)[:1]):
+        with pytest.warns(RuntimeWarning, match=r"Periodic: models are trained in turn, not as one: .*\.item\(\)"):
+            say_once.cache_clear()
+            made = train(stack(reads, chosen), 2)
+        assert made.losses.isfinite().all()
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -364,6 +409,7 @@ def test_what_a_user_writes_makes_settings_arms_and_sizes() -> None:
 MAIN = """
 import math
 from torch import nn
+from lab.store.tables import Results
 from lab.training.module_stack import ModuleForecaster, Section
 from .layers import Map
 from parts_of_it import tools
