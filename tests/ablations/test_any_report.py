@@ -10,7 +10,6 @@ from lab.store.tables import Results
 from tests.ablations.recorded import add_runs, begin, small_study
 from tests.tune import searched
 
-
 BASE = {"data.dataset": "ETTh1", "data.pred_len": 96, "training.max_epochs": 6}  # of the search; no data is read
 
 
