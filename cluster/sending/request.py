@@ -156,8 +156,8 @@ def own_files(model: str) -> dict[str, bytes]:
     for name, path in files.items():
         if (ROOT / name).resolve() != path and (name in PACKED or (ROOT / name).exists()):
             raise ConfigError(
-                f"model '{model}' is imported from {path}, and the project has a {name} of its own; rename yours, which "
-                "goes along to the cluster"
+                f"model '{model}' is imported from {path}, and the project has a {name} of its own; rename yours, "
+                "which goes along to the cluster"
             )
     return {name: path.read_bytes() for name, path in files.items()}
 
