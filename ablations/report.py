@@ -32,7 +32,9 @@ def _wandb_report(findings: Findings) -> "WandbReport":
     return wandb_report(findings)
 
 
-COMMAND = ReportCommand("ablations.report", __doc__, _find, render, _wandb_report, verdict_lines)
+COMMAND = ReportCommand(
+    "ablations.report", __doc__, _find, render, _wandb_report, verdict_lines, lambda found: found.study.model
+)
 
 
 @command_named("ablations.report")

@@ -3,6 +3,8 @@
 import argparse
 import importlib
 import importlib.metadata
+import os
+import sys
 from collections.abc import Iterable
 from functools import cache
 
@@ -43,6 +45,8 @@ def forecaster(name: str) -> Forecaster:
         raise ConfigError(f"{known}, or package.module:OBJECT of one's own")
     where = names().get(name, name)
     module, _, attribute = where.partition(":")
+    if where == name:
+        _import_from_here()
     try:
         found = importlib.import_module(module)
     except Exception as error:  # whatever a module of somebody's raises as it is imported
@@ -55,14 +59,33 @@ def forecaster(name: str) -> Forecaster:
             f"model '{one_line(name)}': {one_line(attribute or 'nothing')} in {found.__name__} is no forecaster"
             + (f"; there is {', '.join(there)}" if there else " (see lab.forecaster and lab.training.module_stack)")
         )
+    if where.split(".")[0] not in house_packages() and not candidate.config.identity:
+        raise ConfigError(
+            f"model '{one_line(name)}': its config says no identity, so that an edited model would pass for the one on "
+            "record; set config.identity to what tells its code apart (see lab.training.modules.sources)"
+        )
     candidate.config.forecaster = name
     return candidate
 
 
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """`--model`, the same for every command."""
-    text = f"a forecaster: {', '.join(names())}, or package.module:OBJECT of one's own (default: {DEFAULT})"
-    parser.add_argument("--model", default=DEFAULT, help=text)
+def _import_from_here() -> None:
+    """The folder that a command runs in is searched for modules, as `python -m` does; an installed command does not."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+
+
+def add_model_argument(
+    parser: argparse.ArgumentParser, default: str | None = DEFAULT, otherwise: str = DEFAULT
+) -> None:
+    """`--model`, the same for every command.
+
+    Args:
+        default: None where what is on record, or in a file, says it.
+        otherwise: what the help says of the default.
+    """
+    text = f"a forecaster: {', '.join(names())}, or package.module:OBJECT of one's own (default: {otherwise})"
+    parser.add_argument("--model", default=default, help=text)
 
 
 def model_option(config: Config) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lab.console.printing import Parser, log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.pages.page import write
+from lab.registry import add_model_argument
 from lab.store.frames import open_results
 from lab.store.place import Place, add_results_argument
 from lab.store.tables import Results, ResultsError, StorageError
@@ -34,6 +35,7 @@ class ReportCommand:
     render: Callable[[Any], Mapping[str, str]]  # file name -> text
     wandb_report: "Callable[[Any], WandbReport]"
     summary: Callable[[Any], Sequence[str]]  # lines to print at the end
+    model_of: Callable[[Any], str]  # the model that the records name
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
@@ -43,6 +45,11 @@ class ReportCommand:
             there = destination(options.wandb, options.wandb_dry_run)  # a bad one is refused before anything is written
             results = open_results(Place.of(options.results).url)
             found = self.find(results, options.study)
+            if options.model not in (None, model := self.model_of(found)):
+                raise ConfigError(
+                    f"study '{options.study}' is one of model '{model}', and '{options.model}' was asked for; --model "
+                    "can be left out"
+                )
             folder = _folder(options.out, results, options.study)
             for path in write(self.render(found), folder):
                 print(f"wrote {path}")
@@ -64,6 +71,7 @@ class ReportCommand:
         parser = Parser(prog=f"python -m {self.program}", description=(self.about or "").split("\n")[0])
         add = parser.add_argument
         add("study", help="the name under which the study is on record")
+        add_model_argument(parser, None, "the study's; another is refused")
         add_results_argument(parser, old=None)
         add("--out", type=Path, metavar="DIR", help="by default reports/STUDY beside local records, or here")
         add("--wandb", metavar="ENTITY/PROJECT", help="publish it as a W&B report, or update the one made before")

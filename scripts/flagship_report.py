@@ -24,6 +24,7 @@ from ablations.findings.findings import Findings
 from ablations.judging.statistics import t_interval
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.wording import ordered, sentence
+from dynonet.forecaster import DYNONET
 from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
 from lab.pages import svg
@@ -125,7 +126,7 @@ def tuned(findings: SearchFindings) -> list[str]:
         f"  validation MSE: {mean_deviation(final.mean('val_mse'), final.deviation('val_mse'))} (fresh seeds), "
         f"{best.loss:.4f} (in the search), {linear.mean('val_mse'):.4f} (linear baseline)"
     )
-    lines.append(f"  {best.trial}: {params_text(dict(best.params))}")
+    lines.append(f"  {best.trial}: {params_text(dict(best.params), DYNONET.config)}")
     for edge in findings.edges:
         lines.append(f"  at the {edge.end} edge of its range: {edge.path} = {edge.value}")
     return lines + starts(findings)
@@ -147,7 +148,8 @@ def starts(findings: SearchFindings) -> list[str]:
 def front(findings: SearchFindings) -> list[str]:
     lines = ["", f"3. validation MSE against size: the Pareto front of {len(findings.trials)} trials"]
     for trial in findings.front:
-        lines.append(f"  {trial.loss:.4f}  {trial.parameters:>7,d} weights  {params_text(dict(trial.params))}")
+        settings = params_text(dict(trial.params), DYNONET.config)
+        lines.append(f"  {trial.loss:.4f}  {trial.parameters:>7,d} weights  {settings}")
     for final in findings.finals[:1]:
         if len(final.known(MSE)) > 1:
             lines += [HEADER, spread("its best by MSE, fresh seeds", final.known(MSE), final.known(MAE),

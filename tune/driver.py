@@ -145,7 +145,7 @@ class Search:
 
     def start_ray(self) -> None:
         """Connects to Ray. Raises ConfigError where the cluster cannot give what a trial takes."""
-        self._session = RaySession(self.call.resources, [self.series])
+        self._session = RaySession(self.call.resources, [self.series], self.settings.base.forecaster)
 
     @property
     def session(self) -> RaySession:

@@ -42,7 +42,7 @@ def _summary(findings: SearchFindings) -> list[str]:
     return lines + [f"note: {note}" for note in skipped_note(findings.skipped)]
 
 
-COMMAND = ReportCommand("tune.report", __doc__, _find, render, _wandb_report, _summary)
+COMMAND = ReportCommand("tune.report", __doc__, _find, render, _wandb_report, _summary, lambda found: found.model)
 
 
 @command_named("tune.report")

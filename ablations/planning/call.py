@@ -79,4 +79,4 @@ class StudyCall(Call):
 
     def _file(self) -> Study:
         """A file may name its model itself."""
-        return load_study(self.study, None if self.model == DEFAULT else self.model)
+        return load_study(self.study, self.model if self.model_said or self.model != DEFAULT else None)

@@ -84,7 +84,7 @@ class Preparation:
         """Ray, started when it is first asked for."""
         if self._session is None:
             print("starting Ray ...", flush=True)
-            self._session = RaySession(self.call.resources, self.series.values())
+            self._session = RaySession(self.call.resources, self.series.values(), self.study.model)
         return self._session
 
     def liveness(self) -> dict[Hypothesis, str]:

@@ -68,7 +68,7 @@ def _plan(findings: Findings) -> Iterator[Block | None]:
                 cell.dataset,
                 str(cell.seq_len),
                 str(cell.pred_len),
-                cell.protocol,
+                cell.protocol or "-",
                 whole(len(cell.channels)),
                 whole(cell.test_windows),
                 cell.sha256,

@@ -18,7 +18,8 @@ def verdict_lines(findings: Findings) -> list[str]:
     if findings.exploratory:
         lines.append(f"EXPLORATORY: {findings.exploratory}")
     for cell in findings.cells:
-        about = f"{cell.dataset}, S={cell.seq_len}, H={cell.pred_len}, protocol {cell.protocol}"
+        about = f"{cell.dataset}, S={cell.seq_len}, H={cell.pred_len}"
+        about += f", protocol {cell.protocol}" if cell.protocol else ""
         lines += ["", f"cell {cell.name}: {about}"]
         if cell.invalid:
             lines.append(f"INVALID: {cell.invalid}")

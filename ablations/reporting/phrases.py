@@ -13,7 +13,7 @@ def place(findings: Findings, cell: str, *more: str) -> str:
     """The data, horizon and protocol of a cell: `ETTh2 (cell far, H=336)`."""
     data = findings.cell(cell)
     name = f"cell {cell}" if len(findings.cells) > 1 and cell != data.dataset else ""
-    protocol = "" if data.protocol == "clean" else f"{data.protocol} protocol"
+    protocol = "" if data.protocol in ("", "clean") else f"{data.protocol} protocol"
     return f"{data.dataset} ({', '.join(filter(None, (name, f'H={data.pred_len}', protocol, *more)))})"
 
 

@@ -33,7 +33,15 @@ def load_study(name: str | Path, model: str | None = None) -> Study:
     if path.suffix not in (".yaml", ".yml"):
         there = study_names(model or DEFAULT)
         folder = forecaster(model or DEFAULT).studies
-        if folder is None or str(name) not in there:
+        if model not in (None, DEFAULT) and str(name) not in there and str(name) in study_names(DEFAULT):
+            others = f"; it brings {', '.join(there)}" if there else ""
+            raise ConfigError(
+                f"study '{name}' is one of model {DEFAULT}, and '{model}' was asked for{others}; leave --model out, or "
+                "give a YAML file of a study of its own"
+            )
+        if folder is None:
+            raise ConfigError(f"study '{name}': model '{model}' brings no studies; give a YAML file of one")
+        if str(name) not in there:
             raise unknown("study", str(name), there)
         path = folder / f"{name}.yaml"
     content = read_mapping(path)

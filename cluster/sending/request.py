@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 import ablations.run
 import tune.search
 from ablations.planning.call import StudyCall
-from cluster.sending.packing import ROOT
+from cluster.sending.packing import PACKED, ROOT
 from lab.errors import ConfigError
+from lab.registry import DEFAULT, forecaster
 from lab.settings.files import data_paths
 from lab.settings.yaml import read_mapping, read_text
 from lab.store.place import OPTION, VARIABLE
+from lab.training.module_stack import sources
 from tune.settings import SearchCall
 
 MODULES = {"search": "tune.search", "ablations": "ablations.run"}
@@ -29,7 +31,8 @@ class Request:
 
     Attributes:
         arguments: of the module's command line, as the job gets them.
-        files: contents of the files that arguments name, by their name in the package.
+        files: contents of the files that arguments name, and of those that a forecaster of one's own is imported from,
+            by their name in the package.
         notes: what the user should know, one line each.
     """
 
@@ -73,7 +76,8 @@ def read_request(kind: str, arguments: Sequence[str], keys: Sequence[str] = ()) 
         new = f"{FILES}/{len(files)}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(path).name)}"
         files[new] = read_text(path).encode()
         arguments = [_renamed(argument, path, new) for argument in arguments]
-    study = _study(call)
+    study, model = _study(call)
+    files |= own_files(model)
     # As the arguments and the files that they name write it, before it is taken from a folder.
     overrides = dict(text.partition("=")[::2] for text in call.overrides)
     for path in data_paths([overrides, *(read_mapping(path) for path in call.files)]):
@@ -134,13 +138,28 @@ def _asked(kind: str, arguments: Sequence[str]) -> SearchCall | StudyCall:
     return ablations.run.asked(ablations.run.parser().parse_intermixed_args(arguments))
 
 
-def _study(call: SearchCall | StudyCall) -> str:
-    """The name that the study goes by. Raises ConfigError for one that the command itself would refuse."""
+def _study(call: SearchCall | StudyCall) -> tuple[str, str]:
+    """The name that the study goes by, and its model. Raises ConfigError for what the command itself would refuse."""
     if isinstance(call, SearchCall):
-        return call.settings().study
+        return call.settings().study, call.model
     study, name = call.settings()
     study.schedule()  # too few seeds to decide anything
-    return name
+    return name, study.model
+
+
+def own_files(model: str) -> dict[str, bytes]:
+    """What a forecaster of one's own is imported from, by name in the package.
+
+    Raises ConfigError for a name that the package has already: there the one would be taken for the other.
+    """
+    files = {} if model == DEFAULT else sources(forecaster(model))
+    for name, path in files.items():
+        if (ROOT / name).resolve() != path and (name in PACKED or (ROOT / name).exists()):
+            raise ConfigError(
+                f"model '{model}' is imported from {path}, and the project has a {name} of its own; rename yours, "
+                "which goes along to the cluster"
+            )
+    return {name: path.read_bytes() for name, path in files.items()}
 
 
 def _renamed(argument: str, path: str, new: str) -> str:

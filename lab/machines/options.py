@@ -64,6 +64,7 @@ class Call:
     overrides: tuple[str, ...] = ()  # `section.key=value`
     config: str | None = None  # a file of settings
     model: str = DEFAULT  # a name of lab.registry
+    model_said: bool = False  # on the command line
     dry_run: bool = False
 
     @property
@@ -77,7 +78,7 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("overrides", nargs="*", metavar="section.key=value", help="settings that are fixed; they win over all others")
     add("--config", help="a YAML file of settings, such as a search's best.yaml")
-    add_model_argument(parser)
+    add_model_argument(parser, None)
     add_results_argument(parser)
     add("--dry-run", action="store_true", help="show the plan and what it takes; train nothing, record nothing")
     add("--max-failures", type=int, metavar="N",
@@ -95,6 +96,7 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `Call`, from what the options of `add_call_arguments` say. Raises ConfigError."""
     return {
         "place": Place.of(args.results), "resources": Resources.of(args), "tracking": Tracking.of(args),
-        "overrides": tuple(args.overrides), "config": args.config, "model": args.model,
+        "overrides": tuple(args.overrides), "config": args.config,
+        "model": args.model or DEFAULT, "model_said": args.model is not None,
         "dry_run": args.dry_run,
     }  # fmt: skip

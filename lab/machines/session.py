@@ -24,6 +24,7 @@ from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
 from lab.machines.options import Resources
+from lab.machines.own_modules import own_modules
 from lab.machines.preflight import check_machines
 from lab.machines.processes import check_socket_folder, end_ray, signals_are_ours
 from lab.machines.queue import DriverOnly, TrialQueue
@@ -31,7 +32,7 @@ from lab.machines.token import check_token
 from lab.machines.trainable import StackTrainable
 from lab.machines.trial import TrialSpec
 from lab.provenance import code_provenance
-from lab.registry import DEFAULT
+from lab.registry import DEFAULT, forecaster
 from lab.series import Series
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results
@@ -103,17 +104,19 @@ class RaySession:
     Args:
         resources: what this call may take.
         series: the data that trials may ask for, one of each identity.
+        model: whose runs they train, a name of lab.registry: to a cluster the files of one's own go along.
     Raises:
         ConfigError: no cluster answers, or this machine cannot give what a trial takes.
     """
 
-    def __init__(self, resources: Resources, series: Iterable[Series]):
+    def __init__(self, resources: Resources, series: Iterable[Series], model: str = DEFAULT):
         self.series = {each.identity: each for each in series}
         self.cpus_per_trial = resources.cpus_per_trial
         self.threads = max(1, int(resources.cpus_per_trial))
         self._references: dict[str, Any] = {}
         address = resources.cluster
-        self._connect(address)
+        with own_modules(model if address else DEFAULT) as modules:
+            self._connect(address, modules)
         here = ray.cluster_resources()
         cpus, gpus = here.get("CPU", 0.0), here.get("GPU", 0.0)
         share = resources.gpus_per_trial
@@ -148,7 +151,7 @@ class RaySession:
             check_machines(results.storage, self.nodes, self.gpus > 0)
             self._checked = True
 
-    def _connect(self, address: str | None) -> None:
+    def _connect(self, address: str | None, modules: Sequence[str]) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
             if address.startswith("ray://"):
@@ -160,6 +163,8 @@ class RaySession:
             variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
             variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
             options |= {"address": address, "runtime_env": {"env_vars": variables}}
+            if modules:
+                options["runtime_env"]["py_modules"] = list(modules)
         else:
             # Here Ray's workers inherit the environment. With a runtime_env Ray would not use those that it starts
             # ahead of the first trials.
@@ -239,7 +244,7 @@ class RaySession:
         return TrialSpec(
             tuple(configs), data_sha256, storage.url, study, getattr(storage, "patience", 0.0),
             getattr(storage, "mark", None), self.threads, self.gpus > 0, {**code_provenance(), "trained_for": study},
-            model=model,
+            model=model, identity=dict(forecaster(model).config.identity),
         )  # fmt: skip
 
     def run_trials(

@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lab.errors import ConfigError
 from lab.registry import DEFAULT, configs_of_json
 from lab.settings.config import Config
+
+
+def shown(identity: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {str(value)[:12]}" for key, value in identity.items()) or "none said"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class TrialSpec:
     test_purpose: str | None = None
     most: int | None = None  # models that are trained side by side
     model: str = DEFAULT  # whose configs they are: a name of lab.registry
+    identity: Mapping[str, Any] = field(default_factory=dict)  # of that model's code, where the driver runs
 
     @property
     def name(self) -> str:
@@ -38,8 +44,14 @@ class TrialSpec:
         return self.trial if self.trial is not None else f"stack {self.stack}"
 
     def runs(self) -> list[Config]:
-        """What it trains."""
-        return configs_of_json(self.model, self.configs)
+        """What it trains. Raises ConfigError where this machine has the model with other code than the driver's."""
+        configs = configs_of_json(self.model, self.configs)
+        if configs and configs[0].identity != dict(self.identity):
+            raise ConfigError(
+                f"model '{self.model}' is another here than where the command runs ({shown(configs[0].identity)}, "
+                f"{shown(self.identity)}); its module must be the same file on every machine"
+            )
+        return configs
 
     @property
     def side_by_side(self) -> int:

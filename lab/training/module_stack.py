@@ -40,6 +40,7 @@ from lab.arms import FULL, Arm
 from lab.console.printing import one_line
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Diagnostic, Forecaster, Network, Part, Size, Stack
+from lab.registry import house_packages
 from lab.series import Series, window_starts
 from lab.settings.config import Config, TrainingConfig
 from lab.settings.data import DataConfig, Section
@@ -196,8 +197,10 @@ class ModuleForecaster(Forecaster):
 
 
 def sources(forecaster: Forecaster) -> dict[str, Path]:
-    """The files that a forecaster of one's own is imported from, by name below an import path; {} for the house's."""
-    return dict(forecaster._files) if isinstance(forecaster, ModuleForecaster) else {}
+    """The files that a forecaster of one's own is imported from, by name below an import path, without those of the
+    house, which are wherever it is; {} for the house's forecasters."""
+    files = forecaster._files if isinstance(forecaster, ModuleForecaster) else {}
+    return {name: path for name, path in files.items() if name.split("/")[0] not in house_packages()}
 
 
 def _is_own(metadata: Iterable[Any]) -> bool:

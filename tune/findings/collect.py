@@ -82,7 +82,8 @@ class Collector:
         finals = [self._errors(trial, ids, tests) for trial, ids in self.finals.items()]
         max_epochs, seed = self.base.training.max_epochs, self.base.training.seed
         return SearchFindings(
-            name=self.name, space=tuple(self.space.ranges), objectives=self.objectives, budget=self.budget,
+            name=self.name, model=self.identity.get("model", DEFAULT),
+            space=tuple(self.space.ranges), objectives=self.objectives, budget=self.budget,
             settings=settings,
             changed={key: (defaults[key], value) for key, value in settings.items() if value != defaults[key]},
             data=self._data(settings), seeds=replicates(seed, self.budget["replicates"]),

@@ -131,6 +131,7 @@ class Cost:
 @dataclass(frozen=True)
 class SearchFindings:
     name: str  # under which the study is on record
+    model: str  # a name of lab.registry
     space: tuple[Range, ...]
     objectives: tuple[str, ...]
     budget: Mapping[str, Any]  # what is part of the study: replicates, grace_epochs, sampler, seed, ...

@@ -15,6 +15,7 @@ from lab.store.columns import in_order
 from lab.store.frames import joined, load
 from lab.store.schema import ResultsError
 from lab.store.tables import Results, run_params
+from lab.tracking.runs import members_of, tracked
 from tests.lab.store.rows import PARAMS, a_run, root
 
 HERE = Path(__file__).parents[3]
@@ -95,6 +96,8 @@ def test_models_in_one_store_keep_to_their_own_columns(
     assert "study both: 4 runs (3 complete, 1 failed)" in said and "0.25" in said
     exported = {study: pd.read_csv(tmp_path / f"{study}.csv") for study in before}
     assert [study for study, frame in exported.items() if "params.own.width" in frame] == ["both", "theirs"]
+    (sent,) = (run for run in tracked(store, members_of(store, "theirs")) if run.member.run == "c")
+    assert sent.summary["gate_range.open"] == 1.0 and sent.config["own"] == json.loads(RIVAL["config"])["own"], "to W&B"
 
 
 def test_columns_are_asked_for_by_name_and_by_how_they_begin(store: Results) -> None:

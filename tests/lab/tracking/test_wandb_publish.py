@@ -25,7 +25,7 @@ from tune.report import main as search_report
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReportServer]:
     home = tmp_path / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     with ReportServer() as found:
         for name, value in {
             "HOME": home, "NETRC": home / "netrc", "WANDB_CONFIG_DIR": home, "WANDB_BASE_URL": found.url,
