@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, create_model, model_validator
 
 import lab.settings.config
 import lab.settings.data
-from dynonet.parts import PARTS, SIGNALS
+from dynonet.parts import PARTS, SIGNALS, Part
 from dynonet.presets import PRESETS
 from lab.errors import nearest
 from lab.settings.config import NEVER, RESULTS_VERSION, CountsWhen, Stopping
@@ -37,11 +37,16 @@ class _Sizes(Section):
         def __getattr__(self, name: str) -> Any: ...  # a switch per part, which ModelConfig adds
 
 
+def _switch(part: Part) -> Any:
+    """Type and default of one part; what `False` means stands in its row."""
+    counts = CountsWhen(lambda config: getattr(config.model, part.name))
+    return (Annotated[bool, counts], False) if part.later else (bool, True)
+
+
 if TYPE_CHECKING:
     _Switched = _Sizes
 else:
-    # What each `False` means stands in dynonet.parts.
-    _Switched = create_model("_Switched", __base__=_Sizes, **dict.fromkeys(PARTS, (bool, True)))
+    _Switched = create_model("_Switched", __base__=_Sizes, **{part.name: _switch(part) for part in PARTS.values()})
 
 
 class ModelConfig(_Switched):
@@ -55,16 +60,17 @@ class ModelConfig(_Switched):
 
 
 def _signal(name: str) -> Any:
-    """The type of one signal: 'adaptive', or held at a number; 'off' (False, as files give it) is neutral."""
+    """Type and default of one signal: 'adaptive', or held at a number; 'off' (False, as files give it) is neutral."""
+    signal = SIGNALS[name]
+    neutral, (low, high) = signal.neutral, signal.held
 
     def read(value: Any) -> Any:
         if value is False or value == "off":
-            return SIGNALS[name].neutral
+            return neutral
         if value is True or value == "on":
             return "adaptive"
         if value == "adaptive":
             return value
-        low, high = SIGNALS[name].held
         try:
             number = float("nan" if isinstance(value, str) and "_" in value else value)
         except (TypeError, ValueError):
@@ -74,14 +80,17 @@ def _signal(name: str) -> Any:
             raise ValueError(f"allowed: 'adaptive', 'off', or a number from {low:g} to {high:g}{hint}")
         return number
 
-    return Annotated[Literal["adaptive"] | float, BeforeValidator(read)]
+    kind = Annotated[Literal["adaptive"] | float, BeforeValidator(read)]
+    if not signal.later:
+        return kind, "adaptive"
+    return Annotated[kind, CountsWhen(lambda config: getattr(config.signals, name) != neutral)], neutral
 
 
 # As pages and files have had them in turn; others follow.
 _IN_ORDER = (
     "lr_scale", "wd_scale", "dropout_rate", "grad_clip", "freeze_prob", "gate_masks", "loss_weight", "input_noise",
 )  # fmt: skip
-_SIGNAL_FIELDS: dict[str, Any] = {name: (_signal(name), "adaptive") for name in dict.fromkeys((*_IN_ORDER, *SIGNALS))}
+_SIGNAL_FIELDS: dict[str, Any] = {name: _signal(name) for name in dict.fromkeys((*_IN_ORDER, *SIGNALS))}
 _Signals: Any = create_model("_Signals", __base__=Section, **_SIGNAL_FIELDS)
 
 

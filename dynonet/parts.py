@@ -2,7 +2,8 @@
 
 A new part of the network is one row here and one branch in the forward pass (`network/model.py`, which asks
 `parts["name"]`); a new signal one row here and one place that reads `signals["name"]`. Settings, arms, sentences of
-reports, head of the controller, records and the check of inert arms are made from the row.
+reports, head of the controller, records and the check of inert arms are made from the row. With `later` set, every run
+on record keeps its id, its weights and its checkpoint.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Part:
     off: str  # what the network does where it is off
     claim: str  # that an ablation tests
     needs: tuple[Need, ...] = ()  # of a network that it is taken out of
+    later: bool = False  # came when there were runs on record: off by default, and then in no id
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Signal:
     odd: bool = False  # high * tanh(linear), low being -high: a head that starts at 0 starts it at 0
     starts_neutral: bool = True  # at its neutral number for every window, before it has learned anything
     unrolled_start: float | None = None  # in mode unrolled, where its neutral number would be a dead end
+    later: bool = False  # came when there were runs on record: off by default, and then in no id and without a head
 
 
 _PARTS = (
@@ -137,3 +140,8 @@ _SIGNALS = (
 PARTS: dict[str, Part] = {part.name: part for part in _PARTS}
 SIGNALS: dict[str, Signal] = {signal.name: signal for signal in _SIGNALS}
 OFF: dict[str, str] = {part.name: part.off for part in _PARTS}  # what the network does where a part is off
+
+
+def later_heads(config: Any) -> tuple[str, ...]:
+    """The signals of these settings that came later and have a head."""
+    return tuple(s.name for s in SIGNALS.values() if s.later and getattr(config.signals, s.name) == "adaptive")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dynonet.config import Config, ModelConfig
 from dynonet.network.purposes import Purpose
-from dynonet.parts import SIGNALS
+from dynonet.parts import SIGNALS, later_heads
 from lab.compute.draws import seed_keys, stream, substream, uniform
 
 BLOCKS = ("controller", "shared", "workers")
@@ -51,6 +51,7 @@ class Layout:
     channels: int
     seq_len: int
     pred_len: int
+    heads_later: tuple[str, ...] = ()  # signals beside the published ones that have a head (see dynonet.parts)
     entries: dict[str, list[Entry]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -62,13 +63,17 @@ class Layout:
 
     @classmethod
     def of(cls, config: Config, channels: int) -> "Layout":
-        return cls(config.model, channels, config.data.seq_len, config.data.pred_len)
+        return cls(config.model, channels, config.data.seq_len, config.data.pred_len, later_heads(config))
 
     @cached_property
     def head_rows(self) -> dict[str, int]:
         """Rows of each head in the heads' matrix; FiLM's are ordered layer, channel, gamma then beta."""
         channels, hidden = self.channels, self.model.worker_hidden
-        rows = {name: channels * (hidden if signal.per_unit else 1) for name, signal in SIGNALS.items()}
+        rows = {
+            name: channels * (hidden if signal.per_unit else 1)
+            for name, signal in SIGNALS.items()
+            if not signal.later or name in self.heads_later
+        }
         return {"film": self.model.num_layers * channels * 2 * hidden, **rows, "context": hidden}
 
     def _controller(self) -> list[Entry]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dynonet.config import Config
+from dynonet.parts import later_heads
 
 MODES = ("alternating", "joint", "unrolled")  # in the order in which they stand in a stack
 
@@ -14,7 +15,8 @@ def stack_key(config: Config) -> tuple[tuple[str, Any], ...]:
     shared += ["training.batch_size", "training.controller_order"]
     flat = config.flat()
     data = [key for key in flat if key.startswith("data.") and key != "data.joint_rows"]
-    return (*((key, flat[key]) for key in (*data, *shared)), ("windows of the workers", worker_role(config)))
+    told = (*((key, flat[key]) for key in (*data, *shared)), ("windows of the workers", worker_role(config)))
+    return (*told, ("heads", later)) if (later := later_heads(config)) else told
 
 
 def group_key(config: Config) -> tuple[int, int]:
