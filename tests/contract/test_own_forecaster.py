@@ -25,8 +25,8 @@ from cluster.sending.request import read_request
 from lab import registry
 from lab.contract import check_forecaster
 from lab.errors import ConfigError
-from lab.machines.own_modules import own_modules
 from lab.machines.trial import TrialSpec
+from lab.training.modules.copies import own_modules
 from tests.processes import ROOT
 
 NAME = "my_package.my_module:LINEAR"
