@@ -42,7 +42,7 @@ from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals, allowed_points
 from tune.searcher import ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
-from tune.space_windows import check_windows
+from tune.space.windows import check_windows
 
 logger = logging.getLogger(__name__)
 

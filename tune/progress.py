@@ -6,8 +6,8 @@ from typing import Any, TextIO
 from lab.machines.progress import WIDTH, LiveLines, duration
 from lab.machines.trial import TrialSpec
 from lab.settings.config import Config
-from tune.categories import shown
 from tune.proposals import Proposal, Proposals
+from tune.space.categories import shown
 
 SETTLED = 4  # trials that must have ended before the time left can be guessed
 SHOWN_TRIALS = 8  # running trials in the table

@@ -24,10 +24,10 @@ from lab.errors import ConfigError
 from lab.settings.config import Config
 from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, standing_outcomes
 from lab.store.tables import Results, is_object
-from tune.categories import distributions_of_json, distributions_to_json, labelled, plain
 from tune.methods.method import Start, Told
 from tune.methods.table import SAMPLERS, marks
 from tune.space import Space
+from tune.space.categories import distributions_of_json, distributions_to_json, labelled, plain
 
 logger = logging.getLogger(__name__)
 

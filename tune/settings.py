@@ -128,7 +128,7 @@ class SearchCall(Call):
         """
         model = forecaster(self.model)
         presets, settings_of = model.config.presets, model.config
-        named = self.preset or (QUICKSTART if QUICKSTART in presets else None)
+        named = self.preset if self.preset is not None or QUICKSTART not in presets else QUICKSTART
         preset: dict[str, Any] = {"settings": {}, "search": {}}
         if named is not None:
             preset = settings_of.understood(presets.search(named), presets.path(named))

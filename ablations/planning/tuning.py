@@ -19,7 +19,7 @@ from tune.driver import Search
 from tune.progress import params_text
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
-from tune.space_windows import check_windows
+from tune.space.windows import check_windows
 
 
 def search_name(study: str, arm: str, cell: str) -> str:

@@ -114,8 +114,8 @@ def _by_id(trainer: StackTrainer) -> list[Run]:
 
 def neighbours_change_nothing(subject: Subject) -> str:
     """Some are taken out in the middle of an epoch, one diverges: the others go on as they would alone."""
-    dtype, configs = torch.float64, subject.unlike()
-    steps = min(6, subject.stack(configs[:1], dtype=dtype).steps)
+    dtype, configs = torch.float64, subject.unlike()[:3]
+    steps = min(4, subject.stack(configs[:1], dtype=dtype).steps)
     together = train(subject.stack(configs, dtype=dtype), steps // 2)
     stay = [place for place in range(len(configs)) if place != 1]
     together.keep(stay)

@@ -46,10 +46,10 @@ from lab.store.frames import history, load
 from lab.store.schema import file_schema, to_table
 from lab.store.tables import Results, run_params
 from scripts.bench.turns import NO_MEASUREMENT
-from tune.categories import distributions_to_json
 from tune.proposals import Proposals
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
+from tune.space.categories import distributions_to_json
 
 PHASES = {"ours": "ours", "plain": "plain Ray Tune, the same loaded", "bare": "plain Ray Tune, nothing loaded"}
 REPORTS = 5

@@ -10,9 +10,9 @@ import optuna
 
 from dynonet.config import Config
 from lab.store.tables import Results, run_params
-from tune.categories import distributions_to_json
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
+from tune.space.categories import distributions_to_json
 
 SHA = "0" * 64
 BEGUN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

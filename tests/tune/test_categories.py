@@ -14,9 +14,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from dynonet.config import Config
 from lab.errors import ConfigError
 from lab.store.tables import Results
-from tune.categories import distributions_of_json, distributions_to_json, label, plain, shown, value_of
 from tune.proposals import Proposal, Proposals, read_proposals
 from tune.space import Space
+from tune.space.categories import distributions_of_json, distributions_to_json, label, plain, shown, value_of
 
 MIXED = (True, 1, 1.0, "1", "1.0", "true", 0, False, 0.0, "0", "off", "", "joint", '"joint"', -0.0, 1e-4, "1e-4")
 PATH = "data.date_column"  # a setting of any text, so that no choice is bent to a type

@@ -8,7 +8,7 @@ from dynonet.config import Config
 from lab.errors import DataError
 from lab.series import load_series, window_starts
 from tune.space import Space
-from tune.space_windows import check_windows
+from tune.space.windows import check_windows
 
 
 def check(tiny: Config, specs: dict[str, Any]) -> None:

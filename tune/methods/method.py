@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lab.console.printing import one_line
 from lab.errors import ConfigError
-from tune.categories import label
 from tune.space import Range, Space
+from tune.space.categories import label
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from optuna.importance import BaseImportanceEvaluator
 from optuna.visualization import matplotlib as optuna_plots
 
 from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
-from tune.categories import label
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
 from tune.reporting.axes import LOSS, plain_log, reach, short_names
 from tune.space import Range
+from tune.space.categories import label
 
 PANELS = 4  # slices side by side
 _SLICE = LinearSegmentedColormap.from_list("trials", [GREY, BLUE])

@@ -3,8 +3,8 @@
 from lab.errors import DataError
 from lab.registry import forecaster_of
 from lab.series import Series, window_starts
-from tune.categories import shown
 from tune.space import Space
+from tune.space.categories import shown
 
 
 def check_windows(space: Space, series: Series) -> None:
