@@ -22,6 +22,7 @@ class Settings(Protocol):
     """What an arm asks of a config."""
 
     def canonical(self) -> dict[str, Any]: ...
+    def flat(self) -> dict[str, Any]: ...
     def override(self, settings: Mapping[str, Any], /) -> Self: ...
 
 
@@ -128,10 +129,14 @@ class Arm:
     def touches(self, base: Settings) -> frozenset[str]:
         """The settings that the arm decides: its overrides, what a protocol among them changes, what is read for them.
 
-        What is read no longer is not decided: without a part it does not matter how it would be set.
+        What is read no longer is not decided: without a part it does not matter how it would be set. Nor is what stays
+        as it is and is not read: a part that came later and is off.
         """
-        changed = difference(base, base.override(self.overrides))
-        return frozenset({key for key, (_, now) in changed.items() if now is not None} | set(self.overrides))
+        after = base.override(self.overrides)
+        changed, read = difference(base, after), {**base.canonical(), **after.canonical()}
+        was, now = base.flat(), after.flat()
+        decided = {key for key in self.overrides if key in read or was.get(key) != now.get(key)}
+        return frozenset(decided | {key for key, (_, value) in changed.items() if value is not None})
 
 
 BASELINE = Arm(FULL, "the baseline, against which arms are compared")

@@ -6,21 +6,21 @@ import pytest
 
 from dynonet.arms import ARMS, arm_named
 from dynonet.config import PROTOCOLS, Config
-from dynonet.parts import OFF, SIGNALS
+from dynonet.parts import OFF, PARTS, SIGNALS
 from lab.arms import FULL, Arm, difference
 from lab.errors import ConfigError
 
 BASE = Config()
 
-NEUTRAL = {f"signals.{name}": signal.neutral for name, signal in SIGNALS.items()}
+NEUTRAL = {f"signals.{name}": signal.neutral for name, signal in SIGNALS.items() if not signal.later}
 NO_CONTROLLER = {**NEUTRAL, "model.film": False, "model.context": False}
 JOINT = {"training.mode": "joint", "data.joint_rows": "worker"}
 JOINT_ALL = {"training.mode": "joint", "data.joint_rows": "worker_and_meta"}
 PUBLISHED = {key: value for key, value in PROTOCOLS["published"].items() if PROTOCOLS["clean"][key] != value}
 EXPECTED: dict[str, dict[str, Any]] = {
     FULL: {},
-    **{f"no_{part}": {f"model.{part}": False} for part in OFF},
-    **{f"no_{name}": {f"signals.{name}": SIGNALS[name].neutral} for name in SIGNALS},
+    **{f"no_{name}": {f"model.{name}": False} for name, part in PARTS.items() if not part.later},
+    **{f"no_{name}": {f"signals.{name}": signal.neutral} for name, signal in SIGNALS.items() if not signal.later},
     "no_signals": NEUTRAL,
     "no_controller": NO_CONTROLLER,
     "no_controller_all_rows": {**NO_CONTROLLER, **JOINT_ALL},
@@ -31,6 +31,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "controller_on_validation": {"data.controller_rows": "validation"},
     "published_protocol": PUBLISHED,
 }
+LATER = {f"no_{name}": f"{place}.{name}" for place, rows in (("model", PARTS), ("signals", SIGNALS))
+         for name, row in rows.items() if row.later}  # fmt: skip
 ADDED = {
     "only_trend": {},
     "only_revin": {"model.revin": True},
@@ -46,7 +48,14 @@ ADDED = {
 
 
 def test_every_arm_is_here() -> None:
-    assert set(ARMS) == {*EXPECTED, *ADDED, "no_closed_form"}
+    assert set(ARMS) == {*EXPECTED, *LATER, *ADDED, "no_closed_form"}
+
+
+def test_what_came_later_is_off_and_can_be_taken_out_where_it_is_on() -> None:
+    for name, key in LATER.items():
+        with pytest.raises(ConfigError, match="changes nothing against the baseline"):
+            arm_named(name).apply(BASE)
+        assert arm_named(name).apply(BASE.override({key: "on"})) == BASE
 
 
 @pytest.mark.parametrize("name", EXPECTED)
