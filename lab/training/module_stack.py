@@ -36,7 +36,7 @@ import torch
 from pydantic import Field, ValidationError, create_model
 from torch import Tensor
 
-from lab.arms import FULL, Arm
+from lab.arms import BASELINE, FULL, Arm
 from lab.console.printing import one_line
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Diagnostic, Forecaster, Network, Part, Size, Stack
@@ -126,7 +126,7 @@ class ModuleForecaster(Forecaster):
         self.config = _config_of(name, settings, defaults or {}, Presets(presets, searches), self._identity())
         self.space = {key: spec for key, spec in {**SPACE, **(space or {})}.items() if spec is not None}
         self.diagnostics = dict(diagnostics or {})
-        self.parts, self.arms = {}, {FULL: Arm(FULL, "the baseline, against which arms are compared")}
+        self.parts, self.arms = {}, {FULL: BASELINE}
         for part, switch in (parts or {}).items():
             self._add_part(part, switch)
         self.arms |= {arm.name: arm for arm in arms}
