@@ -31,8 +31,11 @@ class Ended(KeyboardInterrupt):
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
-    """As a shell says it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-    return 128 + (interrupt.signum if isinstance(interrupt, Ended) else signal.SIGINT)
+    """As a shell says it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+
+    A library may have raised a KeyboardInterrupt of its own in place of ours, as Ray does while it waits.
+    """
+    return 128 + (interrupt.signum if isinstance(interrupt, Ended) else heard() or signal.SIGINT)
 
 
 class Background(threading.Thread):

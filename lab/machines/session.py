@@ -24,7 +24,6 @@ from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
 from lab.machines.options import Resources
-from lab.machines.own_modules import own_modules
 from lab.machines.preflight import check_machines
 from lab.machines.processes import check_socket_folder, end_ray, signals_are_ours
 from lab.machines.queue import DriverOnly, TrialQueue
@@ -36,6 +35,7 @@ from lab.registry import DEFAULT, forecaster
 from lab.series import Series
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results
+from lab.training.modules.copies import own_modules
 
 STOPPED = {
     "interrupt": "interrupted",

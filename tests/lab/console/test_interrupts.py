@@ -61,6 +61,14 @@ def test_what_ends_a_command_beside_ctrl_c(signum: signal.Signals, code: int) ->
         time.sleep(60)
     assert exit_code(ended.value) == code
     assert signal.getsignal(signum) is signal.SIG_DFL
+    with pytest.raises(KeyboardInterrupt) as other, interrupts_heard():
+        try:
+            os.kill(os.getpid(), signum)
+            for _ in range(1000):
+                pass
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray does
+    assert type(other.value) is KeyboardInterrupt and exit_code(other.value) == code
 
 
 def test_what_is_ignored_stays_so() -> None:
