@@ -15,6 +15,7 @@ from dynonet.config import Config, DataConfig
 from dynonet.learning.stack import TrainingStack
 from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Layout, Parameters
+from dynonet.parts import SIGNALS
 from dynonet.published.checkpoints import published_state_dict, save_published
 from lab.compute.draws import Draws, seed_keys
 from lab.errors import ConfigError, unknown
@@ -79,7 +80,8 @@ class DynoNet(nn.Module):
         if not return_info:
             return prediction
         means = {name: mean.item() for name, mean in signals.means().items()}
-        info = {f"{name}_mean": means[name] for name in means if name not in ("gate_masks", "input_noise")}
+        apart = ("gate_masks", "input_noise")
+        info = {f"{name}_mean": means[name] for name in means if name not in apart and not SIGNALS[name].later}
         info["noise_std"] = signals.input_noise.std().item()
         info["gate_sparsity"] = (signals.gate_masks < 0.5).float().mean().item()
         return prediction, info

@@ -23,7 +23,8 @@ from lab.series import load_series
 from lab.store.tables import Results
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
-from scripts.bench.orchestration import TRIVIAL, filled, run_ids, write_files, write_segments
+from scripts.bench.orchestration import TRIVIAL, filled
+from scripts.bench.reading import run_ids, write_files, write_segments
 from scripts.scaling.model import STORES, Costs
 from tune.proposals import Proposals
 from tune.space import Space
