@@ -1,6 +1,5 @@
 """The README's forecaster of one's own, from a folder that is none of ours, through every command."""
 
-import importlib.metadata
 import json
 import re
 import subprocess
@@ -27,39 +26,16 @@ from lab.contract import check_forecaster
 from lab.errors import ConfigError
 from lab.machines.trial import TrialSpec
 from lab.training.modules.copies import own_modules
+from tests.own_package import NAME, block, forget, own_package
 from tests.processes import ROOT
 
-NAME = "my_package.my_module:LINEAR"
 SMALL = ("data.seq_len=24", "data.pred_len=6", "data.synthetic.rows=400")
-README = (ROOT / "README.md").read_text()
-
-
-def block(title: str, language: str) -> str:
-    found = re.search(rf"{re.escape(title)}[^\n]*\n(?:[^`]*\n)*?\n```{language}\n(.*?)```", README, re.S)
-    assert found, title
-    return found.group(1)
-
-
-def forget() -> None:
-    """Modules of a folder that is gone are not found again."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-    for cached in (registry.forecaster, registry.names):
-        cached.cache_clear()
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What the README says to write, in the folder that commands run in, which is on no import path yet."""
-    (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "my_module.py").write_text(block("as `my_package/my_module.py`", "python"))
-    (tmp_path / "study.yaml").write_text(block("and a study of it, `study.yaml`", "yaml"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(ROOT), *(each for each in sys.path if each not in ("", str(ROOT)))])
-    forget()
-    yield tmp_path
-    forget()
+    with own_package(tmp_path, monkeypatch):
+        yield tmp_path
 
 
 def edit(folder: Path) -> None:
