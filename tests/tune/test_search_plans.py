@@ -73,7 +73,7 @@ def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPa
     search = Search(*settings_of())
     put: list[Any] = []
     monkeypatch.setattr(session.ray, "put", lambda value: put.append(value) or f"reference {len(put)}")
-    monkeypatch.setattr(session.RaySession, "_connect", lambda self, address: None)
+    monkeypatch.setattr(session.RaySession, "_connect", lambda self, address, modules: None)
     monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(session, "living_nodes", lambda: [Node("a", "127.0.0.1", 2.0, 0.0, 1e9)])
     search.start_ray()
