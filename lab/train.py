@@ -26,7 +26,7 @@ from lab.errors import ConfigError, DataError
 from lab.forecaster import Forecaster
 from lab.registry import add_model_argument, forecaster, reported
 from lab.series import load_series
-from lab.series.linear import fit_linear
+from lab.series.bars import fit_linear
 from lab.settings.config import Config
 from lab.settings.sizes import check_size
 from lab.training.trainer import Run, StackTrainer, evaluate_weights
