@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lab.bars.titles import START_TITLE
 from lab.console.commands import as_typed, command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, print
@@ -24,8 +25,6 @@ from lab.series import Series, load_series
 from lab.series.bars import BARS, FittedBar, Metrics, fit_bar, fit_bars
 from lab.settings.config import Config
 from lab.store.schema import START
-
-START_TITLE = "before the first step"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def line_of(fitted: FittedBar, series: Series, config: Config, test: bool) -> Li
 
 def start_of(series: Series, config: Config, test: bool) -> Line:
     """Of settings whose network starts from a closed form."""
-    from lab.training.starts import Starts  # imports torch
+    from lab.bars.starts import Starts  # imports torch
 
     starts = Starts([config], series)
     read = starts.evaluate("test")[0] if test else None
@@ -137,7 +136,7 @@ def channels(line: Line, series: Series) -> list[str]:
 def write(folder: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes baseline.json and baseline.npz; each appears whole or not at all."""
     packed = io.BytesIO()
-    np.savez(packed, **{name: np.asarray(array) for name, array in arrays.items()})
+    np.savez(packed, **dict[str, Any](arrays))
     # The weights first: whoever finds the JSON finds them too.
     for name, body in (
         ("baseline.npz", packed.getvalue()),

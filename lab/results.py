@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from lab.bars.titles import TITLES
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
 from lab.store.columns import PARAMS
@@ -234,7 +235,7 @@ def show_lines(results: Results, study: str) -> list[str]:
 
 
 def _group_of(run: Row) -> str:
-    role = f"{run['model']} baseline" if run["model"] in BARS else run["role"]
+    role = TITLES[run["model"]] if run["model"] in BARS else run["role"]
     return " ".join(filter(None, (role, run["arm"], _cell_of(run))))
 
 

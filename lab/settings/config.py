@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from lab.console.printing import one_line
 from lab.errors import MOST_WHOLE, ConfigError, check_number, nearest, unknown
-from lab.settings.data import NEVER, SOURCE, CountsWhen, DataConfig, Section
+from lab.settings.data import SOURCE, CountsWhen, DataConfig, Section
 from lab.settings.files import anchored, dotted, with_own_file
 from lab.settings.overrides import switched, typed
 from lab.settings.presets import Presets

@@ -59,5 +59,6 @@ def fit(problem: Problem, bar: Bar) -> FittedBar:
 
 
 __all__ = [
-    "BARS", "Bar", "FittedBar", "Metrics", "Problem", "Solution", "Unavailable", "fit", "fit_bar", "fit_bars", "fit_linear",
+    "BARS", "Bar", "FittedBar", "Metrics", "Problem", "Solution", "Unavailable", "fit", "fit_bar", "fit_bars",
+    "fit_linear",
 ]  # fmt: skip

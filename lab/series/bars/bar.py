@@ -68,7 +68,9 @@ class Problem:
         if period is None:
             raise Unavailable(f"{found} gives no period; data.period sets one")
         if period > self.data.seq_len:
-            raise Unavailable(f"a period is {period} steps by {found}, and windows read data.seq_len={self.data.seq_len}")
+            raise Unavailable(
+                f"a period is {period} steps by {found}, and windows read data.seq_len={self.data.seq_len}"
+            )
         return period
 
 

@@ -75,7 +75,9 @@ def _products(values: np.ndarray, first: int, end: int, length: int) -> np.ndarr
     total[0] = values[first:end] @ sliding_window_view(values, length)[first:end]
     gone, came = values[first : first + length], values[end : end + length]
     for i in range(1, length):
-        total[i, i:] = total[i - 1, i - 1 : -1] - gone[i - 1] * gone[i - 1 : -1] + came[i - 1] * came[i - 1 : len(gone) - 1]
+        total[i, i:] = (
+            total[i - 1, i - 1 : -1] - gone[i - 1] * gone[i - 1 : -1] + came[i - 1] * came[i - 1 : len(gone) - 1]
+        )
     upper = np.triu(total)
     return upper + np.triu(upper, 1).T
 

@@ -38,7 +38,7 @@ def record_bars(results: Results, study: str, base: Config, series: Series, cell
     `cell`: of an ablation, where bars stand beside the arms.
     Returns a line for each that it cannot have, with the reason.
     """
-    ids = {name: bar_run(bar, base, series) for name, bar in BARS.items()}
+    ids = {name: bar_run(bar, base, series.identity) for name, bar in BARS.items()}
     lacking = [name for name, run in ids.items() if run not in _known(results, ids.values())]
     found, reasons, spent = {}, {}, time.process_time()
     for name, fitted in zip(lacking, fit_bars(series, base.data, [BARS[name] for name in lacking]), strict=True):
@@ -52,13 +52,13 @@ def record_bars(results: Results, study: str, base: Config, series: Series, cell
     return [f"no bar '{BARS[name].title}' here: {reason}" for name, reason in reasons.items()]
 
 
-def bar_run(bar: Bar, base: Config, series: Series) -> str:
-    """The content id of a bar on data: 20 hexadecimal digits."""
+def bar_run(bar: Bar, base: Config, data_sha256: str) -> str:
+    """The content id of a bar on the series of that identity: 20 hexadecimal digits."""
     keys = ("data.seq_len", "data.pred_len", "data.split")
     data = {key: value for key, value in base.canonical().items() if key in keys}
     if bar.periodic and base.data.period is not None:
         data["data.period"] = base.data.period
-    content = {"model": bar.name, "data": data, "data_sha256": series.identity, "results_version": RESULTS_VERSION}
+    content = {"model": bar.name, "data": data, "data_sha256": data_sha256, "results_version": RESULTS_VERSION}
     if bar.version > 1:
         content["bar_version"] = bar.version
     return _named(content)
@@ -71,7 +71,7 @@ def record_starts(
 
     `configs`: of one stack. Returns their runs; none where they do not start from one.
     """
-    from lab.training.starts import Starts, starts_closed  # what records no start does without torch
+    from lab.bars.starts import Starts, starts_closed  # what records no start does without torch
 
     if not configs or not starts_closed(configs[0]):
         return []
@@ -101,7 +101,7 @@ def start_run(run: str) -> str:
 def _fitted(fitted: FittedBar, base: Config, series: Series, since: float) -> _Found:
     test = fitted.evaluate(series, base.data, "test")
     buffer = io.BytesIO()
-    np.savez(buffer, weight=fitted.weight, **{name: np.asarray(n) for name, n in fitted.solution.choices.items()})
+    np.savez(buffer, **{"weight": fitted.weight, **dict[str, Any](fitted.solution.choices)})
     own = {"model": fitted.bar.name, "seed": None, "parameters": fitted.num_weights}
     cost = {"cpu_seconds": time.process_time() - since, "wall_seconds": fitted.seconds}
     return _Found(_columns(base) | own | cost, fitted.validation, test, buffer.getvalue())
@@ -164,6 +164,9 @@ def _readings(run: str, test: Metrics, series: Series) -> list[Row]:
     key = {"run": run, "attempt": 1, "split": "test", "purpose": "baseline", "windows": test.windows}
     rows: list[Row] = []
     for metric in METRICS:
-        values = [(None, getattr(test, metric)), *zip(series.channels, getattr(test, f"{metric}_channels"), strict=True)]
+        values = [
+            (None, getattr(test, metric)),
+            *zip(series.channels, getattr(test, f"{metric}_channels"), strict=True),
+        ]
         rows += [{**key, "metric": metric, "channel": channel, "value": float(value)} for channel, value in values]
     return rows
