@@ -195,7 +195,7 @@ class CellData:
     linear_parameters: int
     less_linear: WindowDifference | None = None  # of the whole network and the linear baseline
     invalid: str = ""  # why nothing in it may be compared
-    standing: Standing = Standing()  # of the whole network against the bars
+    standing: Standing = field(default_factory=Standing)  # of the whole network against the bars
 
 
 @dataclass(frozen=True)

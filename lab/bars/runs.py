@@ -32,14 +32,18 @@ class _Found:
     map: bytes | None = None
 
 
-def record_bars(results: Results, study: str, base: Config, series: Series, cell: str | None = None) -> list[str]:
+def record_bars(
+    results: Results, study: str, base: Config, series: Series, cell: str | None = None,
+    bars: Iterable[Bar] = tuple(BARS.values()),
+) -> list[str]:  # fmt: skip
     """Records every bar that this data can have as a run of its own, with its reading of test.
 
     `cell`: of an ablation, where bars stand beside the arms.
     Returns a line for each that it cannot have, with the reason.
     """
-    ids = {name: bar_run(bar, base, series.identity) for name, bar in BARS.items()}
-    lacking = [name for name, run in ids.items() if run not in _known(results, ids.values())]
+    ids = {bar.name: bar_run(bar, base, series.identity) for bar in bars}
+    known = _known(results, ids.values())
+    lacking = [name for name, run in ids.items() if run not in known]
     found, reasons, spent = {}, {}, time.process_time()
     for name, fitted in zip(lacking, fit_bars(series, base.data, [BARS[name] for name in lacking]), strict=True):
         if isinstance(fitted, FittedBar):

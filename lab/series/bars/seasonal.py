@@ -1,4 +1,4 @@
-"""Seasonal: every step of the horizon is the last one read at its place in the period, the same hour of the last day."""
+"""Seasonal: every step of the horizon is the last one read at its place in the period (this hour of the last day)."""
 
 import numpy as np
 

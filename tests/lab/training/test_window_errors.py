@@ -27,6 +27,7 @@ RNG = np.random.default_rng(7)
 def test_the_linear_baseline_keeps_its_windows_and_makes_up_for_a_version_that_did_not(
     store: Results, tiny: Config
 ) -> None:
+    tiny = tiny.override({"data.period": 8})
     series = load_series(tiny.data)
     run = bar_run(RIDGE, tiny, series.identity)
     assert record_bars(store, "study", tiny, series) == []
