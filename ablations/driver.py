@@ -22,12 +22,12 @@ from ablations.planning.tuning import check_search, search_name, tune_arm
 from ablations.reporting.console import verdict_lines
 from ablations.study.study import Study
 from lab.arms import FULL
-from lab.bars.runs import record_bars, record_starts
 from lab.console.printing import print
 from lab.driving import driving
 from lab.machines.faults import FaultWatch
 from lab.machines.session import Stop
 from lab.machines.trial import TrialSpec
+from lab.references.runs import record_bars, record_starts
 from lab.store.events import record_event
 from lab.store.schema import DONE
 from lab.store.tables import Results

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from lab.bars.titles import START_TITLE
 from lab.console.commands import as_typed, command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError, DataError, unknown
+from lab.references.titles import START_TITLE
 from lab.registry import add_model_argument, forecaster, forecaster_of, known_presets
 from lab.series import Series, load_series
 from lab.series.bars import BARS, FittedBar, Metrics, fit_bar, fit_bars
@@ -50,7 +50,7 @@ def line_of(fitted: FittedBar, series: Series, config: Config, test: bool) -> Li
 
 def start_of(series: Series, config: Config, test: bool) -> Line:
     """Of settings whose network starts from a closed form."""
-    from lab.bars.starts import Starts  # imports torch
+    from lab.references.starts import Starts  # imports torch
 
     starts = Starts([config], series)
     read = starts.evaluate("test")[0] if test else None

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from lab.bars.titles import TITLES
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.references.titles import TITLES
 from lab.store.columns import PARAMS
 from lab.store.copying import copy_studies
 from lab.store.frames import joined, open_results, to_frame

@@ -8,10 +8,10 @@ from typing import Any
 
 import ray
 
-from lab.bars.standing import Standing
-from lab.bars.wording import added
 from lab.compute.device import device_for, use_threads
 from lab.pages.formats import decimal
+from lab.references.standing import Standing
+from lab.references.wording import added
 from lab.registry import configs_of_json, reported
 from lab.series import Series
 from lab.settings.config import Config

@@ -10,8 +10,6 @@ from typing import Any
 import optuna
 from ray import tune as ray_tune
 
-from lab.bars.runs import record_bars, record_starts
-from lab.bars.standing import standing_of
 from lab.console.printing import print
 from lab.driving import driving
 from lab.errors import ConfigError, DataError
@@ -22,6 +20,8 @@ from lab.machines.queue import DriverOnly
 from lab.machines.session import DoesNotFit, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
+from lab.references.runs import record_bars, record_starts
+from lab.references.standing import standing_of
 from lab.registry import forecaster_of, model_option
 from lab.series import Series, load_series
 from lab.settings.config import Config

@@ -16,9 +16,9 @@ from ablations.planning.capacity import match_capacity
 from ablations.planning.plan import contrast_name
 from ablations.study.pieces import Comparison
 from lab.arms import FULL, difference
-from lab.bars.standing import Standing, standing_of
 from lab.errors import ConfigError, DataError
 from lab.forecaster import range_column
+from lab.references.standing import Standing, standing_of
 from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.frames import history_of

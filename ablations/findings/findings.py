@@ -12,7 +12,7 @@ from typing import Any
 
 from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
-from lab.bars.standing import Standing
+from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
 
 PRIMARY = "test_mse"  # its verdicts count; the other metrics are descriptive

@@ -7,9 +7,9 @@ from ablations.reporting.phrases import adds
 from ablations.reporting.tables import LINEAR, bar_rows
 from ablations.reporting.wording import against_linear, label
 from lab.arms import FULL
-from lab.bars.wording import added
 from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed, whole
 from lab.pages.skipped import skipped_note
+from lab.references.wording import added
 
 WIDTH = 118  # columns of a sentence
 

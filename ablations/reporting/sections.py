@@ -10,8 +10,6 @@ from ablations.reporting.phrases import LOSS, place
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from lab.arms import FULL
-from lab.bars.standing import METRICS as BAR_METRICS
-from lab.bars.wording import added
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import (
     METRIC_NAMES,
@@ -23,6 +21,8 @@ from lab.pages.formats import (
 )
 from lab.pages.skipped import skipped_note
 from lab.pages.svg import slug
+from lab.references.standing import METRICS as BAR_METRICS
+from lab.references.wording import added
 
 
 def evidence(findings: Findings) -> list[Section | None]:

@@ -8,9 +8,9 @@ from typing import Any
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
 from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
-from lab.bars.standing import BarErrors
 from lab.console.printing import printable
 from lab.pages.formats import interval, known, mean_deviation, p_value, signed
+from lab.references.standing import BarErrors
 
 Row = dict[str, Any]
 

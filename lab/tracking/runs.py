@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from lab.bars.titles import TITLES
+from lab.references.titles import TITLES
 from lab.store.columns import is_range
 from lab.store.objects.checksums import plain
 from lab.store.schema import BARS

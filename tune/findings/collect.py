@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from lab.bars.standing import Standing, standing_of
 from lab.errors import ConfigError
+from lab.references.standing import Standing, standing_of
 from lab.registry import DEFAULT, forecaster, reported
 from lab.seeds import replicates
 from lab.series.bars.ridge import RIDGE

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from lab.bars.standing import Standing
+from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
 from tune.space import Range
 

@@ -4,10 +4,10 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from lab.bars.wording import added
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
 from lab.pages.skipped import skipped_note
+from lab.references.wording import added
 from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines

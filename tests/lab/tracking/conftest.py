@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
-from lab.bars.runs import record_bars
+from lab.references.runs import record_bars
 from lab.series import load_series
 from lab.series.bars.ridge import RIDGE
 from lab.store.tables import Results, run_params

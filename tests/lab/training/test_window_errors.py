@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 from scipy.stats import norm, sem
 
 from dynonet.config import Config
-from lab.bars.runs import bar_run, record_bars
+from lab.references.runs import bar_run, record_bars
 from lab.series import load_series
 from lab.series.bars import BARS
 from lab.series.bars.ridge import RIDGE

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from lab.bars.runs import start_run
-from lab.bars.titles import TITLES
+from lab.references.runs import start_run
+from lab.references.titles import TITLES
 from lab.series.bars import BARS
 from lab.store.schema import START
 from lab.store.tables import Results

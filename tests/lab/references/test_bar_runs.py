@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dynonet.config import Config
-from lab.bars.runs import bar_run, record_bars, record_starts, start_run
-from lab.bars.standing import Added, BarErrors, Standing, standing_of
-from lab.bars.titles import TITLES
-from lab.bars.wording import added
 from lab.errors import DataError
+from lab.references.runs import bar_run, record_bars, record_starts, start_run
+from lab.references.standing import Added, BarErrors, Standing, standing_of
+from lab.references.titles import TITLES
+from lab.references.wording import added
 from lab.series import load_series
 from lab.series.bars import BARS, FittedBar, fit_bars
 from lab.series.bars.ridge import RIDGE

@@ -1,7 +1,7 @@
 """What training added, to the network before its first step and to the best bar, in plain sentences."""
 
-from lab.bars.standing import Added, Standing
 from lab.pages.formats import counted, decimal, interval, known, signed
+from lab.references.standing import Added, Standing
 
 
 def added(standing: Standing, network: str = "the network") -> list[str]:

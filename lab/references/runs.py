@@ -75,7 +75,7 @@ def record_starts(
 
     `configs`: of one stack. Returns their runs; none where they do not start from one.
     """
-    from lab.bars.starts import Starts, starts_closed  # what records no start does without torch
+    from lab.references.starts import Starts, starts_closed  # what records no start does without torch
 
     if not configs or not starts_closed(configs[0]):
         return []
