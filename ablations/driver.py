@@ -21,18 +21,19 @@ from ablations.planning.stacks import StackFailures, StackSearcher
 from ablations.planning.tuning import check_search, search_name, tune_arm
 from ablations.reporting.console import verdict_lines
 from ablations.study.study import Study
+from lab.arms import FULL
 from lab.console.printing import print
 from lab.driving import driving
 from lab.machines.faults import FaultWatch
 from lab.machines.session import Stop
 from lab.machines.trial import TrialSpec
+from lab.references.runs import record_bars, record_starts
 from lab.store.events import record_event
 from lab.store.schema import DONE
 from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
-from lab.training.linear_run import record_baseline
 from lab.training.stack_run import StackRun
 
 MAX_FAILURES = 2  # times a stack that raised goes on from its checkpoint
@@ -126,16 +127,28 @@ class Ablation:
                 self._add_seeds(results, record, seeds)
             for cell in record.study.cell_names:
                 series = self.prepared.series[cell]
-                record_baseline(results, self.name, record.study.baseline_of(cell), series, cell)
+                for line in record_bars(results, self.name, record.study.baseline_of(cell), series, cell):
+                    print(f"cell {cell}: {line}", flush=True)
             drive.tracker.follow(self.name)
             with drive.training() as (stop, scratch):
                 done = self._tune(results, record, stop, scratch) and self._looks(results, record, stop, scratch)
+                if stop.reason is None:
+                    self._record_starts(results, record)
             if stop.reason is not None:
                 return drive.stopped(stop, "ablations.run")
             results.compact_many()
             print("\n" + "\n".join(verdict_lines(findings_of(results, self.name))))
             print(f"\nthe report: python -m ablations.report {self.name} --results {results.storage.url}")
             return 0 if done else 1
+
+    def _record_starts(self, results: Results, record: StudyRecord) -> None:
+        """Of the whole network's runs, where it starts from a closed form: what training added is told from them."""
+        recorded = Recorded.of(results, record)
+        for cell in record.study.cell_names:
+            rows = recorded.members.get((FULL, cell), {})
+            complete = [seed for seed in sorted(rows) if recorded.status(FULL, cell, seed) == "complete"]
+            configs = [record.study.config(cell, FULL, seed) for seed in complete]
+            record_starts(results, self.name, configs, self.prepared.series[cell], cell)
 
     def _add_seeds(self, results: Results, record: StudyRecord, seeds: int | tuple[int, ...]) -> None:
         """Seeds that the command line asks for are added; a file that says another number than the record adds none."""

@@ -1,9 +1,11 @@
-"""`python -m dynonet.baseline`: the closed-form linear baseline (see lab.series.linear)."""
+"""`python -m dynonet.baseline`: the bars, what a network has to beat (see lab.series.bars)."""
 
 import sys
 
 from lab.baseline import main
-from lab.series.linear import LinearBaseline, Metrics, fit_linear
+from lab.series.bars import FittedBar, Metrics, fit_linear
+
+LinearBaseline = FittedBar
 
 __all__ = ["LinearBaseline", "Metrics", "fit_linear", "main"]
 

@@ -10,8 +10,8 @@ import lab.settings.data
 from dynonet.parts import PARTS, SIGNALS, Part
 from dynonet.presets import PRESETS
 from lab.errors import nearest
-from lab.settings.config import NEVER, RESULTS_VERSION, CountsWhen, Stopping
-from lab.settings.data import Role, Section, SyntheticConfig
+from lab.settings.config import RESULTS_VERSION, CountsWhen, Stopping
+from lab.settings.data import NEVER, Role, Section, SyntheticConfig
 from lab.settings.presets import Presets
 
 

@@ -62,6 +62,9 @@ class DynoNetForecaster(Forecaster):
 
         return size(config, channels)
 
+    def starts_closed(self, config: Any) -> bool:
+        return bool(config.model.trend and config.model.trend_start == "closed_form")
+
     def too_large(self, config: Any, channels: int, memory: int) -> str:
         from dynonet.traits.size import too_large
 

@@ -179,6 +179,11 @@ class Forecaster(ABC):
         `lab.series.window_starts` takes."""
         return {"training": "train"}
 
+    def starts_closed(self, config: Config) -> bool:
+        """Whether its forecast before the first step follows from the training rows in closed form: then that forecast
+        stands beside every result, and training is judged by what it adds."""
+        return False
+
     def too_large(self, config: Config, channels: int, memory: int) -> str:
         """Why a model of these settings cannot be trained in so many bytes, beyond its parameters; "" if it may."""
         return ""

@@ -15,6 +15,7 @@ from typing import Any
 
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.references.titles import TITLES
 from lab.store.columns import PARAMS
 from lab.store.copying import copy_studies
 from lab.store.frames import joined, open_results, to_frame
@@ -234,7 +235,7 @@ def show_lines(results: Results, study: str) -> list[str]:
 
 
 def _group_of(run: Row) -> str:
-    role = f"{run['model']} baseline" if run["model"] in BARS else run["role"]
+    role = TITLES[run["model"]] if run["model"] in BARS else run["role"]
     return " ".join(filter(None, (role, run["arm"], _cell_of(run))))
 
 

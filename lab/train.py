@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lab.baseline import every_bar
 from lab.compute import kernels
 from lab.compute.device import out_of_memory, pick_device, use_threads
 from lab.console.commands import as_typed, command_named
@@ -26,7 +27,6 @@ from lab.errors import ConfigError, DataError
 from lab.forecaster import Forecaster
 from lab.registry import add_model_argument, forecaster, reported
 from lab.series import load_series
-from lab.series.linear import fit_linear
 from lab.settings.config import Config
 from lab.settings.sizes import check_size
 from lab.training.trainer import Run, StackTrainer, evaluate_weights
@@ -163,7 +163,7 @@ def write_run(trainer: StackTrainer, run: Run, folder: Path, *, read_test: bool)
 
 
 def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, read_test: bool) -> None:
-    """The table of runs, beside the linear baseline and, where it applies, the published results."""
+    """The table of runs, beside the bars and, where it applies, the published results."""
     print(f"\n{'':24s}{'status':>10s}{'best epoch':>12s}{'val MSE':>10s}{'test MSE':>10s}{'test MAE':>10s}")
     for row in metrics:
         val, test = row["validation"], row["test"]
@@ -184,9 +184,10 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
         pairs = zip(trainer.series.channels, channels, strict=True)
         print("test MSE per channel: " + "  ".join(f"{name} {value:.3f}" for name, value in pairs))
     data = trainer.runs[0].config.data
-    linear = fit_linear(trainer.series, data)
-    test = linear.evaluate(trainer.series, data, "test")
-    print(f"{'linear baseline':24s}{linear.validation.mse:>32.4f}{test.mse:>10.4f}{test.mae:>10.4f}")
+    lines, _ = every_bar(trainer.series, trainer.runs[0].config, test=True)
+    for line in lines:
+        assert line.test is not None
+        print(f"{line.title:24s}{line.validation.mse:>32.4f}{line.test.mse:>10.4f}{line.test.mae:>10.4f}")
     for name, (mse, mae, size) in reported(data).items():
         print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}")
 

@@ -155,7 +155,7 @@ def stand_in() -> None:
     """Puts an end to a command where its work would begin."""
     ray.init = _begin
     lab.train.StackTrainer.train = _begin  # type: ignore[method-assign]
-    lab.baseline.fit_linear = _begin
+    lab.baseline.fit_bars = _begin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

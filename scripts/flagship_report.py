@@ -27,9 +27,13 @@ from ablations.reporting.wording import ordered, sentence
 from dynonet.forecaster import DYNONET
 from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
+from lab.baseline import every_bar, table
+from lab.errors import DataError
 from lab.pages import svg
 from lab.pages.formats import mean_deviation
+from lab.series import load_series
 from lab.store.frames import open_results
+from lab.store.schema import START
 from lab.store.tables import Results
 from tune.findings.collect import findings_of as search_findings
 from tune.findings.findings import COMPLETE, SearchFindings
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         page(ablations.report.main, name, options)
     (options.out / "seeds.svg").write_text(figure(searches[SEARCH], studies))
     lines = [f"pages and figure in {options.out}", ""]
-    lines += reproduced(studies[PUBLISHED]) + tuned(searches[SEARCH])
+    lines += reproduced(studies[PUBLISHED]) + tuned(searches[SEARCH]) + bars(searches[SEARCH])
     if FRONT in searches:
         lines += front(searches[FRONT])
     for findings in studies.values():
@@ -130,6 +134,36 @@ def tuned(findings: SearchFindings) -> list[str]:
     for edge in findings.edges:
         lines.append(f"  at the {edge.end} edge of its range: {edge.path} = {edge.value}")
     return lines + starts(findings)
+
+
+def bars(findings: SearchFindings) -> list[str]:
+    """Every bar, and the winner before its first step, fitted anew: the records hold the linear baseline alone."""
+    assert findings.final is not None
+    lines = [
+        "",
+        "bars beside the winner, fitted now on the same windows (python -m lab.baseline --preset " + SEARCH + ")",
+    ]
+    config = DYNONET.config.create(preset=SEARCH)
+    try:
+        series = load_series(config.data)
+    except DataError as error:
+        return [*lines, f"  not computed, for the data is not here: {' '.join(str(error).split())}"]
+    rows, missing = every_bar(series, config, test=True)
+    lines += [f"  {line}" for line in table(rows, missing)]
+    trained = findings.final.known(MSE)
+    start = next(row for row in rows if row.name == START)
+    best = min((row for row in rows if row is not start), key=lambda row: row.validation.mse)
+    assert start.test is not None and best.test is not None
+    gaps = np.array(trained) - start.test.mse  # the start is one and the same for every seed
+    low, high = (float(end) for end in t_interval(gaps))
+    lines.append(
+        f"  training changed the start by {gaps.mean():+.5f} ({low:+.5f} to {high:+.5f} over {len(gaps)} seeds)"
+    )
+    lines.append(
+        f"  MAE by {statistics.fmean(findings.final.known(MAE)) - start.test.mae:+.4f}; the trained are "
+        f"{statistics.fmean(trained) - best.test.mse:+.4f} from the {best.title}, the best bar on validation"
+    )
+    return lines
 
 
 def starts(findings: SearchFindings) -> list[str]:

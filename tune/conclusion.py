@@ -1,6 +1,7 @@
-"""After the search: the linear baseline, fresh seeds of the best config, test read once, and the summary."""
+"""After the search: fresh seeds of the best config, test read once, and the summary beside the bars."""
 
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import ray
 
 from lab.compute.device import device_for, use_threads
+from lab.pages.formats import decimal
+from lab.references.standing import Standing
+from lab.references.wording import added
 from lab.registry import configs_of_json, reported
 from lab.series import Series
 from lab.settings.config import Config
@@ -72,13 +76,28 @@ def scores_of(results: Results, name: str, ids: Sequence[str]) -> Scores:
     return Scores(name, parameters, list(found["mse"].values()), list(found["mae"].values()))
 
 
-def comparison_table(scores: Sequence[Scores], base: Config) -> list[str]:
-    """Test errors beside the linear baseline and, where it applies, the published table."""
+def comparison_table(scores: Sequence[Scores], standing: Standing, base: Config) -> list[str]:
+    """Test errors beside the bars and, where it applies, the published table."""
     lines = [f"{'test':<34s}{'MSE':>18s}{'MAE':>18s}{'parameters':>12s}"]
     lines += [score.row() for score in scores]
+    for bar in standing.rows:
+        errors = [decimal(bar.errors[f"test_{metric}"]) for metric in METRICS]
+        lines.append(f"{bar.title:<34s}{errors[0]:>18s}{errors[1]:>18s}{bar.parameters or 0:>12,d}")
     for name, (mse, mae, size) in reported(base.data).items():
         lines.append(f"{name + ', as reported':<34s}{mse:>18.3f}{mae:>18.3f}{size:>12s}")
     return lines
+
+
+def verdicts(standing: Standing, loss: float) -> list[str]:
+    """What training added, and whether a bar is better on validation already, than the best trial's `loss`."""
+    lines = added(standing, "the best config")
+    bar = standing.best
+    if bar is not None and loss > bar.errors["val_mse"]:
+        lines.append(
+            f"note: on validation, too, the {bar.title} ({bar.errors['val_mse']:.4f}) is better than the best trial "
+            f"({loss:.4f}): a larger budget or another space is needed"
+        )
+    return [line for text in lines for line in textwrap.wrap(text, 118)]
 
 
 def edges_text(proposals: Proposals, best: Proposal) -> list[str]:

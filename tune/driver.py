@@ -20,6 +20,8 @@ from lab.machines.queue import DriverOnly
 from lab.machines.session import DoesNotFit, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
+from lab.references.runs import record_bars, record_starts
+from lab.references.standing import standing_of
 from lab.registry import forecaster_of, model_option
 from lab.series import Series, load_series
 from lab.settings.config import Config
@@ -29,7 +31,6 @@ from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
-from lab.training.linear_run import record_baseline
 from lab.training.stack_run import StackRun
 from tune.conclusion import (
     comparison_table,
@@ -37,6 +38,7 @@ from tune.conclusion import (
     front_table,
     scores_of,
     train_final,
+    verdicts,
 )
 from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals, allowed_points
@@ -230,19 +232,16 @@ class Search:
             self.session.check_machines(drive.results)
             self.check_settings(drive.results, record=True)  # a command that is refused leaves no study behind
             with drive.training() as (stop, scratch):
-                proposals, baseline = self.search(drive.results, stop, scratch)
+                proposals = self.search(drive.results, stop, scratch)
             if stop.reason is not None:
                 stands = f"{len(proposals.outcomes)} trials on record, {self.to_come(proposals)} to come"
                 return drive.stopped(stop, "tune.search", stands)
-            code = self._conclude(drive.results, proposals, baseline)
+            code = self._conclude(drive.results, proposals)
             drive.results.compact_many()
             return code
 
-    def search(self, results: Results, stop: Stop, scratch: Path) -> tuple[Proposals, str]:
-        """Trains trials until there are as many as asked for, or `stop` says why not.
-
-        Returns all proposals of the study, and the run of the linear baseline.
-        """
+    def search(self, results: Results, stop: Stop, scratch: Path) -> Proposals:
+        """Trains trials until there are as many as asked for, or `stop` says why not. Returns all of the study."""
         study, budget = self.settings.study, self.settings.budget
         optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
@@ -256,7 +255,8 @@ class Search:
             if resumed:
                 text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
-        baseline = record_baseline(results, study, self.settings.base, self.series)
+        for line in record_bars(results, study, self.settings.base, self.series):
+            print(line)
         if self.tracker is not None:
             self.tracker.follow(study)
         remaining = self.to_come(proposals)
@@ -266,7 +266,7 @@ class Search:
             self._tune(results, proposals, remaining, stop, scratch)
         if used_up := self.used_up(proposals):
             print(used_up, flush=True)
-        return proposals, baseline
+        return proposals
 
     def _close(self, results: Results, proposal: Proposal, status: str, error: str | None = None) -> None:
         """Puts the runs of a trial that ended early on record, from its last checkpoint."""
@@ -344,7 +344,7 @@ class Search:
                 most = (most + 1) // 2
                 happened("halved", f"{error}; it goes on with {most} models side by side at most")
 
-    def _conclude(self, results: Results, proposals: Proposals, baseline: str) -> int:
+    def _conclude(self, results: Results, proposals: Proposals) -> int:
         settings, budget = self.settings, self.settings.budget
         best = proposals.best()
         failed = [p for p in proposals.outcomes if p.state == "failed"]
@@ -369,7 +369,7 @@ class Search:
                 {"trial": p.trial, "val_mse": p.values[0], "parameters": int(p.values[1]), **p.params} for p in front
             ]
             results.storage.put(f"{folder}/front.json", json.dumps(rows, indent=1).encode())
-        scores = [scores_of(results, "linear baseline", [baseline])]
+        scores, ids = [], []
         finals = settings.final_configs(best.config)
         if finals:
             ids = [config.run_id(self.series.identity) for config in finals]
@@ -381,14 +381,12 @@ class Search:
             else:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
             self._train_final(results, finals)
-            scores.insert(0, scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
-        print("\n" + "\n".join(comparison_table(scores, settings.base)))
-        validation = results.runs([baseline])[baseline]["val_mse"]
-        if best.values[0] > validation:
-            print(
-                f"note: on validation, too, the linear baseline ({validation:.4f}) is better than the best trial "
-                f"({best.values[0]:.4f}): a larger budget or another space is needed"
-            )
+            record_starts(results, settings.study, finals, self.series)
+            scores.append(scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
+        data = best.config.data
+        standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
+        print("\n" + "\n".join(comparison_table(scores, standing, settings.base)))
+        print("\n".join(verdicts(standing, best.values[0])))
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
         best_file = results.storage.url_of(f"{folder}/best.yaml")
         print(f"  python -m lab.train{model_option(self.settings.base)} --config {best_file}")

@@ -18,6 +18,7 @@ from ablations.study.pieces import Comparison
 from lab.arms import FULL, difference
 from lab.errors import ConfigError, DataError
 from lab.forecaster import range_column
+from lab.references.standing import Standing, standing_of
 from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.frames import history_of
@@ -101,7 +102,7 @@ class Collector:
             settings=_settings(base),
             linear={metric: linear[metric] for metric in METRICS if linear.get(metric) is not None},
             linear_channels=linear.get("test_mse_channels", {}), linear_parameters=linear.get("parameters") or 0,
-            less_linear=self._less_linear(cell), invalid=invalid,
+            less_linear=self._less_linear(cell), invalid=invalid, standing=self._standing(cell),
         )  # fmt: skip
 
     def _less_linear(self, cell: str) -> WindowDifference | None:
@@ -112,6 +113,12 @@ class Collector:
             return None
         data = self._config(FULL, cell).data
         return window_difference(self.results, runs, [linear["run"]], data.seq_len + data.pred_len)
+
+    def _standing(self, cell: str) -> Standing:
+        full = self.recorded.members.get((FULL, cell), {})
+        complete = [full[seed]["run"] for seed in sorted(full) if self.recorded.status(FULL, cell, seed) == "complete"]
+        data = self._config(FULL, cell).data
+        return standing_of(self.results, self.record.name, complete, data.seq_len + data.pred_len, cell)
 
     def _seeds_of(self, arm: str, cell: str) -> tuple[int, ...]:
         """The seeds at which it was to be trained: an arm that is decided gets no more."""

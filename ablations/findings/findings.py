@@ -12,6 +12,7 @@ from typing import Any
 
 from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
+from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
 
 PRIMARY = "test_mse"  # its verdicts count; the other metrics are descriptive
@@ -194,6 +195,7 @@ class CellData:
     linear_parameters: int
     less_linear: WindowDifference | None = None  # of the whole network and the linear baseline
     invalid: str = ""  # why nothing in it may be compared
+    standing: Standing = field(default_factory=Standing)  # of the whole network against the bars
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ablations.judging.statistics import Array
 from ablations.judging.verdicts import Evidence, Standing, evidence, judge
 from ablations.planning.plan import Hypothesis, contrast_name, live_hypotheses
 from ablations.study.study import Study
+from lab.series.bars.ridge import RIDGE
 from lab.store.schema import DONE
 from lab.store.tables import Results
 
@@ -49,7 +50,8 @@ class Recorded:
             if row is None:
                 continue
             if member["role"] == "baseline":
-                baselines[member["cell"]] = row
+                if row["model"] == RIDGE.name:
+                    baselines[member["cell"]] = row
             elif member["role"] == "arm":
                 members[member["arm"], member["cell"]][row["seed"]] = row
         return cls(record, members, baselines)

@@ -69,7 +69,7 @@ def tune_arm(
     search = Search(search_settings(study, arm, cell, name), call, session)
     with Lease(results.storage, name):
         search.check_settings(results, record=True)
-        proposals, _ = search.search(results, stop, scratch / name)
+        proposals = search.search(results, stop, scratch / name)
     best = proposals.best()
     if stop.reason is not None or best is None:
         return None

@@ -4,10 +4,12 @@ import textwrap
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.reporting.phrases import adds
+from ablations.reporting.tables import LINEAR, bar_rows
 from ablations.reporting.wording import against_linear, label
 from lab.arms import FULL
-from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed
+from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed, whole
 from lab.pages.skipped import skipped_note
+from lab.references.wording import added
 
 WIDTH = 118  # columns of a sentence
 
@@ -33,7 +35,8 @@ def verdict_lines(findings: Findings) -> list[str]:
             ).rstrip()
             for row in rows
         ]
-        lines += textwrap.wrap(against_linear(findings, cell.name), WIDTH)
+        for text in (against_linear(findings, cell.name), *added(cell.standing, "the whole network")):
+            lines += textwrap.wrap(text, WIDTH)
     level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     lines.append("")
@@ -56,7 +59,14 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
             rows.append((FULL, shown, "", "", "", "", str(runs.complete), f"{runs.effective:,}", ""))
     data = findings.cell(cell)
     linear = decimal(data.linear.get(PRIMARY))
-    return [*rows, ("linear baseline", linear, "", "", "", "", "", f"{data.linear_parameters:,}", "")]
+    rows.append((LINEAR, linear, "", "", "", "", "", f"{data.linear_parameters:,}", ""))
+    return [
+        *rows,
+        *(
+            (row["arm"], decimal(row[PRIMARY]), "", "", "", "", "", whole(row["effective"]), "")
+            for row in bar_rows(data)
+        ),
+    ]
 
 
 def _row(finding: Finding) -> tuple[str, ...]:

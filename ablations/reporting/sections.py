@@ -21,6 +21,8 @@ from lab.pages.formats import (
 )
 from lab.pages.skipped import skipped_note
 from lab.pages.svg import slug
+from lab.references.standing import METRICS as BAR_METRICS
+from lab.references.wording import added
 
 
 def evidence(findings: Findings) -> list[Section | None]:
@@ -30,6 +32,7 @@ def evidence(findings: Findings) -> list[Section | None]:
         section(
             "Against the linear baseline", "linear", [Text(against_linear(findings, c.name)) for c in findings.cells]
         ),
+        section("Against the bars", "bars", _bars(findings)),
         section("Before you read on", "first", _first(findings)),
         section("Effects", "effects", effects(findings, rows)),
         section("Errors of each arm", "arms", _arms(findings)),
@@ -49,6 +52,17 @@ def _glance(findings: Findings) -> Iterator[Block | None]:
     asked = counted(len(findings.findings), "question")
     yield Text(f"Of {asked} ({findings.family} of them tested, over {counted(len(findings.cells), 'cell')}): {tally}.")
     yield items(Item(sentence(findings, f), f.name, label(f)) for f in ordered(findings.findings))
+
+
+def _bars(findings: Findings) -> Iterator[Block | None]:
+    for cell in findings.cells:
+        where, standing = place(findings, cell.name), cell.standing
+        yield table(
+            ("bar", *(METRIC_NAMES[metric] for metric in BAR_METRICS), "numbers fitted"),
+            [(b.title, *(decimal(b.errors[m]) for m in BAR_METRICS), whole(b.parameters)) for b in standing.rows],
+            where,
+        )
+        yield items(Item(text, where) for text in added(standing, "the whole network"))
 
 
 def _first(findings: Findings) -> Iterator[Block | None]:

@@ -10,6 +10,7 @@ from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
 from lab.console.printing import printable
 from lab.pages.formats import interval, known, mean_deviation, p_value, signed
+from lab.references.standing import BarErrors
 
 Row = dict[str, Any]
 
@@ -129,6 +130,20 @@ def _arm_row(runs: ArmRuns) -> Row:
     }
 
 
+def bar_rows(cell: CellData) -> list[Row]:
+    """The other bars of a cell, and the whole network before its first step, as `arm_rows` has the linear baseline."""
+    return [_bar_row(cell, bar) for bar in cell.standing.rows if bar.title != LINEAR]
+
+
+def _bar_row(cell: CellData, bar: BarErrors) -> Row:
+    return {
+        "cell": cell.name, "arm": bar.title, "n": None, **bar.errors,
+        **{f"{metric}_deviation": math.nan for metric in bar.errors},
+        "diverged": None, "failed": None, "device_seconds": math.nan, "channels": {},
+        "parameters": bar.parameters, "effective": bar.parameters,
+    }  # fmt: skip
+
+
 def _linear_row(cell: CellData) -> Row:
     """Fitted in closed form, it has no seeds to deviate over."""
     blank = {f"{metric}_deviation": math.nan for metric in cell.linear}
@@ -199,6 +214,9 @@ def effects_tex(findings: Findings) -> str:
         lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row) for f, row in found]
         if LINEAR in losses:
             lines.append(_tex_row(LINEAR, losses[LINEAR]))
+        lines += [
+            _tex_row(row["arm"], mean_deviation(row[PRIMARY], None)) for row in bar_rows(findings.cell(cell.name))
+        ]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
@@ -220,6 +238,6 @@ def _caption(findings: Findings) -> str:
         f"{len(findings.seeds)} seeds. An effect is the loss without a part less that with it, paired by seed: "
         "positive where the part helps. Intervals are paired-t. p: exact paired sign-flip test, adjusted for "
         f"{findings.family} comparisons (Holm){looks}, alpha = {study.alpha:g}; no practical effect: two one-sided "
-        f"tests within ±{study.margin_percent:g}%. The linear baseline is fitted in closed form on the same windows."
+        f"tests within ±{study.margin_percent:g}%. Bars are fitted in closed form on the same windows."
         + (f" Exploratory: {findings.exploratory.rstrip('.')}." if findings.exploratory else "")
     )

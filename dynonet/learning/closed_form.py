@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from dynonet.network.layers import moving_average_matrix
-from lab.series import Series, window_starts
-from lab.series.linear import map_errors, ridge
+from lab.series import Series
+from lab.series.bars.ridge import smoothed_maps
+from lab.series.bars.windows import Moments
 from lab.settings.data import DataConfig
 
 _FLOAT64 = torch.empty(0, dtype=torch.float64)
@@ -28,14 +29,10 @@ def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, 
     """
     key = (series.identity, data.model_dump_json(), role, moving_average, centred)
     if key not in _TRENDS:
-        smooth = None if moving_average == 1 else moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
-        weights = [weight for _, weight in ridge(series, data, window_starts(series, data, role), smooth, centred)]
-
-        def validation_mse(weight: np.ndarray) -> float:
-            whole = weight if smooth is None else smooth.T @ weight
-            return map_errors(whole, series, data, "validation", centred).mse
-
-        best = np.ascontiguousarray(min(weights, key=validation_mse).T)
+        kernel = moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
+        train, validation = (Moments.of(series, data, rows, centred) for rows in (role, "validation"))
+        weights = [weight for _, weight in smoothed_maps(train, kernel)]
+        best = np.ascontiguousarray(min(weights, key=lambda weight: validation.mse(kernel.T @ weight)).T)
         best.setflags(write=False)
         _TRENDS[key] = best
     return _TRENDS[key]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from lab.console.printing import one_line
 from lab.errors import MOST_WHOLE, ConfigError, check_number, nearest, unknown
-from lab.settings.data import SOURCE, DataConfig, Section
+from lab.settings.data import SOURCE, CountsWhen, DataConfig, Section
 from lab.settings.files import anchored, dotted, with_own_file
 from lab.settings.overrides import switched, typed
 from lab.settings.presets import Presets
@@ -26,19 +26,6 @@ from lab.settings.yaml import YamlError, dump, read_mapping
 # Part of every content id: raise it when a change to the lab changes what a run computes.
 # 2: initial weights are drawn per entry, so that models of unlike shape share those of the entries that agree.
 RESULTS_VERSION = 2
-
-
-@dataclass(frozen=True)
-class CountsWhen:
-    """Annotates a setting that changes a run's numbers only where this holds; elsewhere it is no part of the id.
-
-    Such is one that a mode does not read, or one that came later, where it says what all runs did before.
-    """
-
-    condition: Callable[[Any], bool]  # of the config
-
-
-NEVER = CountsWhen(lambda config: False)
 
 
 class TrainingConfig(Section):

@@ -1,8 +1,9 @@
 """The settings of the data: which series is read, how a file of one's own is understood, and how its rows are split."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -14,6 +15,19 @@ ROWS = ("train", "validation", "test")
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class CountsWhen:
+    """Annotates a setting that changes a run's numbers only where this holds; elsewhere it is no part of the id.
+
+    Such is one that a mode does not read, or one that came later, where it says what all runs did before.
+    """
+
+    condition: Callable[[Any], bool]  # of the config
+
+
+NEVER = CountsWhen(lambda config: False)
 
 
 class SyntheticConfig(Section):
@@ -55,6 +69,8 @@ class DataConfig(Section):
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # fractions of rows for train, validation, test
     seq_len: int = Field(336, ge=2)  # S, steps read
     pred_len: int = Field(96, ge=1)  # H, steps it forecasts
+    # Steps of a season, for the bars alone (lab.series.bars); None: what the calendar gives, a day of hourly rows.
+    period: Annotated[int | None, NEVER] = Field(None, ge=2)
     synthetic: SyntheticConfig = SyntheticConfig()
 
     ROLES: ClassVar[tuple[str, ...]] = ROWS  # names of rows that may be asked for

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from lab.errors import nearest, unknown
-from lab.series import Series
+from lab.series import Series, bars
 from lab.settings.config import Config
 from lab.store.columns import PARAMS, in_order, is_open, typed
 from lab.store.objects.storage import utc_now
@@ -25,7 +25,9 @@ SCHEMA_VERSION = 2  # 2: the names of files end in their checksum
 VERSION_KEY = b"dynonet_schema_version"
 
 DONE = ("complete", "diverged")  # statuses of a run that is never trained again
-BARS = ("linear",)  # models of runs that are closed-form references beside what was trained
+START = "start"  # model of a run that is a network before its first step, where that is a closed form
+# Models of runs that are references beside what was trained, which nothing trained.
+BARS = (*bars.BARS, START)
 EVENTS = (
     "resumed", "node_joined", "node_leaving", "node_lost", "process_died", "memory_short", "raised", "moved", "halved",
     "storage_outage",

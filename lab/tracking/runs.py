@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from lab.references.titles import TITLES
 from lab.store.columns import is_range
 from lab.store.objects.checksums import plain
 from lab.store.schema import BARS
@@ -75,7 +76,7 @@ class TrackedRun:
         """What W&B shows."""
         member = self.member
         if member.role == "baseline":
-            parts = ["linear baseline"]
+            parts = [TITLES.get(self.row["model"], self.row["model"])]
         else:
             parts = [member.arm or member.trial or member.role, "final" if member.role == "final" else ""]
         parts.append(f"in {member.cell}" if member.cell not in (None, "main") else "")

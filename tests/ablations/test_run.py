@@ -21,7 +21,7 @@ from ablations.run import main
 from ablations.study.reading import create_study, load_study
 from dynonet.config import Config
 from lab.series import load_series
-from lab.series.linear import fit_linear
+from lab.series.bars import fit_linear
 from lab.store.frames import load
 from lab.store.pruning import prune
 from lab.store.tables import Results

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from lab.series.bars import BARS
 from lab.settings.sizes import machine_bytes
 from lab.store.frames import bars, load
 from lab.store.objects.checksums import plain
@@ -51,7 +52,7 @@ def test_a_whole_search_and_more_trials_after_it(begin: Callable[..., Driver], t
     assert yaml.exists() and best["trial"] in first.said()
     frame = load("smoke", tmp_path / "out")
     assert len(frame) == 3 * 2 + 2 and set(frame["role"]) == {"search", "final"}
-    assert list(bars("smoke", tmp_path / "out")["model"]) == ["linear"]
+    assert list(bars("smoke", tmp_path / "out")["model"]) == list(BARS)
     assert frame.loc[frame["role"] == "final", "test_mse"].notna().all()
 
     # Settings that do not mix are refused with the difference, before Ray starts; nothing changes.

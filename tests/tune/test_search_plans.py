@@ -154,7 +154,7 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
         assert search.few_points() == few, "before anything is on record"
         plan = "\n".join(search.plan())
         assert (few in plan and "2 trials to come" in plan) if first else (used_up in plan and "0 trials to" in plan)
-        proposals, _ = search.search(Results(tmp_path / "out"), stop, tmp_path)  # type: ignore[arg-type]
+        proposals = search.search(Results(tmp_path / "out"), stop, tmp_path)  # type: ignore[arg-type]
         assert len(proposals.outcomes) == 2 and search.to_come(proposals) == 0 and proposals.best() is not None
         assert used_up in capsys.readouterr().out and asked == [2]
     assert Search(*settings_of(*arguments[:-1], "2")).few_points() == ""

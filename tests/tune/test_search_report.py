@@ -91,7 +91,7 @@ def test_every_part_is_there(findings: SearchFindings, files: dict[str, str]) ->
     costs = {cost.of: cost for cost in findings.costs}
     assert (costs[COMPLETE].epochs, costs[COMPLETE].all_epochs) == (18 * 12, 18 * 12)
     assert costs[STOPPED].epochs < costs[STOPPED].all_epochs == 7 * 12
-    assert costs["final replicates"].runs == 3 and costs["linear baseline"].runs == 1
+    assert costs["final replicates"].runs == 3 and costs["bars"].runs == 1
 
     page = Page(files["report.html"])
     assert page.drawings == 6 and len(set(page.ids)) == len(page.ids)

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from lab.errors import ConfigError
+from lab.references.standing import Standing, standing_of
 from lab.registry import DEFAULT, forecaster, reported
 from lab.seeds import replicates
+from lab.series.bars.ridge import RIDGE
 from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.outcomes import best_of, front_of
@@ -63,8 +65,10 @@ class Collector:
         members = results.table("members", name).to_pylist()
         self.searched = _by_trial(row for row in members if row["role"] == "search")
         self.finals = _by_trial(row for row in members if row["role"] == "final")
-        self.baseline = [row["run"] for row in members if row["role"] == "baseline"][:1]
         self.rows: Mapping[str, Row] = results.runs({row["run"] for row in members})
+        beside = dict.fromkeys(row["run"] for row in members if row["role"] == "baseline")
+        self.bars = [run for run in beside if run in self.rows]
+        self.baseline = [run for run in self.bars if self.rows[run]["model"] == RIDGE.name][:1]
         mine = {run for ids in self.searched.values() for run in ids}
         self.shared = sum(self._of_another(self.rows[run], began) for run in mine if self._started(run))
         self.base = self._base()
@@ -93,6 +97,7 @@ class Collector:
             finals=tuple(sorted(finals, key=lambda errors: (errors.trial != first, errors.trial))),
             linear=self._errors("", self.baseline, tests) if self.baseline else None,
             less_linear=self._less_linear(best),
+            standing=self._standing(best),
             published=tuple(
                 Published(model, mse, mae, _count(printed), printed)
                 for model, (mse, mae, printed) in reported(self.base.data).items()
@@ -116,6 +121,11 @@ class Collector:
             return None
         data = best.config.data
         return window_difference(self.results, self.finals[best.trial], self.baseline, data.seq_len + data.pred_len)
+
+    def _standing(self, best: Proposal | None) -> Standing:
+        ids = [] if best is None else self.finals.get(best.trial, [])
+        data = (self.base if best is None else best.config).data
+        return standing_of(self.results, self.name, ids, data.seq_len + data.pred_len)
 
     def _base(self) -> Config:
         """The config around which was searched."""
@@ -198,7 +208,7 @@ class Collector:
                 all_epochs=full, cpu_seconds=sum(t.cpu_seconds for t in mine),
                 gpu_seconds=sum(t.gpu_seconds for t in mine), wall_seconds=sum(t.wall_seconds for t in mine),
             ))  # fmt: skip
-        groups = [("final replicates", list(self.finals.values())), ("linear baseline", [self.baseline])]
+        groups = [("final replicates", list(self.finals.values())), ("bars", [[run] for run in self.bars])]
         for name, stacks in groups:
             rows = [self.rows[run] for run in {run: None for ids in stacks for run in ids} if run in self.rows]
             if rows:

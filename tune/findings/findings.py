@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
 from tune.space import Range
 
@@ -118,7 +119,7 @@ class Rung:
 class Cost:
     """What some runs took."""
 
-    of: str  # an outcome of trials, `final replicates` or `linear baseline`
+    of: str  # an outcome of trials, `final replicates` or `bars`
     trials: int
     runs: int
     epochs: int
@@ -147,6 +148,7 @@ class SearchFindings:
     finals: tuple[RunErrors, ...]  # the best trial's first; then those of trials that were the best once
     linear: RunErrors | None
     less_linear: WindowDifference | None  # of the best trial's final replicates and the linear baseline
+    standing: Standing  # of the best trial's final replicates against the bars
     published: tuple[Published, ...]  # where the published table applies
     importance: Importance
     edges: tuple[Edge, ...]

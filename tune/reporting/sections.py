@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
 from lab.pages.skipped import skipped_note
+from lab.references.wording import added
 from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
@@ -46,6 +47,7 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
     for note in (*skipped_note(findings.skipped), *findings.notes):
         yield Text(note, "banner")
     yield items(Item(text, f"On {split}") for split, text in comparisons(findings).items())
+    yield items(Item(text) for text in added(findings.standing, "the best config"))
     if best is not None:
         ends = {edge.path: edge.end for edge in findings.edges}
         rows = [
@@ -78,18 +80,23 @@ def _reported(findings: SearchFindings) -> str:
 
 
 def _errors(findings: SearchFindings) -> Iterator[tuple[str, ...]]:
-    best, final, linear = findings.best, findings.final, findings.linear
+    best, final = findings.best, findings.final
     if best is not None:
         losses = mean_deviation(best.loss, best.deviation)
         yield f"best trial, {best.trial}", losses, MISSING, MISSING, whole(len(best.runs)), whole(best.parameters)
     for errors in findings.finals:
         name = "final replicates" if errors is final else f"final replicates of {errors.trial}"
         yield _error_row(name, errors)
-    if linear is not None:
-        yield _error_row("linear baseline", linear)
+    for bar in findings.standing.rows:
+        yield (
+            bar.title,
+            *(decimal(bar.errors[metric]) for metric in METRICS),
+            whole(len(bar.runs)),
+            whole(bar.parameters),
+        )
     for model in findings.published:
-        errors_of = (decimal(model.mse, 3), decimal(model.mae, 3))
-        yield f"{model.name}, as reported", MISSING, *errors_of, MISSING, model.printed
+        published = (decimal(model.mse, 3), decimal(model.mae, 3))
+        yield f"{model.name}, as reported", MISSING, *published, MISSING, model.printed
 
 
 def _error_row(name: str, errors: RunErrors) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from lab.errors import DataError
 from lab.series.reading.hints import localized
 
 _HOUR = 3_600_000_000
+_DAY = 24 * _HOUR
 SHOWN = 3  # offending lines that an error names
 
 Where = Callable[[int], str]  # row -> "line 12"
@@ -37,6 +38,16 @@ class Step:
     @property
     def regular(self) -> bool:
         return bool(self.microseconds or self.months)
+
+    @property
+    def season(self) -> int | None:
+        """How many rows make the period that the calendar gives: a day of rows within one, a week of days, a year of
+        weeks, months or quarters. None where the steps fit none."""
+        if self.months:
+            return 12 // self.months if self.months < 12 and 12 % self.months == 0 else None
+        if 0 < self.microseconds < _DAY:
+            return _DAY // self.microseconds if _DAY % self.microseconds == 0 else None
+        return {_DAY: 7, 7 * _DAY: 52}.get(self.microseconds)
 
     def __str__(self) -> str:
         if self.months:

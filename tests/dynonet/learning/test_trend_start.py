@@ -10,7 +10,8 @@ from dynonet.network.layers import decompose
 from dynonet.reference.small import make_series, small_config
 from dynonet.traits.stacking import worker_role
 from lab.series import load_series, window_starts
-from lab.series.linear import PENALTIES, fit_linear
+from lab.series.bars import fit_linear
+from lab.series.bars.ridge import PENALTIES
 from lab.training.trainer import StackTrainer
 
 SERIES = make_series(channels=3, rows=400)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from lab.references.runs import record_bars
 from lab.series import load_series
+from lab.series.bars.ridge import RIDGE
 from lab.store.tables import Results, run_params
 from lab.tracking.client import end_service
-from lab.training.linear_run import record_baseline
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
 from tests.lab.tracking.sent import TINY, surroundings
@@ -73,11 +74,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results.add("runs", [row | {"error": "the loss is inf", "best_epoch": 1}])
     for trial, role, runs in (("t0", "search", first), ("t1", "search", second), ("t0", "final", finals)):
         results.add("members", [{"study": "search", "trial": trial, "role": role, "run": run} for run in runs])
-    record_baseline(results, "search", base, series)
+    record_bars(results, "search", base, series, bars=[RIDGE])
     for arm, runs in (("full", first), ("no_film", [odd]), ("no_mixer", [first[0]])):
         rows = [{"study": "parts", "role": "arm", "arm": arm, "cell": "main", "run": run} for run in runs]
         results.add("members", [*rows, rows[0] | {"cell": "short"}] if arm == "full" else rows)
-    record_baseline(results, "parts", base, series, "main")
+    record_bars(results, "parts", base, series, "main", [RIDGE])
     return folder
 
 

@@ -45,7 +45,8 @@ def test_names_tags_and_kinds(out: Results) -> None:
         for r in tracked(out, members_of(out, s))
     }
     assert {name for study, role, name in runs if study == "search"} == {
-        "t0 seed 1", "t0 seed 2", "t1 seed 1", "t1 seed 2", "t0 final seed 1001", "linear baseline",
+        "t0 seed 1", "t0 seed 2", "t1 seed 1", "t1 seed 2", "t0 final seed 1001",
+        "linear baseline",
     }  # fmt: skip
     assert ("parts", "arm", "full in short seed 1") in runs and ("parts", "arm", "no_film seed 1") in runs
     assert runs["parts", "baseline", "linear baseline"].tags == ["baseline", "synthetic"]

@@ -8,9 +8,11 @@ from scipy.signal import lfilter
 from scipy.stats import norm, sem
 
 from dynonet.config import Config
+from lab.references.runs import bar_run, record_bars
 from lab.series import load_series
+from lab.series.bars import BARS
+from lab.series.bars.ridge import RIDGE
 from lab.store.tables import Results
-from lab.training.linear_run import record_baseline
 from lab.training.window_errors import (
     keep_window_errors,
     window_difference,
@@ -25,17 +27,19 @@ RNG = np.random.default_rng(7)
 def test_the_linear_baseline_keeps_its_windows_and_makes_up_for_a_version_that_did_not(
     store: Results, tiny: Config
 ) -> None:
+    tiny = tiny.override({"data.period": 8})
     series = load_series(tiny.data)
-    run = record_baseline(store, "study", tiny, series)
+    run = bar_run(RIDGE, tiny, series.identity)
+    assert record_bars(store, "study", tiny, series) == []
     kept = window_errors(store, run)
     rows = store.table("evaluations", "study").to_pylist()
-    (mse,) = (row for row in rows if row["metric"] == "mse" and row["channel"] is None)
+    (mse,) = (row for row in rows if (row["run"], row["metric"], row["channel"]) == (run, "mse", None))
     assert kept is not None and kept.shape == (mse["windows"],) and kept.mean() == pytest.approx(mse["value"], rel=1e-5)
     store.delete_blob(windows_path(run))
-    assert record_baseline(store, "study", tiny, series) == run
+    assert record_bars(store, "study", tiny, series) == []
     again = window_errors(store, run)
     assert again is not None and (again == kept).all()
-    assert len(store.table("evaluations", "study")) == len(rows) and len(store.table("runs", "study")) == 1
+    assert len(store.table("evaluations", "study")) == len(rows) and len(store.table("runs", "study")) == len(BARS)
 
 
 def test_the_difference_of_runs_on_record(store: Results) -> None:

@@ -1,0 +1,127 @@
+"""How trained runs stand against the bars on record beside them and their own network before its first step."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from lab.references.runs import start_run
+from lab.references.titles import TITLES
+from lab.series.bars import BARS
+from lab.store.schema import START
+from lab.store.tables import Results
+from lab.training.window_errors import window_difference
+
+METRICS = ("val_mse", "val_mae", "test_mse", "test_mae")
+
+Row = Mapping[str, Any]  # of table `runs`, with `test_mse` and `test_mae`
+
+
+@dataclass(frozen=True)
+class BarErrors:
+    """A bar's errors; of a start the means over the seeds."""
+
+    name: str  # column `model` of its runs
+    errors: Mapping[str, float]  # of METRICS; NaN where there is none
+    parameters: int | None
+    runs: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return TITLES.get(self.name, self.name)
+
+
+@dataclass(frozen=True)
+class Added:
+    """The mean test MSE of trained runs less that of what they are held against: below 0, training lowered it."""
+
+    mean: float
+    interval: tuple[float, float] | None  # 95%; None where too little is on record
+    seeds: int  # that it is a mean over
+
+
+@dataclass(frozen=True)
+class Standing:
+    bars: tuple[BarErrors, ...] = ()  # in the order of `lab.series.bars.BARS`
+    start: BarErrors | None = None
+    best: BarErrors | None = None  # of the bars, by validation MSE: what training has to beat is chosen before test
+    over_start: Added | None = None  # paired by seed, the interval over seeds (paired t)
+    over_best: Added | None = None  # the interval over test windows
+    missing: tuple[str, ...] = field(default=())  # titles of bars that are not on record
+
+    @property
+    def rows(self) -> tuple[BarErrors, ...]:
+        return (*self.bars, *([] if self.start is None else [self.start]))
+
+
+def standing_of(results: Results, study: str, trained: Sequence[str], block: int, cell: str | None = None) -> Standing:
+    """From the records of a study.
+
+    Args:
+        trained: complete runs of one config, a seed each.
+        block: as of `lab.training.window_errors.window_interval`.
+        cell: of an ablation.
+    """
+    members = results.table("members", study).to_pylist()
+    beside = dict.fromkeys(row["run"] for row in members if row["role"] == "baseline" and row["cell"] == cell)
+    rows = _with_readings(results, [*beside, *trained])
+    return _standing(
+        results, [rows[run] for run in beside if run in rows], [rows[run] for run in trained if run in rows], block
+    )
+
+
+def _with_readings(results: Results, runs: Sequence[str]) -> Mapping[str, Row]:
+    """The rows of table `runs` with each one's first reading of test."""
+    rows: dict[str, dict[str, Any]] = results.runs(runs)
+    for reading in results.of_runs("evaluations", runs).to_pylist():
+        if reading["split"] == "test" and reading["channel"] is None and reading["run"] in rows:
+            rows[reading["run"]].setdefault(f"test_{reading['metric']}", reading["value"])
+    return rows
+
+
+def _standing(results: Results, references: Iterable[Row], trained: Sequence[Row], block: int) -> Standing:
+    by_model: dict[str, dict[str, Row]] = {}
+    for row in references:
+        by_model.setdefault(row["model"], {})[row["run"]] = row
+    bars = [_errors(name, by_model[name].values()) for name in BARS if name in by_model]
+    validated = [bar for bar in bars if not math.isnan(bar.errors["val_mse"])]
+    best = min(validated, key=lambda bar: bar.errors["val_mse"], default=None)
+    starts = by_model.get(START, {})
+    pairs = [(row, starts[start_run(row["run"])]) for row in trained if start_run(row["run"]) in starts]
+    return Standing(
+        tuple(bars), _errors(START, [start for _, start in pairs]) if pairs else None, best,
+        _over_start(pairs), None if best is None else _over_best(results, best, trained, block),
+        tuple(bar.title for name, bar in BARS.items() if name not in by_model) if bars else (),
+    )  # fmt: skip
+
+
+def _errors(name: str, rows: Iterable[Row]) -> BarErrors:
+    rows = list(rows)
+    means = {metric: float(np.mean([_number(row.get(metric)) for row in rows])) for metric in METRICS}
+    return BarErrors(name, means, rows[0].get("parameters"), tuple(row["run"] for row in rows))
+
+
+def _over_start(pairs: Sequence[tuple[Row, Row]]) -> Added | None:
+    gaps = np.array([_number(ours.get("test_mse")) - _number(start.get("test_mse")) for ours, start in pairs])
+    gaps = gaps[np.isfinite(gaps)]
+    if not len(gaps):
+        return None
+    if len(gaps) == 1:
+        return Added(float(gaps[0]), None, 1)
+    reach = stats.t.isf(0.025, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
+    return Added(float(gaps.mean()), (float(gaps.mean() - reach), float(gaps.mean() + reach)), len(gaps))
+
+
+def _over_best(results: Results, best: BarErrors, trained: Sequence[Row], block: int) -> Added | None:
+    gaps = [_number(row.get("test_mse")) - best.errors["test_mse"] for row in trained]
+    if not gaps or not all(map(math.isfinite, gaps)):
+        return None
+    found = window_difference(results, [row["run"] for row in trained], list(best.runs), block)
+    return Added(float(np.mean(gaps)), None if found is None else found.interval, len(gaps))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,63 @@
+"""What training added, to the network before its first step and to the best bar, in plain sentences."""
+
+from lab.pages.formats import counted, decimal, interval, known, signed
+from lab.references.standing import Added, Standing
+
+
+def added(standing: Standing, network: str = "the network") -> list[str]:
+    """A sentence each: against the start, against the best bar on validation, and which bars are not on record."""
+    return [*filter(None, (_to_start(standing, network), _to_best(standing, network), _missing(standing)))]
+
+
+def _to_start(standing: Standing, network: str) -> str:
+    start, gap = standing.start, standing.over_start
+    if start is None or gap is None:
+        return ""
+    before = (
+        f"Before its first step {network} has a test MSE of {decimal(start.errors['test_mse'])} (its start is a closed "
+        f"form, fitted on the training rows)"
+    )
+    if gap.interval is None:
+        return f"{before}; training changed it by {signed(gap.mean)}, as far as one seed can say."
+    seeds = f"95% over {counted(gap.seeds, 'seed')}, {interval(gap.interval)}, which is the noise of training alone"
+    if _beyond(gap):
+        return f"{before}; training {'lowered' if gap.mean < 0 else 'raised'} it by {decimal(abs(gap.mean))} ({seeds})."
+    return f"{before}; training added nothing to it that can be told from 0: {signed(gap.mean)} ({seeds})."
+
+
+def _to_best(standing: Standing, network: str) -> str:
+    best, gap = standing.best, standing.over_best
+    if best is None:
+        return ""
+    chosen = (
+        f"The best bar on validation is the {_noun(best.title)} ({decimal(best.errors['val_mse'])}), with a test MSE "
+        f"of {decimal(best.errors['test_mse'])}"
+    )
+    if gap is None or not known(gap.mean):
+        return f"{chosen}; {network} has no test error on record to hold against it."
+    seeds = "one seed" if gap.seeds == 1 else f"mean of {gap.seeds} seeds"
+    side = "below" if gap.mean < 0 else "above"
+    said = f"{chosen}; {network} is {decimal(abs(gap.mean))} {side} it ({seeds})"
+    if gap.interval is None:
+        return f"{said}, and how much of that other test rows could turn round is not known."
+    windows = f"95% over test windows, {interval(gap.interval)}"
+    return f"{said}: {windows}{'' if _beyond(gap) else ', so other test rows could turn it round'}."
+
+
+def _noun(title: str) -> str:
+    """As a sentence calls it."""
+    return {"seasonal": "seasonal value"}.get(title, title)
+
+
+def _missing(standing: Standing) -> str:
+    if not standing.missing:
+        return ""
+    return (
+        f"Not on record: {', '.join(standing.missing)} (a study of before has the linear baseline alone; one with a "
+        "period needs windows that hold it: python -m lab.baseline says which)."
+    )
+
+
+def _beyond(gap: Added) -> bool:
+    assert gap.interval is not None
+    return gap.interval[0] > 0 or gap.interval[1] < 0

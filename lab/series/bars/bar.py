@@ -1,0 +1,134 @@
+"""What a bar is: a map from window to horizon that follows from the training windows in closed form."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lab.errors import DataError
+from lab.series.bars.windows import Metrics, Moments, map_errors
+from lab.series.series import Series
+from lab.settings.data import DataConfig
+
+
+class Unavailable(DataError):
+    """A bar that these windows or this calendar cannot have. The message says what it lacks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A map and how it was chosen."""
+
+    weight: np.ndarray  # (S, H) float64: the forecast of a window x of mean m is (x - m) weight + m
+    fitted: int  # numbers that training windows set
+    choices: Mapping[str, float] = field(default_factory=dict)  # what validation or the calendar chose, by name
+    tried: tuple[Mapping[str, float], ...] = ()  # the choices that there were, with their `validation_mse`
+    edges: tuple[str, ...] = ()  # choices at an end of what was tried: a better one may lie beyond
+
+
+@dataclass(eq=False)
+class Problem:
+    """A series, how windows are cut from it, and what bars share of the work."""
+
+    series: Series
+    data: DataConfig
+    role: str = "train"  # whose windows are fitted
+    _moments: dict[str, Moments] = field(default_factory=dict)
+    _solutions: dict[str, Solution] = field(default_factory=dict)
+
+    @property
+    def train(self) -> Moments:
+        return self.moments(self.role)
+
+    @property
+    def validation(self) -> Moments:
+        return self.moments("validation")
+
+    def moments(self, role: str) -> Moments:
+        """Raises DataError: the role's rows hold no window."""
+        if role not in self._moments:
+            self._moments[role] = Moments.of(self.series, self.data, role)
+        return self._moments[role]
+
+    def solution(self, bar: "Bar") -> Solution:
+        """Of a bar, found once. Raises as `Bar.solve`."""
+        if bar.name not in self._solutions:
+            self._solutions[bar.name] = bar.solve(self)
+        return self._solutions[bar.name]
+
+    @property
+    def period(self) -> int:
+        """Steps of a season: `data.period`, or what the calendar gives, a day of hourly rows.
+
+        Raises Unavailable: neither says it, or a window is shorter.
+        """
+        period, found = self.data.period, "data.period"
+        if period is None:
+            period, found = self.series.step.season, f"the calendar (a row every {self.series.step})"
+        if period is None:
+            raise Unavailable(f"{found} gives no period; data.period sets one")
+        if period > self.data.seq_len:
+            raise Unavailable(
+                f"a period is {period} steps by {found}, and windows read data.seq_len={self.data.seq_len}"
+            )
+        return period
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A row of `lab.series.bars.BARS`."""
+
+    name: str  # column `model` of its runs, and what `--bar` takes
+    title: str  # as tables call it
+    about: str  # one line, for help and pages
+    solve: Callable[[Problem], Solution]  # raises Unavailable, or DataError: no window
+    periodic: bool = False  # whether `data.period` changes it, and is part of its runs' ids
+    version: int = 1  # raised when a change to its code changes its numbers; part of its runs' ids
+
+
+@dataclass(frozen=True, eq=False)
+class FittedBar:
+    """A bar on data. It holds no test figure: `evaluate(series, data, 'test')` reads test on request."""
+
+    bar: Bar
+    solution: Solution
+    validation: Metrics
+    train_windows: int
+    seconds: float  # of the fit
+
+    @property
+    def weight(self) -> np.ndarray:
+        """(S, H) float64, read-only."""
+        return self.solution.weight
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers that training windows set."""
+        return self.solution.fitted
+
+    @property
+    def penalty(self) -> float:
+        """Of ridge regression: lambda. KeyError for a bar without one."""
+        return self.solution.choices["penalty"]
+
+    @property
+    def penalties(self) -> dict[float, float]:
+        """Each lambda tried -> its validation MSE, the lowest where it was tried with several kernels."""
+        found: dict[float, float] = {}
+        for tried in self.solution.tried:
+            found[tried["penalty"]] = min(tried["validation_mse"], found.get(tried["penalty"], np.inf))
+        return found
+
+    @property
+    def penalty_at_edge(self) -> bool:
+        """The best penalty is the smallest or the largest tried, so a better one may lie beyond."""
+        return "penalty" in self.solution.edges
+
+    def forecast(self, windows: np.ndarray) -> np.ndarray:
+        """(B, S, C) z-scored windows -> (B, H, C) forecasts."""
+        mean = windows.mean(axis=1, keepdims=True)
+        return np.einsum("bsc,sh->bhc", windows - mean, self.weight, optimize=True) + mean
+
+    def evaluate(self, series: Series, data: DataConfig, role: str) -> Metrics:
+        """The errors over every window of a role of `lab.series.window_starts`."""
+        return map_errors(self.weight, series, data, role)

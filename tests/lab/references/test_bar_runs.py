@@ -1,0 +1,110 @@
+"""Bars and starts on record, how trained runs stand against them, and what is said of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dynonet.config import Config
+from lab.errors import DataError
+from lab.references.runs import bar_run, record_bars, record_starts, start_run
+from lab.references.standing import Added, BarErrors, Standing, standing_of
+from lab.references.titles import TITLES
+from lab.references.wording import added
+from lab.series import load_series
+from lab.series.bars import BARS, FittedBar, fit_bars
+from lab.series.bars.ridge import RIDGE
+from lab.store.frames import bars, load
+from lab.store.schema import BARS as MODELS
+from lab.store.tables import Results
+from lab.training.readings import read_test
+from lab.training.stack_run import StackRun
+from lab.training.window_errors import window_errors
+
+FLAGSHIP = Path(__file__).parents[3] / "results" / "flagship"
+START = ("model.trend_start=closed_form", "training.mode=joint", "data.period=8", "training.max_epochs=1")
+
+
+def test_the_ridge_on_record_of_before_is_found_by_its_id() -> None:
+    (recorded,) = bars("tuned-etth1-h96", FLAGSHIP).to_dict("records")
+    config = Config.create(preset="tuned-etth1-h96")
+    assert bar_run(RIDGE, config, recorded["data_sha256"]) == recorded["run"]
+    assert len({bar_run(bar, config, recorded["data_sha256"]) for bar in BARS.values()}) == len(BARS)
+    assert set(MODELS) == {*BARS, "start"} == set(TITLES)
+
+
+def test_a_store_of_before_has_the_ridge_alone_and_says_so() -> None:
+    frame = load("tuned-etth1-h96", FLAGSHIP)
+    finals = frame.loc[frame["role"].str.contains("final"), "run"].tolist()
+    found = standing_of(Results(FLAGSHIP, create=False), "tuned-etth1-h96", finals, 608)
+    assert [bar.title for bar in found.bars] == ["linear baseline"] and found.start is None
+    assert found.over_best is not None and found.over_best.mean == pytest.approx(-0.0025, abs=5e-5)
+    said = added(found)
+    assert "other test rows could turn it round" in said[0] and said[1].startswith("Not on record: last value, season")
+
+
+def test_every_bar_and_the_start_on_record(tiny: Config, store: Results) -> None:
+    base = tiny.override(START)
+    series, configs = load_series(base.data), [base.with_seed(seed) for seed in (1, 2, 3)]
+    stack = StackRun(store, configs, series=series)
+    while stack.step().state == "running":
+        pass
+    read_test(store, stack.ids, "final", series=series)
+    for _ in range(2):  # the second adds nothing
+        assert record_bars(store, "mine", base, series, "main") == []
+        starts = record_starts(store, "mine", configs, series, "main")
+    assert len(store.table("members", "mine")) == len(BARS) + 3 == len(bars("mine", store.storage.root))
+    assert starts == [start_run(run) for run in stack.ids] and record_starts(store, "mine", [tiny], series) == []
+    fitted = {f.bar.name: f for f in fit_bars(series, base.data) if isinstance(f, FittedBar)}
+    found = standing_of(store, "mine", stack.ids, 20, "main")
+    for bar in found.bars:
+        test = fitted[bar.name].evaluate(series, base.data, "test")
+        assert bar.errors["test_mse"] == pytest.approx(test.mse) and bar.errors["test_mae"] == pytest.approx(test.mae)
+        kept = window_errors(store, bar.runs[0])
+        assert kept is not None and kept == pytest.approx(test.mse_windows, rel=1e-5)
+    assert found.missing == () and found.start is not None and found.start.runs == tuple(starts)
+    assert found.best is not None and found.best.errors["val_mse"] == min(f.validation.mse for f in fitted.values())
+    trained = store.of_runs("evaluations", stack.ids).to_pylist()
+    losses = {r["run"]: r["value"] for r in trained if r["metric"] == "mse" and r["channel"] is None}
+    mean = float(np.mean([losses[run] for run in stack.ids]))
+    assert found.over_start is not None and found.over_start.seeds == 3 and found.over_start.interval is not None
+    assert found.over_start.mean == pytest.approx(mean - found.start.errors["test_mse"], abs=1e-9)
+    assert found.over_best is not None
+    assert found.over_best.mean == pytest.approx(mean - found.best.errors["test_mse"], abs=1e-9)
+    assert [text.split()[0] for text in added(found)] == ["Before", "The"]
+
+
+def test_what_cannot_be_had_is_said_and_the_rest_recorded(tiny: Config, store: Results) -> None:
+    series = load_series(tiny.data)  # S=16, a day is 24
+    lines = record_bars(store, "mine", tiny, series)
+    assert len(lines) == 3 and lines[0].startswith("no bar 'seasonal' here: a period is 24 steps by the calendar")
+    assert standing_of(store, "mine", [], 20).missing == ("seasonal", "folded ridge", "mean of ridges")
+    with pytest.raises(DataError, match="a window needs"):
+        record_bars(store, "other", tiny.override({"data.seq_len": 2000}), series)
+    assert not len(store.table("members", "other"))
+
+
+@pytest.mark.parametrize(
+    ("start", "best", "said"),
+    [
+        (Added(-0.0001, (-0.0004, 0.0002), 10), None, "training added nothing to it that can be told from 0: −0.0001"),
+        (
+            Added(-0.02, (-0.03, -0.01), 10),
+            None,
+            "training lowered it by 0.0200 (95% over 10 seeds, −0.0300 to −0.0100",
+        ),
+        (Added(0.02, (0.01, 0.03), 10), None, "training raised it by 0.0200"),
+        (Added(0.02, None, 1), None, "training changed it by +0.0200, as far as one seed can say"),
+        (None, Added(-0.0025, (-0.012, 0.007), 10), "0.0025 below it (mean of 10 seeds): 95% over test windows"),
+        (None, Added(0.0025, None, 1), "0.0025 above it (one seed), and how much of that other test rows could"),
+        (None, None, "no test error on record to hold against it"),
+    ],
+)
+def test_sentences(start: Added | None, best: Added | None, said: str) -> None:
+    errors = {"val_mse": 0.5, "val_mae": 0.5, "test_mse": 0.4, "test_mae": 0.5}
+    bar = BarErrors("smoothed", errors, 84, ("a",))
+    standing = Standing((bar,), BarErrors("start", errors, 84, ("b",)), bar, start, best)
+    text = " ".join(added(standing))
+    assert said in text and "The best bar on validation is the smoothed ridge (0.5000)" in text
+    if best is not None and best.interval is not None:
+        assert text.endswith("so other test rows could turn it round.")
