@@ -23,6 +23,7 @@ from ablations.reporting.console import verdict_lines
 from ablations.study.study import Study
 from lab.console.printing import print
 from lab.driving import driving
+from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.session import Stop
 from lab.machines.trial import TrialSpec
@@ -262,7 +263,7 @@ class Ablation:
         spec = self.prepared.session.trial_spec(
             results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
         )
-        return replace(spec, test_purpose=f"ablation {self.name}")
+        return replace(spec, test_purpose=f"ablation {self.name}", command=typed())
 
     @property
     def _stacks_path(self) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.console.commands import as_typed, command_named
+from lab.console.commands import as_typed, command_line, command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError, DataError
+from lab.ledger.looks import looking
 from lab.registry import add_model_argument, forecaster, known_presets
 from lab.series import Series, load_series
 from lab.series.linear import LinearBaseline, Metrics, fit_linear
@@ -114,7 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             make_folder(options.out)
         series = load_series(config.data)
         baseline = fit_linear(series, config.data)
-        test = None if options.no_test else baseline.evaluate(series, config.data, "test")
+        test = None
+        if not options.no_test:
+            with looking(series, "baseline", command=command_line("lab.baseline", arguments)):
+                test = baseline.evaluate(series, config.data, "test")
         print(table(baseline, series, config.data, test))
         if options.out:
             write(options.out, baseline, record(baseline, series, config, test))

@@ -13,6 +13,7 @@ from ray import tune as ray_tune
 from lab.console.printing import print
 from lab.driving import driving
 from lab.errors import ConfigError, DataError
+from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.options import Call
 from lab.machines.progress import trial_error
@@ -334,6 +335,7 @@ class Search:
         data = session.data(self.series.identity)
         while True:
             call = (results, model, texts, data, session.gpus > 0, session.threads, provenance, most)
+            call = (*call, self.settings.study, typed())
             try:
                 for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
                     record_event(results, self.settings.study, "halved", f"final replicates: {text}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lab.ledger.looks import look_at
 from lab.series import Series, window_starts
 from lab.settings.data import DataConfig
 
@@ -64,7 +65,8 @@ class LinearBaseline:
         return np.einsum("bsc,sh->bhc", windows - mean, self.weight, optimize=True) + mean
 
     def evaluate(self, series: Series, data: DataConfig, role: str) -> Metrics:
-        """The errors over every window of a role of `lab.series.window_starts`."""
+        """The errors over every window of a role of `lab.series.window_starts`; of test, that is a look."""
+        look_at(series, role, "linear baseline")
         return map_errors(self.weight, series, data, role)
 
 

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from lab.ledger.looks import looking
 from lab.provenance import code_provenance, host_name
 from lab.series import Series
 from lab.series.linear import fit_linear
@@ -35,7 +36,8 @@ def record_baseline(results: Results, study: str, base: Config, series: Series, 
         return run
     started, cpu = time.time(), time.process_time()
     linear = fit_linear(series, base.data)
-    test = linear.evaluate(series, base.data, "test")
+    with looking(series, "baseline", ids=[run], study=study, results=results):
+        test = linear.evaluate(series, base.data, "test")
     keep_window_errors(results, run, test.mse_windows)
     if done:  # by a version that did not keep them
         return run
