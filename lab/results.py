@@ -1,5 +1,4 @@
-"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; files compacted; the ledger
-of who looked at test."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; files compacted; ledger."""
 
 import argparse
 import contextlib

@@ -334,8 +334,10 @@ class Search:
         model, texts = self.settings.base.forecaster, [config.to_json() for config in finals]
         data = session.data(self.series.identity)
         while True:
-            call = (results, model, texts, data, session.gpus > 0, session.threads, provenance, most)
-            call = (*call, self.settings.study, typed())
+            call = (
+                results, model, texts, data, session.gpus > 0, session.threads, provenance, most, self.settings.study,
+                typed(),
+            )  # fmt: skip
             try:
                 for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
                     record_event(results, self.settings.study, "halved", f"final replicates: {text}")

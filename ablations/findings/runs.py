@@ -4,6 +4,7 @@ and what reports it read this."""
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,34 @@ class Recorded:
     @property
     def hypotheses(self) -> list[Hypothesis]:
         """The family, but for re-tuned arms whose searches are not through."""
-        return live_hypotheses(self.study, self.record.inert)
+        return [each for each in live_hypotheses(self.study, self.record.inert) if each not in self.same]
+
+    @property
+    def family(self) -> int:
+        """m, less those that made no difference: there is nothing to be decided of them."""
+        return self.record.family - len(self.same)
+
+    @cached_property
+    def same(self) -> frozenset[Hypothesis]:
+        """Comparisons whose two arms trained to the same bits with every seed that was judged: a bound of gradients
+        that none ever met, say. None before the first look."""
+        seeds = self.study.seed_list(self.record.judged_seeds) if self.record.judged_seeds else ()
+        return frozenset(
+            (comparison.name, cell)
+            for cell in self.study.cell_names
+            for comparison in self.study.comparisons_in(cell)
+            if (comparison.arm.untuned, cell) not in self.record.inert
+            and self._same(comparison.without, comparison.with_part, cell, seeds)
+        )
+
+    def _same(self, one: str, other: str, cell: str, seeds: Sequence[int]) -> bool:
+        """Whether two arms came to the same with each of the seeds that both were trained with."""
+        both = [seed for seed in seeds if self.row(one, cell, seed) and self.row(other, cell, seed)]
+        return (
+            len(both) >= max(1, min(self.record.looks[0], len(seeds)))
+            and all(self.status(arm, cell, seed) == "complete" for arm in (one, other) for seed in both)
+            and all(_outcome(self.row(one, cell, seed)) == _outcome(self.row(other, cell, seed)) for seed in both)
+        )
 
     def standing(self) -> Standing | None:
         """After the looks that were taken (`StudyRecord.judged_looks`); None before the first.
@@ -134,13 +162,21 @@ class Recorded:
         for count in schedule[:taken] if self.hypotheses else ():
             seeds = self.study.seed_list(count)
             now = Evidence.of([self.evidence(hypothesis, seeds) for hypothesis in self.hypotheses])
-            standing = judge(now, count, self.study.alpha, self.record.family, len(schedule), standing)
+            standing = judge(now, count, self.study.alpha, self.family, len(schedule), standing)
         return standing
 
     def device_seconds(self) -> float:
         """Of every run of the study, each once."""
         rows = {row["run"]: row for members in self.members.values() for row in members.values()}
         return sum(device_seconds(row) for row in rows.values())
+
+
+def _outcome(row: Member) -> tuple[Any, ...]:
+    """What a run came to, to the last bit: how long it trained, and its errors on validation and test by channel."""
+    whole = [row.get(key) for key in ("epochs", "best_epoch", "val_mse", "val_mae", *METRICS)]
+    lists = [tuple(row.get(f"{key}_channels") or ()) for key in ("val_mse", "val_mae")]
+    tests = [tuple(sorted((row.get(f"{key}_channels") or {}).items())) for key in ("test_mse", "test_mae")]
+    return (*whole, *lists, *tests)
 
 
 def device_seconds(row: Mapping[str, Any]) -> float:

@@ -1,6 +1,8 @@
-"""The user's own ledger: a line of JSON a look, in the cache (`DYNONET_CACHE_DIR`, else the platform's) or in the folder
-that `DYNONET_LEDGER_DIR` names, whatever store the look went to. Lines are only ever added, each by one write, so that any number of processes may; what cannot be
-written is said and costs nothing else.
+"""The user's own ledger: a line of JSON a look, whatever store it went to.
+
+It lies in the folder that DYNONET_LEDGER_DIR names, else in the cache (DYNONET_CACHE_DIR, else the platform's). Lines
+are only ever added, each by one write, so that any number of processes may; what cannot be written is said and costs
+nothing else.
 """
 
 import json

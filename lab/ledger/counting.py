@@ -73,6 +73,16 @@ def counted(results: Results, study: str | None = None, own: Lines | None = None
     return sorted(found, key=lambda each: (each.dataset, each.key))
 
 
+def store_lines(results: Results, series: Collection[str]) -> list[str]:
+    """A sentence on each of these series: how often the store's ledger says that its test rows were looked at."""
+    found = _by_key(row for row in results.table("looks").to_pylist() if row["series"] in set(series))
+    return [
+        f"On the ledger of the data, the test rows of {rows[-1]['dataset'] or identity[:12]} (training ends at row "
+        f"{origin}) were looked at {_many(len(rows), 'time')} in these results{_by(rows)}."
+        for (identity, _, origin), rows in found.items()
+    ]
+
+
 def ledger_lines(results: Results, study: str | None = None) -> list[str]:
     """What `python -m lab.results ledger [STUDY]` prints."""
     own = read_own()
@@ -129,9 +139,12 @@ def _place(row: Row) -> str:
 
 
 def _looks(rows: Sequence[Row]) -> str:
+    return f"{_many(len(rows), 'look')}{_by(rows)}"
+
+
+def _by(rows: Sequence[Row]) -> str:
     studies = sorted({row["read_for"] for row in rows if row["read_for"]})
-    by = f", by {', '.join(studies[:8])}{' and others' if len(studies) > 8 else ''}" if studies else ""
-    return f"{_many(len(rows), 'look')}{by}"
+    return f", by {', '.join(studies[:8])}{' and others' if len(studies) > 8 else ''}" if studies else ""
 
 
 def _many(count: int, noun: str) -> str:

@@ -72,7 +72,7 @@ def test_every_call_that_reads_test_is_one_look(tiny: Config, store: Results, tm
 
 def test_the_published_interface_is_on_it(ett: Any, tmp_path: Path) -> None:
     ett("ETTh1")
-    train, val, test = get_ett_dataloaders(seq_len=24, pred_len=4)
+    _, val, test = get_ett_dataloaders(seq_len=24, pred_len=4)
     next(iter(val))
     assert own() == []
     next(iter(test))
