@@ -213,13 +213,13 @@ class Ablation:
                     file=sys.stderr,
                 )
                 return False
-            self._look(results, record, plan, seeds)
+            self._put_on_ledger(results, record, plan, seeds)
             record.add_judgement(results, seeds)
             undecided = _undecided(recorded)
             print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
         return True
 
-    def _look(self, results: Results, record: StudyRecord, plan: Plan, seeds: int) -> None:
+    def _put_on_ledger(self, results: Results, record: StudyRecord, plan: Plan, seeds: int) -> None:
         """Verdicts are a look at test, too: on the ledger with what was asked, for whoever asks next."""
         ids: dict[str, dict[str, None]] = defaultdict(dict)  # by series, in order
         for run in plan.runs:

@@ -249,7 +249,7 @@ class Collector:
             notes.append(f"seeds were added and are being trained; verdicts are those of {len(self.seeds)} seeds")
         if self.recorded.same:
             left = f"{len(self.recorded.same)} of {self.record.family} comparisons"
-            notes.append(f"{left} made no difference, to the last bit: they left the family of tests")
+            notes.append(f"{left} made no difference with any seed, up to rounding: they left the family of tests")
         failed = sum(runs.statuses.count("failed") for runs in arms)
         if failed:
             notes.append(f"{_runs(failed)} failed; the same command tries them again")

@@ -143,7 +143,7 @@ class Finding:
     attributable: bool = True  # to one part; else several things change together
     instead: bool = False  # an arm beside another one, neither of which is the other without a part
     inert: str = ""  # why it changes nothing, where it does
-    same: bool = False  # it trained to the same bits with every seed, and left the family
+    same: bool = False  # it came to the same with every seed, up to rounding, and left the family
     effects: Mapping[str, Effect] = field(default_factory=dict)  # by metric; empty where nothing was trained
     decision: Decision | None = None  # None for what is inert
     windows: Interval | None = None  # of the mean effect over test windows: 95% moving-block bootstrap

@@ -18,6 +18,10 @@ from ablations.study.study import Study
 from lab.store.schema import DONE
 from lab.store.tables import Results
 
+# Relative. Two runs that took the very same steps at other places of their stacks lie 1e-8 apart and less at first: the
+# order in which matrix products are summed is the library's. What is smaller than this, no error could tell from it.
+ROUNDING = 1e-6
+
 Member = dict[str, Any]  # a row of table `runs` with `test_mse`, `test_mae`, their channels and `test_windows`
 
 
@@ -132,8 +136,8 @@ class Recorded:
 
     @cached_property
     def same(self) -> frozenset[Hypothesis]:
-        """Comparisons whose two arms trained to the same bits with every seed that was judged: a bound of gradients
-        that none ever met, say. None before the first look."""
+        """Comparisons whose two arms came to the same, up to ROUNDING, with every seed that was judged: a bound of
+        gradients that none ever met, say. None before the first look."""
         seeds = self.study.seed_list(self.record.judged_seeds) if self.record.judged_seeds else ()
         return frozenset(
             (comparison.name, cell)
@@ -146,11 +150,11 @@ class Recorded:
     def _same(self, one: str, other: str, cell: str, seeds: Sequence[int]) -> bool:
         """Whether two arms came to the same with each of the seeds that both were trained with."""
         both = [seed for seed in seeds if self.row(one, cell, seed) and self.row(other, cell, seed)]
-        return (
-            len(both) >= max(1, min(self.record.looks[0], len(seeds)))
-            and all(self.status(arm, cell, seed) == "complete" for arm in (one, other) for seed in both)
-            and all(_outcome(self.row(one, cell, seed)) == _outcome(self.row(other, cell, seed)) for seed in both)
-        )
+        if len(both) < max(1, min(self.record.looks[0], len(seeds))):
+            return False
+        if any(self.status(arm, cell, seed) != "complete" for arm in (one, other) for seed in both):
+            return False
+        return all(_alike(self.row(one, cell, seed), self.row(other, cell, seed)) for seed in both)
 
     def standing(self) -> Standing | None:
         """After the looks that were taken (`StudyRecord.judged_looks`); None before the first.
@@ -171,12 +175,19 @@ class Recorded:
         return sum(device_seconds(row) for row in rows.values())
 
 
-def _outcome(row: Member) -> tuple[Any, ...]:
-    """What a run came to, to the last bit: how long it trained, and its errors on validation and test by channel."""
-    whole = [row.get(key) for key in ("epochs", "best_epoch", "val_mse", "val_mae", *METRICS)]
-    lists = [tuple(row.get(f"{key}_channels") or ()) for key in ("val_mse", "val_mae")]
-    tests = [tuple(sorted((row.get(f"{key}_channels") or {}).items())) for key in ("test_mse", "test_mae")]
-    return (*whole, *lists, *tests)
+def _alike(one: Member, other: Member) -> bool:
+    """Whether two runs came to the same: as many epochs, and the same errors on validation and test, by channel too."""
+    if any(one.get(key) != other.get(key) for key in ("epochs", "best_epoch", "channels")):
+        return False
+    left, right = _errors(one), _errors(other)
+    return left.shape == right.shape and bool(np.allclose(left, right, rtol=ROUNDING, atol=0.0))
+
+
+def _errors(row: Member) -> Array:
+    whole = [row[key] for key in METRICS if row.get(key) is not None]
+    lists = [value for key in ("val_mse", "val_mae") for value in row.get(f"{key}_channels") or ()]
+    tests = [row.get(f"{key}_channels") or {} for key in ("test_mse", "test_mae")]
+    return np.array([*whole, *lists, *(by[name] for by in tests for name in sorted(by))], float)
 
 
 def device_seconds(row: Mapping[str, Any]) -> float:

@@ -206,8 +206,8 @@ def _inert(findings: Findings, finding: Finding) -> str:
 def _same(findings: Findings, finding: Finding) -> str:
     trained = counted(len(finding.effects[PRIMARY].by_seed) if PRIMARY in finding.effects else 0, "seed")
     return (
-        f"{deed(findings, finding)} made no difference: with each of {trained} it trained to the same errors as "
-        f"{finding.against or 'its baseline'}, to the last bit, so that nothing is tested"
+        f"{deed(findings, finding)} made no difference: with each of {trained} it came to the same errors, up to "
+        "rounding, so that nothing is tested"
     )
 
 

@@ -5,7 +5,7 @@ whose predictions all stay within 1e-9 (relative) of its baseline arm's is inert
 baseline again. What acts only between epochs (the schedule, the rule of stopping) is compared over the whole run.
 
 The steps are stretched, so that what bounds gradients shows. Whether that ever acts in training is not asked here: an
-arm that is alive and trains to the same bits is found by its runs.
+arm that is alive and comes to the same is found by its runs.
 """
 
 from collections import defaultdict
