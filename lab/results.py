@@ -1,4 +1,4 @@
-"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; files compacted; ledger."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; who read test; upkeep."""
 
 import argparse
 import contextlib
