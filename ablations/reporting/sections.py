@@ -142,7 +142,7 @@ def _same(findings: Findings) -> Iterator[Block | None]:
     found = [finding for finding in findings.findings if finding.verdict == SAME]
     if found:
         yield Text(
-            "These arms came to the same errors as their baseline arm with every seed, up to rounding (a relative 1e-6): "
+            "These arms came to the errors of their baseline arm with every seed, up to rounding (a relative 1e-6): "
             "they left the family of tests."
         )
         yield items(Item(sentence(findings, finding), finding.name, SAME) for finding in found)
