@@ -29,9 +29,9 @@ def _denormals_kept() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks at test go to a ledger of the test's own, not to that of who runs it."""
-    monkeypatch.setenv("DYNONET_LEDGER_DIR", str(tmp_path / "own-ledger"))
+    monkeypatch.setenv("DYNONET_LEDGER_DIR", str(tmp_path_factory.mktemp("ledger") / "own"))
 
 
 @pytest.fixture(scope="session")
