@@ -3,14 +3,16 @@
 import json
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ablations.findings.before import Asked, again, known_before, mark_of, said, verdicts_purpose
 from ablations.findings.collect import findings_of
-from ablations.findings.record import StudyRecord
+from ablations.findings.record import StudyRecord, identity
 from ablations.findings.runs import Recorded
 from ablations.judging.verdicts import UNDECIDED
 from ablations.planning.call import StudyCall
@@ -24,6 +26,8 @@ from ablations.study.study import Study
 from lab.arms import FULL
 from lab.console.printing import print
 from lab.driving import driving
+from lab.ledger.looks import record as put_on_ledger
+from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.session import Stop
 from lab.machines.trial import TrialSpec
@@ -62,8 +66,9 @@ class Ablation:
             if record is None:
                 study, inert = prepared.study, dict(prepared.liveness())
                 plan = prepared.plan(results, prepared.work(study, inert, train_inert=self.call.train_inert))
+                known = said(known_before(results, self._asked(study, inert)), "before it was begun")
             else:
-                study, inert = record.study, dict(record.inert)
+                study, inert, known = record.study, dict(record.inert), record.exploratory
                 by_hand = self.call.seeds is not None and prepared.study.seeds != "auto"
                 asked = len(prepared.study.seed_list()) if by_hand else 0
                 seeds, wanted = self._next(results, record) or (record.judged_seeds, [])
@@ -73,6 +78,7 @@ class Ablation:
                 plan = prepared.plan(results, work, self._begun(results))
         session = prepared.session
         lines = [*prepared.data_notes(), plan.text(session.concurrent)]
+        lines += [f"its verdicts would be EXPLORATORY: {known}"] if known else []
         if study.retune is not None and not study.tuned:
             searches = len(_searched(study, inert)) * len(study.cell_names)
             lines.append(
@@ -102,9 +108,19 @@ class Ablation:
         if not study.family(inert):
             return None
         study.schedule(inert)  # what can decide nothing is refused before it is on record
+        before = known_before(results, self._asked(study, inert))
         self._write_configs(results, study)
         print("\n".join(self._capacity_lines()), end="\n" if self.prepared.matches else "", flush=True)
-        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.call.train_inert)
+        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.call.train_inert, before)
+
+    def _asked(self, study: Study, inert: Mapping[Hypothesis, str]) -> Asked:
+        """What a study asks for in all: its runs with every seed that it may come to."""
+        work = self.prepared.work(study, inert, seeds=len(study.seed_list()))
+        runs: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for run in work.runs:
+            runs[run.arm, run.cell].add(run.run)
+        mark = mark_of(identity(study, self.prepared.data, self.call.train_inert), study.seeds)
+        return Asked(self.name, study, mark, runs)
 
     def _write_configs(self, results: Results, study: Study) -> None:
         folder = f"artifacts/{self.name}/configs"
@@ -125,6 +141,10 @@ class Ablation:
                 return 0
             if (seeds := self.prepared.study.seeds) != "auto":
                 self._add_seeds(results, record, seeds)
+            if record.exploratory:
+                print(f"EXPLORATORY: {record.exploratory}", flush=True)
+            if same := again(record.before):
+                print(f"note: {same}", flush=True)
             for cell in record.study.cell_names:
                 series = self.prepared.series[cell]
                 for line in record_bars(results, self.name, record.study.baseline_of(cell), series, cell):
@@ -153,7 +173,8 @@ class Ablation:
     def _add_seeds(self, results: Results, record: StudyRecord, seeds: int | tuple[int, ...]) -> None:
         """Seeds that the command line asks for are added; a file that says another number than the record adds none."""
         if self.call.seeds is not None:
-            record.add_seeds(results, seeds)
+            more = record.study.model_copy(update={"seeds": seeds})
+            record.add_seeds(results, seeds, lambda: known_before(results, self._asked(more, record.inert)))
         elif len(self.prepared.study.seed_list()) > record.seeds:
             print(f"note: the study's file asks for more seeds than the {record.seeds} on record; --seeds adds them")
 
@@ -205,10 +226,22 @@ class Ablation:
                     file=sys.stderr,
                 )
                 return False
+            self._put_on_ledger(results, record, plan, seeds)
             record.add_judgement(results, seeds)
             undecided = _undecided(recorded)
             print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
         return True
+
+    def _put_on_ledger(self, results: Results, record: StudyRecord, plan: Plan, seeds: int) -> None:
+        """Verdicts are a look at test, too: on the ledger with what was asked, for whoever asks next."""
+        ids: dict[str, dict[str, None]] = defaultdict(dict)  # by series, in order
+        for run in plan.runs:
+            ids[self.prepared.data[run.cell]][run.run] = None
+        for series in {series.identity: series for series in self.prepared.series.values()}.values():
+            put_on_ledger(
+                series, verdicts_purpose(self.name, seeds), study=self.name, results=results, mark=record.mark,
+                ids=list(ids[series.identity]),
+            )  # fmt: skip
 
     def _next(self, results: Results, record: StudyRecord) -> tuple[int, list[Hypothesis] | None] | None:
         """The number of seeds that is looked at next and what more seeds are for (None: everything); None at the end.
@@ -275,7 +308,7 @@ class Ablation:
         spec = self.prepared.session.trial_spec(
             results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
         )
-        return replace(spec, test_purpose=f"ablation {self.name}")
+        return replace(spec, test_purpose=f"ablation {self.name}", command=typed())
 
     @property
     def _stacks_path(self) -> str:

@@ -9,16 +9,18 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lab.console.commands import as_typed, command_named
+from lab.console.commands import as_typed, command_line, command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, print
 from lab.errors import ConfigError, DataError, unknown
+from lab.ledger.looks import looking
 from lab.references.titles import START_TITLE
 from lab.registry import add_model_argument, forecaster, forecaster_of, known_presets
 from lab.series import Series, load_series
@@ -208,10 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out:
             make_folder(options.out)
         series, test = load_series(config.data), not options.no_test
-        if options.bar is None:
-            lines, missing = every_bar(series, config, test)
-        else:
-            lines, missing = [one_bar(options.bar, series, config, test)], []
+        look = looking(series, "baseline", command=command_line("lab.baseline", arguments)) if test else nullcontext()
+        with look:
+            if options.bar is None:
+                lines, missing = every_bar(series, config, test)
+            else:
+                lines, missing = [one_bar(options.bar, series, config, test)], []
         print(shown(lines, missing, series, config, options.bar is not None))
         if options.out:
             # Of all bars the ridge's record stands outside, as it did when it was the only one.

@@ -1,4 +1,4 @@
-"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; files compacted."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; who read test; upkeep."""
 
 import argparse
 import contextlib
@@ -15,6 +15,7 @@ from typing import Any
 
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.ledger.counting import ledger_lines
 from lab.references.titles import TITLES
 from lab.store.columns import PARAMS
 from lab.store.copying import copy_studies
@@ -40,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", parents=[where], help="the studies, and how far they are")
     show = commands.add_parser("show", parents=[where], help="one study: trials, best, test, failures")
+    ledger = commands.add_parser(
+        "ledger", parents=[where], help="who looked at test, when, for what: here and elsewhere"
+    )
+    ledger.add_argument("study", nargs="?")
     export = commands.add_parser("export", parents=[where], help="one row a trained run, as CSV")
     wandb = commands.add_parser("wandb", parents=[where], help="send a study to W&B, whole or what is missing")
     compact = commands.add_parser("compact", parents=[where], help="merge many small files into few")
@@ -90,6 +95,9 @@ def _run(options: argparse.Namespace) -> int:
         print("\n".join(list_lines(open_results(options.results))))
     elif options.command == "show":
         print("\n".join(show_lines(open_results(options.results), options.study)))
+    elif options.command == "ledger":
+        results = open_results(options.results)
+        print("\n".join([*ledger_lines(results, options.study), *_skipped_lines(results)]))
     elif options.command == "export":
         results = open_results(options.results)
         frame = to_frame(joined(results, options.study, "bars" if options.bars else "trained"))

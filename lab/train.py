@@ -11,6 +11,7 @@ import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from tqdm import tqdm
 from lab.baseline import every_bar
 from lab.compute import kernels
 from lab.compute.device import out_of_memory, pick_device, use_threads
-from lab.console.commands import as_typed, command_named
+from lab.console.commands import as_typed, command_line, command_named
 from lab.console.folders import make_folder
 from lab.console.printing import Parser, one_line, print
 from lab.errors import ConfigError, DataError
 from lab.forecaster import Forecaster
+from lab.ledger.looks import looking
 from lab.registry import add_model_argument, forecaster, reported
 from lab.series import load_series
 from lab.settings.config import Config
@@ -223,12 +225,17 @@ def run_command(argv: Sequence[str] | None, model: Forecaster | None = None, fla
         return 2
     read_test = not args.no_test
     metrics = []
-    for run in trainer.runs:
-        folder = out / f"seed-{run.config.training.seed}"
-        metrics.append(write_run(trainer, run, folder, read_test=read_test))
-    print_results(trainer, metrics, read_test=read_test)
-    print(f"written to {out}")
-    drawn = not args.plots or draw(trainer, out, device)
+    with ExitStack() as look:
+        if read_test or args.plots:  # figures show forecasts of test windows
+            ids = [run.run for run in trainer.runs if run.weights is not None]
+            typed = command_line("lab.train", argv)
+            look.enter_context(looking(trainer.series, "train", runs=len(ids) + 1, ids=ids, command=typed))
+        for run in trainer.runs:
+            folder = out / f"seed-{run.config.training.seed}"
+            metrics.append(write_run(trainer, run, folder, read_test=read_test))
+        print_results(trainer, metrics, read_test=read_test)
+        print(f"written to {out}")
+        drawn = not args.plots or draw(trainer, out, device)
     return 0 if drawn and any(run.status == "complete" for run in trainer.runs) else 1
 
 

@@ -28,6 +28,12 @@ def _denormals_kept() -> None:
     torch.set_flush_denormal(False)
 
 
+@pytest.fixture(autouse=True)
+def _own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at test go to a ledger of the test's own, not to that of who runs it."""
+    monkeypatch.setenv("DYNONET_LEDGER_DIR", str(tmp_path_factory.mktemp("ledger") / "own"))
+
+
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """The folder of the golden vectors: DYNONET_GOLDEN_DIR, or the project's own."""

@@ -34,6 +34,8 @@ def train_final(
     threads: int,
     provenance: Mapping[str, Any],
     most: int,
+    study: str,
+    command: str,
 ) -> list[str]:
     """Trains the final replicates as one stack of so many at most, to the end, and reads test. Returns how often the
     stack was halved, a line each."""
@@ -44,7 +46,7 @@ def train_final(
     stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True, most=most)
     while stack.step().state == "running":
         pass
-    read_test(results, stack.ids, "final", device, series)
+    read_test(results, stack.ids, "final", device, series, study, command)
     return stack.halvings
 
 

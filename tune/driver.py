@@ -13,6 +13,7 @@ from ray import tune as ray_tune
 from lab.console.printing import print
 from lab.driving import driving
 from lab.errors import ConfigError, DataError
+from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.options import Call
 from lab.machines.progress import trial_error
@@ -333,7 +334,10 @@ class Search:
         model, texts = self.settings.base.forecaster, [config.to_json() for config in finals]
         data = session.data(self.series.identity)
         while True:
-            call = (results, model, texts, data, session.gpus > 0, session.threads, provenance, most)
+            call = (
+                results, model, texts, data, session.gpus > 0, session.threads, provenance, most, self.settings.study,
+                typed(),
+            )  # fmt: skip
             try:
                 for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
                     record_event(results, self.settings.study, "halved", f"final replicates: {text}")

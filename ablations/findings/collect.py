@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablations.findings.before import again
 from ablations.findings.effects import Effects
 from ablations.findings.findings import METRICS, ArmRuns, CellData, Curve, Diagnosis, Finding, Findings, Reading
 from ablations.findings.record import StudyRecord
@@ -18,6 +19,7 @@ from ablations.study.pieces import Comparison
 from lab.arms import FULL, difference
 from lab.errors import ConfigError, DataError
 from lab.forecaster import range_column
+from lab.ledger.counting import store_lines
 from lab.references.standing import Standing, standing_of
 from lab.settings.config import Config
 from lab.store.events import incidents
@@ -71,11 +73,12 @@ class Collector:
         )
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
-            family=self.record.family, looks=self.record.judged_looks[0], look=self.record.judged_looks[1],
+            family=self.recorded.family, looks=self.record.judged_looks[0], look=self.record.judged_looks[1],
             seeds=self.seeds,
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
             device_seconds=self.recorded.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
+            data_ledger=tuple(store_lines(self.results, self.record.data.values())),
             incidents=incidents(self.results, self.record.name),
             skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
@@ -217,7 +220,7 @@ class Collector:
             name=arm.name, cell=cell, claim=arm.claim, about=arm.removes or arm.adds, without=comparison.without,
             with_part=comparison.with_part, noun=arm.noun, aside=arm.aside, variant=arm.variant, plain=arm.plain,
             against=self.study.table[arm.against].untuned, instead=comparison.instead, attributable=arm.attributable,
-            inert=self._inert(comparison, cell),
+            inert=self._inert(comparison, cell), same=(arm.name, cell) in self.recorded.same,
             parameters=(sizes[0].parameters, sizes[1].parameters), effective=(sizes[0].effective, sizes[1].effective),
             mismatch=mismatch, **effects.of((arm.name, cell)),
         )  # fmt: skip
@@ -245,10 +248,15 @@ class Collector:
             for cell in self.study.cell_names
             for note in self.recorded.baselines.get(cell, {}).get("data_notes") or ()
         ]
+        if text := again(self.record.before):
+            notes.append(text)
         if not self.record.judged:
             notes.append("the first look is not complete: nothing is judged before it is")
         elif self.record.seeds > self.record.looks[-1] and self.record.seeds not in self.record.judged:
             notes.append(f"seeds were added and are being trained; verdicts are those of {len(self.seeds)} seeds")
+        if self.recorded.same:
+            left = f"{len(self.recorded.same)} of {self.record.family} comparisons"
+            notes.append(f"{left} made no difference with any seed, up to rounding: they left the family of tests")
         failed = sum(runs.statuses.count("failed") for runs in arms)
         if failed:
             notes.append(f"{_runs(failed)} failed; the same command tries them again")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ablations.judging.verdicts import SAME
 from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
 from lab.references.standing import Standing
@@ -143,6 +144,7 @@ class Finding:
     attributable: bool = True  # to one part; else several things change together
     instead: bool = False  # an arm beside another one, neither of which is the other without a part
     inert: str = ""  # why it changes nothing, where it does
+    same: bool = False  # it came to the same with every seed, up to rounding, and left the family
     effects: Mapping[str, Effect] = field(default_factory=dict)  # by metric; empty where nothing was trained
     decision: Decision | None = None  # None for what is inert
     windows: Interval | None = None  # of the mean effect over test windows: 95% moving-block bootstrap
@@ -156,6 +158,8 @@ class Finding:
 
     @property
     def verdict(self) -> str:
+        if self.same and not self.inert:
+            return SAME
         return "inert" if self.inert else self.decision.verdict if self.decision else "not trained"
 
     @property
@@ -228,6 +232,7 @@ class Findings:
     ledger: tuple[Reading, ...]
     events: tuple[str, ...]  # of the study's record: begun, seeds added, searches
     provenance: Mapping[str, str]  # code version, packages, devices, hosts, first start and last end
+    data_ledger: tuple[str, ...] = ()  # how often the test rows of its series were looked at, whoever did
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see tune/events.py)
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
 

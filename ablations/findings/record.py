@@ -7,21 +7,27 @@ in `members`.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from ablations.findings.before import PURPOSE, Asked, Before, judged_before, mark_of
+from ablations.findings.before import said as said_of
 from ablations.planning.plan import Hypothesis, PlannedRun
 from ablations.study.reading import changed, create_study
 from ablations.study.study import Study
 from lab.arms import difference
 from lab.errors import ConfigError, unknown
+from lab.ledger.looks import TEST
 from lab.registry import DEFAULT
 from lab.settings.config import RESULTS_VERSION
 from lab.settings.differences import differences
 from lab.store.tables import Results
 
 KIND = "ablation"
+_NO_PROMISE = ": an error rate of alpha can no longer be promised"
 
 
 @dataclass
@@ -36,7 +42,8 @@ class StudyRecord:
     looks: tuple[int, ...]  # numbers of seeds, fixed when it was begun
     family: int
     judged: list[int] = field(default_factory=list)  # numbers of seeds at which verdicts were read
-    exploratory: str = ""
+    exploratory: str = ""  # why its verdicts are, or ""
+    before: tuple[Before, ...] = ()  # other studies that had seen runs of it when it was begun, or got seeds
     events: list[str] = field(default_factory=list)
     identity: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,7 +97,14 @@ class StudyRecord:
             identity=first["identity"],
         )  # fmt: skip
         record.events.append(f"{_when(told[0][1])}: begun with {record.looks[0]} seeds")
+        if "before" in first:
+            before = [Before.read(each) for each in first["before"]]
+        else:  # by a version that did not say
+            before = judged_before(results, record._asked(results), told[0][1]["time"])
+        record._add_before(before, "before it was begun")
         for event, row in told[1:]:
+            if event.get("event") == "seeds" and "read" not in event:  # likewise
+                event["read"] = record._readable(results, row["time"])
             record._take_in(event, _when(row))
         return record
 
@@ -103,13 +117,18 @@ class StudyRecord:
         data: Mapping[str, str],
         inert: Mapping[Hypothesis, str],
         train_inert: bool = False,
+        before: Sequence[Before] = (),
     ) -> "StudyRecord":
-        """Puts the study on record. Raises ConfigError where its seeds cannot reach significance."""
+        """Puts the study on record; `before`: what other studies had seen of its runs (`known_before`).
+
+        Raises ConfigError where its seeds cannot reach significance.
+        """
         looks, family = study.schedule(inert), study.family(inert)
         content = {
             "kind": KIND, "study": study.model_dump(mode="json", exclude_defaults=True), "data": dict(data),
             "inert": [[arm, cell, why] for (arm, cell), why in inert.items()], "train_inert": train_inert,
             "looks": list(looks), "family": family, "identity": identity(study, data, train_inert),
+            "before": [each.told() for each in before],
         }  # fmt: skip
         results.add("studies", [{"study": name, "settings": json.dumps(content)}], key="begun")
         record = cls.find(results, name)
@@ -133,22 +152,27 @@ class StudyRecord:
 
     # Events ---------------------------------------------------------------------------------------------------------
 
-    def add_seeds(self, results: Results, seeds: int | tuple[int, ...]) -> None:
-        """More seeds than planned, by hand. After verdicts were read that makes the study exploratory.
+    def add_seeds(
+        self, results: Results, seeds: int | tuple[int, ...], before: Callable[[], Sequence[Before]] = tuple
+    ) -> None:
+        """More seeds than planned, by hand. Once test was read for it, that makes the study exploratory.
 
-        The seeds that it was begun with say nothing new. Raises ConfigError for others that do not go on from those on
-        record.
+        `before`: as of `begin`, with these seeds; asked only where they are more. The seeds that it was begun with say
+        nothing new. Raises ConfigError for others that do not go on from those on record.
         """
-        before = self.study.seed_list(self.seeds)
+        known = self.study.seed_list(self.seeds)
         after = self.study.model_copy(update={"seeds": seeds}).seed_list()
-        if after == before[: self.looks[-1]]:
+        if after == known[: self.looks[-1]]:
             return
-        if after[: len(before)] != before:
+        if after[: len(known)] != known:
             raise ConfigError(
-                f"seeds: {list(after)} do not go on from those on record, {list(before)}; seeds can only be added"
+                f"seeds: {list(after)} do not go on from those on record, {list(known)}; seeds can only be added"
             )
-        if len(after) > len(before):
-            event = {"event": "seeds", "seeds": seeds, "from": len(before), "judged": bool(self.judged)}
+        if len(after) > len(known):
+            event = {
+                "event": "seeds", "seeds": seeds, "from": len(known), "judged": bool(self.judged),
+                "read": self._readable(results), "before": [each.told() for each in before()],
+            }  # fmt: skip
             self._add(results, event)
 
     def add_judgement(self, results: Results, seeds: int) -> None:
@@ -187,10 +211,11 @@ class StudyRecord:
             seeds = event["seeds"]
             self.study = self._study_with({"seeds": tuple(seeds) if isinstance(seeds, list) else seeds})
             said = f"seeds were added by hand, from {event['from']} to {self.seeds}"
-            if event["judged"]:
-                said += ", after verdicts had been read"
-                self.exploratory = f"{said}: an error rate of alpha can no longer be promised"
+            if event["judged"] or event["read"]:
+                said += ", after verdicts had been read" if event["judged"] else ", after test had been read"
+                self._explore(said)
             self.events.append(f"{when}: {said}")
+            self._add_before([Before.read(each) for each in event.get("before", ())], "before these seeds were added")
         elif kind == "tuned":
             self.study = self._study_with({"tuned": event["tuned"]})
             self.events.append(f"{when}: the searches for the nuisance settings were through")
@@ -198,6 +223,36 @@ class StudyRecord:
             return
         else:
             raise ConfigError(f"study '{self.name}' holds an event of kind '{kind}', which this version cannot read")
+
+    def _add_before(self, found: Sequence[Before], when: str) -> None:
+        self.before = tuple(dict.fromkeys((*self.before, *found)))
+        if text := said_of(found, when):
+            self._explore(text)
+            self.events.append(text)
+
+    def _explore(self, why: str) -> None:
+        reasons = self.exploratory.removesuffix(_NO_PROMISE)
+        self.exploratory = f"{f'{reasons}; ' if reasons else ''}{why}{_NO_PROMISE}"
+
+    def _asked(self, results: Results) -> Asked:
+        """What it asks, with the runs that are on record of it."""
+        runs: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for row in results.table("members", self.name).to_pylist():
+            if row["role"] == "arm":
+                runs[row["arm"], row["cell"]].add(row["run"])
+        return Asked(self.name, self.study, self.mark, runs)
+
+    @property
+    def mark(self) -> str:
+        """Names its question, its rule and its seeds (see `before.mark_of`)."""
+        return mark_of(self.identity, self.study.seeds, bool(self.exploratory))
+
+    def _readable(self, results: Results, until: datetime | None = None) -> bool:
+        """Whether test was read for it (until then)."""
+        runs = {run for each in self._asked(results).runs.values() for run in each}
+        rows = results.of_runs("evaluations", runs, ["run", "split", "purpose", "time"]).to_pylist()
+        times = [row["time"] for row in rows if (row["split"], row["purpose"]) == (TEST, PURPOSE.format(self.name))]
+        return any(until is None or time < until for time in times)
 
     def _study_with(self, changes: Mapping[str, Any]) -> Study:
         return changed(self.study, changes)

@@ -4,6 +4,7 @@ and what reports it read this."""
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from ablations.study.study import Study
 from lab.series.bars.ridge import RIDGE
 from lab.store.schema import DONE
 from lab.store.tables import Results
+
+# Relative. Two runs that took the very same steps at other places of their stacks lie 1e-8 apart and less at first: the
+# order in which matrix products are summed is the library's. What is smaller than this, no error could tell from it.
+ROUNDING = 1e-6
 
 Member = dict[str, Any]  # a row of table `runs` with `test_mse`, `test_mae`, their channels and `test_windows`
 
@@ -124,7 +129,34 @@ class Recorded:
     @property
     def hypotheses(self) -> list[Hypothesis]:
         """The family, but for re-tuned arms whose searches are not through."""
-        return live_hypotheses(self.study, self.record.inert)
+        return [each for each in live_hypotheses(self.study, self.record.inert) if each not in self.same]
+
+    @property
+    def family(self) -> int:
+        """m, less those that made no difference: there is nothing to be decided of them."""
+        return self.record.family - len(self.same)
+
+    @cached_property
+    def same(self) -> frozenset[Hypothesis]:
+        """Comparisons whose two arms came to the same, up to ROUNDING, with every seed that was judged: a bound of
+        gradients that none ever met, say. None before the first look."""
+        seeds = self.study.seed_list(self.record.judged_seeds) if self.record.judged_seeds else ()
+        return frozenset(
+            (comparison.name, cell)
+            for cell in self.study.cell_names
+            for comparison in self.study.comparisons_in(cell)
+            if (comparison.arm.untuned, cell) not in self.record.inert
+            and self._same(comparison.without, comparison.with_part, cell, seeds)
+        )
+
+    def _same(self, one: str, other: str, cell: str, seeds: Sequence[int]) -> bool:
+        """Whether two arms came to the same with each of the seeds that both were trained with."""
+        both = [seed for seed in seeds if self.row(one, cell, seed) and self.row(other, cell, seed)]
+        if len(both) < max(1, min(self.record.looks[0], len(seeds))):
+            return False
+        if any(self.status(arm, cell, seed) != "complete" for arm in (one, other) for seed in both):
+            return False
+        return all(_alike(self.row(one, cell, seed), self.row(other, cell, seed)) for seed in both)
 
     def standing(self) -> Standing | None:
         """After the looks that were taken (`StudyRecord.judged_looks`); None before the first.
@@ -136,13 +168,28 @@ class Recorded:
         for count in schedule[:taken] if self.hypotheses else ():
             seeds = self.study.seed_list(count)
             now = Evidence.of([self.evidence(hypothesis, seeds) for hypothesis in self.hypotheses])
-            standing = judge(now, count, self.study.alpha, self.record.family, len(schedule), standing)
+            standing = judge(now, count, self.study.alpha, self.family, len(schedule), standing)
         return standing
 
     def device_seconds(self) -> float:
         """Of every run of the study, each once."""
         rows = {row["run"]: row for members in self.members.values() for row in members.values()}
         return sum(device_seconds(row) for row in rows.values())
+
+
+def _alike(one: Member, other: Member) -> bool:
+    """Whether two runs came to the same: as many epochs, and the same errors on validation and test, by channel too."""
+    if any(one.get(key) != other.get(key) for key in ("epochs", "best_epoch", "channels")):
+        return False
+    left, right = _errors(one), _errors(other)
+    return left.shape == right.shape and bool(np.allclose(left, right, rtol=ROUNDING, atol=0.0))
+
+
+def _errors(row: Member) -> Array:
+    whole = [row[key] for key in METRICS if row.get(key) is not None]
+    lists = [value for key in ("val_mse", "val_mae") for value in row.get(f"{key}_channels") or ()]
+    tests = [row.get(f"{key}_channels") or {} for key in ("test_mse", "test_mae")]
+    return np.array([*whole, *lists, *(by[name] for by in tests for name in sorted(by))], float)
 
 
 def device_seconds(row: Mapping[str, Any]) -> float:

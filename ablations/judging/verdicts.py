@@ -17,6 +17,7 @@ from ablations.judging.statistics import EXACT_SEEDS, Array, equivalence_p, frac
 HELPS, HURTS, NO_EFFECT = "helps", "hurts", "no practical effect"  # what is decided
 UNDECIDED, INVALID = "undecided", "invalid"
 INCOMPLETE = "incomplete"  # runs are missing
+SAME = "made no difference"  # trained, and came to the same with every seed: it leaves the family
 INERT = "inert"  # found before training (`liveness.py`); no arm of a family
 
 

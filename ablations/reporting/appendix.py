@@ -113,6 +113,7 @@ def _ledger(findings: Findings) -> Iterator[Block | None]:
     often = sum(number > 1 for number in read.values())
     again = f"{counted(often, 'run')} more than once" if often else "none more than once"
     yield Text(f"Test was read {counted(len(findings.ledger), 'time')}, of {counted(len(read), 'run')}; {again}.")
+    yield items(Item(text) for text in findings.data_ledger)
     groups: dict[tuple[str, str], list[Any]] = {}
     for reading in findings.ledger:
         groups.setdefault((reading.purpose, reading.cell), []).append(reading)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ablations.findings.findings import METRICS, Findings
-from ablations.judging.verdicts import INERT
+from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
 from ablations.reporting.phrases import LOSS, place
@@ -40,6 +40,7 @@ def evidence(findings: Findings) -> list[Section | None]:
         section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),
         section("Effects by channel", "channels", _drawings(findings, "heatmap")),
         section(findings.study.forecaster.diagnostics_title, "diagnostics", _diagnoses(findings)),
+        section("Arms that made no difference", "same", _same(findings)),
         section("Inert arms", "inert", _inert(findings)),
         section("Arms of matched capacity", "matched", [matched(findings, rows)]),
         section("Contrasts of the factorial", "contrasts", contrasts(findings, rows)),
@@ -48,6 +49,8 @@ def evidence(findings: Findings) -> list[Section | None]:
 
 
 def _glance(findings: Findings) -> Iterator[Block | None]:
+    if findings.exploratory:
+        yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
     tally = ", ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
     asked = counted(len(findings.findings), "question")
     yield Text(f"Of {asked} ({findings.family} of them tested, over {counted(len(findings.cells), 'cell')}): {tally}.")
@@ -66,8 +69,6 @@ def _bars(findings: Findings) -> Iterator[Block | None]:
 
 
 def _first(findings: Findings) -> Iterator[Block | None]:
-    if findings.exploratory:
-        yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
     for note in skipped_note(findings.skipped):
         yield Text(note, "banner")
     for cell in findings.cells:
@@ -149,6 +150,16 @@ def _diagnoses(findings: Findings) -> Iterator[Block | None]:
         notes = [(each, curves.diagnosis_note(full, each)) for each in full.diagnoses]
         said = [(each.name, note, each.why if note == curves.STILL else "") for each, note in notes if note]
         yield items(Item(f"{place(findings, cell.name)}: {note}. {why}".rstrip(), name) for name, note, why in said)
+
+
+def _same(findings: Findings) -> Iterator[Block | None]:
+    found = [finding for finding in findings.findings if finding.verdict == SAME]
+    if found:
+        yield Text(
+            "These arms came to the errors of their baseline arm with every seed, up to rounding (a relative 1e-6): "
+            "they left the family of tests."
+        )
+        yield items(Item(sentence(findings, finding), finding.name, SAME) for finding in found)
 
 
 def _inert(findings: Findings) -> Iterator[Block | None]:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
-from ablations.reporting.phrases import LOSS, adds, place
+from ablations.reporting.phrases import LOSS, adds, exploratory, place
 from ablations.reporting.wording import label
 from lab.console.printing import printable
 from lab.pages.formats import interval, known, mean_deviation, p_value, signed
@@ -100,6 +100,7 @@ def _effect_row(findings: Findings, finding: Finding, metric: str) -> Row:
         **_both("failed", finding.failed),
         "seeds": decision.seeds if decision else None,
         "look": decision.look if decision else None,
+        "exploratory": findings.exploratory if primary else "",
         "reason": finding.inert or (data.invalid if primary else ""),
         "mismatch": finding.mismatch,
         "flags": "; ".join(finding.flags),
@@ -171,7 +172,7 @@ _COLUMNS = (
     *("equivalence_p_adjusted", "margin", "standardised", "percent", "without_mean", "without_deviation"),
     *("with_mean", "with_deviation", "window_low", "window_high", "parameters_without", "parameters_with"),
     *("effective_without", "effective_with", "device_seconds_without", "device_seconds_with", "diverged_without"),
-    *("diverged_with", "failed_without", "failed_with", "seeds", "look", "reason", "mismatch", "flags"),
+    *("diverged_with", "failed_without", "failed_with", "seeds", "look", "exploratory", "reason", "mismatch", "flags"),
 )
 
 
@@ -211,7 +212,8 @@ def effects_tex(findings: Findings) -> str:
         losses = {row["arm"]: mean_deviation(row.get(PRIMARY), row.get(f"{PRIMARY}_deviation")) for row in mine}
         compared = {f.name for f, _ in found if not f.factors}
         lines += [_tex_row(name, losses[name]) for name in losses if name not in compared and name != LINEAR]
-        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row) for f, row in found]
+        mark = exploratory(findings)
+        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row, mark) for f, row in found]
         if LINEAR in losses:
             lines.append(_tex_row(LINEAR, losses[LINEAR]))
         lines += [
@@ -220,10 +222,10 @@ def effects_tex(findings: Findings) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
-def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None) -> str:
+def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None, mark: str = "") -> str:
     effect = p = verdict = ""
     if finding is not None and row is not None:
-        verdict = label(finding)
+        verdict = label(finding) + mark
         if known(row["effect"]):
             effect = f"{signed(row['effect'])} [{interval((row['interval_low'], row['interval_high']))}]"
             p = p_value(row["p_adjusted"])

@@ -7,7 +7,7 @@ is not "no effect", and a small effect is none only where it was shown to be sma
 from collections.abc import Callable, Iterable
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
-from ablations.judging.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, UNDECIDED
+from ablations.judging.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, SAME, UNDECIDED
 from ablations.reporting.phrases import (
     LOSS,
     adds,
@@ -40,7 +40,7 @@ from lab.pages.formats import (
 )
 
 UNTRAINED = "not trained"
-ORDER = (HELPS, HURTS, NO_EFFECT, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, INERT)  # what is decided comes first
+ORDER = (HELPS, HURTS, NO_EFFECT, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, SAME, INERT)  # what is decided comes first
 
 
 def sentence(findings: Findings, finding: Finding) -> str:
@@ -203,6 +203,14 @@ def _inert(findings: Findings, finding: Finding) -> str:
     )
 
 
+def _same(findings: Findings, finding: Finding) -> str:
+    trained = counted(len(finding.effects[PRIMARY].by_seed) if PRIMARY in finding.effects else 0, "seed")
+    return (
+        f"{deed(findings, finding)} made no difference: with each of {trained} it came to the same errors, up to "
+        "rounding, so that nothing is tested"
+    )
+
+
 def _untrained(findings: Findings, finding: Finding) -> str:
     return f"{deed(findings, finding)} has not been trained yet, so that nothing is known of it"
 
@@ -218,5 +226,6 @@ _SAY: dict[str, Callable[[Findings, Finding], str]] = {
     UNDECIDED: _undecided,
     INVALID: _invalid,
     INCOMPLETE: _incomplete,
+    SAME: _same,
     INERT: _inert,
 }

@@ -19,6 +19,7 @@ from dynonet.parts import SIGNALS
 from dynonet.published.checkpoints import published_state_dict, save_published
 from lab.compute.draws import Draws, seed_keys
 from lab.errors import ConfigError, unknown
+from lab.ledger.looks import look_at, looking
 from lab.series import Series, load_series, window_starts
 from lab.training.trainer import StackTrainer, evaluate_weights
 
@@ -119,6 +120,7 @@ class EttLoader:
         return whole if self.split == "train" else whole + bool(rest)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        look_at(self.series, self.split, "batches of the published interface")
         starts = self._starts
         if self.split == "train":
             starts = starts[torch.randperm(len(starts), generator=self._generator)]
@@ -210,7 +212,8 @@ class Trainer:
         if run.weights is None:
             raise ArithmeticError("training diverged in its first epoch: the loss is not finite")
         self.model.set_blocks(Parameters.from_named(self.model.layout, [run.weights]))
-        test = evaluate_weights(self.config, run.weights, trainer.series, "test", self.device)
+        with looking(trainer.series, "published interface", ids=[run.run]):
+            test = evaluate_weights(self.config, run.weights, trainer.series, "test", self.device)
         self.test_metrics = {"mse": test.mse.item(), "mae": test.mae.item()}
         columns = {
             "train_loss": "controller_loss", "val_loss": "val_loss", "val_mse": "val_mse", "val_mae": "val_mae",

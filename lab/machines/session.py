@@ -50,6 +50,7 @@ START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 PASSED_ON = (
     "DYNONET_DATA_DIR",
     "DYNONET_CACHE_DIR",
+    "DYNONET_LEDGER_DIR",
     "DYNONET_KERNEL",
     "DYNONET_DEVICE",
 )  # environment that trials need

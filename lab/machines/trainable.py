@@ -84,7 +84,10 @@ class StackTrainable(ray_tune.Trainable):
         if result["done"] and self._trial.test_purpose is not None:
             from lab.training.readings import read_test
 
-            read_test(stack.results, stack.ids, self._trial.test_purpose, stack.device, stack.series)
+            read_test(
+                stack.results, stack.ids, self._trial.test_purpose, stack.device, stack.series,
+                self._trial.study, self._trial.command,
+            )  # fmt: skip
         self._record_events(stack)
         return result
 

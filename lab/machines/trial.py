@@ -34,6 +34,7 @@ class TrialSpec:
     # Where it is given, every run is trained to its own end, diverged neighbours or not, and test is read for this
     # purpose once all have come to theirs.
     test_purpose: str | None = None
+    command: str = ""  # what was typed where the driver runs, for the ledger of test
     most: int | None = None  # models that are trained side by side
     model: str = DEFAULT  # whose configs they are: a name of lab.registry
     identity: Mapping[str, Any] = field(default_factory=dict)  # of that model's code, where the driver runs

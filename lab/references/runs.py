@@ -5,11 +5,13 @@ import io
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lab.ledger.looks import looking
 from lab.provenance import code_provenance, host_name
 from lab.series import Series
 from lab.series.bars import BARS, Bar, FittedBar, Metrics, fit_bars
@@ -45,12 +47,14 @@ def record_bars(
     known = _known(results, ids.values())
     lacking = [name for name, run in ids.items() if run not in known]
     found, reasons, spent = {}, {}, time.process_time()
-    for name, fitted in zip(lacking, fit_bars(series, base.data, [BARS[name] for name in lacking]), strict=True):
-        if isinstance(fitted, FittedBar):
-            found[ids[name]] = _fitted(fitted, base, series, spent)
-        else:
-            reasons[name] = str(fitted)
-        spent = time.process_time()
+    look = looking(series, "baseline", ids=[ids[name] for name in lacking], study=study, results=results)
+    with look if lacking else nullcontext():
+        for name, fitted in zip(lacking, fit_bars(series, base.data, [BARS[name] for name in lacking]), strict=True):
+            if isinstance(fitted, FittedBar):
+                found[ids[name]] = _fitted(fitted, base, series, spent)
+            else:
+                reasons[name] = str(fitted)
+            spent = time.process_time()
     _record(results, found, series)
     _join(results, study, [run for name, run in ids.items() if name not in reasons], cell)
     return [f"no bar '{BARS[name].title}' here: {reason}" for name, reason in reasons.items()]
@@ -85,7 +89,9 @@ def record_starts(
     if lacking:
         spent, began = time.process_time(), time.time()
         starts = Starts(list(lacking.values()), series)
-        validation, test = starts.evaluate("validation"), starts.evaluate("test")
+        validation = starts.evaluate("validation")
+        with looking(series, "baseline", ids=list(lacking), study=study, results=results):
+            test = starts.evaluate("test")
         share = (time.process_time() - spent) / len(lacking)
         found = {}
         for place, (run, config) in enumerate(lacking.items()):

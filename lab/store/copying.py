@@ -27,6 +27,7 @@ RUNS_AT_ONCE = 2000  # whose records are in memory at a time
 _SAME = {
     "runs": ("run", "attempt", "status", "ended"),
     "history": ("run", "attempt", "step", "metric"),
+    "looks": ("look",),
     "evaluations": ("run", "attempt", "split", "metric", "channel", "value", "windows", "purpose", "time"),
 }
 # Rows of these that the source has not make the other study another one. (What befell a copy is its own affair.)
@@ -59,7 +60,8 @@ def copy_studies(results: Results, studies: Iterable[str], to: Results) -> Copie
         _check_same(results, study, to)
     members = [results.table("members", study, ["run"]) for study in names]
     ids = pc.unique(concat(members)["run"]).to_pylist()
-    new_runs, rows, windows = 0, 0, 0
+    rows = _copy_looks(results, names, ids, to)  # before what they were taken at
+    new_runs, windows = 0, 0
     for start in range(0, len(ids), RUNS_AT_ONCE):
         some = ids[start : start + RUNS_AT_ONCE]
         windows += _copy_windows(results, some, to)
@@ -86,6 +88,16 @@ def _check_same(results: Results, study: str, to: Results) -> None:
                 f"study '{study}' in {to.storage.url} is no copy of the one in {results.storage.url}: {other} rows of "
                 f"its table '{table}' are not there; copy to another place"
             )
+
+
+def _copy_looks(results: Results, studies: Sequence[str], runs: Sequence[str], to: Results) -> int:
+    """The ledger of the series that these studies saw, whoever looked at them."""
+    looks = results.table("looks")
+    if not looks.num_rows:
+        return 0
+    seen = pc.unique(results.latest(runs, ["data_sha256"])["data_sha256"].drop_null())
+    mine = pc.or_(pc.is_in(looks["series"], seen), pc.is_in(looks["read_for"], pa.array(studies, pa.string())))
+    return _write(to, "looks", "looks", _fresh("looks", looks.filter(mine), to.table("looks")))
 
 
 def _write(to: Results, table: str, folder: str, rows: pa.Table) -> int:

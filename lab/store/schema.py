@@ -128,6 +128,24 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("purpose", _TEXT),
         ("time", _TIME),
     ],
+    "looks": [  # the ledger of the data: one row per look at test (see lab.ledger)
+        ("look", _TEXT),  # id
+        ("series", _TEXT),  # identity, as `data_sha256` of a run
+        ("dataset", _TEXT),
+        ("split", _TEXT),
+        ("origin", _INT),  # the row where training ends
+        ("first", _INT),  # rows [first, end) of the split
+        ("end", _INT),
+        ("runs", _INT),  # that were read, or judged
+        ("run_ids", _TEXTS),
+        ("purpose", _TEXT),
+        ("read_for", _TEXT),  # the study
+        ("mark", _TEXT),  # of verdicts: names the question, the rule and the seeds
+        ("command", _TEXT),
+        ("user", _TEXT),
+        ("host", _TEXT),
+        ("time", _TIME),
+    ],
     "studies": [  # one row per creation or accepted change of settings
         ("study", _TEXT),
         ("settings", _TEXT),  # JSON
@@ -154,6 +172,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "members": ("study", "role", "run"),
     "trials": ("study", "trial", "event"),
     "evaluations": ("run", "split", "metric"),
+    "looks": ("look", "series", "split", "origin", "runs"),
     "studies": ("study", "settings"),
     "events": ("study", "kind", "text"),
 }
@@ -162,7 +181,10 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "runs": ("run", "attempt"),
     "history": ("run", "attempt", "step", "metric"),
     "members": ("study", "trial", "arm", "cell", "role", "run"),
+    "looks": ("look",),
 }
+# By what the files of a table without a study are named.
+NAMED_BY = {"looks": "look"}
 # Texts that repeat row by row in the millions: read as indices into distinct values.
 _REPEATED = {"history": ("run", "metric")}
 _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {

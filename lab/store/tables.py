@@ -30,6 +30,7 @@ from lab.store.row_keys import codes, firsts, row_keys, rows_among, take, withou
 from lab.store.schema import (
     DONE,
     IDENTITY,
+    NAMED_BY,
     OPEN,
     PARTITIONED,
     REQUIRED,
@@ -101,9 +102,10 @@ class Results:
             if table in PARTITIONED:
                 name = f"{table}/study={row['study']}/{key}"
             else:
-                if not _WORD.fullmatch(row["run"]):
-                    raise ResultsError(f"run '{row['run']}': a run's id is a plain word")
-                name = f"{table}/{row['run']}-a{'' if row.get('attempt') is None else int(row['attempt'])}"
+                kind = NAMED_BY.get(table, "run")
+                if not _WORD.fullmatch(row[kind]):
+                    raise ResultsError(f"{kind} '{row[kind]}': a {kind}'s id is a plain word")
+                name = f"{table}/{row[kind]}-a{'' if row.get('attempt') is None else int(row['attempt'])}"
             groups[name].append(index)
         if table in PARTITIONED:
             checked = checked.drop_columns("study")

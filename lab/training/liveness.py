@@ -2,7 +2,10 @@
 
 Both arms train with the same seed on one series, in float64, in small batches. An arm whose shared parameters and
 whose predictions all stay within 1e-9 (relative) of its baseline arm's is inert: training it would be training the
-baseline again.
+baseline again. What acts only between epochs (the schedule, the rule of stopping) is compared over the whole run.
+
+The steps are stretched, so that what bounds gradients shows. Whether that ever acts in training is not asked here: an
+arm that is alive and comes to the same is found by its runs.
 """
 
 from collections import defaultdict
@@ -17,6 +20,7 @@ from lab.arms import Arm, difference
 from lab.registry import forecaster_of
 from lab.series import Series
 from lab.settings.config import Config
+from lab.training.schedule import schedule
 from lab.training.trainer import StackTrainer, stack_key
 
 STEPS = 4  # zero-initialised heads pass nothing on at the first, and what they learn shows at the third
@@ -25,8 +29,9 @@ TOLERANCE = 1e-9
 # Targets are stretched by this, so that workers' gradients are longer than what clipping leaves of them (at published
 # only ones in which a bound of gradients can show.
 STRETCH = 50.0
-# They decide when training ends, which no step shows.
-BETWEEN_EPOCHS = ("training.patience", "training.stopping", "training.max_epochs")
+MOST_EPOCHS = 2000  # at which a schedule is looked at: of longer ones, so many of them
+# They act between epochs, and are compared as they do over the whole run.
+BETWEEN_EPOCHS = ("training.patience", "training.stopping", "training.max_epochs", "training.schedule")
 # They change what a step is; the batch is set anew for these steps.
 SHAPES = ("data.seq_len", "data.pred_len", "training.batch_size")
 
@@ -112,13 +117,46 @@ def compare(arm: Arm, against: str, cell: str, configs: tuple[Config, Config], p
         predictions = _relative(one.predictions, other.predictions, 0.0)
     note = ""
     if max(value for value in (parameters, predictions, 0.0) if value is not None) <= TOLERANCE:
-        if shown := sorted(set(changed) & set(BETWEEN_EPOCHS)):
-            note = f"alive: {', '.join(shown)} decides when training ends, which no step shows"
+        if acts := _between_epochs(config, base):
+            keys = sorted(set(changed) & set(BETWEEN_EPOCHS)) or sorted(changed)
+            note = f"alive: {', '.join(keys)} {acts}, which no step shows"
         elif shown := sorted(set(changed) & set(SHAPES)):
             note = f"alive: it changes {', '.join(shown)}, and steps were taken with the same for both"
         else:
-            note = forecaster_of(base).why_inert(arm, base, config) or ""
+            note = forecaster_of(base).why_inert(arm, base, config) or _never_ends(config, base)
     return Liveness(arm.name, against, cell, parameters, predictions, note)
+
+
+def _between_epochs(config: Config, base: Config) -> str:
+    """What differs in what acts only between epochs, over the whole run; "" where nothing does.
+
+    A few steps of a long epoch cannot show a schedule: theirs differ by less than rounding does.
+    """
+    if _stopping(config) != _stopping(base):
+        return "decides when training ends"
+    ours, theirs = _rates(config), _rates(base)  # of as many epochs
+    apart = ((ours - theirs).abs() / torch.maximum(ours, theirs)).max().item()
+    return f"changes the learning rate from epoch to epoch, by up to {apart:.0%}" if apart > TOLERANCE else ""
+
+
+def _stopping(config: Config) -> tuple[int, int, bool]:
+    """The rule by which a run ends: a patience that outlasts the run never does (see `Run.record`)."""
+    rule, epochs = config.stopping, config.training.max_epochs
+    return epochs, min(rule.patience, epochs), rule.batch_mean
+
+
+def _never_ends(config: Config, base: Config) -> str:
+    patience = [each.training.patience for each in (config, base)]
+    if patience[0] == patience[1] or min(patience) < config.training.max_epochs:
+        return ""
+    return f"no patience of {min(patience)} epochs or more ends a run of {config.training.max_epochs}"
+
+
+def _rates(config: Config) -> Tensor:
+    """(epochs, 2): the learning rate at the beginning and in the middle of every epoch that a run may have."""
+    epochs = config.training.max_epochs
+    chosen = torch.linspace(1, epochs, min(epochs, MOST_EPOCHS)).round().int().tolist()
+    return config.training.lr * torch.stack([schedule([config.training], epoch, 2)[:, 0] for epoch in chosen])
 
 
 def _relative(one: Tensor, other: Tensor, floor: float) -> float:

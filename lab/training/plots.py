@@ -12,6 +12,7 @@ from matplotlib.dates import ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
 from lab.console.printing import one_line
+from lab.ledger.looks import look_at
 from lab.registry import forecaster_of
 from lab.series import Series, window_starts
 from lab.series.windows import Windows
@@ -31,6 +32,7 @@ def write_plots(run: Run, series: Series, folder: Path, device: torch.device) ->
 
 def _write_plots(run: Run, series: Series, folder: Path, device: torch.device) -> list[Path]:
     assert run.weights is not None, "a run without weights has nothing to draw"
+    look_at(series, "test", "figures")
     forecaster = forecaster_of(run.config)
     network = forecaster.network([run.config], [run.weights], series.num_channels, device)
     dtype = next(tensor.dtype for tensor in run.weights.values() if tensor.is_floating_point())

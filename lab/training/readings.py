@@ -2,12 +2,14 @@
 
 import io
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from lab.errors import DataError
+from lab.ledger.looks import looking
 from lab.registry import DEFAULT, forecaster
 from lab.series import Series, load_series
 from lab.settings.config import Config
@@ -62,29 +64,58 @@ def read_test(
     purpose: str,
     device: str | torch.device = "cpu",
     series: Series | None = None,
+    study: str | None = None,
+    command: str | None = None,
 ) -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
+
+    All runs of one series are one look on the ledger.
 
     Beside the records it keeps the error of every window (see lab.training.window_errors). A run whose weights cannot
     be read is named in the log, and the others are read.
 
-    `series`: the data of all of these runs, where the caller has it.
+    Args:
+        series: the data of all of these runs, where the caller has it.
+        study, command: for which they are read, and what was typed, for the ledger.
     """
+    by_series: dict[str | None, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for run, row in unread(results, ids).items():
+        by_series[row["data_sha256"]][run] = row
+    for rows in by_series.values():
+        data = _series_of(results, rows) if series is None else series
+        if data is None:
+            continue
+        with looking(data, purpose, ids=list(rows), study=study, results=results, command=command):
+            _read(results, rows, purpose, device, data)
+
+
+def _series_of(results: Results, rows: Mapping[str, Mapping[str, Any]]) -> Series | None:
+    """That of runs on one series; None where no run tells, which is in the log."""
+    for row in rows.values():
+        try:
+            return load_series(load_weights(results, row)[0].data)
+        except DataError as error:
+            logger.warning("%s; the others are read", error)
+    return None
+
+
+def _read(
+    results: Results, rows: Mapping[str, Mapping[str, Any]], purpose: str, device: str | torch.device, data: Series
+) -> None:
+    for run, row in rows.items():
         try:
             config, weights = load_weights(results, row)
         except DataError as error:  # its test stays unread, which every page says of it
             logger.warning("%s; the others are read", error)
             continue
-        data = load_series(config.data) if series is None else series
         found = evaluate_weights(config, weights, data, "test", device)
         key = {"run": run, "attempt": row["attempt"], "split": "test", "purpose": purpose}
         key["windows"] = found.mse_windows.shape[1]
         keep_window_errors(results, run, found.mse_windows[0].cpu().numpy())
-        rows = []
+        readings = []
         for metric in ("mse", "mae"):
-            rows.append({**key, "metric": metric, "channel": None, "value": getattr(found, metric)[0].item()})
+            readings.append({**key, "metric": metric, "channel": None, "value": getattr(found, metric)[0].item()})
             channels = getattr(found, f"{metric}_channels")[0].tolist()
             for channel, value in zip(data.channels, channels, strict=True):
-                rows.append({**key, "metric": metric, "channel": channel, "value": value})
-        results.add("evaluations", rows)
+                readings.append({**key, "metric": metric, "channel": channel, "value": value})
+        results.add("evaluations", readings)

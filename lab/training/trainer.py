@@ -17,6 +17,7 @@ from torch import Tensor
 from lab.compute.device import prepare_process
 from lab.errors import ConfigError, DataError
 from lab.forecaster import Stack
+from lab.ledger.looks import look_at
 from lab.registry import forecaster_of
 from lab.series import Series, load_series, window_starts
 from lab.series.windows import Evaluation, Windows, evaluate
@@ -265,7 +266,8 @@ def evaluate_weights(
     split: str,
     device: str | torch.device = "cpu",
 ) -> Evaluation:
-    """A trained model (N=1) on every window of `split` ("validation" or "test")."""
+    """A trained model (N=1) on every window of `split` ("validation" or "test", which is on the ledger as a look)."""
+    look_at(series, split, "evaluate_weights")
     forecaster, device = forecaster_of(config), torch.device(device)
     network = forecaster.network([config], [weights], series.num_channels, device)
     numbers = (t.real.dtype for t in weights.values() if t.is_floating_point() or t.is_complex())

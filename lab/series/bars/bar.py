@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lab.errors import DataError
+from lab.ledger.looks import look_at
 from lab.series.bars.windows import Metrics, Moments, map_errors
 from lab.series.series import Series
 from lab.settings.data import DataConfig
@@ -130,5 +131,6 @@ class FittedBar:
         return np.einsum("bsc,sh->bhc", windows - mean, self.weight, optimize=True) + mean
 
     def evaluate(self, series: Series, data: DataConfig, role: str) -> Metrics:
-        """The errors over every window of a role of `lab.series.window_starts`."""
+        """The errors over every window of a role of `lab.series.window_starts`; of test, that is a look."""
+        look_at(series, role, f"bar {self.bar.name}")
         return map_errors(self.weight, series, data, role)

@@ -46,7 +46,7 @@ def test_other_settings_are_refused_with_the_difference(results: Results, fields
         record.check_same(small_study(), {"main": "1" * 64})
 
 
-def test_seeds_can_be_added_and_only_after_verdicts_is_that_exploratory(results: Results) -> None:
+def test_seeds_can_be_added_and_after_verdicts_that_is_exploratory(results: Results) -> None:
     record = begin(results, small_study())
     record.add_seeds(results, 9)
     assert (record.seeds, record.exploratory, record.looks) == (9, "", (8,))

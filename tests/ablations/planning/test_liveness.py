@@ -12,7 +12,7 @@ from ablations.study.study import Study
 from dynonet.config import Config
 from dynonet.parts import SIGNALS
 from lab.series import Series, load_series
-from lab.training.liveness import TOLERANCE, Liveness, probe
+from lab.training.liveness import TOLERANCE, Liveness, Probe, compare, probe
 
 WEIGHING = [name for name, signal in SIGNALS.items() if signal.acts_on != "forward"]
 SMALL: dict[str, Any] = {
@@ -112,6 +112,29 @@ def test_what_no_step_shows_is_alive_by_what_it_says() -> None:
     longer = checked(own("longer", data__pred_len=8))["longer"]
     assert longer.predictions is None
     assert not longer.inert
+
+
+@pytest.mark.parametrize("baseline", [{"training.max_epochs": 300}, {"training.max_epochs": 1}])
+def test_a_schedule_is_compared_over_the_whole_run(baseline: dict[str, Any]) -> None:
+    """The steps of one long epoch cannot show it: they differ by less than rounding does."""
+    series = {**SMALL, **baseline, "data.synthetic.rows": 20_000, "training.batch_size": 8}
+    found = checked(own("steady", training__schedule="constant"), baseline=series)["steady"]
+    assert not found.inert and (found.note == "" or "changes the learning rate from epoch to epoch" in found.note)
+    config = Config.create(series)
+    steady = config.override({"training.schedule": "constant"})
+    arm = create_study({"name": "mine", "question": "What are these arms for?", "baseline": series,
+                        "arms": [own("steady", training__schedule="constant")]}).table["steady"]  # fmt: skip
+    same = Probe({"w": torch.ones(3)}, torch.ones(2))
+    hidden = compare(arm, "full", "main", (steady, config), (same, same))  # however small the steps' difference is
+    assert not hidden.inert and "changes the learning rate from epoch to epoch, by up to" in hidden.text()
+
+
+def test_a_rule_of_stopping_that_never_acts_is_inert() -> None:
+    """A patience longer than the run ends none; one that is shorter can."""
+    short = {**SMALL, "training.max_epochs": 10}
+    found = checked(own("longer", training__patience=30), own("shorter", training__patience=9), baseline=short)
+    assert found["longer"].inert and "ends a run of 10" in found["longer"].note
+    assert not found["shorter"].inert and "decides when training ends" in found["shorter"].note
 
 
 def test_parts_that_act_through_absent_workers_are_inert() -> None:

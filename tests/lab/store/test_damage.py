@@ -36,6 +36,8 @@ PARAMS = run_params(Config.create({}))
 
 def fill(results: Results, runs: int = 4, study: str = "study") -> None:
     """Rows in every table, as a search leaves them, of so many runs."""
+    look = {"series": "a", "split": "test", "origin": 9, "runs": 1}
+    results.add("looks", [{**look, "look": f"{study}{number}"} for number in (1, 2)])
     for settings in ({"search": {}}, {"event": "judged"}):
         results.add("studies", [{"study": study, "settings": settings}])
     for number in range(runs):
@@ -110,7 +112,7 @@ def test_no_damage_passes_for_data(tmp_path: Path) -> None:
             targets.append((results, paths[0], None))
     results = Results(tmp_path / "blobs")
     targets += [(results, path, parse) for path, parse in blobs(results).items()]
-    assert len(targets) == 21
+    assert len(targets) == 23
     for results, path, parse in targets:
         place, table = Path(results.storage.full(path)), path.split("/")[0]
         whole = place.read_bytes()

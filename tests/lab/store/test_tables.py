@@ -232,4 +232,4 @@ def test_other_tools_read_the_files(store: Results) -> None:
 
 def test_every_table_is_declared_alike() -> None:
     assert set(PARTITIONED) == {"members", "trials", "studies", "events"}
-    assert all(set(columns) <= set(SCHEMAS[name].names) for name, columns in IDENTITY.items()) and len(TABLES) == 7
+    assert all(set(columns) <= set(SCHEMAS[name].names) for name, columns in IDENTITY.items()) and len(TABLES) == 8

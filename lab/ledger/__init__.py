@@ -1,0 +1,2 @@
+"""The ledger of the data: who looked at which rows of test, when, for what, and how often. It belongs to the data and
+not to a study's name; nothing on it is ever deleted."""
