@@ -234,6 +234,8 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
         },
         "retune": None if study.retune is None else study.retune.model_dump(mode="json"),
     }  # fmt: skip
+    if study.correction != "holm":
+        content["rule"]["correction"] = study.correction
     if study.model != DEFAULT:
         content |= {"model": study.model, **study.forecaster.config.identity}
     found: dict[str, Any] = json.loads(json.dumps(content))  # as it will be read back

@@ -6,8 +6,8 @@ test, turned inside out. Under the null hypothesis each sign is a coin's, so tha
 effects is a walk that is counted exactly, ties among the effects included, for any n up to 60.
 
 What is asked of the noise: that the effects lie symmetrically about their pseudo-median, each seed's as widely as it
-likes. Where they are skewed about it the rates are a little over alpha, and `python -m scripts.verdicts.simulate` says by
-how much. Nothing here speaks of the mean: that of skewed noise hangs on rare runs that n seeds need not have met.
+likes. Where they are skewed about it the rates are a little over alpha: `python -m scripts.verdicts.simulate` says how
+much. Nothing here speaks of the mean: that of skewed noise hangs on rare runs that n seeds need not have met.
 """
 
 from functools import lru_cache

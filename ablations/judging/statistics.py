@@ -93,11 +93,6 @@ def hedges_g(effects: ArrayLike) -> Array:
     return np.where(error > 0, factor * x.mean(-1) / np.where(error > 0, error * np.sqrt(n), 1), np.nan)
 
 
-def percent_change(effects: ArrayLike, full: ArrayLike) -> Array:
-    """The mean effect as a percent of `full`'s mean over the same seeds, (..., n) and (n,) or (..., n) -> (...)."""
-    return 100 * checked(effects).mean(-1) / checked(full).mean(-1)
-
-
 def factorial_contrasts(losses: ArrayLike, parts: Sequence[str]) -> dict[tuple[str, ...], Array]:
     """A full 2^k design with seeds as blocks: (2, ..., 2, n) losses -> each effect's (n,) values, one per seed.
 

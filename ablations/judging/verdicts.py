@@ -1,8 +1,8 @@
 """From the evidence on each arm to verdicts on a family of arms, at one look or several. Pure functions of arrays.
 
 The null hypothesis of an arm is that the typical run is as good without the part as with it: that the pseudo-median of
-its paired effects is 0 (`signed_ranks.py`). Verdicts on that are of seeds alone; `reaching` says which of them hold over
-other stretches of the test rows too.
+its paired effects is 0 (`signed_ranks.py`). Verdicts on that are of seeds alone; `reaching` says which of them hold
+over other stretches of time too.
 
 The family is the live arms times the cells of the primary metric. Its size m is fixed before anything runs: an arm that
 was lost on the way counts with p = 1, so that losing it makes nothing easier. Effects and equivalence are two families,
@@ -94,7 +94,7 @@ class Evidence:
     """What decides arms, before any correction: arrays of one shape, the family's axis last."""
 
     p: Array  # of the signed-rank test, divergence counted as worst
-    direction: NDArray[np.int64]  # 1: removing the part raised the loss; -1: it lowered it; 0: neither, both, too little
+    direction: NDArray[np.int64]  # 1: removing the part raised the loss; -1: lowered it; 0: neither, both, too little
     equivalence_p: Array  # of the signed-rank equivalence test; 1 with a diverged run
     diverged: NDArray[np.bool_]  # a run of the arm, or its partner of `full`, diverged
 

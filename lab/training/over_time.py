@@ -34,7 +34,7 @@ def time_interval(values: ArrayLike, memory: float, level: float = 0.95) -> tupl
         raise ValueError(f"level must be between 0 and 1, got {level}")
     share = max(memory, 1) / max(len(x), 1)
     if share > 1:
-        raise ValueError(f"{len(x)} windows are fewer than one block of {memory:g}: none of them is independent")
+        raise ValueError(f"{len(x)} windows hold less than one block of {memory:g}: no interval over time can be had")
     cosines = next(count for most, count in COSINES if share <= most)
     cosines = min(cosines, len(x) - 1)
     frequencies = np.pi * np.arange(1, cosines + 1)[:, None] * (np.arange(len(x)) + 0.5) / len(x)
