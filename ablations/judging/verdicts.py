@@ -108,11 +108,11 @@ def evidence(arm: ArrayLike, full: ArrayLike, margin_percent: float) -> Evidence
     """(..., n) losses of arms and (n,) or (..., n) of `full`, NaN exactly where a run diverged -> (...) evidence.
 
     A diverged run is the worst outcome there is, not a gap (worst-rank scores: Lachin 1999). Its pair counts as an
-    effect larger than all others: positive where the arm's run diverged, negative where `full`'s did. A pair whose runs
-    both diverged is tried as either, and the larger p holds. The direction, that of the sum of signed ranks, must be
-    the same each time and must not be opposed by that of the pairs without divergence; else it is 0 and p is 1. So
-    divergence can support a verdict to which the other pairs point, and never turns one round. Without divergence the
-    direction is 0 where the typical effect is within RESOLUTION of `full`'s mean.
+    effect that outweighs all others together: positive where the arm's run diverged, negative where `full`'s did. A
+    pair whose runs both diverged is tried as either, and the larger p holds. The direction must be the same each time
+    and must not be opposed by the signed ranks of the pairs without divergence; else it is 0 and p is 1. So divergence
+    can support a verdict to which the other pairs point, and never turns one round: better but for a run that diverged
+    is no verdict. Without divergence the direction is 0 where the typical effect is within RESOLUTION of `full`'s mean.
 
     Raises:
         ValueError: unlike seeds, fewer than two, an infinite loss, or a mean loss or margin that is not positive.
@@ -127,7 +127,8 @@ def evidence(arm: ArrayLike, full: ArrayLike, margin_percent: float) -> Evidence
     completions = [counted + sign * outweighs * both for sign in (1, -1)] if both.any() else [counted]
 
     seen = _direction(known)
-    directions = np.stack([_direction(effects) for effects in completions])
+    worst = np.stack([np.sign(effects.sum(-1)).astype(int) for effects in completions])
+    directions = np.where(lost.any(-1), worst, seen)
     holds = (directions == directions[0]).all(0) & (seen * directions[0] >= 0)
     p = np.stack([signed_rank_p(effects) for effects in completions]).max(0)
     level = np.where(lost.any(-1), 1, baseline.mean(-1))

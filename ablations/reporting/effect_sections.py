@@ -31,9 +31,9 @@ _BY_NOISE = (
 _NULL = (
     "The null hypothesis is that the typical run is as good without the part as with it: that the pseudo-median "
     "(Hodges and Lehmann) of the paired effects is 0. The exact signed-rank test of it keeps alpha under any noise "
-    "that is symmetric about it, and keeps it nearly (8 to 9% for 5%) under exponential and lognormal noise. So few runs "
-    "cannot bound a mean whose rare bad runs they have not met: 'on average' is said only where the mean's bootstrap-t "
-    "interval carries it, else 'in most runs'."
+    "that is symmetric about it, and keeps it nearly (8 to 9% for 5%) under exponential and lognormal noise. So few "
+    "runs cannot bound a mean whose rare bad runs they have not met: 'on average' is said only where the mean's "
+    "bootstrap-t interval carries it, else 'in most runs'."
 )
 
 

@@ -192,7 +192,7 @@ def _often(finding: Finding) -> str:
     if finding.on_average:
         return f" and by {decimal(abs(effect.mean))} on average"
     share = effect.improvement if effect.typical > 0 else 1 - effect.improvement
-    return f" (in {round(share * effect.n)} of {effect.n}; of the average nothing is shown)"
+    return f" (in most runs, {round(share * effect.n)} of {effect.n}; of the average nothing is shown)"
 
 
 def _equivalent(findings: Findings, finding: Finding) -> str:
@@ -208,7 +208,7 @@ def _equivalent(findings: Findings, finding: Finding) -> str:
         also = f"; that it differs from 0 was shown too ({adjusted(finding)}), but it is less than matters"
     elif abs(effect.typical) <= RESOLUTION * effect.with_mean:
         also = "; two machines differ by as much"
-    often = " and on average" if finding.on_average else "; of the average nothing is shown"
+    often = " and on average" if finding.on_average else ", so in most runs; of the average nothing is shown"
     size = f"{observed(finding, effect)} ({numbers(finding, equivalence)})"
     return (
         f"{said} in the typical run{often}: {size}: no practical effect{_reach(finding)}{exploratory(findings)}{also}"

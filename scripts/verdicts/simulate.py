@@ -194,7 +194,8 @@ def stopping_lines(count: int) -> Iterator[str]:
     looks, arms = look_schedule(8, 16, 5), 2
     yield f"`auto`: coverage of an interval where an arm stops, {len(looks)} looks at 8 to 16 seeds, {arms} arms:"
     yield "of all arms, and of those alone that stopped early, which no interval promises"
-    yield f"{'deviations':>10s}{'stopped early':>15s}{'before, of all':>16s}{'early':>8s}{'now, of all':>14s}{'early':>8s}"
+    header = f"{'before, of all':>16s}{'early':>8s}{'now, of all':>14s}{'early':>8s}"
+    yield f"{'deviations':>10s}{'stopped early':>15s}{header}"
     for size in (0.0, 0.4, 0.7, 1.0, 1.5):
         arm, full = studies("normal", 1, looks[-1], count)
         arm = arm[:, :arms] + size * np.sqrt(2) * UNIT
