@@ -26,7 +26,7 @@ _BY_NOISE = (
     "again and read on the same test rows. Over windows: how the mean effect of these trained models varies over "
     "stretches of time, allowing for correlation over S + H rows. Over both: the two put together. A verdict is given "
     "without more words only where the last carries it; else it holds on these rows only. The family's alpha is kept "
-    "over seeds; each interval over windows is 95% for its own arm alone. None of the three speaks for other series."
+    "over seeds; each interval over windows is 95% for its own arm alone. Not one of them speaks for other series."
 )
 _NULL = (
     "The null hypothesis is that the typical run is as good without the part as with it: that the pseudo-median "

@@ -48,7 +48,11 @@ def subject(findings: Findings, finding: Finding) -> str:
 def verb(noun: str, stem: str) -> str:
     """`helps` of one thing, `help` of several: by the last word of what comes before `of`, `from`, a bracket."""
     words = re.split(r" (?:of|from|by|per|at) | \(|,", noun)[0].split()
-    several = words[-1].endswith("s") and not words[-1].endswith("ss") and not re.match(r"every|\w+ing$", words[0])
+    several = (
+        words[-1].endswith("s")
+        and not words[-1].endswith(("ss", "us", "is", "as"))
+        and not re.match(r"every|\w+ing$", words[0])
+    )
     return stem.removesuffix("s") if several else stem
 
 

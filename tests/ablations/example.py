@@ -25,6 +25,7 @@ from ablations.findings.findings import (
 )
 from ablations.judging import signed_ranks, statistics
 from ablations.judging.reach import middle_mean
+from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS
 from ablations.planning.plan import contrast_name
 from ablations.study.reading import create_study
 from dynonet.config import Config
@@ -238,13 +239,21 @@ def _finding(name: str, cell: str, compared: Mapping[str, Any]) -> Finding:
         effects={metric: _effect(metric, *pair, answer[3]) for metric, pair in errors.items()},
         decision=_decision(effects, answer, cell),
         windows=(answer[1] - 0.02, answer[1] + 0.02) if cell == "ETTh1" else None,
-        both=(answer[1] - 0.021, answer[1] + 0.021) if cell == "ETTh1" else None,
+        both=_both(answer[:2]) if cell == "ETTh1" else None,
         windows_note="" if cell == "ETTh1" else "800 windows hold less than one block of 848",
         mismatch=matched if variant.matched else "",
+        validation=_effect("val_mse", *errors["val_mse"], answer[3]),
         diverged=(runs["without"].diverged, runs["with"].diverged),
         failed=(runs["without"].failed, runs["with"].failed),
         flags=("2 of 9 pairs differ in device",) if name == "no_bilevel" else (),
     )
+
+
+def _both(answer: tuple[str, float]) -> tuple[float, float]:
+    """One that carries the verdict."""
+    verdict, effect = answer
+    half = {"helps": 0.6 * abs(effect), "hurts": 0.6 * abs(effect), "no practical effect": 0.002}.get(verdict, 0.021)
+    return effect - half, effect + half
 
 
 def _sides(comparison: Any) -> dict[str, str]:
@@ -265,6 +274,7 @@ def _contrast(factors: tuple[str, ...], cell: str) -> Finding:
         with_part="",
         factors=factors,
         effects={PRIMARY: _effect(PRIMARY, tuple(loss + effects), tuple(loss), answer[3])},
+        both=_both(answer[:2]) if cell == "ETTh1" else None,
         decision=_decision(effects, answer, cell),
     )
 
@@ -302,8 +312,10 @@ def _effect(metric: str, without: Sequence[float], with_part: Sequence[float], p
 
 def _decision(effects: np.ndarray, answer: tuple[str, float, float, float, float], cell: str) -> Decision:
     low, high = signed_ranks.signed_rank_interval(effects, 0.05 / 12)
+    reaches = cell == "ETTh1" or answer[0] not in (HELPS, HURTS, NO_EFFECT)  # elsewhere there are too few windows
     return Decision(
-        verdict=answer[0],
+        verdict=answer[0] if reaches else ON_THESE_ROWS,
+        over_seeds=answer[0],
         look=1,
         seeds=9,
         p_adjusted=answer[3],
