@@ -141,7 +141,7 @@ class Collector:
         size = self.study.forecaster.size(config, len(channels))
         known = self.study.table.get(arm)
         errors = {m: tuple(self.recorded.losses(arm, cell, seeds, m).tolist()) for m in METRICS}
-        far = outlying_runs(errors[PRIMARY], self.study.margin_percent / 100)
+        far = outlying_runs(errors[PRIMARY], 2 * self.study.margin_percent / 100)
         return ArmRuns(
             cell=cell, arm=arm, about="" if known is None else known.about, seeds=seeds,
             runs=tuple(row.get("run", "") for row in rows),
