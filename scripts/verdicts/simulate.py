@@ -157,7 +157,8 @@ def _window_row(blocks: float, memory: float, share: float, count: int, windows:
         both = crossed(float(centre[study]), (float(lows[study]), float(highs[study])), over_time)
         widths.append((both[1] - both[0]) / (2 * 1.96 * np.sqrt(1.1)))
         moving = before.window_interval(series, round(block), 199)
-        old_seeds = t_interval(by_seed[study])
+        low, high = t_interval(by_seed[study])
+        old_seeds = (float(low), float(high))
         pieces = (old_seeds, moving, over_time, _satterthwaite(by_seed[study], over_time, block, windows), both)
         trained = float(seed[study].mean())  # the effect of these models over all of time: what windows alone speak of
         truths = (0.0, trained, trained, 0.0, 0.0)

@@ -258,7 +258,7 @@ def test_the_difference_from_the_linear_baseline_over_test_windows(begin: Callab
         keep_window_errors(study.results, run, errors)
     said = comparisons(findings_of(study.results, "mine"))["test"]
     assert said.endswith(
-        "The difference, −0.0900, is −0.0900 to −0.0900 over test windows (95%, moving-block bootstrap)."
+        "The difference, −0.0900, is −0.0900 to −0.0900 over stretches of time (95%)."
     )
 
 
