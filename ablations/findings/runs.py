@@ -132,12 +132,20 @@ class Recorded:
         """
         schedule, taken = self.record.judged_looks
         standing: Standing | None = None
+        known = 0
         for count in schedule[:taken] if self.hypotheses else ():
             seeds = self.study.seed_list(count)
             now = Evidence.of([self.evidence(hypothesis, seeds) for hypothesis in self.hypotheses])
+            left = np.array([self._left(hypothesis, seeds[known:]) for hypothesis in self.hypotheses])
             joint = self._joint(seeds) if self.study.correction == "max_t" else None
-            standing = judge(now, count, self.study.alpha, self.record.family, len(schedule), standing, joint)
+            standing = judge(now, count, self.study.alpha, self.record.family, len(schedule), standing, joint, left)
+            known = count
         return standing
+
+    def _left(self, hypothesis: Hypothesis, seeds: Sequence[int]) -> bool:
+        """Whether one of its arms was not trained at any of these seeds, nor failed at one."""
+        sides, cell = self.sides(hypothesis), hypothesis[1]
+        return any(not any(self.row(arm, cell, seed) for seed in seeds) for arm in (*sides.without, *sides.with_part))
 
     def _joint(self, seeds: Sequence[int]) -> MaxT:
         """The joint test of the family. What is not whole has p = 1, and losing it makes nothing easier: the others'

@@ -169,6 +169,7 @@ def judge(
     looks: int = 1,
     before: Standing | None = None,
     joint: MaxT | None = None,
+    left: NDArray[np.bool_] | None = None,
 ) -> Standing:
     """The verdicts after a look, each of the two families at alpha / looks (Bonferroni over looks, Holm within).
 
@@ -177,7 +178,8 @@ def judge(
     things stood) only undecided arms are judged anew. The others keep their verdict and their place in the family, and
     what `now` holds for them is not read: they need no more seeds.
 
-    `joint` stands in the place of Holm's p of the effects, at one look; equivalence stays Holm's.
+    `left`: arms that got no more seeds though they are undecided, since an older rule held them for decided: they stay
+    as they were. `joint` stands in the place of Holm's p of the effects, at one look; equivalence stays Holm's.
 
     Why that keeps alpha: of the t arms whose null hypothesis is true, the first that Holm rejects at some look has
     p <= alpha / (looks t), from the seeds of that look or of the one that closed it; there are looks times t such p.
@@ -189,8 +191,11 @@ def judge(
     if look > looks:
         raise ValueError(f"all {looks} looks are spent: verdicts from more seeds are exploratory")
     level = float(fraction("alpha", alpha)) / looks
+    again = np.zeros(now.p.shape, bool) if before is None else before.verdict == UNDECIDED
+    if left is not None:
+        again &= ~left
     if before is not None:
-        now = _updated(before.evidence, now, before.verdict == UNDECIDED)
+        now = _updated(before.evidence, now, again)
     p, equivalence = (np.minimum(looks * holm(values, family), 1) for values in (now.p, now.equivalence_p))
     if joint is not None:
         p = np.where(now.diverged, 1, joint.p)
@@ -203,7 +208,7 @@ def judge(
     stepped = holm_alpha(now.p, level, family)
     critical = np.full(p.shape, np.nan) if joint is None else np.broadcast_to(joint.critical[..., None], p.shape)
     after = Standing(now, verdict, p, equivalence, stepped, np.full(p.shape, seeds), np.full(p.shape, look), critical)
-    return after if before is None else _updated(before, after, before.verdict == UNDECIDED)
+    return after if before is None else _updated(before, after, again)
 
 
 def reaching(verdict: str, interval: tuple[float, float] | None, margin: float) -> str:

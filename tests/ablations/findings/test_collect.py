@@ -324,6 +324,18 @@ def test_intervals_of_a_study_that_may_stop_early_share_what_they_miss_among_loo
     assert effect.interval == pytest.approx([float(x) for x in signed_ranks.signed_rank_interval(differences, 0.025)])
 
 
+def test_an_arm_that_an_older_rule_held_for_decided_is_judged_with_the_seeds_that_it_has(results: Results) -> None:
+    record = begin(results, small_study(seeds="auto", max_seeds=12, looks=2))
+    unclear = [value + 0.02 * (-1) ** seed for seed, value in enumerate(FULL)]
+    add_runs(results, record, {"main": {"full": FULL, "no_film": WORSE, "no_mixer": unclear}})
+    record.add_judgement(results, 8)
+    add_runs(results, record, {"main": {"full": [0.4] * 4}}, seeds=(9, 10, 11, 12))
+    record.add_judgement(results, 12)
+    mixer = findings_of(results, "mine").findings[1]
+    assert mixer.decision is not None
+    assert (mixer.verdict, mixer.decision.seeds, mixer.effects[PRIMARY].n) == ("undecided", 8, 8)
+
+
 def test_what_a_reader_must_not_overlook_is_a_note(results: Results) -> None:
     """A run far out, adjusted p at their floor, and validation that says the opposite."""
     bad = [*WORSE[:7], 0.9]
