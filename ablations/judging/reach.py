@@ -8,7 +8,7 @@ Each margin holds the rest once, so that it is counted twice in the interval ove
 The interval over both is put together from those of the margins by their squares (MOVER: Zou and Donner 2008; Graybill
 and Wang 1980), which keeps the seeds' interval exact and lopsided where it is. In simulations (`python -m
 scripts.verdicts.simulate`) it covers 95% and more where Satterthwaite's t, on so few degrees of freedom over time, does
-not always.
+not always. Where correlation outlasts what the interval over windows allows for (S + H rows), it covers 93% and more.
 """
 
 import numpy as np

@@ -7,7 +7,8 @@ and the critical value is not Student's but the one that covers at every correla
 `memory` that is allowed for, in the manner of Müller and Watson (2022). Where correlation is shorter it covers more.
 
 It has an interval at any horizon, and honest widths: with 20 memories to a series half of it is 2.9 standard errors,
-with five 5, with two 8. Below one there is none, for then nothing in the series repeats.
+with five 5, with two 8. Below one there is none, for then nothing in the series repeats. Where correlation lasts twice
+as long as `memory` it covers 87 to 92% for 95% (`python -m scripts.verdicts.simulate`).
 """
 
 from functools import lru_cache

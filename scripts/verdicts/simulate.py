@@ -128,13 +128,13 @@ def power_lines(count: int) -> Iterator[str]:
 
 
 def window_lines(count: int) -> Iterator[str]:
-    yield "coverage of 95% intervals over windows and over both: seeds x windows, 10 seeds; the share of the variance"
-    yield "of the mean that is time's; windows correlate by exp(-lag / memory), the interval allows for one block"
+    yield "coverage of 95% intervals over windows and over both: seeds x windows, 10 seeds; the share of the variance of"
+    yield "the mean that is time's; windows correlate by exp(-lag / memory), and up to a memory of one block is allowed for"
     yield (
         f"{'blocks':>8s}{'memory, blocks':>16s}{'time share':>12s}{'seeds alone':>13s}{'moving block':>14s}"
         f"{'windows':>9s}{'both, t':>9s}{'both':>7s}{'width':>7s}"
     )
-    for blocks, memory, share in [(b, m, s) for b in (1.75, 4.6, 20) for m in (0.25, 1.0) for s in (0.1, 0.5, 0.9)]:
+    for blocks, memory, share in [(b, m, s) for b in (1.75, 4.6, 20) for m in (0.25, 1.0, 2.0) for s in (0.1, 0.9)]:
         yield _window_row(blocks, memory, share, count)
 
 
@@ -163,7 +163,10 @@ def _window_row(blocks: float, memory: float, share: float, count: int, windows:
         trained = float(seed[study].mean())  # the effect of these models over all of time: what windows alone speak of
         truths = (0.0, trained, trained, 0.0, 0.0)
         tallies += [float(ends[0] <= truth <= ends[1]) for truth, ends in zip(truths, pieces, strict=True)]
-    shown = "".join(f"{covered:>{width}.1%}" for covered, width in zip(tallies / count, (13, 14, 9, 9, 7), strict=True))
+    rates = [f"{covered:.1%}" for covered in tallies / count]
+    if blocks < 2:
+        rates[1] = "none"
+    shown = "".join(f"{rate:>{width}s}" for rate, width in zip(rates, (13, 14, 9, 9, 7), strict=True))
     return f"{blocks:>8g}{memory:>16g}{share:>12.0%}{shown}{np.median(widths):>7.2f}"
 
 
