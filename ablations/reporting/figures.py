@@ -17,7 +17,7 @@ from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, U
 from ablations.reporting.outliers import outlying
 from ablations.reporting.phrases import LOSS, interacts
 from ablations.reporting.tables import LINEAR, Row, arm_rows
-from ablations.reporting.wording import kind
+from ablations.reporting.wording import brief
 from lab.arms import FULL
 from lab.pages.formats import decimal, known, signed
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
@@ -40,7 +40,7 @@ def forest(findings: Findings, cell: str, prefix: str) -> str:
         margin = _scale(axes, [f for f in shown if _drawn(f)])
         for row, finding in enumerate(shown):
             own = finding.decision.margin if finding.decision else math.nan
-            _forest_row(axes, row, finding, own if known(own) else margin)
+            _forest_row(axes, row, findings, finding, own if known(own) else margin)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(shown)), [finding.name for finding in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -79,10 +79,10 @@ def _low(finding: Finding) -> float:
     return low if math.isfinite(low) else finding.effects[PRIMARY].typical
 
 
-def _forest_row(axes: Axes, row: int, finding: Finding, margin: float) -> None:
+def _forest_row(axes: Axes, row: int, findings: Findings, finding: Finding, margin: float) -> None:
     left, right = axes.get_xlim()
     axes.fill_between([-margin, margin], row - 0.5, row + 0.5, color=GREEN, alpha=0.13, linewidth=0)
-    text, colour = kind(finding), INK
+    text, colour = brief(findings, finding), INK
     if _drawn(finding):
         effect = finding.effects[PRIMARY]
         marker, colour = _MARKS.get(finding.shown, ("x", GREY))

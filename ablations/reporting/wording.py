@@ -74,12 +74,16 @@ def sentence(findings: Findings, finding: Finding) -> str:
 
 
 def label(findings: Findings, finding: Finding) -> str:
+    """The verdict with its subject and what is said beside it: `RevIN helps (validation: the opposite)`."""
+    return brief(findings, finding) + (" (validation: the opposite)" if finding.opposite else "")
+
+
+def brief(findings: Findings, finding: Finding) -> str:
     """The verdict with its subject, so that nobody reads that an arm without a part helps: `RevIN helps`."""
     said = _shown(finding)
     if finding.shown in (HELPS, HURTS) and not interacts(finding):
         said = _helps(findings, finding)
-    said += f", {ON_THESE_ROWS}" if finding.verdict == ON_THESE_ROWS else ""
-    return said + (" (validation: the opposite)" if finding.opposite else "")
+    return said + (f", {ON_THESE_ROWS}" if finding.verdict == ON_THESE_ROWS else "")
 
 
 def kind(finding: Finding) -> str:

@@ -129,7 +129,7 @@ def power_lines(count: int) -> Iterator[str]:
 
 def window_lines(count: int) -> Iterator[str]:
     yield "coverage of 95% intervals over windows and over both: seeds x windows, 10 seeds; the share of the variance"
-    yield "of the mean that is time's; windows correlate by exp(-lag / memory), a memory of up to one block is allowed for"
+    yield "of the mean that is time's; windows correlate by exp(-lag / memory); a memory of one block is allowed for"
     yield (
         f"{'blocks':>8s}{'memory, blocks':>16s}{'time share':>12s}{'seeds alone':>13s}{'moving block':>14s}"
         f"{'windows':>9s}{'both, t':>9s}{'both':>7s}{'width':>7s}"

@@ -170,7 +170,10 @@ def test_figures_follow_the_page(files: dict[str, str], page: Page) -> None:
     assert all("currentColor" in svg and 'viewBox="' in svg and "#010203" not in svg for svg in svgs)
     assert not any("#ffffff" in svg and "heatmap" not in svg for svg in svgs)  # no background of its own
     forest = next(svg for svg in svgs if 'id="forest-far' in svg)
-    assert ">no_film (main effect)</text>" in forest and ">−0.0069  hurts, on these rows only</text>" in forest
+    assert (
+        ">no_film (main effect)</text>" in forest
+        and ">−0.0069  the context vector hurts, on these rows only</text>" in forest
+    )
 
 
 def test_what_must_be_said_is_said(page: Page, files: dict[str, str]) -> None:
