@@ -74,12 +74,12 @@ def sentence(findings: Findings, finding: Finding) -> str:
 
 
 def label(findings: Findings, finding: Finding) -> str:
-    """The verdict with its subject and what is said beside it: `RevIN helps (validation: the opposite)`."""
+    """The verdict with its subject and what is said beside it: `the part helps (validation: the opposite)`."""
     return brief(findings, finding) + (" (validation: the opposite)" if finding.opposite else "")
 
 
 def brief(findings: Findings, finding: Finding) -> str:
-    """The verdict with its subject, so that nobody reads that an arm without a part helps: `RevIN helps`."""
+    """The verdict with its subject, so that nobody reads that an arm without a part helps: `the part helps`."""
     said = _shown(finding)
     if finding.shown in (HELPS, HURTS) and not interacts(finding):
         said = _helps(findings, finding)
