@@ -9,9 +9,21 @@ import pandas as pd
 
 from ablations.findings.before import again
 from ablations.findings.effects import Effects
-from ablations.findings.findings import METRICS, ArmRuns, CellData, Curve, Diagnosis, Finding, Findings, Reading
+from ablations.findings.findings import (
+    METRICS,
+    PRIMARY,
+    ArmRuns,
+    CellData,
+    Curve,
+    Diagnosis,
+    Finding,
+    Findings,
+    Reading,
+)
 from ablations.findings.record import StudyRecord
 from ablations.findings.runs import Recorded, device_seconds
+from ablations.judging.reach import outlying_runs
+from ablations.judging.signed_ranks import smallest_p
 from ablations.judging.statistics import Array
 from ablations.planning.capacity import match_capacity
 from ablations.planning.plan import contrast_name
@@ -20,6 +32,7 @@ from lab.arms import FULL, difference
 from lab.errors import ConfigError, DataError
 from lab.forecaster import range_column
 from lab.ledger.counting import store_lines
+from lab.pages.formats import decimal, p_value
 from lab.references.standing import Standing, standing_of
 from lab.settings.config import Config
 from lab.store.events import incidents
@@ -137,11 +150,13 @@ class Collector:
         channels = self.recorded.channels(cell)
         size = self.study.forecaster.size(config, len(channels))
         known = self.study.table.get(arm)
+        errors = {m: tuple(self.recorded.losses(arm, cell, seeds, m).tolist()) for m in METRICS}
+        far = outlying_runs(errors[PRIMARY], 2 * self.study.margin_percent / 100)
         return ArmRuns(
             cell=cell, arm=arm, about="" if known is None else known.about, seeds=seeds,
             runs=tuple(row.get("run", "") for row in rows),
             statuses=statuses,
-            errors={m: tuple(self.recorded.losses(arm, cell, seeds, m).tolist()) for m in METRICS},
+            errors=errors, far=tuple(seed for seed, out in zip(seeds, far, strict=True) if out),
             channels={
                 channel: float(np.mean([row["test_mse_channels"][channel] for row in complete]))
                 for channel in channels
@@ -262,6 +277,8 @@ class Collector:
             notes.append(f"{_runs(failed)} failed; the same command tries them again")
         if diverged := sum(runs.diverged for runs in arms):
             notes.append(f"{_runs(diverged)} diverged; each counts as the worst outcome of its pair")
+        notes += [note for runs in arms if (note := far_out(runs))]
+        notes += _floors(found)
         flagged = sum(bool(finding.flags) for finding in found)
         if flagged:
             notes.append(f"{flagged} comparisons hold pairs whose runs were not trained alike (see the flags)")
@@ -313,6 +330,36 @@ def _when(choose: Any, times: Iterable[datetime | None]) -> str:
 def _first(record: StudyRecord) -> int:
     """The number of seeds of the first look: that of all of them, if some were added before any was taken."""
     return record.looks[0] if record.judged or record.seeds == record.looks[-1] else record.seeds
+
+
+def far_out(runs: ArmRuns) -> str:
+    """Runs that are far above the others of their arm, as a risk that no mean of so few can bound; "" if none is."""
+    if not runs.far:
+        return ""
+    worst = max(runs.errors[PRIMARY][runs.seeds.index(seed)] for seed in runs.far)
+    are = "is" if len(runs.far) == 1 else "are"
+    seeds = f"seed {runs.far[0]}" if len(runs.far) == 1 else f"seeds {', '.join(map(str, runs.far))}"
+    return (
+        f"{len(runs.far)} of {runs.complete} runs of {runs.arm} in cell {runs.cell} {are} far out ({seeds}; test MSE "
+        f"up to {decimal(worst)}, median {decimal(runs.median(PRIMARY))}): a risk of this arm, whose share so few runs "
+        "cannot bound"
+    )
+
+
+def _floors(found: Sequence[Finding]) -> list[str]:
+    """Where several adjusted p are equal for want of seeds."""
+    least: dict[tuple[int, float], int] = {}
+    for finding in found:
+        decision = finding.decision
+        if decision and PRIMARY in finding.effects and finding.effects[PRIMARY].p == smallest_p(decision.seeds):
+            key = decision.seeds, decision.p_adjusted
+            least[key] = least.get(key, 0) + 1
+    return [
+        f"adjusted p = {p_value(p)} of {count} comparisons is the least that {seeds} seeds allow in this family: that "
+        "they are equal says nothing of how strong each is"
+        for (seeds, p), count in least.items()
+        if count > 1
+    ]
 
 
 def _runs(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What the runs of a study say of one of its hypotheses: effects by every metric, the decision, windows, flags."""
+"""What the runs of a study say of one of its hypotheses: effects by every metric, the decision, its reach, flags."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,15 +8,17 @@ import numpy as np
 
 from ablations.findings.findings import METRICS, PRIMARY, Decision, Effect, Interval
 from ablations.findings.runs import Recorded, Sides
-from ablations.judging import statistics
+from ablations.judging import signed_ranks, statistics
+from ablations.judging.reach import crossed, middle_mean
 from ablations.judging.statistics import Array
-from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing
+from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing, reaching
 from ablations.planning.plan import Hypothesis
 from lab.arms import FULL
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors, window_interval
 
 NOTHING = float("nan")
+MISSED = 0.05  # by an interval that is shown; shared among the looks of a study, so that it holds whenever that stops
 NO_NUMBERS: Interval = (NOTHING, NOTHING)
 # Columns of a run that its partner in a pair should share.
 _ALIKE = {"device": ("device",), "kernel": ("kernel",), "code version": ("git_commit", "git_dirty", "versions")}
@@ -41,6 +43,7 @@ class Effects:
     ):
         self.results, self.recorded, self.standing = results, recorded, standing
         self.study, self.seeds, self.invalid = recorded.study, seeds, invalid
+        self.missed = MISSED / len(recorded.record.judged_looks[0])
         self._places = {hypothesis: place for place, hypothesis in enumerate(recorded.hypotheses)}
 
     def of(self, hypothesis: Hypothesis) -> dict[str, Any]:
@@ -64,13 +67,16 @@ class Effects:
         shown = [PRIMARY, *(metric for metric in METRICS if metric in self.study.descriptive)]
         effects = {metric: self._effect(metric, seeds, losses[metric], sides, cell) for metric in shown}
         decision = None
+        windows, both, why_not = self._reach(sides, cell, seeds, effects[PRIMARY])
         if place is not None and self.standing is not None:
             decision = self._decision(hypothesis, place, self.standing, seeds, losses[PRIMARY])
+            reaches = reaching(decision.verdict, both, decision.margin)
+            decision = replace(decision, verdict=reaches, over_seeds=decision.verdict)
             if self.standing.evidence.diverged[place]:
                 effects[PRIMARY] = replace(effects[PRIMARY], p=float(self.standing.evidence.p[place]))
-        windows, why_not = self._windows(sides, cell, seeds)
         return {
-            "effects": effects, "decision": decision, "windows": windows, "windows_note": why_not,
+            "effects": effects, "decision": decision, "windows": windows, "both": both, "windows_note": why_not,
+            "validation": self._effect("val_mse", seeds, losses["val_mse"], sides, cell),
             "diverged": self._count(sides, cell, seeds, "diverged"),
             "failed": self._count(sides, cell, seeds, "failed", "missing"),
             "flags": self._flags(sides, cell, seeds),
@@ -101,17 +107,21 @@ class Effects:
             return Effect(
                 metric=metric, n=len(pairs), by_seed=dict(zip(pairs, (one - other).tolist(), strict=True)),
                 without_mean=NOTHING, without_deviation=NOTHING, with_mean=NOTHING, with_deviation=NOTHING,
-                mean=NOTHING, interval=NO_NUMBERS, bootstrap=NO_NUMBERS, percent=NOTHING, standardised=NOTHING,
-                p=NOTHING,
+                typical=NOTHING, interval=NO_NUMBERS, mean=NOTHING, mean_interval=NO_NUMBERS, improvement=NOTHING,
+                without_middle=NOTHING, with_middle=NOTHING, percent=NOTHING, standardised=NOTHING, p=NOTHING,
             )  # fmt: skip
         effects = statistics.paired_effects(one, other)
+        typical = float(signed_ranks.pseudo_median(effects))
         return Effect(
             metric=metric, n=len(pairs), by_seed=dict(zip(pairs, effects.tolist(), strict=True)),
             without_mean=float(one.mean()), without_deviation=float(one.std(ddof=1)),
-            with_mean=float(other.mean()), with_deviation=float(other.std(ddof=1)), mean=float(effects.mean()),
-            interval=_pair(statistics.t_interval(effects)), bootstrap=_pair(statistics.bootstrap_t_interval(effects)),
-            percent=float(statistics.percent_change(effects, other)), standardised=float(statistics.hedges_g(effects)),
-            p=float(statistics.sign_flip_p(effects)), channels=self._by_channel(metric, pairs, sides, cell),
+            with_mean=float(other.mean()), with_deviation=float(other.std(ddof=1)), typical=typical,
+            interval=_pair(signed_ranks.signed_rank_interval(effects, self.missed)), mean=float(effects.mean()),
+            mean_interval=_pair(statistics.bootstrap_t_interval(effects, 1 - self.missed)),
+            improvement=float(signed_ranks.probability_of_improvement(effects)),
+            without_middle=float(middle_mean(one)), with_middle=float(middle_mean(other)),
+            percent=100 * typical / float(other.mean()), standardised=float(statistics.hedges_g(effects)),
+            p=float(signed_ranks.signed_rank_p(effects)), channels=self._by_channel(metric, pairs, sides, cell),
         )  # fmt: skip
 
     def _by_channel(self, metric: str, seeds: Sequence[int], sides: Sides, cell: str) -> dict[str, float]:
@@ -139,7 +149,11 @@ class Effects:
         alpha, interval = float(standing.interval_alpha[place]), NO_NUMBERS
         effects, known = losses[0] - losses[1], losses[1][np.isfinite(losses[1])]
         if np.isfinite(effects).all() and len(effects) >= 2:
-            interval = _pair(statistics.sign_flip_interval(effects, alpha))
+            critical = float(standing.critical[place])
+            interval = _pair(signed_ranks.signed_rank_interval(effects, alpha))
+            if np.isfinite(critical):
+                reach = critical * float(statistics.standard_error(effects))
+                interval = (float(effects.mean()) - reach, float(effects.mean()) + reach)
         return Decision(
             verdict=verdict, look=int(standing.look[place]), seeds=int(standing.seeds[place]),
             p_adjusted=float(standing.p_adjusted[place]), interval=interval, interval_alpha=alpha,
@@ -148,8 +162,10 @@ class Effects:
             equivalence_p_adjusted=float(standing.equivalence_p_adjusted[place]),
         )  # fmt: skip
 
-    def _windows(self, sides: Sides, cell: str, seeds: Sequence[int]) -> tuple[Interval | None, str]:
-        """The moving-block bootstrap over test windows, of the seeds whose pairs are whole."""
+    def _reach(
+        self, sides: Sides, cell: str, seeds: Sequence[int], effect: Effect
+    ) -> tuple[Interval | None, Interval | None, str]:
+        """The intervals over test windows and over both, of the seeds whose pairs are whole; or why not."""
         losses: list[list[Array]] = [[], []]
         for seed in seeds:
             rows = [[self.recorded.row(arm, cell, seed) for arm in arms] for arms in (sides.without, sides.with_part)]
@@ -157,17 +173,20 @@ class Effects:
                 continue
             errors = [[window_errors(self.results, row["run"]) for row in side] for side in rows]
             if any(found is None for side in errors for found in side):
-                return None, "the errors of single windows are not on record"
+                return None, None, "the errors of single windows are not on record"
             for place, side in enumerate(errors):
                 losses[place].append(np.mean(np.asarray(side, float), axis=0))
         data = self.study.config(cell, FULL).data
         block = data.seq_len + data.pred_len
         if not losses[0]:
-            return None, "no pair of runs is complete"
+            return None, None, "no pair of runs is complete"
         try:
-            return window_interval(np.stack(losses[0]), np.stack(losses[1]), block), ""
+            windows = window_interval(np.stack(losses[0]), np.stack(losses[1]), block, 1 - self.missed)
         except ValueError as error:
-            return None, str(error)
+            return None, None, str(error)
+        if np.isnan(effect.typical):
+            return windows, None, ""
+        return windows, crossed(effect.typical, effect.interval, windows), ""
 
     def _flags(self, sides: Sides, cell: str, seeds: Sequence[int]) -> tuple[str, ...]:
         """Where the two runs of a pair were not trained alike."""

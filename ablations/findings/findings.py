@@ -1,7 +1,8 @@
 """What a study found: the one structure that every report renders. `collect.findings_of` builds it from the records.
 
 An effect is that of doing without a part: loss(without it) - loss(with it), paired by seed, on the z-scored scale, so
-that it is positive where the part helps. A number that two reports show is one field, or one method here.
+that it is positive where the part helps. What decides is the typical one, the pseudo-median over seeds. A number that
+two reports show is one field, or one method here.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ablations.judging.verdicts import SAME
+from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, SAME
 from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
 from lab.references.standing import Standing
@@ -62,6 +63,7 @@ class ArmRuns:
     validation: Curve  # validation MSE by epoch
     difference: Mapping[str, tuple[Any, Any]]  # setting -> value in `full` and here; {} for `full`
     diagnoses: tuple[Diagnosis, ...] = ()
+    far: tuple[int, ...] = ()  # seeds of complete runs whose test MSE is far above the others' (reach.outlying_runs)
 
     def mean(self, metric: str) -> float | None:
         """Over complete runs; None where there is none."""
@@ -75,6 +77,10 @@ class ArmRuns:
 
     def _known(self, metric: str) -> list[float]:
         return [value for value in self.errors[metric] if not math.isnan(value)]
+
+    def median(self, metric: str) -> float | None:
+        known = self._known(metric)
+        return statistics.median(known) if known else None
 
     @property
     def complete(self) -> int:
@@ -101,20 +107,28 @@ class Effect:
     without_deviation: float
     with_mean: float
     with_deviation: float
+    typical: float  # pseudo-median of the paired effects
+    interval: Interval  # of the typical effect over seeds, exact: 95%, at every look of an `auto` study
     mean: float
-    interval: Interval  # 95%, paired t
-    bootstrap: Interval  # 95%, bootstrap-t: how much of the interval hangs on normality
-    percent: float  # of the mean loss with the part
+    mean_interval: Interval  # of the mean, bootstrap-t at the same level
+    improvement: float  # share of the pairs whose loss is higher without the part
+    without_middle: float  # interquartile means
+    with_middle: float
+    percent: float  # the typical effect, of the mean loss with the part
     standardised: float  # Hedges' g of the paired effects
-    p: float  # exact paired sign-flip test (divergence counted as worst for the primary metric), unadjusted
+    p: float  # exact signed-rank test (divergence counted as worst for the primary metric), unadjusted
     channels: Mapping[str, float] = field(default_factory=dict)  # channel -> mean effect; for test_mse and test_mae
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The primary metric's place in the family."""
+    """The primary metric's place in the family.
 
-    verdict: str  # helps, hurts, no practical effect, undecided, invalid, incomplete (runs are missing)
+    `verdict`: helps, hurts, no practical effect, on these rows only (one of these three over seeds, which the interval
+    over seeds and windows does not carry), undecided, invalid, incomplete (runs are missing).
+    """
+
+    verdict: str
     look: int  # at which it was judged; 1 is the first
     seeds: int  # with which
     p_adjusted: float  # Holm, times looks
@@ -123,6 +137,11 @@ class Decision:
     margin: float  # of equivalence, in units of the loss
     equivalence_p: float
     equivalence_p_adjusted: float
+    over_seeds: str = ""  # the verdict of seeds alone; "": as `verdict`
+
+    @property
+    def shown(self) -> str:
+        return self.over_seeds or self.verdict
 
 
 @dataclass(frozen=True)
@@ -147,8 +166,10 @@ class Finding:
     same: bool = False  # it came to the same with every seed, up to rounding, and left the family
     effects: Mapping[str, Effect] = field(default_factory=dict)  # by metric; empty where nothing was trained
     decision: Decision | None = None  # None for what is inert
-    windows: Interval | None = None  # of the mean effect over test windows: 95% moving-block bootstrap
+    windows: Interval | None = None  # 95%, of the mean effect of these trained models over stretches of time
+    both: Interval | None = None  # 95%, of the typical effect over seeds and windows
     windows_note: str = ""  # why there is none
+    validation: Effect | None = None  # on the validation MSE, whether the study shows it or not
     parameters: tuple[int, int] = (0, 0)  # without and with the part; (0, 0) for a contrast
     effective: tuple[int, int] = (0, 0)
     mismatch: str = ""  # what capacity matching left, for an arm of matched width
@@ -161,6 +182,26 @@ class Finding:
         if self.same and not self.inert:
             return SAME
         return "inert" if self.inert else self.decision.verdict if self.decision else "not trained"
+
+    @property
+    def shown(self) -> str:
+        """The verdict of seeds alone, on the rows that test is."""
+        return self.decision.shown if self.decision and not self.inert else self.verdict
+
+    @property
+    def on_average(self) -> bool:
+        """Whether the interval of the mean carries what was shown of the typical run."""
+        low, high = self.effects[PRIMARY].mean_interval
+        margin = self.decision.margin if self.decision else math.nan
+        return {HELPS: low > 0, HURTS: high < 0, NO_EFFECT: -margin <= low and high <= margin}.get(self.shown, False)
+
+    @property
+    def opposite(self) -> bool:
+        """Whether validation shows, by itself, the other sign than was found on test."""
+        if self.validation is None or self.verdict not in (HELPS, HURTS, ON_THESE_ROWS):
+            return False
+        low, high = self.validation.interval
+        return high < 0 if self.effects[PRIMARY].typical > 0 else low > 0
 
     @property
     def tuned(self) -> bool:

@@ -286,6 +286,7 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
             "metric": study.metric, "alpha": study.alpha, "margin_percent": study.margin_percent,
             "descriptive": list(study.descriptive), "train_inert": train_inert,
             "looks": [study.max_seeds, study.looks] if study.seeds == "auto" else "fixed",
+            **({} if study.correction == "holm" else {"correction": study.correction}),
         },
         "retune": None if study.retune is None else study.retune.model_dump(mode="json"),
     }  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from ablations.findings.findings import METRICS, PRIMARY
 from ablations.findings.record import StudyRecord
+from ablations.judging.max_t import MaxT, max_t
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import Evidence, Standing, evidence, judge
 from ablations.planning.plan import Hypothesis, contrast_name, live_hypotheses
@@ -165,11 +166,34 @@ class Recorded:
         """
         schedule, taken = self.record.judged_looks
         standing: Standing | None = None
+        known = 0
         for count in schedule[:taken] if self.hypotheses else ():
             seeds = self.study.seed_list(count)
             now = Evidence.of([self.evidence(hypothesis, seeds) for hypothesis in self.hypotheses])
-            standing = judge(now, count, self.study.alpha, self.family, len(schedule), standing)
+            left = np.array([self._left(hypothesis, seeds[known:]) for hypothesis in self.hypotheses])
+            joint = self._joint(seeds) if self.study.correction == "max_t" else None
+            standing = judge(now, count, self.study.alpha, self.family, len(schedule), standing, joint, left)
+            known = count
         return standing
+
+    def _left(self, hypothesis: Hypothesis, seeds: Sequence[int]) -> bool:
+        """Whether one of its arms was not trained at any of these seeds, nor failed at one."""
+        sides, cell = self.sides(hypothesis), hypothesis[1]
+        return any(not any(self.row(arm, cell, seed) for seed in seeds) for arm in (*sides.without, *sides.with_part))
+
+    def _joint(self, seeds: Sequence[int]) -> MaxT:
+        """The joint test of the family. What is not whole has p = 1, and losing it makes nothing easier: the others'
+        p are multiplied by the share of the family that is left."""
+        sides = [(self.sides(hypothesis), hypothesis[1]) for hypothesis in self.hypotheses]
+        effects = [self.side(s.without, cell, seeds) - self.side(s.with_part, cell, seeds) for s, cell in sides]
+        whole = np.array([bool(np.isfinite(each).all()) and len(seeds) > 1 for each in effects])
+        p, critical = np.ones(len(whole)), np.asarray(np.nan)
+        if whole.any():
+            lost = self.family / whole.sum()
+            found = max_t(np.array([each for each, here in zip(effects, whole, strict=True) if here]),
+                          self.study.alpha / lost)  # fmt: skip
+            p[whole], critical = np.minimum(lost * found.p, 1), found.critical
+        return MaxT(p, critical)
 
     def device_seconds(self) -> float:
         """Of every run of the study, each once."""

@@ -4,10 +4,8 @@ An effect is loss(arm) - loss(full), paired by seed, in units of the loss: posit
 loss. Seeds are the last axis, n long; any leading axes (arms, channels, simulated studies) are carried along. No row's
 numbers depend on its neighbours or on the order of the seeds, and what is drawn is drawn from a given seed.
 
-The test that decides is the exact paired sign-flip test: it asks only that, where the part does nothing, an effect is
-as likely to be d as -d. The paired-t interval describes one arm at a time, the bootstrap-t interval shows how much of
-it hangs on normality, and the interval that is adjusted for the family is the sign-flip test turned inside out, so that
-it and the verdict cannot disagree about 0.
+What decides is in `signed_ranks.py`, and how far it reaches in `reach.py`. Here are the mean effect, which is shown
+beside the typical one, its bootstrap-t interval, standardised effects and the contrasts of a factorial.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +18,8 @@ from scipy import special, stats
 Array = NDArray[np.float64]
 Interval = tuple[Array, Array]  # lower and upper bounds
 
-EXACT_SEEDS = 16  # all sign flips up to here; beyond, as many as there are here
-MOST_SEEDS = 60  # a flip is one integer of 64 bits
 _TIE = 1e-12  # relative to the largest effect: nearer to 0 than this is 0, for rounding must not decide
-_CELLS = 2**22  # numbers held at once where rows meet flips or resamples
+_CELLS = 2**22  # numbers held at once where rows meet resamples
 
 
 def paired_effects(arm: ArrayLike, full: ArrayLike) -> Array:
@@ -37,7 +33,7 @@ def paired_effects(arm: ArrayLike, full: ArrayLike) -> Array:
         raise ValueError(
             f"a pair needs the same seed twice: got losses of shape {arms.shape}, of full {baseline.shape}"
         )
-    return _checked(arms - baseline)
+    return checked(arms - baseline)
 
 
 def t_interval(effects: ArrayLike, level: float = 0.95) -> Interval:
@@ -48,8 +44,8 @@ def t_interval(effects: ArrayLike, level: float = 0.95) -> Interval:
     Raises:
         ValueError: effects that are not finite, fewer than two, or a level outside (0, 1).
     """
-    x = _checked(effects)
-    reach = stats.t.ppf(0.5 + fraction("level", level) / 2, x.shape[-1] - 1) * _standard_error(x)
+    x = checked(effects)
+    reach = stats.t.ppf(0.5 + fraction("level", level) / 2, x.shape[-1] - 1) * standard_error(x)
     return x.mean(-1) - reach, x.mean(-1) + reach
 
 
@@ -63,7 +59,7 @@ def bootstrap_t_interval(effects: ArrayLike, level: float = 0.95, resamples: int
     Raises:
         ValueError: effects that are not finite, fewer than two, or a level outside (0, 1).
     """
-    x = np.sort(_checked(effects), axis=-1)
+    x = np.sort(checked(effects), axis=-1)
     n, tail = x.shape[-1], (1 - fraction("level", level)) / 2
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
     one_seed = counts.max(-1) == n
@@ -75,70 +71,11 @@ def bootstrap_t_interval(effects: ArrayLike, level: float = 0.95, resamples: int
         t = np.where(infinite, np.copysign(np.inf, means), means / np.sqrt(np.where(infinite, 1, variances)))
         return np.quantile(t, [tail, 1 - tail], axis=-1, method="closest_observation").T
 
-    mean, error = x.mean(-1), _standard_error(x)
-    t = _by_rows(quantiles, x - mean[..., None], resamples)
+    mean, error = x.mean(-1), standard_error(x)
+    t = by_rows(quantiles, x - mean[..., None], resamples)
     reach = np.zeros(t.shape)  # stays 0, not infinity times 0, where the effects are all the same
     reach[error > 0] = t[error > 0] * error[error > 0, None]
     return mean - reach[..., 1], mean - reach[..., 0]
-
-
-def sign_flip_p(effects: ArrayLike, seed: int = 0) -> Array:
-    """The two-sided p of the paired sign-flip (randomisation) test of the mean effect (Fisher 1935), (..., n) -> (...).
-
-    The share of sign vectors whose |sum| is at least the observed one. Up to n = 16 that is all 2^n, and the smallest p
-    is 2 / 2^n. Beyond, it is the observed vector, its mirror image, and as many distinct others, drawn with `seed`, as
-    make 2^16: counting the observed one keeps the test valid (Phipson and Smyth 2010).
-
-    Raises:
-        ValueError: effects that are not finite, fewer than two or more than 60.
-    """
-    x = _checked(effects)
-    x = x * np.where(x.sum(-1, keepdims=True) < 0, -1.0, 1.0)
-    flips = _flips(x.shape[-1], seed)
-
-    def share(rows: Array) -> Array:  # (r, n) -> (r,)
-        return (1 + (_flipped_means(rows, flips) <= _tie(rows)[:, None]).sum(-1)) / (1 + len(flips))
-
-    return _by_rows(share, x, len(flips))
-
-
-def sign_flip_interval(effects: ArrayLike, alpha: ArrayLike, seed: int = 0) -> Interval:
-    """The shifts of the effects that the sign-flip test does not reject at `alpha`, (..., n) -> two of (...).
-
-    It excludes 0 exactly where `sign_flip_p(effects, seed) <= alpha`. Its bounds are the k-th smallest and the k-th
-    largest mean of a subset of the effects, k = floor(alpha 2^n / 2) (Hartigan 1969), and infinite where k = 0: so few
-    seeds can reject nothing at such an alpha. `alpha` is one number or one per row (see `verdicts.holm_alpha`).
-
-    Raises:
-        ValueError: effects that are not finite, fewer than two or more than 60, or an alpha outside (0, 1).
-    """
-    x = _checked(effects)
-    flips = _flips(x.shape[-1], seed)
-    ranks = np.broadcast_to(np.floor(fraction("alpha", alpha) * (1 + len(flips))).astype(int), x.shape[:-1])
-    low, high = np.full(x.shape[:-1], -np.inf), np.full(x.shape[:-1], np.inf)
-    for row in np.ndindex(x.shape[:-1]):
-        if (k := ranks[row]) > 0:
-            below, above = (_flipped_means(side[None], flips)[0] for side in (x[row], -x[row]))
-            low[row] = np.partition(below, k - 1)[k - 1] - _tie(x[row])
-            high[row] = _tie(x[row]) - np.partition(above, k - 1)[k - 1]
-    return low, high
-
-
-def equivalence_p(effects: ArrayLike, margin: ArrayLike) -> Array:
-    """The p of two one-sided paired t tests (Schuirmann 1987) for |mean effect| < margin, (..., n) -> (...).
-
-    `margin` is in units of the loss, one number or one per row. Where it is a percent of `full`'s mean, that mean is
-    taken as known; the error in it moves the margin by that percent of the error only.
-
-    Raises:
-        ValueError: effects that are not finite, fewer than two, or a margin that is not positive.
-    """
-    x, limit = _checked(effects), np.asarray(margin, float)
-    if not (limit > 0).all():
-        raise ValueError(f"an equivalence margin must be positive, got {limit.min()}")
-    room, error = limit - np.abs(x.mean(-1)), _standard_error(x)
-    t = np.where(error > 0, room / np.where(error > 0, error, 1), np.copysign(np.inf, np.where(room > 0, 1, -1)))
-    return np.asarray(stats.t.sf(t, x.shape[-1] - 1))
 
 
 def hedges_g(effects: ArrayLike) -> Array:
@@ -148,17 +85,12 @@ def hedges_g(effects: ArrayLike) -> Array:
     Raises:
         ValueError: effects that are not finite, or fewer than two.
     """
-    x = _checked(effects)
-    n, error = x.shape[-1], _standard_error(x)
+    x = checked(effects)
+    n, error = x.shape[-1], standard_error(x)
     if n < 3:
         return np.full(x.shape[:-1], np.nan)
     factor = np.exp(special.gammaln((n - 1) / 2) - special.gammaln((n - 2) / 2)) / np.sqrt((n - 1) / 2)
     return np.where(error > 0, factor * x.mean(-1) / np.where(error > 0, error * np.sqrt(n), 1), np.nan)
-
-
-def percent_change(effects: ArrayLike, full: ArrayLike) -> Array:
-    """The mean effect as a percent of `full`'s mean over the same seeds, (..., n) and (n,) or (..., n) -> (...)."""
-    return 100 * _checked(effects).mean(-1) / _checked(full).mean(-1)
 
 
 def factorial_contrasts(losses: ArrayLike, parts: Sequence[str]) -> dict[tuple[str, ...], Array]:
@@ -173,7 +105,7 @@ def factorial_contrasts(losses: ArrayLike, parts: Sequence[str]) -> dict[tuple[s
     Raises:
         ValueError: a shape that does not fit the parts, a part named twice, fewer than two seeds, a loss not finite.
     """
-    x, names = _checked(losses), tuple(parts)
+    x, names = checked(losses), tuple(parts)
     if x.shape[:-1] != (2,) * len(names) or len(set(names)) < len(names) or not names:
         raise ValueError(f"parts {names} need losses of shape {(2,) * len(names)} and seeds, got {x.shape}")
     contrasts = {}
@@ -183,7 +115,8 @@ def factorial_contrasts(losses: ArrayLike, parts: Sequence[str]) -> dict[tuple[s
     return contrasts
 
 
-def _checked(values: ArrayLike) -> Array:
+def checked(values: ArrayLike) -> Array:
+    """`values` as (..., n) numbers. Raises ValueError: fewer than two seeds, or one that is not finite."""
     x = np.asarray(values, float)
     if x.ndim == 0 or x.shape[-1] < 2:
         raise ValueError(f"at least two seeds are needed, got shape {x.shape}")
@@ -200,7 +133,7 @@ def fraction(name: str, value: ArrayLike) -> Array:
     return x
 
 
-def _standard_error(x: Array) -> Array:
+def standard_error(x: Array) -> Array:
     """(..., n) -> (...): of the mean, and exactly 0 where only rounding tells the effects apart."""
     sd = x.std(-1, ddof=1)
     return np.where(sd > _tie(x), sd, 0) / np.sqrt(x.shape[-1])
@@ -210,32 +143,8 @@ def _tie(x: Array) -> Array:
     return _TIE * np.abs(x).max(-1)
 
 
-def _by_rows(function: Callable[[Array], Array], x: Array, width: int) -> Array:
+def by_rows(function: Callable[[Array], Array], x: Array, width: int) -> Array:
     """`function` of (r, n) rows, `width` numbers to a row, over all rows of (..., n) in chunks that fit memory."""
     rows, step = x.reshape(-1, x.shape[-1]), max(1, _CELLS // width)
     parts = [function(rows[at : at + step]) for at in range(0, max(len(rows), 1), step)]
     return np.concatenate(parts).reshape(x.shape[:-1] + parts[0].shape[1:])
-
-
-def _flips(n: int, seed: int) -> Array:
-    """(f, n) of 0 and 1: whose sign is turned; each set stands for its complement too, the empty set is left out."""
-    if n > MOST_SEEDS:
-        raise ValueError(f"the sign-flip test takes at most {MOST_SEEDS} seeds, got {n}")
-    if n <= EXACT_SEEDS:
-        sets = np.arange(1, 2 ** (n - 1))
-    else:
-        draws = np.random.default_rng(seed).choice(2 ** (n - 1) - 1, 2 ** (EXACT_SEEDS - 1) - 1, replace=False)
-        sets = 1 + draws
-    return (sets[:, None] >> np.arange(n) & 1).astype(float)
-
-
-def _flipped_means(rows: Array, flips: Array) -> Array:
-    """(r, n), (f, n) -> (r, f): the smaller of the means of a flip's effects and of the others.
-
-    Where the sum is positive, its size after the flip is at least that before exactly where this is at most 0; after a
-    shift by d, at most d. That is why p and interval come from the same numbers.
-    """
-    rows = np.sort(rows, axis=-1)  # sampled flips are tied to places, and the order of seeds must not matter
-    size = flips.sum(-1)
-    part = rows @ flips.T
-    return np.minimum(part / size, (rows.sum(-1, keepdims=True) - part) / (rows.shape[-1] - size))

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from ablations.judging.verdicts import smallest_p
+from ablations.judging.signed_ranks import smallest_p
 from ablations.study.study import Study
 from lab.arms import FULL, difference
 from lab.console.printing import one_line

@@ -43,13 +43,19 @@ def _changes(findings: Findings) -> Iterator[Block | None]:
     )
 
 
+_CORRECTIONS = {"holm": "corrected by Holm", "max_t": "judged jointly (max-t)"}
+
+
 def _plan(findings: Findings) -> Iterator[Block | None]:
     study = findings.study
     looks = ", ".join(map(str, findings.looks))
     rows: list[tuple[str, str]] = [
         ("seeds", ", ".join(map(str, findings.seeds))),
         ("looks", f"at {looks} seeds, fixed beforehand; {findings.look} taken"),
-        ("family", f"{counted(findings.family, 'comparison')}, corrected by Holm, alpha shared among looks"),
+        (
+            "family",
+            f"{counted(findings.family, 'comparison')}, {_CORRECTIONS[study.correction]}, alpha shared among looks",
+        ),
         ("alpha", f"{study.alpha:g}"),
         ("margin", f"{study.margin_percent:g}% of the mean loss with the part"),
         ("primary metric", study.metric),

@@ -26,7 +26,7 @@ def verdict_lines(findings: Findings) -> list[str]:
         if cell.invalid:
             lines.append(f"INVALID: {cell.invalid}")
         rows = [_HEADER, *_baselines(findings, cell.name)]
-        rows += [_row(finding, exploratory(findings)) for finding in findings.of_cell(cell.name)]
+        rows += [_row(findings, finding, exploratory(findings)) for finding in findings.of_cell(cell.name)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
         lines += [
             "  ".join(
@@ -40,15 +40,32 @@ def verdict_lines(findings: Findings) -> list[str]:
     level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     lines.append("")
-    lines.append("effect: test MSE without the part less test MSE with it, paired by seed, over n seeds;")
-    lines.append(f"adj. p: exact sign-flip test, adjusted by Holm's method ({level}{looks});")
+    lines.append(
+        "effect: test MSE without the part less test MSE with it, paired by seed: that of the typical run (the"
+    )
+    lines.append("pseudo-median over n seeds), its 95% interval over seeds, and over seeds and stretches of time;")
+    how = "the largest t of all arms under flips of whole seeds" if findings.study.correction == "max_t" else HOLM
+    lines.append(f"adj. p: {how} ({level}{looks});")
+    lines.append("a verdict without more words holds over seeds and other stretches of this series, at 95% each;")
     lines.append("parameters: those that a gradient reaches and that the forecast reads")
     lines += [f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes)]
     return lines
 
 
-_HEADER = ("", "test MSE", "effect", "95% interval", "percent", "adj. p", "n", "parameters", "verdict")
-_LEFT = (0, 8)
+HOLM = "exact signed-rank test, adjusted by Holm's method"
+_HEADER = (
+    "",
+    "test MSE",
+    "effect",
+    "over seeds",
+    "seeds and windows",
+    "percent",
+    "adj. p",
+    "n",
+    "parameters",
+    "verdict",
+)
+_LEFT = (0, 9)
 
 
 def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
@@ -56,33 +73,36 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
     for runs in findings.arms:
         if (runs.cell, runs.arm) == (cell, FULL):
             shown = mean_deviation(runs.mean(PRIMARY), runs.deviation(PRIMARY))
-            rows.append((FULL, shown, "", "", "", "", str(runs.complete), f"{runs.effective:,}", ""))
+            rows.append((FULL, shown, "", "", "", "", "", str(runs.complete), f"{runs.effective:,}", ""))
     data = findings.cell(cell)
     linear = decimal(data.linear.get(PRIMARY))
-    rows.append((LINEAR, linear, "", "", "", "", "", f"{data.linear_parameters:,}", ""))
+    rows.append((LINEAR, linear, "", "", "", "", "", "", f"{data.linear_parameters:,}", ""))
     return [
         *rows,
         *(
-            (row["arm"], decimal(row[PRIMARY]), "", "", "", "", "", whole(row["effective"]), "")
+            (row["arm"], decimal(row[PRIMARY]), "", "", "", "", "", "", whole(row["effective"]), "")
             for row in bar_rows(data)
         ),
     ]
 
 
-def _row(finding: Finding, mark: str) -> tuple[str, ...]:
+def _row(findings: Findings, finding: Finding, mark: str) -> tuple[str, ...]:
     effect, decision = finding.effects.get(PRIMARY), finding.decision
     own = int(adds(finding))  # which side the arm itself is
     size = f"{finding.effective[own]:,}" if finding.effective[own] else ""
     if effect is None:
-        return (finding.name, "", "", "", "", "", "", size, label(finding) + mark)
+        return (finding.name, "", "", "", "", "", "", "", size, label(findings, finding) + mark)
     without = effect.without_mean, effect.without_deviation
-    low, high = effect.interval
     return (
         finding.name, mean_deviation(*((effect.with_mean, effect.with_deviation) if own else without)),
-        signed(effect.mean),
-        f"{signed(low)} to {signed(high)}", percent(effect.percent), p_value(decision.p_adjusted) if decision else "",
-        str(effect.n), size, label(finding) + mark,
+        signed(effect.typical), _signed(effect.interval), _signed(finding.both), percent(effect.percent),
+        p_value(decision.p_adjusted) if decision else "",
+        str(effect.n), size, label(findings, finding) + mark,
     )  # fmt: skip
+
+
+def _signed(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f"{signed(bounds[0])} to {signed(bounds[1])}"
 
 
 def ledger_lines(findings: Findings) -> list[str]:

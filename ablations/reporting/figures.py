@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
-from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, UNDECIDED
+from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED
 from ablations.reporting.outliers import outlying
 from ablations.reporting.phrases import LOSS, interacts
 from ablations.reporting.tables import LINEAR, Row, arm_rows
-from ablations.reporting.wording import label
+from ablations.reporting.wording import brief
 from lab.arms import FULL
 from lab.pages.formats import decimal, known, signed
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
@@ -30,7 +30,7 @@ _FEW_MARGINS = 10  # effects beyond so many margins are drawn on a logarithmic s
 
 @drawn_or_said
 def forest(findings: Findings, cell: str, prefix: str) -> str:
-    """Primary effects with their 95% interval and, thinner, the one adjusted for the family; the margin as a band."""
+    """Typical effects with their 95% interval over seeds and, thinner, over seeds and windows; the margin as a band."""
     shown = findings.of_cell(cell)
     if not any(_drawn(finding) for finding in shown):
         return ""
@@ -40,7 +40,7 @@ def forest(findings: Findings, cell: str, prefix: str) -> str:
         margin = _scale(axes, [f for f in shown if _drawn(f)])
         for row, finding in enumerate(shown):
             own = finding.decision.margin if finding.decision else math.nan
-            _forest_row(axes, row, finding, own if known(own) else margin)
+            _forest_row(axes, row, findings, finding, own if known(own) else margin)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(shown)), [finding.name for finding in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -51,13 +51,13 @@ def forest(findings: Findings, cell: str, prefix: str) -> str:
 
 
 def _drawn(finding: Finding) -> bool:
-    return PRIMARY in finding.effects and known(finding.effects[PRIMARY].mean)
+    return PRIMARY in finding.effects and known(finding.effects[PRIMARY].typical)
 
 
 def _scale(axes: Axes, drawn: Sequence[Finding]) -> float:
     """Linear, unless a few large effects would leave no room to see the small ones in. Returns the largest margin."""
     reach = [abs(bound) for f in drawn for bound in f.effects[PRIMARY].interval if math.isfinite(bound)]
-    reach += [abs(f.effects[PRIMARY].mean) for f in drawn]
+    reach += [abs(f.effects[PRIMARY].typical) for f in drawn]
     margins = [f.decision.margin for f in drawn if f.decision and known(f.decision.margin)]
     text = f"effect on the {LOSS}: loss without the part − loss with it (positive: the part helps)"
     limit = 1.15 * max([*reach, *(1.3 * margin for margin in margins)])
@@ -76,29 +76,35 @@ def _scale(axes: Axes, drawn: Sequence[Finding]) -> float:
 
 def _low(finding: Finding) -> float:
     low = finding.effects[PRIMARY].interval[0]
-    return low if math.isfinite(low) else finding.effects[PRIMARY].mean
+    return low if math.isfinite(low) else finding.effects[PRIMARY].typical
 
 
-def _forest_row(axes: Axes, row: int, finding: Finding, margin: float) -> None:
+def _forest_row(axes: Axes, row: int, findings: Findings, finding: Finding, margin: float) -> None:
     left, right = axes.get_xlim()
     axes.fill_between([-margin, margin], row - 0.5, row + 0.5, color=GREEN, alpha=0.13, linewidth=0)
-    text, colour = label(finding), INK
+    text, colour = brief(findings, finding), INK
     if _drawn(finding):
-        effect, decision = finding.effects[PRIMARY], finding.decision
-        marker, colour = _MARKS.get(finding.verdict, ("x", GREY))
-        if interacts(finding) and finding.verdict in (HELPS, HURTS):
+        effect = finding.effects[PRIMARY]
+        marker, colour = _MARKS.get(finding.shown, ("x", GREY))
+        if interacts(finding) and finding.shown in (HELPS, HURTS):
             marker, colour = _INTERACTION
-        for bounds, width in ((decision.interval if decision else None, 0.8), (effect.interval, 2.6)):
+        for bounds, width in ((finding.both, 0.8), (effect.interval, 2.6)):
             if bounds is not None and all(map(known, bounds)):
                 axes.plot(
                     np.clip(bounds, left, right), [row, row], color=colour, linewidth=width, solid_capstyle="butt"
                 )
-        hollow = finding.verdict == UNDECIDED
+        hollow = finding.verdict in (UNDECIDED, ON_THESE_ROWS)
         face = "none" if hollow else colour
         axes.plot(
-            [effect.mean], [row], marker=marker, markersize=6, color=colour, markerfacecolor=face, markeredgewidth=1.4
+            [effect.typical],
+            [row],
+            marker=marker,
+            markersize=6,
+            color=colour,
+            markerfacecolor=face,
+            markeredgewidth=1.4,
         )
-        text = f"{signed(effect.mean)}  {text}"
+        text = f"{signed(effect.typical)}  {text}"
     axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
 
 

@@ -1,6 +1,7 @@
 """A study's report: one page of its findings, as HTML and Markdown, and its tables as CSV and LaTeX."""
 
 from ablations.findings.findings import Findings
+from ablations.judging.verdicts import ON_THESE_ROWS
 from ablations.reporting.appendix import record
 from ablations.reporting.sections import evidence
 from ablations.reporting.tables import effects_csv, effects_tex
@@ -27,6 +28,11 @@ def page_of(findings: Findings) -> Page:
 
 def _badge(text: str) -> str:
     """The class of a verdict's badge."""
+    if ON_THESE_ROWS in text:
+        return "rows-only"
     if "interaction" in text or text.endswith("each other"):
         return "interaction"
+    for name, stem in (("helps", " help"), ("hurts", " hurt")):
+        if stem in text:
+            return name
     return text.replace(" ", "-")

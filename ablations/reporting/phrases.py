@@ -1,5 +1,6 @@
 """The parts of speech that `wording` makes sentences of: what was done, in which cell, and what qualifies it."""
 
+import re
 from collections.abc import Sequence
 
 from ablations.findings.findings import PRIMARY, Effect, Finding, Findings
@@ -37,11 +38,22 @@ def part(findings: Findings, finding: Finding) -> str:
     return factors(findings, finding)[0] if finding.factors else _noun(finding.noun or finding.about, finding.aside)
 
 
-def singular(findings: Findings, finding: Finding) -> str:
-    """The name of the one part that was removed, where it takes a verb in the singular; "" otherwise."""
-    what = part(findings, finding)
-    names = {each.noun for each in findings.study.forecaster.parts.values()}
-    return what if what in names and not what.endswith("s") else ""
+def subject(findings: Findings, finding: Finding) -> str:
+    """The part itself, as the subject of a verdict, whichever way round the arm is."""
+    if not finding.attributable and not finding.matched:
+        return f"what was {'added' if adds(finding) else 'removed'}, taken together,"
+    return factors(findings, finding, brief=True)[0] if finding.factors else finding.noun or finding.about or "the part"
+
+
+def verb(noun: str, stem: str) -> str:
+    """`helps` of one thing, `help` of several: by the last word of what comes before `of`, `from`, a bracket."""
+    words = re.split(r" (?:of|from|by|per|at) | \(|,", noun)[0].split()
+    several = (
+        words[-1].endswith("s")
+        and not words[-1].endswith(("ss", "us", "is", "as"))
+        and not re.match(r"every|\w+ing$", words[0])
+    )
+    return stem.removesuffix("s") if several else stem
 
 
 def deed(findings: Findings, finding: Finding) -> str:
@@ -59,9 +71,9 @@ def deed(findings: Findings, finding: Finding) -> str:
     return f"removing {what}" + (f" from {against}" if against not in ("", FULL) else "")
 
 
-def factors(findings: Findings, finding: Finding) -> list[str]:
+def factors(findings: Findings, finding: Finding, brief: bool = False) -> list[str]:
     removed = {arm.name: arm for arm in findings.study.factors}
-    brief = interacts(finding)
+    brief = brief or interacts(finding)
     return [_noun(removed[name].noun, "" if brief else removed[name].aside) for name in finding.factors]
 
 
@@ -81,19 +93,20 @@ def interaction_meaning(finding: Finding, positive: bool) -> str:
 
 
 def observed(finding: Finding, effect: Effect) -> str:
-    """The mean effect in plain words, whichever way round the arm is."""
+    """The typical effect in plain words, whichever way round the arm is."""
     if interacts(finding):
-        return f"it is {signed(effect.mean)}"
+        return f"it is {signed(effect.typical)}"
     side = f"with {finding.without}" if finding.instead else "without it"
-    if effect.mean == 0:
+    if effect.typical == 0:
         return f"{side} the {LOSS} was the same"
-    return f"{side} the {LOSS} was {decimal(abs(effect.mean))} {'higher' if effect.mean > 0 else 'lower'}"
+    return f"{side} the {LOSS} was {decimal(abs(effect.typical))} {'higher' if effect.typical > 0 else 'lower'}"
 
 
 def numbers(finding: Finding, *more: str) -> str:
     """Percent, interval and what else there is of the primary effect, as in a bracket."""
     effect = finding.effects[PRIMARY]
-    bounds = f"95% interval {interval(effect.interval)}" if known(effect.interval[0]) else ""
+    bounds = f"over seeds {interval(effect.interval)}" if known(effect.interval[0]) else ""
+    bounds += f", over seeds and windows {interval(finding.both)}" if finding.both else ""
     return "; ".join(filter(None, (percent(effect.percent), bounds, *more, pairs(finding))))
 
 
@@ -103,7 +116,7 @@ def adjusted(finding: Finding) -> str:
 
 
 def pairs(finding: Finding) -> str:
-    """How many pairs the effect is a mean of, where that is not every seed."""
+    """How many pairs the effect is one of, where that is not every seed."""
     effect, decision = finding.effects[PRIMARY], finding.decision
     if decision is None or effect.n == decision.seeds:
         return ""
@@ -135,7 +148,20 @@ def qualifications(findings: Findings, finding: Finding) -> list[str]:
     """Sentences on what a reader must not overlook."""
     said = []
     judged = PRIMARY in finding.effects and known(finding.effects[PRIMARY].mean)  # else the verdict says so itself
-    if finding.verdict in ("helps", "hurts") and any(finding.diverged) and judged:
+    if finding.opposite and finding.validation is not None:
+        effect = finding.validation
+        moved = "higher" if effect.typical > 0 else "lower"
+        side = f"with {finding.without}" if finding.instead else "without it"
+        said.append(
+            f"Validation says the opposite: {side} the validation MSE was {decimal(abs(effect.typical))} {moved} "
+            f"({percent(effect.percent)}; over seeds {interval(effect.interval)})."
+        )
+    for arm in dict.fromkeys((finding.without, finding.with_part)):
+        runs = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (arm, finding.cell)), None)
+        if runs is not None and runs.far and arm != FULL:
+            lost = f"{len(runs.far)} of {runs.complete} runs"
+            said.append(f"A risk of {arm} beside that: {lost} came out far worse than the others.")
+    if finding.shown in ("helps", "hurts") and any(finding.diverged) and judged:
         worst = "in the test a diverged run counts as the worst outcome"
         said.append(f"Note that {either(finding, finding.diverged)} diverged; {worst}.")
     if not finding.attributable and not finding.instead and not finding.matched:

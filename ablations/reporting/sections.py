@@ -51,10 +51,10 @@ def evidence(findings: Findings) -> list[Section | None]:
 def _glance(findings: Findings) -> Iterator[Block | None]:
     if findings.exploratory:
         yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
-    tally = ", ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
+    tally = "; ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
     asked = counted(len(findings.findings), "question")
     yield Text(f"Of {asked} ({findings.family} of them tested, over {counted(len(findings.cells), 'cell')}): {tally}.")
-    yield items(Item(sentence(findings, f), f.name, label(f)) for f in ordered(findings.findings))
+    yield items(Item(sentence(findings, f), f.name, label(findings, f)) for f in ordered(findings.findings))
 
 
 def _bars(findings: Findings) -> Iterator[Block | None]:

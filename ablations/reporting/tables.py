@@ -58,9 +58,10 @@ def _effect_row(findings: Findings, finding: Finding, metric: str) -> Row:
     seconds = [_device_seconds(findings, arm, finding.cell) for arm in (finding.without, finding.with_part)]
     bounds = {
         "interval": effect.interval if effect else _NONE,
-        "bootstrap": effect.bootstrap if effect else _NONE,
+        "mean": effect.mean_interval if effect else _NONE,
         "adjusted": decision.interval if decision else _NONE,
         "window": finding.windows or _NONE if primary else _NONE,
+        "both": finding.both or _NONE if primary else _NONE,
     }
     contrast = bool(finding.factors)
     kind = ("main effect" if len(finding.factors) == 1 else "interaction") if contrast else ""
@@ -78,8 +79,14 @@ def _effect_row(findings: Findings, finding: Finding, metric: str) -> Row:
         "metric": metric,
         "primary": primary,
         "verdict": finding.verdict if primary else "",
+        "over_seeds": finding.shown if primary else "",
+        "says": label(findings, finding) if primary else "",
         "n": effect.n if effect else None,
-        "effect": effect.mean if effect else math.nan,
+        "effect": effect.typical if effect else math.nan,
+        "mean": effect.mean if effect else math.nan,
+        "improvement": effect.improvement if effect else math.nan,
+        "without_middle": effect.without_middle if effect else math.nan,
+        "with_middle": effect.with_middle if effect else math.nan,
         **{f"{name}_{side}": pair[at] for name, pair in bounds.items() for at, side in enumerate(("low", "high"))},
         "adjusted_alpha": decision.interval_alpha if decision else math.nan,
         "p": effect.p if effect else math.nan,
@@ -167,12 +174,13 @@ def _cell(value: Any) -> str:
 
 _COLUMNS = (
     *("cell", "dataset", "pred_len", "protocol", "finding", "kind", "without", "with_part", "attributable", "tuned"),
-    *("metric", "primary", "verdict", "n", "effect", "interval_low", "interval_high", "bootstrap_low"),
-    *("bootstrap_high", "adjusted_low", "adjusted_high", "adjusted_alpha", "p", "p_adjusted", "equivalence_p"),
-    *("equivalence_p_adjusted", "margin", "standardised", "percent", "without_mean", "without_deviation"),
-    *("with_mean", "with_deviation", "window_low", "window_high", "parameters_without", "parameters_with"),
-    *("effective_without", "effective_with", "device_seconds_without", "device_seconds_with", "diverged_without"),
-    *("diverged_with", "failed_without", "failed_with", "seeds", "look", "exploratory", "reason", "mismatch", "flags"),
+    *("metric", "primary", "verdict", "over_seeds", "says", "n", "effect", "interval_low", "interval_high", "both_low"),
+    *("both_high", "window_low", "window_high", "mean", "mean_low", "mean_high", "improvement", "adjusted_low"),
+    *("adjusted_high", "adjusted_alpha", "p", "p_adjusted", "equivalence_p", "equivalence_p_adjusted", "margin"),
+    *("standardised", "percent", "without_mean", "without_deviation", "without_middle", "with_mean"),
+    *("with_deviation", "with_middle", "parameters_without", "parameters_with", "effective_without"),
+    *("effective_with", "device_seconds_without", "device_seconds_with", "diverged_without", "diverged_with"),
+    *("failed_without", "failed_with", "seeds", "look", "exploratory", "reason", "mismatch", "flags"),
 )
 
 
@@ -222,10 +230,17 @@ def effects_tex(findings: Findings) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
+_TESTS = {"holm": "Holm", "max_t": "max-t"}
+
+
+def _test(correction: str) -> str:
+    return "exact signed-rank test" if correction == "holm" else "joint permutation of whole seeds"
+
+
 def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None, mark: str = "") -> str:
     effect = p = verdict = ""
     if finding is not None and row is not None:
-        verdict = label(finding) + mark
+        verdict = row["says"] + mark
         if known(row["effect"]):
             effect = f"{signed(row['effect'])} [{interval((row['interval_low'], row['interval_high']))}]"
             p = p_value(row["p_adjusted"])
@@ -238,8 +253,10 @@ def _caption(findings: Findings) -> str:
     return (
         f"Ablation study {findings.name}. {LOSS[0].upper()}{LOSS[1:]} on z-scored data, mean ± standard deviation over "
         f"{len(findings.seeds)} seeds. An effect is the loss without a part less that with it, paired by seed: "
-        "positive where the part helps. Intervals are paired-t. p: exact paired sign-flip test, adjusted for "
-        f"{findings.family} comparisons (Holm){looks}, alpha = {study.alpha:g}; no practical effect: two one-sided "
-        f"tests within ±{study.margin_percent:g}%. Bars are fitted in closed form on the same windows."
-        + (f" Exploratory: {findings.exploratory.rstrip('.')}." if findings.exploratory else "")
+        "positive where the part helps; it is that of the typical run, the pseudo-median. Intervals are exact ones of "
+        f"signed ranks, over seeds. p: {_test(study.correction)}, adjusted for "
+        f"{findings.family} comparisons ({_TESTS[study.correction]}){looks}, alpha = {study.alpha:g}; no practical "
+        f"effect: signed ranks within ±{study.margin_percent:g}%. A verdict that is not said to hold on these rows "
+        "only has a 95% interval over seeds and test windows that carries it. Bars are fitted in closed form on the "
+        "same windows." + (f" Exploratory: {findings.exploratory.rstrip('.')}." if findings.exploratory else "")
     )

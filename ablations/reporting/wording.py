@@ -1,13 +1,25 @@
 """What a finding says, in one sentence that a reviewer would accept. Pure text of a `Findings` object.
 
 A sentence names the data, the horizon, the split and the seeds, and claims no more than was shown: an undecided finding
-is not "no effect", and a small effect is none only where it was shown to be small.
+is not "no effect", and a small effect is none only where it was shown to be small. What seeds alone show is said of
+these rows; the part, not the arm without it, is what helps or hurts.
 """
 
 from collections.abc import Callable, Iterable
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
-from ablations.judging.verdicts import HELPS, HURTS, INCOMPLETE, INERT, INVALID, NO_EFFECT, SAME, UNDECIDED
+from ablations.judging.verdicts import (
+    HELPS,
+    HURTS,
+    INCOMPLETE,
+    INERT,
+    INVALID,
+    NO_EFFECT,
+    ON_THESE_ROWS,
+    RESOLUTION,
+    SAME,
+    UNDECIDED,
+)
 from ablations.reporting.phrases import (
     LOSS,
     adds,
@@ -24,7 +36,8 @@ from ablations.reporting.phrases import (
     place,
     qualifications,
     seeds_of,
-    singular,
+    subject,
+    verb,
 )
 from lab.arms import FULL
 from lab.pages.formats import (
@@ -40,24 +53,52 @@ from lab.pages.formats import (
 )
 
 UNTRAINED = "not trained"
-ORDER = (HELPS, HURTS, NO_EFFECT, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, SAME, INERT)  # what is decided comes first
+# What is decided comes first.
+ORDER = (
+    HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, SAME, INERT,
+)  # fmt: skip
 
 
 def sentence(findings: Findings, finding: Finding) -> str:
     """What was found, and after it what qualifies that: several changes at once, one search, divergence, flags."""
     seeds = "" if finding.verdict in (INERT, UNTRAINED) else counted(seeds_of(findings, finding), "seed")
-    said = _SAY.get(finding.verdict, _untrained)(findings, finding)
+    said = _SAY.get(finding.shown, _untrained)(findings, finding)
     where = place(findings, finding.cell, seeds)
     return " ".join([f"On the test split of {where}, {said}.", *qualifications(findings, finding)])
 
 
-def label(finding: Finding) -> str:
-    """The verdict; an interaction neither helps nor hurts, so that its sign is put in other words."""
-    if not interacts(finding) or finding.verdict not in (HELPS, HURTS):
-        return finding.verdict
+def label(findings: Findings, finding: Finding) -> str:
+    """The verdict with its subject and what is said beside it: `the part helps (validation: the opposite)`."""
+    return brief(findings, finding) + (" (validation: the opposite)" if finding.opposite else "")
+
+
+def brief(findings: Findings, finding: Finding) -> str:
+    """The verdict with its subject, so that nobody reads that an arm without a part helps: `the part helps`."""
+    said = _shown(finding)
+    if finding.shown in (HELPS, HURTS) and not interacts(finding):
+        said = _helps(findings, finding)
+    return said + (f", {ON_THESE_ROWS}" if finding.verdict == ON_THESE_ROWS else "")
+
+
+def kind(finding: Finding) -> str:
+    """The verdict without its subject, to be counted: `helps`, `helps, on these rows only`."""
+    return _shown(finding) + (f", {ON_THESE_ROWS}" if finding.verdict == ON_THESE_ROWS else "")
+
+
+def _shown(finding: Finding) -> str:
+    """Over seeds; an interaction neither helps nor hurts, so that its sign is put in other words."""
+    if not interacts(finding) or finding.shown not in (HELPS, HURTS):
+        return finding.shown
     if len(finding.factors) == 2:
-        return "replace each other" if finding.verdict == HELPS else "need each other"
-    return "positive interaction" if finding.verdict == HELPS else "negative interaction"
+        return "replace each other" if finding.shown == HELPS else "need each other"
+    return "positive interaction" if finding.shown == HELPS else "negative interaction"
+
+
+def _helps(findings: Findings, finding: Finding) -> str:
+    if finding.instead:
+        return f"{finding.with_part if finding.shown == HELPS else finding.without} is the better of the two"
+    what = subject(findings, finding)
+    return f"{what} {verb(what, finding.shown)}"
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
@@ -67,7 +108,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:
     """How many findings there are of each label, those that are decided first."""
-    labels = [label(finding) for finding in ordered(findings)]
+    labels = [kind(finding) for finding in ordered(findings)]
     return {name: labels.count(name) for name in dict.fromkeys(labels)}
 
 
@@ -116,28 +157,40 @@ def _arms_against_linear(findings: Findings, cell: str, where: str, bar: float) 
 def _decided(findings: Findings, finding: Finding) -> str:
     """Helps or hurts."""
     effect, what = finding.effects[PRIMARY], deed(findings, finding)
-    if not known(effect.mean):  # so many runs diverged that no pairs are left, which decides by itself
+    if not known(effect.typical):  # so many runs diverged that no pairs are left, which decides by itself
         return f"{what} is decided by divergence alone, for {_lost(findings, finding)}: {_verdict(findings, finding)}"
     if interacts(finding):
-        meaning = interaction_meaning(finding, effect.mean > 0) + exploratory(findings)
-        size = f"{signed(effect.mean)} in {LOSS} ({numbers(finding, adjusted(finding))})"
+        meaning = interaction_meaning(finding, effect.typical > 0) + _reach(finding) + exploratory(findings)
+        size = f"{signed(effect.typical)} in {LOSS} ({numbers(finding, adjusted(finding))})"
         return f"{what} is {size}: {meaning}"
-    moved = "raised" if (effect.mean > 0) != adds(finding) else "lowered"
+    moved = "raised" if (effect.typical > 0) != adds(finding) else "lowered"
     turned = "doing without it: " if adds(finding) else ""
     bracket = f"{turned}{numbers(finding, adjusted(finding))}"
-    return f"{what} {moved} the {LOSS} by {decimal(abs(effect.mean))} ({bracket}): {_verdict(findings, finding)}"
+    size = f"{decimal(abs(effect.typical))} in the typical run{_often(finding)}"
+    return f"{what} {moved} the {LOSS} by {size} ({bracket}): {_verdict(findings, finding)}"
 
 
 def _verdict(findings: Findings, finding: Finding) -> str:
-    if finding.instead:
-        better = finding.with_part if finding.verdict == HELPS else finding.without
-        return f"{better} is the better of the two{exploratory(findings)}"
-    subject = singular(findings, finding) or "the part"
-    if adds(finding):
-        subject = "what was added"
-    if not finding.attributable and not finding.matched:
-        subject = f"what was {'added' if adds(finding) else 'removed'}, taken together,"
-    return f"{subject} {finding.verdict}{exploratory(findings)}"
+    return f"{_helps(findings, finding)}{_reach(finding)}{exploratory(findings)}"
+
+
+def _reach(finding: Finding) -> str:
+    """What was covered, where that is less than the verdict would need."""
+    if finding.verdict != ON_THESE_ROWS:
+        return ""
+    if finding.both is None:
+        why = f" ({finding.windows_note})" if finding.windows_note else ""
+        return f" on these rows only: over other stretches of time nothing is known{why}"
+    return " on these rows only: it was shown over seeds, but other stretches of time could change that"
+
+
+def _often(finding: Finding) -> str:
+    """`on average` where the mean's interval carries it; else in how many runs."""
+    effect = finding.effects[PRIMARY]
+    if finding.on_average:
+        return f" and by {decimal(abs(effect.mean))} on average"
+    share = effect.improvement if effect.typical > 0 else 1 - effect.improvement
+    return f" (in most runs, {round(share * effect.n)} of {effect.n}; of the average nothing is shown)"
 
 
 def _equivalent(findings: Findings, finding: Finding) -> str:
@@ -149,11 +202,14 @@ def _equivalent(findings: Findings, finding: Finding) -> str:
         said = f"{deed(findings, finding)} is {within} of the {LOSS}"
     equivalence = p_clause("adjusted p of equivalence", decision.equivalence_p_adjusted)
     also = ""
-    if decision.p_adjusted <= findings.study.alpha:
+    if decision.p_adjusted <= findings.study.alpha and abs(effect.typical) > RESOLUTION * effect.with_mean:
         also = f"; that it differs from 0 was shown too ({adjusted(finding)}), but it is less than matters"
+    elif abs(effect.typical) <= RESOLUTION * effect.with_mean:
+        also = "; two machines differ by as much"
+    often = " and on average" if finding.on_average else ", so in most runs; of the average nothing is shown"
+    size = f"{observed(finding, effect)} ({numbers(finding, equivalence)})"
     return (
-        f"{said}: {observed(finding, effect)} ({numbers(finding, equivalence)}): no practical effect"
-        f"{exploratory(findings)}{also}"
+        f"{said} in the typical run{often}: {size}: no practical effect{_reach(finding)}{exploratory(findings)}{also}"
     )
 
 
@@ -162,13 +218,13 @@ def _undecided(findings: Findings, finding: Finding) -> str:
     assert decision is not None
     what = deed(findings, finding)
     said = f"neither {what if interacts(finding) else f'an effect of {what}'} nor its absence was shown"
-    if effect is None or not known(effect.mean):
+    if effect is None or not known(effect.typical):
         return said
     equivalence = p_clause("of equivalence", decision.equivalence_p_adjusted)
     bracket = "; ".join(filter(None, (percent(effect.percent), f"{adjusted(finding)}, {equivalence}", pairs(finding))))
     return (
-        f"{said}: {observed(finding, effect)} ({bracket}), and the 95% interval, {interval(effect.interval)}, still "
-        f"allows {allowed(findings, effect)}"
+        f"{said}: {observed(finding, effect)} ({bracket}), and the 95% interval over seeds, "
+        f"{interval(effect.interval)}, still allows {allowed(findings, effect)}"
     )
 
 

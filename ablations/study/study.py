@@ -65,6 +65,9 @@ class Study(Section):
     metric: Literal["test_mse"] = "test_mse"  # the primary one, which decides
     descriptive: tuple[Literal["test_mae", "val_mse", "val_mae"], ...] = ("test_mae", "val_mse")
     alpha: float = Field(0.05, gt=0, lt=1)
+    # How p-values are adjusted for all comparisons: step by step (Holm), or jointly (judging/max_t.py), which asks more
+    # of the noise and fewer seeds. Equivalence is Holm's either way.
+    correction: Literal["holm", "max_t"] = "holm"
     margin_percent: float = Field(1.0, gt=0, lt=100)  # of the baseline's mean: smaller effects don't matter in practice
     retune: Retune | None = None
     # Arm -> cell -> width: beside each of these arms, one of that width (see capacity.match_arms).
@@ -243,7 +246,13 @@ class Study(Section):
         Raises:
             ConfigError: so few seeds that no arm could ever be decided; says how many could.
         """
-        family = max(self.family(inert), 1)
+        joint = self.correction == "max_t"
+        if joint and self.seeds == "auto":
+            raise ConfigError(
+                "correction 'max_t' judges all arms at the same seeds, once; got seeds 'auto', which adds seeds to "
+                "some of them: give a number of seeds, or take correction 'holm'"
+            )
+        family = 1 if joint else max(self.family(inert), 1)
         looks = self.looks if self.seeds == "auto" else 1
         most = self.max_seeds if self.seeds == "auto" else len(self.seed_list())
         try:
@@ -255,7 +264,8 @@ class Study(Section):
             raise ConfigError(
                 f"{most} seeds cannot reach significance: the smallest exact p of {most} pairs is {2 / 2**most:.2g}, "
                 f"and one of {family} comparisons needs at most {self.alpha / looks / family:.2g} "
-                f"(alpha {self.alpha:g}{over}, Holm); take at least {needed} seeds, or fewer arms or cells"
+                f"(alpha {self.alpha:g}{over}, {'max-t' if joint else 'Holm'}); take at least {needed} seeds, or fewer "
+                "arms or cells"
             )
         try:
             return look_schedule(needed, most, looks)

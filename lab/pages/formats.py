@@ -59,7 +59,7 @@ def over_windows(difference: tuple[float, tuple[float, float]] | None) -> str:
     if difference is None:
         return ""
     mean, bounds = difference
-    return f" The difference, {signed(mean)}, is {interval(bounds)} over test windows (95%, moving-block bootstrap)."
+    return f" The difference, {signed(mean)}, is {interval(bounds)} over stretches of time (95%)."
 
 
 def p_value(p: float | None) -> str:

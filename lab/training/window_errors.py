@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from lab.store.tables import Results
+from lab.training.over_time import time_interval
 
 
 class WindowDifference(NamedTuple):
@@ -79,39 +79,18 @@ def window_difference(
     return WindowDifference(float((ours - theirs).mean()), interval)
 
 
-def window_interval(
-    ours: ArrayLike, theirs: ArrayLike, block: int, resamples: int = 9999, seed: int = 0
-) -> tuple[float, float]:
-    """A moving-block bootstrap (Künsch 1989) 95% interval of a mean difference over test windows, for trained models.
+def window_interval(ours: ArrayLike, theirs: ArrayLike, block: int, level: float = 0.95) -> tuple[float, float]:
+    """The interval over time of a mean difference over test windows, for trained models (see `over_time`).
 
     `ours`, `theirs`: (windows,) or (seeds, windows) losses of consecutive windows, one row of the series apart; seeds
-    are averaged, since they are not what is resampled. `block`: rows, at least S + H, so that windows further apart
-    share none. A series of ETT's length holds 2 to 7 such blocks, and so few are few observations: the plain interval
-    covered 76 to 84% in simulations with 6 blocks and 50 to 60% with 2, for a nominal 95%. Hence deviations are taken
-    from the resamples' own mean and stretched by sqrt(k / (k - 1)) t_{k-1} / z for k = windows / block, the t
-    interval's factors for k observations; that covered 90 to 96% with 6 blocks, and is wide and covers more than 99%
-    with 2.
+    are averaged, since they are not what varies here. `block`: rows, at least S + H, so that windows further apart
+    share none: it is the longest correlation time that is allowed for. A series of ETT's length holds 2 to 7 such
+    blocks, and so few are few observations: the interval is wide, and covers.
 
     Raises:
-        ValueError: unlike shapes, losses that are not finite, or fewer windows than two blocks.
+        ValueError: unlike shapes, losses that are not finite, or fewer windows than one block.
     """
     first, second = np.asarray(ours, float), np.asarray(theirs, float)
     if first.shape != second.shape or first.ndim not in (1, 2):
         raise ValueError(f"expected (windows,) or (seeds, windows) losses, twice; got {first.shape} and {second.shape}")
-    x = np.atleast_2d(first - second).mean(0)
-    if not np.isfinite(x).all():
-        raise ValueError("losses of windows must be finite")
-    windows, tail = len(x), 0.025
-    if block < 1 or windows < 2 * block:
-        raise ValueError(
-            f"{windows} windows hold fewer than two blocks of {block}: no interval over windows can be had"
-        )
-    whole, rest = divmod(windows, block)
-    starts = np.random.default_rng(seed).integers(0, windows - block + 1, (resamples, whole + 1))
-    sums = np.concatenate([[0], np.cumsum(x)])
-    lengths = np.array([block] * whole + [rest])
-    means = (sums[starts + lengths] - sums[starts]).sum(-1) / windows
-    blocks = windows / block
-    stretch = np.sqrt(blocks / (blocks - 1)) * stats.t.isf(tail, blocks - 1) / stats.norm.isf(tail)
-    low, high = x.mean() + stretch * np.quantile(means - means.mean(), [tail, 1 - tail])
-    return float(low), float(high)
+    return time_interval(np.atleast_2d(first - second).mean(0), block, level)

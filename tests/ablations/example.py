@@ -23,7 +23,9 @@ from ablations.findings.findings import (
     Findings,
     Reading,
 )
-from ablations.judging import statistics
+from ablations.judging import signed_ranks, statistics
+from ablations.judging.reach import middle_mean
+from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS
 from ablations.planning.plan import contrast_name
 from ablations.study.reading import create_study
 from dynonet.config import Config
@@ -237,12 +239,21 @@ def _finding(name: str, cell: str, compared: Mapping[str, Any]) -> Finding:
         effects={metric: _effect(metric, *pair, answer[3]) for metric, pair in errors.items()},
         decision=_decision(effects, answer, cell),
         windows=(answer[1] - 0.02, answer[1] + 0.02) if cell == "ETTh1" else None,
-        windows_note="" if cell == "ETTh1" else "1200 windows hold fewer than two blocks of 848",
+        both=_both(answer[:2]) if cell == "ETTh1" else None,
+        windows_note="" if cell == "ETTh1" else "800 windows hold less than one block of 848",
         mismatch=matched if variant.matched else "",
+        validation=_effect("val_mse", *errors["val_mse"], answer[3]),
         diverged=(runs["without"].diverged, runs["with"].diverged),
         failed=(runs["without"].failed, runs["with"].failed),
         flags=("2 of 9 pairs differ in device",) if name == "no_bilevel" else (),
     )
+
+
+def _both(answer: tuple[str, float]) -> tuple[float, float]:
+    """One that carries the verdict."""
+    verdict, effect = answer
+    half = {"helps": 0.6 * abs(effect), "hurts": 0.6 * abs(effect), "no practical effect": 0.002}.get(verdict, 0.021)
+    return effect - half, effect + half
 
 
 def _sides(comparison: Any) -> dict[str, str]:
@@ -263,6 +274,7 @@ def _contrast(factors: tuple[str, ...], cell: str) -> Finding:
         with_part="",
         factors=factors,
         effects={PRIMARY: _effect(PRIMARY, tuple(loss + effects), tuple(loss), answer[3])},
+        both=_both(answer[:2]) if cell == "ETTh1" else None,
         decision=_decision(effects, answer, cell),
     )
 
@@ -272,9 +284,10 @@ def _effect(metric: str, without: Sequence[float], with_part: Sequence[float], p
     one, other = np.array([a for a, _ in pairs.values()]), np.array([b for _, b in pairs.values()])
     low, high = (
         [float(bound) for bound in bounds]
-        for bounds in (statistics.t_interval(one - other), statistics.bootstrap_t_interval(one - other))
-    )
-    mean = float((one - other).mean())
+        for bounds in (signed_ranks.signed_rank_interval(one - other, 0.05),
+                       statistics.bootstrap_t_interval(one - other))
+    )  # fmt: skip
+    mean, typical = float((one - other).mean()), float(signed_ranks.pseudo_median(one - other))
     return Effect(
         metric=metric,
         n=len(pairs),
@@ -283,10 +296,14 @@ def _effect(metric: str, without: Sequence[float], with_part: Sequence[float], p
         without_deviation=float(one.std(ddof=1)),
         with_mean=float(other.mean()),
         with_deviation=float(other.std(ddof=1)),
-        mean=mean,
+        typical=typical,
         interval=(low[0], low[1]),
-        bootstrap=(high[0], high[1]),
-        percent=100 * mean / float(other.mean()),
+        mean=mean,
+        mean_interval=(high[0], high[1]),
+        improvement=float(signed_ranks.probability_of_improvement(one - other)),
+        without_middle=float(middle_mean(one)),
+        with_middle=float(middle_mean(other)),
+        percent=100 * typical / float(other.mean()),
         standardised=float(statistics.hedges_g(one - other)),
         p=p / 28 if metric == PRIMARY else 0.3,
         channels={name: mean * (at - 2) for at, name in enumerate(CHANNELS)} if metric.startswith("test") else {},
@@ -294,9 +311,11 @@ def _effect(metric: str, without: Sequence[float], with_part: Sequence[float], p
 
 
 def _decision(effects: np.ndarray, answer: tuple[str, float, float, float, float], cell: str) -> Decision:
-    low, high = statistics.sign_flip_interval(effects, 0.05 / 12)
+    low, high = signed_ranks.signed_rank_interval(effects, 0.05 / 12)
+    reaches = cell == "ETTh1" or answer[0] not in (HELPS, HURTS, NO_EFFECT)  # elsewhere there are too few windows
     return Decision(
-        verdict=answer[0],
+        verdict=answer[0] if reaches else ON_THESE_ROWS,
+        over_seeds=answer[0],
         look=1,
         seeds=9,
         p_adjusted=answer[3],

@@ -22,7 +22,7 @@ def test_a_part_helps_where_what_it_answers_is_planted_and_not_without(tmp_path:
         driver = begin("small.yaml")
         assert driver.process.wait(500) == 0, driver.said()
     findings = findings_of(Results(tmp_path / "results"), "small")
-    verdicts = {finding.cell: finding.verdict for finding in findings.findings}
+    verdicts = {finding.cell: finding.shown for finding in findings.findings}
     assert verdicts["level_shifts"] == "helps" and verdicts["none"] in ("no practical effect", "undecided"), verdicts
     percent = {finding.cell: finding.effects["test_mse"].percent for finding in findings.findings}
     assert percent["level_shifts"] > 5 > 1 > abs(percent["none"])

@@ -67,7 +67,7 @@ def check_complete(results: Results, name: str, runs: int) -> None:
     assert set(read.values()) == {1} and {row["run"] for row in readings} >= {row["run"] for row in trained}
     assert not results.storage.list("checkpoints")
     findings = findings_of(results, name)
-    assert {f.verdict for f in findings.findings} <= {"helps", "hurts", "no practical effect", "undecided", "inert"}
+    assert {f.shown for f in findings.findings} <= {"helps", "hurts", "no practical effect", "undecided", "inert"}
     assert record.judged
 
 

@@ -36,6 +36,10 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "[0-9]+ inputs, .* 0 taken, 0 tracebacks, 0 hangs, 0 un",
         ),
     ),
+    "verdicts.simulate": (
+        ("--quick",),
+        ("lognormal, 1 to 8 ", "exponential, equal means", "max-t, false verdicts", " +4.6 ", "`auto`: coverage"),
+    ),
     "scaling.simulate": (
         ("--quick", "--runs", "100", "--gpus", "1,10"),
         ("search, 100 runs", "study, by default", "  the same, compacted"),

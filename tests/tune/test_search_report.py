@@ -254,12 +254,10 @@ def test_the_difference_from_the_linear_baseline_over_test_windows(begin: Callab
     runs = [row["run"] for row in study.results.table("members", "mine").to_pylist() if row["role"] == "final"]
     wave = np.sin(np.arange(1000))
     for run, errors in ((runs[0], 0.4 + wave), (runs[1], 0.42 + wave), ("linear", 0.5 + wave)):
-        assert "over test windows" not in comparisons(findings_of(study.results, "mine"))["test"]
+        assert "over stretches of time" not in comparisons(findings_of(study.results, "mine"))["test"]
         keep_window_errors(study.results, run, errors)
     said = comparisons(findings_of(study.results, "mine"))["test"]
-    assert said.endswith(
-        "The difference, −0.0900, is −0.0900 to −0.0900 over test windows (95%, moving-block bootstrap)."
-    )
+    assert said.endswith("The difference, −0.0900, is −0.0900 to −0.0900 over stretches of time (95%).")
 
 
 def test_finals_of_an_earlier_best_are_not_taken_for_the_best(begin: Callable[..., Searched]) -> None:

@@ -11,11 +11,12 @@ import pytest
 from ablations.findings.collect import findings_of
 from ablations.findings.findings import PRIMARY, Findings
 from ablations.findings.runs import Recorded
-from ablations.judging import statistics
+from ablations.judging import signed_ranks, statistics
 from ablations.report import render
-from ablations.reporting.wording import against_linear, sentence
+from ablations.reporting.wording import against_linear, label, sentence
 from lab.errors import ConfigError, DataError
 from lab.store.tables import Results
+from lab.training.window_errors import windows_path
 from tests.ablations.recorded import CHANNELS, add_runs, begin, small_study
 
 RNG = np.random.default_rng(0)
@@ -52,14 +53,19 @@ def test_effects_are_paired_by_seed_whatever_the_order_of_rows(tmp_path: Path) -
     differences = np.array(WORSE) - np.array(FULL)
     assert effect.by_seed == pytest.approx(dict(zip(range(1, 9), differences, strict=True)))
     assert effect.mean == pytest.approx(differences.mean())
-    assert effect.interval == pytest.approx([float(x) for x in statistics.t_interval(differences)])
+    typical = float(signed_ranks.pseudo_median(differences))
+    assert effect.typical == pytest.approx(typical) and effect.improvement == 1
+    assert effect.interval == pytest.approx([float(x) for x in signed_ranks.signed_rank_interval(differences, 0.05)])
+    assert effect.mean_interval[0] < effect.mean < effect.mean_interval[1]
     assert (effect.p, effect.n) == (2 / 2**8, 8)
-    assert effect.percent == pytest.approx(100 * differences.mean() / np.mean(FULL))
+    assert effect.percent == pytest.approx(100 * typical / np.mean(FULL))
     assert effect.channels == pytest.approx(dict.fromkeys(CHANNELS, differences.mean()))
     assert film.effects["val_mse"].mean == pytest.approx(2 * differences.mean())
     assert film.effects["test_mae"].mean == pytest.approx(differences.mean())
     assert film.decision is not None and mixer.decision is not None
-    assert (film.verdict, mixer.verdict) == ("helps", "no practical effect")
+    assert film.verdict == "helps" and film.both is not None and 0 < film.both[0] < effect.interval[0]
+    assert (mixer.verdict, mixer.shown) == ("on these rows only", "no practical effect")
+    assert mixer.both is not None and mixer.decision.margin < mixer.both[1], "over time it may matter"
     assert film.decision.p_adjusted == 2 * 2 / 2**8
     assert film.decision.margin == pytest.approx(0.01 * np.mean(FULL))
     assert film.windows is not None and film.windows[0] < effect.mean < film.windows[1]
@@ -94,7 +100,7 @@ def test_a_run_without_a_result_is_never_dropped_in_silence(results: Results, st
     """A diverged run of an arm counts as the worst there is; one that is not there decides nothing."""
     lost = [*WORSE[:3], status, *WORSE[4:]]
     film, mixer = found(results, {"main": {**MAIN["main"], "no_film": lost}}).findings
-    assert (film.verdict, mixer.verdict) == (verdict, "no practical effect")
+    assert (film.verdict, mixer.shown) == (verdict, "no practical effect")
     assert film.effects[PRIMARY].n == 7 and 4 not in film.effects[PRIMARY].by_seed
     assert film.diverged == ((1, 0) if status == "diverged" else (0, 0))
     assert film.failed == ((0, 0) if status == "diverged" else (1, 0))
@@ -311,6 +317,77 @@ def begin_again(results: Results) -> Any:
     from ablations.findings.record import StudyRecord
 
     return StudyRecord.load(results, "mine")
+
+
+def test_runs_without_errors_of_windows_reach_no_further_than_these_rows(results: Results) -> None:
+    """As records of before have them; and a study that ends early has intervals at the level of its looks."""
+    study = found(results)
+    for runs in study.arms:
+        for run in runs.runs:
+            results.delete_blob(windows_path(run))
+    film = findings_of(results, "mine").findings[0]
+    assert (film.verdict, film.shown, film.both) == ("on these rows only", "helps", None)
+    assert "the errors of single windows are not on record" in sentence(study, film)
+    assert label(study, film) == "FiLM helps, on these rows only"
+
+
+def test_intervals_of_a_study_that_may_stop_early_share_what_they_miss_among_looks(results: Results) -> None:
+    record = begin(results, small_study(seeds="auto", max_seeds=12, looks=2))
+    add_runs(results, record, MAIN)
+    record.add_judgement(results, 8)
+    effect = findings_of(results, "mine").findings[0].effects[PRIMARY]
+    differences = list(effect.by_seed.values())
+    assert effect.interval == pytest.approx([float(x) for x in signed_ranks.signed_rank_interval(differences, 0.025)])
+
+
+def test_an_arm_that_an_older_rule_held_for_decided_is_judged_with_the_seeds_that_it_has(results: Results) -> None:
+    record = begin(results, small_study(seeds="auto", max_seeds=12, looks=2))
+    unclear = [value + 0.02 * (-1) ** seed for seed, value in enumerate(FULL)]
+    add_runs(results, record, {"main": {"full": FULL, "no_film": WORSE, "no_mixer": unclear}})
+    record.add_judgement(results, 8)
+    add_runs(results, record, {"main": {"full": [0.4] * 4}}, seeds=(9, 10, 11, 12))
+    record.add_judgement(results, 12)
+    mixer = findings_of(results, "mine").findings[1]
+    assert mixer.decision is not None
+    assert (mixer.verdict, mixer.decision.seeds, mixer.effects[PRIMARY].n) == ("undecided", 8, 8)
+
+
+def test_what_a_reader_must_not_overlook_is_a_note(results: Results) -> None:
+    """A run far out, adjusted p at their floor, and validation that says the opposite."""
+    bad = [*WORSE[:7], 0.9]
+    study = found(results, {"main": {"full": FULL, "no_film": bad, "no_mixer": [value - 0.05 for value in FULL]}})
+    notes = " ".join(study.notes)
+    assert "1 of 8 runs of no_film in cell main is far out (seed 8; test MSE up to 0.9000, median " in notes
+    assert "adjusted p = 0.0156 of 2 comparisons is the least that 8 seeds allow in this family" in notes
+    film = study.findings[0]
+    assert "A risk of no_film beside that: 1 of 8 runs came out far worse than the others." in sentence(study, film)
+    validation = film.validation
+    assert validation is not None and not film.opposite
+    turned = dataclasses.replace(validation, typical=-0.01, interval=(-0.02, -0.005))
+    opposite = dataclasses.replace(film, validation=turned)
+    assert label(study, opposite).endswith("FiLM helps, on these rows only (validation: the opposite)") or (
+        label(study, opposite) == "FiLM helps (validation: the opposite)"
+    )
+    assert "Validation says the opposite: without it the validation MSE was 0.0100 lower" in sentence(study, opposite)
+
+
+def test_a_joint_test_decides_with_six_seeds(results: Results) -> None:
+    arms = {"arms": ["no_film", "no_mixer", "no_trend", "no_revin", "no_context", "no_gate_masks", "no_workers"]}
+    noise = np.random.default_rng(2).normal(0, 0.002, (7, 6)).round(6)
+    six = {arm: (np.array(FULL[:6]) + noise[at]).tolist() for at, arm in enumerate(arms["arms"])}
+    six |= {"full": FULL[:6], "no_film": WORSE[:6]}
+    with pytest.raises(ConfigError, match="take at least 9 seeds"):
+        begin(results, small_study(**arms, seeds=6))
+    with pytest.raises(ConfigError, match="judges all arms at the same seeds"):
+        begin(results, small_study(**arms, seeds="auto", correction="max_t"))
+    record = begin(results, small_study(**arms, seeds=6, correction="max_t"))
+    assert record.identity["rule"]["correction"] == "max_t"
+    add_runs(results, record, {"main": six})
+    record.add_judgement(results, 6)
+    study = findings_of(results, "mine")
+    film = study.findings[0]
+    assert film.shown == "helps" and film.decision is not None and film.decision.p_adjusted == 2 / 2**6
+    assert film.decision.interval[0] > 0 and study.findings[1].shown == "undecided"
 
 
 def test_what_is_not_there(results: Results) -> None:

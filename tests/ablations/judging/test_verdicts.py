@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from ablations.judging.statistics import sign_flip_interval, sign_flip_p
+from ablations.judging.max_t import max_t
+from ablations.judging.signed_ranks import signed_rank_interval, signed_rank_p, smallest_p
 from ablations.judging.verdicts import (
     HELPS,
     HURTS,
     INVALID,
     NO_EFFECT,
+    RESOLUTION,
     UNDECIDED,
     Evidence,
     Standing,
@@ -23,8 +25,10 @@ from ablations.judging.verdicts import (
     judge,
     look_schedule,
     seeds_needed,
-    smallest_p,
 )
+from scripts.verdicts import before
+from scripts.verdicts.simulate import TINY, judged, typical
+from scripts.verdicts.simulate import studies as noisy
 
 ARMS, ALPHA, STUDIES = 12, 0.05, 2000
 LOSS, NOISE = 0.4, 0.002  # of `full`; what a seed changes
@@ -63,7 +67,7 @@ def test_seeds_needed_is_the_least_number_that_can_decide(alpha: float, family: 
 
 @pytest.mark.parametrize("n", [2, 5, 9, 16, 20])
 def test_the_smallest_p_is_attained(n: int) -> None:
-    assert sign_flip_p(np.arange(1.0, n + 1)) == smallest_p(n)
+    assert signed_rank_p(np.arange(1.0, n + 1)) == smallest_p(n)
     assert smallest_p(5) == 0.0625
 
 
@@ -85,7 +89,7 @@ def test_look_schedule(first: int, most: int, looks: int, schedule: tuple[int, .
     ("call", "message"),
     [
         (lambda: look_schedule(11, 12, 3), "3 looks do not fit between 11 and 12 seeds: allowed are 1 to 2"),
-        (lambda: seeds_needed(0.05, 5000), "asks for p <= 1e-05, but the smallest p is 3.1e-05"),
+        (lambda: seeds_needed(5e-15, 5000), "asks for p <= 1e-18, but the smallest p is 1.7e-18"),
         (lambda: seeds_needed(5, 12), "alpha must be between 0 and 1, got 5"),
         (lambda: holm([0.1, 0.2], 1), "a family of 1 cannot hold 2 p-values"),
         (lambda: holm([0.1, np.nan], 2), "p-values must lie between 0 and 1"),
@@ -152,7 +156,7 @@ def test_verdict(p: float, direction: int, equivalence_p: float, diverged: bool,
 
 LOST = np.nan
 BASE = LOSS + np.arange(9) / 1000
-TWO_TO_ONE = float(sign_flip_p([0.1] * 6 + [1.2, 1.2, -1.2]))
+TWO_TO_ONE = float(signed_rank_p([0.1] * 6 + [1.2, 1.2, -1.2]))
 BETTER, WORSE, MIXED = BASE - 0.1, BASE + 0.1, BASE + np.where(np.arange(9) % 2, 0.1, -0.1)
 
 
@@ -190,16 +194,15 @@ def test_a_diverged_run_counts_as_the_worst_outcome(
 def test_a_diverged_run_outweighs_all_others_whatever_it_would_have_been() -> None:
     others = np.array([0.03, -0.01, 0.02, 0.05, 0.01, -0.02, 0.04, 0.01])
     for weight in (1.0, 1e6):
-        counted = sign_flip_p(np.append(others, weight))
+        counted = signed_rank_p(np.append(others, weight))
         assert evidence(np.append(LOSS + others, LOST), np.full(9, LOSS), 1).p == counted
 
 
 def test_the_margin_is_a_percent_of_fulls_mean() -> None:
     arm = BASE + 0.01 + np.tile([1e-4, -1e-4, 0], 3)
     percent = 100 * 0.01 / BASE.mean()
-    assert evidence(arm, BASE, percent * 1.1).equivalence_p < 0.01
-    assert evidence(arm, BASE, percent).equivalence_p == pytest.approx(0.5)
-    assert evidence(arm, BASE, percent * 0.9).equivalence_p > 0.99
+    assert evidence(arm, BASE, percent * 1.1).equivalence_p == smallest_p(9)
+    assert evidence(arm, BASE, percent).equivalence_p == evidence(arm, BASE, percent * 0.9).equivalence_p == 1
 
 
 @settings(deadline=None)
@@ -208,8 +211,8 @@ def test_order_of_arms_and_seeds_makes_no_difference(arms: list[int], seeds: lis
     rng = np.random.default_rng(3)
     losses = BASE + np.array([0, 0, 0.002, 0.01, -0.01, -0.02])[:, None] + rng.normal(0, 0.002, (6, 9))
     losses[4, 2] = LOST  # better, but for this
-    straight = judge(evidence(losses, BASE, 1), 9, ALPHA, 6)
-    shuffled = judge(evidence(losses[np.ix_(arms, seeds)], BASE[seeds], 1), 9, ALPHA, 6)
+    straight = judge(evidence(losses, BASE, 2), 9, ALPHA, 6)
+    shuffled = judge(evidence(losses[np.ix_(arms, seeds)], BASE[seeds], 2), 9, ALPHA, 6)
     assert set(straight.verdict) == {HELPS, HURTS, NO_EFFECT, INVALID}
     np.testing.assert_array_equal(shuffled.verdict, straight.verdict[arms])
     np.testing.assert_array_equal(shuffled.p_adjusted, straight.p_adjusted[arms])
@@ -228,18 +231,55 @@ def test_familywise_rate_of_any_false_effect(noise: str, seeds: int) -> None:
     assert 0.6 * ALPHA < wrong <= BOUND
 
 
+@pytest.mark.parametrize(("noise", "spread"), [("normal", 8), ("t2", 4), ("exponential", 8), ("lognormal", 8)])
+def test_familywise_rates_whatever_the_spread_and_nearly_under_skew(noise: str, spread: float) -> None:
+    """Typical effects of 0, or at the margin: at most alpha under symmetric noise, at most 10% under skewed."""
+    most = BOUND if noise in ("normal", "t2") else 0.1 + 3 * np.sqrt(0.1 * 0.9 / STUDIES)
+    arm, full = noisy(noise, spread, 9, STUDIES, typical(noise, spread, 400_000))
+    assert judged(evidence, arm, full, TINY, HELPS, HURTS) <= most
+    margin = 20.0 * spread
+    at_margin = arm + margin / 100 * full.mean(-1, keepdims=True)
+    assert judged(evidence, at_margin, full, margin, NO_EFFECT) <= most
+    if noise == "lognormal":  # what it was: where 5% were meant
+        assert judged(before.evidence, at_margin, full, margin, NO_EFFECT) > 0.12
+
+
+def test_power_at_two_deviations_with_nine_seeds() -> None:
+    arm, full = studies("normal", 9)
+    arm[:, 0] += 2 * np.sqrt(2) * NOISE
+    assert (judge(evidence(arm, full, NO_MARGIN), 9, ALPHA, ARMS).verdict[:, 0] == HELPS).mean() > 0.8 - 0.01
+
+
+def test_nothing_differs_by_less_than_two_machines_do() -> None:
+    for size, verdict in ((0.5, UNDECIDED), (2.0, HELPS)):
+        of = evidence(BASE * (1 + size * RESOLUTION), BASE, NO_MARGIN)
+        assert of.p == smallest_p(9)
+        assert judge(Evidence.of([of]), 9, ALPHA, family=1).verdict.tolist() == [verdict]
+
+
+def test_a_joint_test_stands_in_holms_place_with_six_seeds() -> None:
+    arm, full = studies("normal", 6)
+    arm, full = arm[0], full[0]
+    arm[0] += 0.02
+    now, joint = evidence(arm, full, NO_MARGIN), max_t(arm - full, ALPHA)
+    assert (judge(now, 6, ALPHA, ARMS).verdict == UNDECIDED).all()
+    standing = judge(now, 6, ALPHA, ARMS, joint=joint)
+    assert standing.verdict.tolist() == [HELPS] + [UNDECIDED] * 11 and standing.p_adjusted[0] == 2 / 2**6
+    assert (standing.critical == joint.critical).all()
+
+
 def test_familywise_rate_where_half_of_the_arms_have_an_effect() -> None:
     effects = np.repeat([0.02, 0.0], ARMS // 2)
     arm, full = studies("normal", 10, effects)
     standing = judge(evidence(arm, full, NO_MARGIN), 10, ALPHA, ARMS)
     assert (standing.verdict[:, effects > 0] == HELPS).all()
-    assert 0.6 * ALPHA < rate(standing.verdict[:, effects == 0], HELPS, HURTS) <= BOUND
+    assert 0.5 * ALPHA < rate(standing.verdict[:, effects == 0], HELPS, HURTS) <= BOUND
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_familywise_rate_of_false_equivalence_at_the_margin(sign: int) -> None:
     arm, full = studies("normal", 9, sign * 0.01 * LOSS)
-    assert 0.6 * ALPHA < rate(judge(evidence(arm, full, 1), 9, ALPHA, ARMS).verdict, NO_EFFECT) <= BOUND
+    assert 0.2 * ALPHA < rate(judge(evidence(arm, full, 1), 9, ALPHA, ARMS).verdict, NO_EFFECT) <= BOUND
 
 
 def test_equivalence_is_shown_where_it_is_true() -> None:
@@ -266,7 +306,7 @@ def test_familywise_rate_over_three_looks(noise: str) -> None:
 def test_familywise_rate_of_false_equivalence_over_three_looks() -> None:
     arm, full = studies("normal", 13, 0.01 * LOSS)
     wrong = rate(run_looks(arm, full, 1, look_schedule(11, 13, 3)).verdict, NO_EFFECT)
-    assert 0.3 * ALPHA < wrong <= BOUND
+    assert 0.1 * ALPHA < wrong <= BOUND
 
 
 def test_what_is_decided_at_a_look_stays_and_only_undecided_arms_are_read_again() -> None:
@@ -291,6 +331,6 @@ def test_the_adjusted_interval_agrees_with_the_verdict() -> None:
     arm, full = studies("normal", 10, np.linspace(0, 0.008, ARMS))
     arm, full = arm[:50], full[:50]
     standing = judge(evidence(arm, full, NO_MARGIN), 10, ALPHA, ARMS, looks=2)
-    low, high = sign_flip_interval(arm - full, standing.interval_alpha)
+    low, high = signed_rank_interval(arm - full, standing.interval_alpha)
     np.testing.assert_array_equal((low > 0) | (high < 0), standing.p_adjusted <= ALPHA)
     assert 0.1 < (standing.p_adjusted <= ALPHA).mean() < 0.9

@@ -77,19 +77,20 @@ def test_numbers_are_those_of_the_csv(files: dict[str, str], name: str) -> None:
             key: float(value or "nan")
             for key, value in line.items()
             if key.startswith(
-                ("effect", "interval", "window", "p_", "equivalence", "percent", "without_", "with_m", "with_d")
+                ("effect", "interval", "window", "both", "p_", "equivalence", "percent", "without_", "with_m", "with_d")
             )
-            and key not in ("effective_without", "effective_with")
+            and key not in ("effective_without", "effective_with", "without_middle", "with_middle")
         }
         assert shown[line["cell"], line["finding"]] == [
             line["finding"],
-            line["verdict"],
+            line["says"],
             mean_deviation(number["without_mean"], number["without_deviation"]),
             mean_deviation(number["with_mean"], number["with_deviation"]),
             signed(number["effect"]),
             percent(number["percent"]),
             interval((number["interval_low"], number["interval_high"])),
             interval((number["window_low"], number["window_high"])),
+            interval((number["both_low"], number["both_high"])),
             p_value(number["p_adjusted"]).replace("<", "&lt;" if name.endswith("md") else "<"),
             p_value(number["equivalence_p_adjusted"]).replace("<", "&lt;" if name.endswith("md") else "<"),
         ]
@@ -169,13 +170,17 @@ def test_figures_follow_the_page(files: dict[str, str], page: Page) -> None:
     assert all("currentColor" in svg and 'viewBox="' in svg and "#010203" not in svg for svg in svgs)
     assert not any("#ffffff" in svg and "heatmap" not in svg for svg in svgs)  # no background of its own
     forest = next(svg for svg in svgs if 'id="forest-far' in svg)
-    assert ">no_film (main effect)</text>" in forest and ">−0.0068  hurts</text>" in forest
+    assert (
+        ">no_film (main effect)</text>" in forest
+        and ">−0.0069  the context vector hurts, on these rows only</text>" in forest
+    )
 
 
 def test_what_must_be_said_is_said(page: Page, files: dict[str, str]) -> None:
     for text in (
-        "measure the noise of training alone",
-        "No interval over test windows: 1200 windows hold fewer than two blocks of 848",
+        "Three intervals, three kinds of noise.",
+        "The null hypothesis is that the typical run is as good without the part as with it",
+        "No interval over test windows: 800 windows hold less than one block of 848",
         "lr_scaleETTh1 (H=96): never moved. lr_scale weighs only the workers' loss",
         "freeze_probETTh1 (H=96): moved in 5 of 9 runs.",
         "Test was read 36 times, of 36 runs; none more than once.",
@@ -214,7 +219,7 @@ def test_a_study_with_nothing_trained_has_a_report(found: Findings) -> None:
 
 def test_an_untrained_effect_leaves_no_trace_in_figures(found: Findings) -> None:
     blank = {
-        name: replace(effect, n=1, mean=NAN, interval=(NAN, NAN), percent=NAN, channels={})
+        name: replace(effect, n=1, mean=NAN, typical=NAN, interval=(NAN, NAN), percent=NAN, channels={})
         for name, effect in example.named(found, "no_workers").effects.items()
     }
     few = replace(found, findings=(replace(example.named(found, "no_workers"), effects=blank),))
@@ -292,7 +297,7 @@ def test_the_command(
     assert {path.name: path.read_bytes().decode() for path in folder.iterdir()} == files
     printed = capsys.readouterr().out
     assert f"wrote {folder / 'report.html'}\n" in printed
-    assert re.search(r"no_context .* hurts", printed)
+    assert re.search(r"no_context .* the context vector hurts\n", printed)
     assert collected == [(str(tmp_path), "example_1")]
 
 

@@ -39,7 +39,8 @@ def test_sides_keep_their_places(found: Findings) -> None:
     finding, runs = example.named(found, "no_film"), found.runs_of("no_film", "ETTh1")
     assert (row["parameters_without"], row["parameters_with"]) == (runs.parameters, 94264)
     assert (row["window_low"], row["window_high"]) == finding.windows
-    assert row["effect"] == pytest.approx(row["without_mean"] - row["with_mean"])
+    assert row["mean"] == pytest.approx(row["without_mean"] - row["with_mean"])
+    assert (row["verdict"], row["over_seeds"], row["says"]) == ("helps", "helps", "FiLM helps")
     adding = next(row for row in effect_rows(found) if row["finding"] == "only_film")
     assert (adding["kind"], adding["without"], adding["with_part"]) == ("adds", "only_workers", "only_film")
 
@@ -61,7 +62,7 @@ def test_csv_holds_every_number_exactly(found: Findings) -> None:
 
 def test_csv_of_numpy_numbers(found: Findings) -> None:
     finding = example.named(found, "no_film")
-    effect = replace(finding.effects[PRIMARY], mean=np.float64(0.1), p=np.float64("nan"))
+    effect = replace(finding.effects[PRIMARY], typical=np.float64(0.1), p=np.float64("nan"))
     text = effects_csv(replace(found, findings=(replace(finding, effects={PRIMARY: effect}),)))
     (line,) = csv.DictReader(io.StringIO(text))
     assert (line["effect"], line["p"]) == ("0.1", "")
@@ -109,7 +110,7 @@ def test_the_latex_table_is_whole(found: Findings) -> None:
 
 def test_the_latex_table_says_what_was_found(found: Findings) -> None:
     row = next(line for line in effects_tex(found).splitlines() if line.startswith(r"no\_film &"))
-    assert row == r"no\_film & 0.4106 $\pm$ 0.0061 & +0.0124 [0.0092 to 0.0156] & 0.0117 & helps \\"
-    assert r"no\_film (main effect) &  & +0.0101 [0.0078 to 0.0124] & 0.0117 & helps \\" in effects_tex(found)
+    assert row == r"no\_film & 0.4106 $\pm$ 0.0061 & +0.0125 [0.0089 to 0.0163] & 0.0117 & FiLM helps \\"
+    assert r"no\_film (main effect) &  & +0.0100 [0.0072 to 0.0128] & 0.0117 & FiLM helps \\" in effects_tex(found)
     assert r"no\_lr\_scale &  &  &  & inert \\" in effects_tex(found)
     assert "9 seeds" in effects_tex(found) and "28 comparisons (Holm) and over 2 looks" in effects_tex(found)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ablations.findings.findings import PRIMARY, Decision, Finding, Findings
-from ablations.judging.verdicts import INVALID
-from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
+from ablations.judging.verdicts import INVALID, ON_THESE_ROWS
+from ablations.reporting.phrases import verb
+from ablations.reporting.wording import against_linear, counts, kind, label, ordered, sentence
 from lab.pages.formats import decimal, duration, interval, p_clause, p_value, percent, signed
 from lab.training.window_errors import WindowDifference
 from tests.ablations import example
@@ -79,26 +80,28 @@ def test_clauses_of_p() -> None:
 
 def test_helps(found: Findings) -> None:
     assert said(found, "no_film") == (
-        "On the test split of ETTh1 (H=96, 9 seeds), removing FiLM raised the test MSE by 0.0124 "
-        "(+3.1%; 95% interval 0.0092 to 0.0156; adjusted p = 0.0117): FiLM helps."
+        "On the test split of ETTh1 (H=96, 9 seeds), removing FiLM raised the test MSE by 0.0125 in the "
+        "typical run and by 0.0124 on average (+3.1%; over seeds 0.0089 to 0.0163, over seeds and windows 0.0050 to "
+        "0.0198; adjusted p = 0.0117): FiLM helps."
     )
+    assert label(found, example.named(found, "no_film")) == "FiLM helps"
     assert said(found, "no_film", "far").startswith("On the test split of ETTh2 (cell far, H=336, 9 seeds), ")
 
 
 def test_hurts(found: Findings) -> None:
     text = said(found, "no_context")
-    assert "removing the context vector lowered the test MSE by 0.0085 (−2.1%; " in text
+    assert "removing the context vector lowered the test MSE by 0.0086 in the typical run and by 0.0085 on" in text
     assert text.endswith(": the context vector hurts.")
 
 
 def test_an_arm_that_adds_turns_the_words_not_the_numbers(found: Findings) -> None:
     text = said(found, "only_film")
     assert "adding FiLM by a controller to only_workers lowered the test MSE by 0.0061" in text
-    assert "(doing without it: +1.6%; 95% interval 0.0046 to 0.0076; " in text
-    assert text.endswith("what was added helps.")
+    assert "(doing without it: +1.6%; over seeds 0.0043 to 0.0078, over seeds and windows 0.0024 to 0.0098; " in text
+    assert text.endswith("FiLM by a controller helps.")
     finding = example.named(found, "only_film")
-    effect = replace(finding.effects[PRIMARY], mean=-0.0061)
-    worse = decided(replace(finding, effects={PRIMARY: effect}), verdict="hurts")
+    effect = replace(finding.effects[PRIMARY], typical=-0.0061)
+    worse = decided(replace(finding, effects={PRIMARY: effect}), verdict="hurts", over_seeds="hurts")
     assert "to only_workers raised the test MSE by 0.0061" in sentence(found, worse)
 
 
@@ -116,9 +119,9 @@ def test_no_practical_effect_names_margin_and_equivalence(found: Findings) -> No
 def test_undecided_is_not_no_effect(found: Findings) -> None:
     text = said(found, "no_bilevel")
     assert "neither an effect of removing bi-level training" in text
-    assert "nor its absence was shown: without it the test MSE was 0.0021 higher" in text
+    assert "nor its absence was shown: without it the test MSE was 0.0020 higher" in text
     assert "adjusted p = 0.41, of equivalence = 0.212" in text
-    assert "the 95% interval, −0.0027 to 0.0069, still allows −0.7% to +1.7%, where less than 1%" in text
+    assert "the 95% interval over seeds, −0.0042 to 0.0081, still allows −1.1% to +2.0%, where less" in text
     assert "no effect" not in text and "no practical effect" not in text
     assert text.endswith("Beware: 2 of 9 pairs differ in device.")
 
@@ -137,7 +140,7 @@ def test_invalid_counts_divergences(found: Findings) -> None:
     assert "cannot be judged: 2 runs without the part and 0 with it diverged" in said(found, "no_trend")
     cell = replace(found.cells[0], invalid="2785 and 2689 test windows.")
     broken = replace(found, cells=(cell, *found.cells[1:]))
-    text = sentence(broken, decided(example.named(broken, "no_film"), verdict=INVALID))
+    text = sentence(broken, decided(example.named(broken, "no_film"), verdict=INVALID, over_seeds=""))
     assert text.endswith("cannot be judged, for nothing in this cell may be compared: 2785 and 2689 test windows.")
 
 
@@ -164,17 +167,17 @@ def test_matched_and_tuned_say_what_they_hang_on(found: Findings) -> None:
 
 def test_contrasts(found: Findings) -> None:
     main = sentence(found, contrast(found, "no_film"))
-    assert "removing FiLM, averaged over the other factors on and off, raised the test MSE by 0.0101" in main
+    assert "removing FiLM, averaged over the other factors on and off, raised the test MSE by 0.0100" in main
     pair = contrast(found, "no_film", "no_gate_masks")
     assert sentence(found, pair).endswith("the two need each other (each is worth more where the other is on).")
     assert "the interaction of FiLM and the controller's gate_masks is −0.0042 in test MSE" in sentence(found, pair)
-    assert label(pair) == "need each other"
-    turned = replace(pair.effects[PRIMARY], mean=0.0042)
-    other = decided(replace(pair, effects={PRIMARY: turned}), verdict="helps")
+    assert label(found, pair) == "need each other"
+    turned = replace(pair.effects[PRIMARY], typical=0.0042)
+    other = decided(replace(pair, effects={PRIMARY: turned}), verdict="helps", over_seeds="helps")
     assert sentence(found, other).endswith(
         "the two stand in for each other (each is worth more where the other is off)."
     )
-    assert label(other) == "replace each other"
+    assert label(found, other) == "replace each other"
 
 
 def test_divergence_that_decides_is_said(found: Findings) -> None:
@@ -182,10 +185,47 @@ def test_divergence_that_decides_is_said(found: Findings) -> None:
     some = replace(finding, diverged=(2, 0), effects={PRIMARY: replace(finding.effects[PRIMARY], n=7)})
     assert "over the 7 pairs whose runs are both complete" in sentence(found, some)
     assert "Note that 2 runs without the part and 0 with it diverged; in the test" in sentence(found, some)
-    lost = replace(finding.effects[PRIMARY], n=0, mean=NAN, interval=(NAN, NAN), percent=NAN)
+    lost = replace(finding.effects[PRIMARY], n=0, mean=NAN, typical=NAN, interval=(NAN, NAN), percent=NAN)
     text = sentence(found, replace(finding, diverged=(9, 0), effects={PRIMARY: lost}))
     assert "decided by divergence alone, for 9 runs without the part and 0 with it diverged: FiLM helps" in text
     assert "nan" not in text
+
+
+def test_what_seeds_alone_show_is_said_of_these_rows(found: Findings) -> None:
+    finding = decided(example.named(found, "no_film"), verdict=ON_THESE_ROWS)
+    assert label(found, finding) == "FiLM helps, on these rows only" and kind(finding) == "helps, on these rows only"
+    wide = sentence(found, replace(finding, both=(-0.003, 0.028)))
+    assert "over seeds 0.0089 to 0.0163, over seeds and windows −0.0030 to 0.0280; " in wide
+    assert wide.endswith("FiLM helps on these rows only: it was shown over seeds, but other stretches of time could "
+                         "change that.")  # fmt: skip
+    text = said(found, "no_mixer", "far")
+    assert "no practical effect on these rows only: over other stretches of time nothing is known (800 wind" in text
+
+
+def test_on_average_is_said_only_where_the_interval_of_the_mean_carries_it(found: Findings) -> None:
+    for name, end in (("no_film", "in most runs, 9 of 9"), ("no_mixer", "in most runs; of the average nothing is")):
+        finding = example.named(found, name)
+        effect = replace(finding.effects[PRIMARY], mean_interval=(-0.02, 0.03))
+        text = sentence(found, replace(finding, effects={PRIMARY: effect}))
+        assert end in text and "on average" not in text and "of the average nothing is shown" in text
+
+
+@pytest.mark.parametrize(
+    ("noun", "says"),
+    [
+        ("RevIN", "helps"),
+        ("the recurrent workers", "help"),
+        ("the controller's loss_weight", "helps"),
+        ("all signals", "help"),
+        ("everything the controller does", "helps"),
+        ("the separation of the controller's rows from those that pick epochs", "helps"),
+        ("mixing channels at the end", "helps"),
+        ("what was removed, taken together,", "helps"),
+        ("the bias", "helps"),
+    ],
+)
+def test_the_part_is_the_subject_of_a_verb_that_fits(noun: str, says: str) -> None:
+    assert verb(noun, "helps") == says
 
 
 def test_exploratory_verdicts_are_marked(found: Findings) -> None:
@@ -226,9 +266,7 @@ def test_seed_by_seed(found: Findings, losses: tuple[float, ...], end: str) -> N
 def test_the_difference_over_test_windows(found: Findings) -> None:
     cell = replace(found.cells[0], less_linear=WindowDifference(-0.0025, (-0.004, 0.001)))
     text = against_linear(replace(found, cells=(cell,)), "ETTh1")
-    assert text.endswith(
-        "seeds did. The difference, −0.0025, is −0.0040 to 0.0010 over test windows (95%, moving-block bootstrap)."
-    )
+    assert text.endswith("seeds did. The difference, −0.0025, is −0.0040 to 0.0010 over stretches of time (95%).")
 
 
 def test_no_linear_baseline(found: Findings) -> None:

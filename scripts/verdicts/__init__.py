@@ -1,0 +1,1 @@
+"""What the verdicts are worth: simulated studies whose truth is known."""
