@@ -46,15 +46,19 @@ def record_bars(
     ids = {bar.name: bar_run(bar, base, series.identity) for bar in bars}
     known = _known(results, ids.values())
     lacking = [name for name, run in ids.items() if run not in known]
-    found, reasons, spent = {}, {}, time.process_time()
-    look = looking(series, "baseline", ids=[ids[name] for name in lacking], study=study, results=results)
-    with look if lacking else nullcontext():
-        for name, fitted in zip(lacking, fit_bars(series, base.data, [BARS[name] for name in lacking]), strict=True):
-            if isinstance(fitted, FittedBar):
-                found[ids[name]] = _fitted(fitted, base, series, spent)
-            else:
-                reasons[name] = str(fitted)
-            spent = time.process_time()
+    fits: dict[str, tuple[FittedBar, float]] = {}  # with the CPU seconds that each took
+    reasons, began = {}, time.process_time()
+    for name, fitted in zip(lacking, fit_bars(series, base.data, [BARS[name] for name in lacking]), strict=True):
+        if isinstance(fitted, FittedBar):
+            fits[name] = fitted, time.process_time() - began
+        else:
+            reasons[name] = str(fitted)
+        began = time.process_time()
+    found = {}
+    look = looking(series, "baseline", ids=[ids[name] for name in fits], study=study, results=results)
+    with look if fits else nullcontext():
+        for name, (fitted, took) in fits.items():
+            found[ids[name]] = _fitted(fitted, base, series, time.process_time() - took)
     _record(results, found, series)
     _join(results, study, [run for name, run in ids.items() if name not in reasons], cell)
     return [f"no bar '{BARS[name].title}' here: {reason}" for name, reason in reasons.items()]

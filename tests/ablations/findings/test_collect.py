@@ -12,7 +12,6 @@ from ablations.findings.collect import findings_of
 from ablations.findings.findings import PRIMARY, Findings
 from ablations.findings.runs import Recorded
 from ablations.judging import signed_ranks, statistics
-from ablations.report import render
 from ablations.reporting.wording import against_linear, label, sentence
 from lab.errors import ConfigError, DataError
 from lab.store.tables import Results
@@ -296,21 +295,6 @@ def test_a_study_without_the_whole_network_is_compared_with_the_linear_map_too(r
     linear = dataclasses.replace(study.cells[0], linear={PRIMARY: 0.1})
     said = against_linear(dataclasses.replace(study, cells=(linear,)), "main")
     assert "the whole network is no arm of this study" in said and "does not beat the closed-form" in said
-
-
-def test_what_came_to_the_same_leaves_the_family(results: Results) -> None:
-    """A bound that no gradient met: alive in the check before training, and no question after it."""
-    study = found(results, {"main": {"full": FULL, "no_film": WORSE, "no_mixer": [x + 1e-9 for x in FULL]}})
-    film, mixer = study.findings
-    assert (mixer.verdict, mixer.decision, study.family) == ("made no difference", None, 1)
-    assert film.decision is not None and film.decision.p_adjusted == 2 / 2**8, "not doubled for a question of two"
-    assert "with each of 8 seeds it came to the same errors, up to rounding" in sentence(study, mixer)
-    assert any("1 of 2 comparisons made no difference" in note for note in study.notes)
-    page = render(study)["report.md"]
-    assert "## Arms that made no difference" in page and "made no difference" in render(study)["effects.csv"]
-    almost = Results(results.storage.root + "-almost")
-    study = found(almost, {"main": {"full": FULL, "no_film": WORSE, "no_mixer": [*FULL[:7], FULL[7] + 1e-5]}})
-    assert study.findings[1].verdict == "no practical effect" and study.family == 2
 
 
 def begin_again(results: Results) -> Any:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.series.linear import fit_linear
-from lab.training.linear_run import record_baseline
 
 import lab.baseline
 import lab.train
@@ -19,7 +17,9 @@ from lab import results as results_command
 from lab.ledger.cache import ledger_file, read
 from lab.ledger.counting import counted, ledger_lines
 from lab.ledger.looks import looking
+from lab.references.runs import record_bars
 from lab.series import load_series
+from lab.series.bars import fit_linear
 from lab.store.pruning import prune
 from lab.store.tables import Results
 from lab.training.readings import read_test
@@ -55,14 +55,14 @@ def test_every_call_that_reads_test_is_one_look(tiny: Config, store: Results, tm
     evaluate_weights(tiny, run.weights, series, "validation")
     evaluate_weights(tiny, run.weights, series, "test")
     fit_linear(series, tiny.data).evaluate(series, tiny.data, "test")
-    looks += [("evaluate_weights", 1, None), ("linear baseline", 1, None)]
+    looks += [("evaluate_weights", 1, None), ("bar linear", 1, None)]
     assert own() == looks
-    record_baseline(store, "mine", tiny, series)
-    record_baseline(store, "other", tiny, series)  # on record, and not read again
+    record_bars(store, "mine", tiny, series)
+    record_bars(store, "other", tiny, series)  # on record, and not read again; three more need longer windows
     ids = trained(store, tiny)
     read_test(store, ids, "ablation mine", study="mine", command="as typed")
     read_test(store, ids, "curiosity")  # read before
-    assert own() == [*looks, ("baseline", 1, "mine"), ("ablation mine", 2, "mine")]
+    assert own() == [*looks, ("baseline", 3, "mine"), ("ablation mine", 2, "mine")]
     rows = store.table("looks").to_pylist()
     assert [(row["purpose"], row["runs"], row["run_ids"]) for row in rows][1] == ("ablation mine", 2, ids)
     assert {(row["series"], row["split"], row["origin"]) for row in rows} == {(series.identity, "test", 180)}
