@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.console.printing import one_line
 from lab.contract import ContractBroken, Report
 from lab.contract.report import Broken, Row, expect
 from lab.contract.subject import SETTINGS, Subject
 from lab.registry import forecaster
+from lab.settings.yaml import dump
 from lab.store.tables import Results
 from lab.training.liveness import compare, probe
 
@@ -89,7 +88,7 @@ def _study(model: str, subject: Subject, place: Path) -> str:
         "name": STUDY, "question": "Does a study of it run to its end?", "model": model,
         "baseline": dict(subject.settings), "arms": [arm], "seeds": SEEDS,
     }  # fmt: skip
-    (place / f"{STUDY}.yaml").write_text(yaml.safe_dump(content))
+    (place / f"{STUDY}.yaml").write_text(dump(content))
     _run(place, "ablations.run", f"{STUDY}.yaml", "--model", model)
     about = alive or "a learning rate, since it has no arm that does something here"
     return f"arm {about}: {_on_record(model, place, STUDY, 2 * SEEDS)}"

@@ -16,6 +16,10 @@ FLAGS = {
 }  # fmt: skip
 
 
+def parser() -> argparse.ArgumentParser:
+    return train.parser(DYNONET, FLAGS)
+
+
 def configs_of(args: argparse.Namespace) -> list[Config]:
     """The configs that the arguments ask for, one per seed. Raises ConfigError."""
     return train.configs_of(args, DYNONET, FLAGS)

@@ -13,6 +13,7 @@ from lab.errors import ConfigError
 from lab.forecaster import Diagnostic, Part, Size
 from lab.series import window_starts
 from lab.settings.config import Config, TrainingConfig
+from lab.settings.yaml import parse
 from lab.training.liveness import TOLERANCE, Probe, compare, probe
 
 
@@ -99,9 +100,7 @@ def settings_come_back(subject: Subject) -> str:
 
 
 def _yaml(config: Config) -> dict[str, Any]:
-    import yaml
-
-    content: dict[str, Any] = yaml.safe_load(config.to_yaml())
+    content: dict[str, Any] = parse(config.to_yaml())
     return content
 
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 import yaml
 
-from dynonet import train as train_command
 from dynonet.config import Config
 from dynonet.published.checkpoints import load_published
 from dynonet.train import main
+from lab import train as train_command
 from lab.series import load_series
 from lab.training.trainer import evaluate_weights
 from tests.processes import lost_ctrl_c
@@ -283,7 +283,7 @@ def test_a_figure_that_fails_costs_no_result(
     def fail(*_: object) -> None:
         raise ValueError("no\x1b[31m figure")
 
-    monkeypatch.setattr("dynonet.plots.write_plots", fail)
+    monkeypatch.setattr("lab.training.plots.write_plots", fail)
     assert train_here(*TINY, "--max-epochs", 1, "--plots", "--out", tmp_path) == 1
     said = capsys.readouterr()
     assert "linear baseline" in said.out and "ValueError: no\\x1b[31m figure" in said.err

@@ -8,6 +8,7 @@ import argparse
 import re
 import runpy
 import shlex
+import signal
 import subprocess
 import sys
 import warnings
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from cluster.sending.request import MODULES
+from lab.console.interrupts import ENDING
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -81,6 +83,7 @@ def read(command: Command, patch: pytest.MonkeyPatch) -> Read:
     for name in ("parse_args", "parse_intermixed_args", "parse_known_args", "parse_known_intermixed_args"):
         patch.setattr(argparse.ArgumentParser, name, stopping(getattr(argparse.ArgumentParser, name)))
     patch.setattr(sys, "argv", [command.program, *command.arguments])
+    before = {each: signal.getsignal(each) for each in ENDING}  # a command that has ended leaves its own
     try:
         if command.program.endswith(".py"):
             runpy.run_path(str(ROOT / command.program), run_name="__main__")
@@ -90,6 +93,9 @@ def read(command: Command, patch: pytest.MonkeyPatch) -> Read:
                 runpy.run_module(command.program, run_name="__main__", alter_sys=True)
     except Read as done:
         return done
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
     raise AssertionError(f"{command} reads no arguments")
 
 

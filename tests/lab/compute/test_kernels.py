@@ -31,7 +31,7 @@ with warnings.catch_warnings(record=True) as caught:
     import test_kernels
     losses = test_kernels.losses()
 said = [str(w.message) for w in caught if "compiled" in str(w.message)]
-kernels = [sys.modules.get(f"dynonet.{name}_kernel") for name in ("gru", "draws")]
+kernels = [sys.modules.get(name) for name in ("dynonet.kernels.gru_numba", "lab.compute.draws_numba")]
 stats = [getattr(k, f).stats for k in kernels for f in ("forward", "backward", "uniform") if hasattr(k, f)]
 print(json.dumps({"losses": losses, "said": said, "compiled": sum(sum(s.cache_misses.values()) for s in stats)}))
 """
