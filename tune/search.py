@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     result = Parser(prog="python -m tune.search", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
     add("--preset", help=f"settings or a search by name, of the model: {', '.join(known_presets())}")
-    add("--space", help="a YAML file of ranges instead of the preset's (see tune/space.py)")
+    add("--space", help="a YAML file of ranges instead of the preset's (see tune/space/space.py)")
     add("--study", help="name of the study (default: the preset's)")
     add("--trials", type=int, help="proposals in all, earlier ones of the study included")
     add("--replicates", type=int, help="seeds per proposal, trained as one stack")

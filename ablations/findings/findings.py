@@ -274,7 +274,7 @@ class Findings:
     events: tuple[str, ...]  # of the study's record: begun, seeds added, searches
     provenance: Mapping[str, str]  # code version, packages, devices, hosts, first start and last end
     data_ledger: tuple[str, ...] = ()  # how often the test rows of its series were looked at, whoever did
-    incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see tune/events.py)
+    incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see lab/store/events.py)
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
 
     def cell(self, name: str) -> CellData:

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class Upkeep(DriverOnly, ray_tune.Callback):
     """Compacts where some hundred files have gathered, in a thread: trials go on meanwhile.
 
-    A driver that ends or is killed in its middle loses nothing (see tune/compaction.py), so nobody waits for it.
+    A driver that ends or is killed in its middle loses nothing (see lab/store/segments.py), so nobody waits for it.
     """
 
     def __init__(self, results: Results):

@@ -159,7 +159,7 @@ class SearchFindings:
     journal: str  # Optuna's journal, from the results' folder; "" where there is none to open
     notes: tuple[str, ...]  # what a reader must know
     provenance: Mapping[str, str]
-    incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see tune/events.py)
+    incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see lab/store/events.py)
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
 
     @property
