@@ -17,6 +17,7 @@ from lab.contract.report import Broken, Row, expect
 from lab.contract.subject import SETTINGS, Subject
 from lab.registry import forecaster
 from lab.settings.yaml import dump
+from lab.store.schema import BARS
 from lab.store.tables import Results
 from lab.training.liveness import compare, probe
 
@@ -110,7 +111,7 @@ def _study_report(model: str, subject: Subject, place: Path) -> str:
 
 
 def _on_record(model: str, place: Path, study: str, runs: int) -> str:
-    rows = [row for row in Results(place / "results").table("runs", study).to_pylist() if row["model"] != "linear"]
+    rows = [row for row in Results(place / "results").table("runs", study).to_pylist() if row["model"] not in BARS]
     expect(len(rows) == runs, f"{len(rows)} runs of {study} on record, expected {runs}")
     models, states = {row["model"] for row in rows}, {row["status"] for row in rows}
     expect(models == {model}, f"the runs of {study} are of {', '.join(sorted(models))}, expected {model}")

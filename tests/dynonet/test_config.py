@@ -190,7 +190,7 @@ def other_value(key: str, value: Any) -> Any:
     special: dict[str, Any] = {
         "data.dataset": "ETTh2", "data.split": (0.5, 0.3, 0.2), "data.path": "other.csv", "data.date_column": "when",
         "data.channels": ("b", "a"), "data.date_format": "%Y", "data.separator": ";", "data.decimal": ",",
-        "data.missing_values": (-9999.0,), "data.fill": "previous",
+        "data.missing_values": (-9999.0,), "data.fill": "previous", "data.period": 12,
         "data.controller_rows": "validation", "data.worker_rows": "train", "data.joint_rows": "worker_and_meta",
         "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint",
         "model.worker_cell": "lstm", "model.worker_scope": "all",
@@ -213,7 +213,7 @@ MODES = [{"training.mode": "joint"}, {"training.mode": "unrolled"}]
 def test_the_content_id_changes_with_what_changes_numbers(base: dict[str, Any]) -> None:
     config = Config.create(base)
     # What the identity of the series says, or no code reads in this config.
-    idle = {"training.protocol", *(key for key in Config.names() if key.startswith("data.synthetic."))}
+    idle = {"training.protocol", "data.period", *(key for key in Config.names() if key.startswith("data.synthetic."))}
     idle |= {f"data.{name}" for name in SOURCE} - {"data.dataset"}
     if config.training.mode != "joint":
         idle |= {"data.joint_rows"}

@@ -78,7 +78,7 @@ data.seq_len=3`"""
 
 def test_there_are_many() -> None:
     programs = {command.program for command in FULL}
-    assert {"tune.search", "ablations.run", "tune.results", "dynonet.train", "dynonet.baseline"} <= programs
+    assert {"tune.search", "ablations.run", "tune.results", "dynonet.train", "lab.baseline"} <= programs
     assert {"tune.report", "ablations.report", "cluster.submit", "cluster.checks"} <= programs
     assert {program_of(path) for path in PROGRAMS} <= {command.program for command in NAMED}
     assert len(FULL) > 40
@@ -127,7 +127,7 @@ def check_names(command: Command, found: Read) -> None:
             assert arguments.arms is None or len(study.arms) == len(arguments.arms.split(","))
         case "dynonet.train":
             assert configs_of(arguments)
-        case "dynonet.baseline":
+        case "dynonet.baseline" | "lab.baseline":
             assert Config.create(preset=arguments.preset, overrides=arguments.overrides)
         case "cluster.checks":
             assert arguments.files and all((ROOT / path).exists() for path in arguments.files)

@@ -208,7 +208,7 @@ def test_a_search_killed_and_continued(
     assert driver.wait() == 0, driver.said()
     assert "Traceback" not in driver.said() and driver.said().count("W&B") == 1 and "warning" not in driver.said()
     assert gone(driver.mark)
-    assert len(members_of(results, "smoke")) == 4 * 2 + 1 + 1
+    assert len(members_of(results, "smoke")) == 4 * 2 + 1 + 6, "four trials of two, a final run, six bars"
     check_files(results, "smoke") if mode == "offline" else check_server(results, "smoke", server)
     with WandbSink(OFFLINE if mode == "offline" else ONLINE, results) as sink:
         assert sink.send("smoke") == 0
@@ -231,7 +231,7 @@ def test_a_search_while_w_and_b_hangs(begin: Callable[..., Driver], tmp_path: Pa
         assert driver.wait() == 0 and "linear baseline" in driver.said(), driver.said()
         assert driver.said().count("warning") == 1 and gone(driver.mark)
     assert not server.runs and not marked(driver.mark)
-    assert send(results, "smoke", ONLINE) == 4 * 2 + 2 + 1
+    assert send(results, "smoke", ONLINE) == 4 * 2 + 2 + 6
     check_server(results, "smoke", server)
 
 
@@ -256,7 +256,9 @@ def test_an_ablation_killed_and_continued(tmp_path: Path) -> None:
         assert driver.wait() == 0, driver.said()
     assert "Traceback" not in driver.said() and "warning" not in driver.said()
     members = members_of(results, "tiny")
-    assert Counter(m.arm for m in members) == {"full": 7, "no_film": 7, "no_trend": 7, None: 1}
+    assert Counter(m.arm for m in members) == {"full": 7, "no_film": 7, "no_trend": 7, None: 3}, (
+        "three bars, whose periods fit into the windows"
+    )
     assert {run.tags[0] for run in tracked(results, members) if run.readings} == {"arm", "baseline"}
     check_files(results, "tiny")
     assert send(results, "tiny") == 0
