@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 
 from lab.store.objects.storage import StorageError
+from lab.store.schema import BARS
 from lab.store.tables import Results
 from tests.cluster.hosts import Host, Network, wait_for
 from tests.processes import command_of, signal_all
@@ -208,8 +209,9 @@ class Job:
         assert {row["state"] for row in events if row["event"] == "outcome"} == {"complete"}
         members = self.results.table("members", self.study).to_pylist()
         roles = Counter(row["role"] for row in members)
-        assert roles == {"search": trials * replicates, "final": 1, "baseline": 1}
         rows, history = self._raw("runs"), self._raw("history")
+        bars = {row["run"] for row in rows if row["model"] in BARS}
+        assert bars and roles == {"search": trials * replicates, "final": 1, "baseline": len(bars)}
         assert Counter(row["run"] for row in rows) == dict.fromkeys((row["run"] for row in members), 1)
         assert {(row["status"], row["attempt"]) for row in rows} == {("complete", 1)}
         trained = {row["run"]: row for row in rows if row["model"] == "dynonet"}
