@@ -3,4 +3,5 @@
 # Import strings, so that no model is imported that is not used.
 FORECASTERS: dict[str, str] = {
     "dynonet": "dynonet.forecaster:DYNONET",
+    "patchtst": "forecasters.patchtst:PATCHTST",
 }

@@ -1,0 +1,30 @@
+"""Settings that several of the rivals share, and how their authors' scripts train them."""
+
+from typing import Annotated, Any
+
+from pydantic import model_validator
+
+from lab.training.module_stack import PER_MODEL, Field, Section
+
+# Of the usual benchmark scripts; batches of 32, at most 10 epochs and a patience of 3 are the lab's own.
+TRAINING: dict[str, Any] = {"data.seq_len": 96, "training.lr": 1e-4, "training.schedule": "halving"}
+DROPOUT: dict[str, Any] = {"model.dropout": {"float": [0.0, 0.5]}}
+
+
+class Transformer(Section):
+    """Sizes of a Transformer. `--model` of one may have other defaults."""
+
+    d_model: int = Field(512, ge=2)  # D, numbers of a token
+    n_heads: int = Field(8, ge=1)
+    d_ff: int = Field(2048, ge=1)  # hidden units of the two maps after attention
+    e_layers: int = Field(2, ge=1)  # of the encoder
+    dropout: Annotated[float, PER_MODEL] = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> "Transformer":
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads must divide d_model, got {self.n_heads} and {self.d_model}")
+        return self
+
+
+SMALL: dict[str, Any] = {"model.d_model": 8, "model.n_heads": 2, "model.d_ff": 8}

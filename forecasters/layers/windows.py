@@ -1,0 +1,48 @@
+"""What is taken off a window before a network sees it, and put back on its forecast."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d, pad
+
+EPSILON = 1e-5  # added to a window's variance
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and deviation of each channel over a window: reversible instance normalisation without weights (Kim et al.,
+    ICLR 2022), as in the series stationarisation of Liu et al. (NeurIPS 2022)."""
+
+    mean: Tensor  # (B, 1, C)
+    deviation: Tensor  # (B, 1, C)
+
+    @classmethod
+    def of(cls, window: Tensor, on: bool = True) -> "Scale":
+        """Of windows (B, S, C); 0 and 1 where it is off."""
+        mean = window.mean(dim=1, keepdim=True)
+        if not on:
+            return cls(torch.zeros_like(mean), torch.ones_like(mean))
+        return cls(mean, torch.sqrt((window - mean).square().mean(dim=1, keepdim=True) + EPSILON))
+
+    def off(self, window: Tensor) -> Tensor:
+        return (window - self.mean) / self.deviation
+
+    def back(self, forecast: Tensor) -> Tensor:
+        return forecast * self.deviation + self.mean
+
+
+class Decomposition(nn.Module):
+    """A series as trend and rest: the trend is a moving average over steps, the ends held as they are (Wu et al.,
+    NeurIPS 2021, eq. 1)."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, series: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, D) -> rest and trend, each (B, L, D)."""
+        before = (self.steps - 1) // 2
+        held = pad(series.transpose(1, 2), (before, self.steps - 1 - before), "replicate")
+        trend = avg_pool1d(held, self.steps, stride=1).transpose(1, 2)
+        return series - trend, trend

@@ -1,0 +1,153 @@
+"""What the golden cases of the rivals call things, and what we call them: a row a model.
+
+A case NAME.json holds settings, the number of parameters, the loss and the gradient norms in evaluation mode; NAME.pt
+its weights under the names of the usual code; NAME.npz inputs, targets and the forecast.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lab.registry import forecaster
+from lab.settings.config import Config
+
+FOLDER = Path(os.environ.get("DYNONET_RIVALS_DIR", Path(__file__).parents[1] / "golden" / "rivals"))
+Renaming = tuple[tuple[str, str], ...]  # regular expression -> what stands in its place, in turn; "" leaves a name out
+
+
+@dataclass(frozen=True)
+class Model:
+    """How a model's cases are read."""
+
+    names: Renaming = ()  # of its weights
+    settings: Mapping[str, str] = field(default_factory=dict)  # the case's name -> ours; others are called alike
+    values: Mapping[str, Any] = field(default_factory=dict)  # dotted settings of ours that cases leave unsaid
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)  # (S, H) -> parameters by default, 7 channels
+
+
+LAYER: Renaming = (  # of an encoder or decoder of attention and two maps
+    (r"\bencoder\.attn_layers\.", "encoder."),
+    (r"\bdecoder\.layers\.", "decoder."),
+    (r"(query|key|value|out)_projection", r"\1"),
+    (r"\.conv1\.", ".feed.inner."),
+    (r"\.conv2\.", ".feed.outer."),
+    (r"\.norm1\.", ".norm_attention."),
+    (r"\.norm2\.", ".norm_feed."),
+)
+EMBEDDING: Renaming = (
+    (r".*position_embedding\.pe$", ""),  # computed
+    (r"^(enc|dec)_embedding\.value_embedding(\.tokenConv)?\.", r"\1_embedding.value."),
+    (r"^(enc|dec)_embedding\.temporal_embedding\.embed\.", r"\1_embedding.calendar."),
+    (r"^enc_embedding", "embedding"),
+    (r"^dec_embedding", "decoder_embedding"),
+)
+# Import nothing here: a model is imported by its name in the registry, where a case asks for it.
+MODELS: dict[str, Model] = {
+    "patchtst": Model(
+        (
+            *EMBEDDING, *LAYER,
+            (r"^patch_embedding\.value_embedding\.", "embedding."),
+            (r"^encoder\.norm\.1\.", "norm."),
+            (r"^head\.linear\.", "head."),
+        ),
+        sizes={(96, 96): 3_751_520, (512, 96): 6_307_424},
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden case."""
+
+    path: Path  # of its JSON
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.path.read_text())
+        return found
+
+    @property
+    def name(self) -> str:
+        """Of its model, in the registry."""
+        return str(self.content["model"]).lower()
+
+    @property
+    def model(self) -> Model:
+        return MODELS[self.name]
+
+    @cached_property
+    def arrays(self) -> dict[str, Tensor]:
+        with np.load(self.path.with_suffix(".npz")) as found:
+            return {name: torch.as_tensor(found[name]) for name in found.files}
+
+    @cached_property
+    def config(self) -> Config:
+        """Its settings, where our model has them."""
+        kind, content = forecaster(self.name).config, self.content["settings"]
+        known, settings = kind.names(), dict(self.model.values)
+        for name, value in content.items():
+            ours = self.model.settings.get(name, name)
+            for key in (f"data.{ours}", f"model.{ours}"):
+                if key in known and key not in settings:
+                    kept = kind.annotation(key) is bool and isinstance(value, int)  # switches may be said as 0 and 1
+                    settings[key] = bool(value) if kept else value
+        return kind.create(settings)
+
+    def build(self) -> nn.Module:
+        """Our module with the case's weights, in evaluation mode."""
+        found = forecaster(self.name)
+        module: nn.Module = found.module(self.config, self.arrays["x"].shape[-1])  # type: ignore[attr-defined]
+        self.prepare(module)
+        module.load_state_dict(self.weights(module))
+        return module.eval()
+
+    def prepare(self, module: nn.Module) -> None:
+        """What was drawn as the case's model was built, and is no weight."""
+
+    def weights(self, module: nn.Module) -> dict[str, Tensor]:
+        """The case's weights under our names, in our shapes."""
+        stored = torch.load(self.path.with_suffix(".pt"), weights_only=True)["model_state_dict"]
+        mine = module.state_dict()
+        found = {ours: tensor for name, tensor in stored.items() if (ours := self.ours(name))}
+        assert found.keys() == mine.keys(), sorted(found.keys() ^ mine.keys())
+        return {name: _as(tensor, mine[name]) for name, tensor in found.items()}
+
+    def ours(self, name: str) -> str:
+        """What we call a weight of the case; "" for one that we do without."""
+        for pattern, new in self.model.names:
+            if new == "" and re.search(pattern, name):
+                return ""
+            name = re.sub(pattern, new, name)
+        return name
+
+    def forecast(self, module: nn.Module) -> Tensor:
+        """(B, H, C), of the case's inputs."""
+        asked, arrays = forecaster(self.name).wants, self.arrays  # type: ignore[attr-defined]
+        given = {}
+        if asked.calendar:
+            horizon = arrays["decoder_mark"][:, -arrays["y"].shape[1] :]
+            given["calendar"] = torch.cat([arrays["x_mark"], horizon], dim=1)
+        if asked.rows:
+            given["rows"] = arrays["cycle_index"]
+        output = module(arrays["x"], **given)
+        return output[0] if isinstance(output, tuple) else output
+
+
+def cases() -> list[Path]:
+    found = sorted(FOLDER.glob("*.json"))
+    assert found, f"no golden cases in {FOLDER}"
+    return found
+
+
+def _as(tensor: Tensor, mine: Tensor) -> Tensor:
+    """A convolution over one step is a linear map."""
+    return tensor.squeeze(-1) if tensor.ndim == mine.ndim + 1 and tensor.shape[-1] == 1 else tensor
