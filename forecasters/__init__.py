@@ -4,4 +4,6 @@
 FORECASTERS: dict[str, str] = {
     "dynonet": "dynonet.forecaster:DYNONET",
     "patchtst": "forecasters.patchtst:PATCHTST",
+    "itransformer": "forecasters.itransformer:ITRANSFORMER",
+    "timesnet": "forecasters.timesnet:TIMESNET",
 }

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from forecasters.layers.attention import EncoderLayer
 from forecasters.layers.embedding import Positions
-from forecasters.layers.settings import DROPOUT, SMALL, TRAINING, Transformer
+from forecasters.layers.settings import HEADS, NORM, SMALL, SPACE, TRAINING, Transformer
 from forecasters.layers.windows import Scale
 from lab.errors import ConfigError
 from lab.training.module_stack import Field, ModuleForecaster, Switch
@@ -63,20 +63,13 @@ class PatchTST(nn.Module):
 PATCHTST = ModuleForecaster(
     "patchtst", PatchTST, Settings, title="PatchTST",
     space={
-        "model.d_model": {"choice": [16, 32, 64, 128]},
-        "model.d_ff": {"choice": [32, 64, 128, 256]},
-        "model.n_heads": {"choice": [2, 4, 8]},
-        "model.e_layers": {"int": [1, 3]},
+        **SPACE,
+        **HEADS,
         "model.patch_len": {"choice": [8, 16, 24]},
         "model.stride": {"choice": [4, 8]},
-        **DROPOUT,
     },
     parts={
-        "norm": Switch(
-            "the windows' normalisation",
-            "forecasting windows by their own mean and deviation lowers the test error",
-            "windows stay as they are",
-        ),
+        "norm": NORM,
         "patching": Switch(
             "patching", "reading patches instead of single steps lowers the test error", "each step is a token"
         ),

@@ -4,21 +4,32 @@ from typing import Annotated, Any
 
 from pydantic import model_validator
 
-from lab.training.module_stack import PER_MODEL, Field, Section
+from lab.training.module_stack import PER_MODEL, Field, Section, Switch
 
 # Of the usual benchmark scripts; batches of 32, at most 10 epochs and a patience of 3 are the lab's own.
 TRAINING: dict[str, Any] = {"data.seq_len": 96, "training.lr": 1e-4, "training.schedule": "halving"}
-DROPOUT: dict[str, Any] = {"model.dropout": {"float": [0.0, 0.5]}}
+SPACE: dict[str, Any] = {
+    "model.d_model": {"choice": [16, 32, 64, 128]},
+    "model.d_ff": {"choice": [32, 64, 128, 256]},
+    "model.e_layers": {"int": [1, 3]},
+    "model.dropout": {"float": [0.0, 0.5]},
+}
+HEADS: dict[str, Any] = {"model.n_heads": {"choice": [2, 4, 8]}}
 
 
-class Transformer(Section):
-    """Sizes of a Transformer. `--model` of one may have other defaults."""
+class Sizes(Section):
+    """Of layers that keep tokens of one width. A model may have other defaults."""
 
     d_model: int = Field(512, ge=2)  # D, numbers of a token
-    n_heads: int = Field(8, ge=1)
-    d_ff: int = Field(2048, ge=1)  # hidden units of the two maps after attention
+    d_ff: int = Field(2048, ge=1)  # hidden units of the two maps of a layer
     e_layers: int = Field(2, ge=1)  # of the encoder
     dropout: Annotated[float, PER_MODEL] = Field(0.1, ge=0, lt=1)
+
+
+class Transformer(Sizes):
+    """Of a Transformer."""
+
+    n_heads: int = Field(8, ge=1)
 
     @model_validator(mode="after")
     def _whole_heads(self) -> "Transformer":
@@ -27,4 +38,11 @@ class Transformer(Section):
         return self
 
 
-SMALL: dict[str, Any] = {"model.d_model": 8, "model.n_heads": 2, "model.d_ff": 8}
+SMALL_SIZES: dict[str, Any] = {"model.d_model": 8, "model.d_ff": 8}
+SMALL: dict[str, Any] = {**SMALL_SIZES, "model.n_heads": 2}
+# Parts that several have.
+NORM = Switch(
+    "the windows' normalisation", "forecasting windows by their own mean and deviation lowers the test error",
+    "windows stay as they are",
+)  # fmt: skip
+CALENDAR = Switch("the calendar", "reading the hour, the weekday and the day lowers the test error", "it is not read")

@@ -61,6 +61,27 @@ MODELS: dict[str, Model] = {
         ),
         sizes={(96, 96): 3_751_520, (512, 96): 6_307_424},
     ),
+    "itransformer": Model(
+        (
+            (r"^enc_embedding\.value_embedding\.", "embedding."),
+            *LAYER,
+            (r"^encoder\.norm\.", "norm."),
+            (r"^projection\.", "head."),
+        ),
+        sizes={(96, 96): 841_568, (512, 96): 948_064},
+    ),
+    "timesnet": Model(
+        (
+            *EMBEDDING,
+            (r"^model\.(\d+)\.conv\.0\.", r"blocks.\1.rise."),
+            (r"^model\.(\d+)\.conv\.2\.", r"blocks.\1.fall."),
+            (r"^layer_norm\.", "norm."),
+            (r"^predict_linear\.", "extend."),
+            (r"^projection\.", "head."),
+        ),
+        values={"model.periods": "batch"},
+        sizes={(96, 96): 605_479, (512, 96): 898_759},
+    ),
 }  # fmt: skip
 
 
