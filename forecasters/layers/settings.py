@@ -39,6 +39,7 @@ class Transformer(Sizes):
 
 
 SMALL_SIZES: dict[str, Any] = {"model.d_model": 8, "model.d_ff": 8}
+SHORT: dict[str, Any] = {"data.seq_len": 24, "data.pred_len": 8, "data.synthetic.rows": 400, "model.e_layers": 1}
 SMALL: dict[str, Any] = {**SMALL_SIZES, "model.n_heads": 2}
 # Parts that several have.
 NORM = Switch(
