@@ -14,7 +14,6 @@ from lab.settings.config import RESULTS_VERSION, CountsWhen, Stopping
 from lab.settings.data import NEVER, Role, Section, SyntheticConfig
 from lab.settings.presets import Presets
 
-
 # Starts of the trend layer that are maps of the window -> the bar (lab.series.bars) that each is.
 BAR_STARTS = {"smoothed": "smoothed", "folded": "folded", "mean": "mean_of_ridges"}
 

@@ -120,7 +120,7 @@ def test_a_layer_on_the_window_stands_beside_one_on_its_average() -> None:
 
 
 def test_a_bar_is_no_start_for_a_layer_on_the_average() -> None:
-    with pytest.raises(ConfigError, match="set model.trend_reads=window"):
+    with pytest.raises(ConfigError, match=r"set model\.trend_reads=window"):
         small_config({"model.trend_start": "folded"})
     ids = {small_config({**START, **each}).run_id("a") for each in ({}, {"model.trend_reads": "window"})}
     assert len(ids) == 2
