@@ -15,7 +15,7 @@ from lab.settings.data import NEVER, Role, Section, SyntheticConfig
 from lab.settings.presets import Presets
 
 # Starts of the trend layer that are maps of the window -> the bar (lab.series.bars) that each is.
-BAR_STARTS = {"smoothed": "smoothed", "folded": "folded", "mean": "mean_of_ridges"}
+BAR_STARTS = {"last": "last_value", "smoothed": "smoothed", "folded": "folded", "mean": "mean_of_ridges"}
 
 
 class _Sizes(Section):
@@ -34,7 +34,7 @@ class _Sizes(Section):
     # ridge of what it reads, or a bar of that name, with the workers' output layers at 0, so that training starts from
     # the closed form's forecast.
     trend_start: Annotated[
-        Literal["uniform", "closed_form", "smoothed", "folded", "mean"],
+        Literal["uniform", "closed_form", "last", "smoothed", "folded", "mean"],
         CountsWhen(lambda config: config.model.trend and config.model.trend_start != "uniform"),
     ] = "uniform"
     worker_cell: Literal["gru", "lstm"] = "gru"  # published: gru; an lstm has no compiled kernel
