@@ -3,5 +3,12 @@
 # Import strings, so that no model is imported that is not used.
 FORECASTERS: dict[str, str] = {
     "dynonet": "dynonet.forecaster:DYNONET",
+    "cyclenet": "forecasters.cyclenet:CYCLENET",
+    "dlinear": "forecasters.dlinear:DLINEAR",
+    "nlinear": "forecasters.nlinear:NLINEAR",
     "patchtst": "forecasters.patchtst:PATCHTST",
+    "rlinear": "forecasters.rlinear:RLINEAR",
+    "sparsetsf": "forecasters.sparsetsf:SPARSETSF",
+    "tide": "forecasters.tide:TIDE",
+    "tsmixer": "forecasters.tsmixer:TSMIXER",
 }

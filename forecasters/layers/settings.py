@@ -4,11 +4,20 @@ from typing import Annotated, Any
 
 from pydantic import model_validator
 
-from lab.training.module_stack import PER_MODEL, Field, Section
+from lab.training.module_stack import PER_MODEL, Field, Section, Switch
 
 # Of the usual benchmark scripts; batches of 32, at most 10 epochs and a patience of 3 are the lab's own.
 TRAINING: dict[str, Any] = {"data.seq_len": 96, "training.lr": 1e-4, "training.schedule": "halving"}
+# The same, said whole, where a model's defaults are others.
+SCRIPTS: dict[str, Any] = {
+    **TRAINING, "training.batch_size": 32, "training.max_epochs": 10, "training.patience": 3,
+}  # fmt: skip
 DROPOUT: dict[str, Any] = {"model.dropout": {"float": [0.0, 0.5]}}
+REVIN = Switch(
+    "RevIN",
+    "reading windows of mean 0 and deviation 1, and turning forecasts back, lowers the test error",
+    "windows stay as they are",
+)
 
 
 class Transformer(Section):
