@@ -100,8 +100,9 @@ class TiDE(nn.Module):
         super().__init__()
         model, sizes = config.model, (config.data.seq_len, config.data.pred_len)
         self.norm = Reversible(channels, model.revin, model.revin_affine)
-        self.dense = Dense(model, *sizes) if model.dense else None
+        # Built first, so that arms without the other begin at the same weights.
         self.residual = nn.Linear(*sizes) if model.residual else None
+        self.dense = Dense(model, *sizes) if model.dense else None
 
     def forward(self, window: Tensor, calendar: Tensor) -> Tensor:
         """(B, S, C), (B, S + H, F) -> (B, H, C)."""

@@ -62,8 +62,8 @@ class TSMixer(nn.Module):
         super().__init__()
         seq_len, model = config.data.seq_len, config.model
         self.norm = Reversible(channels, model.revin)
+        self.head = nn.Linear(seq_len, config.data.pred_len)  # first, so that arms begin at the same one
         self.layers = nn.Sequential(*(Mixing(model, seq_len, channels) for _ in range(model.num_layers)))
-        self.head = nn.Linear(seq_len, config.data.pred_len)
 
     def forward(self, window: Tensor) -> Tensor:
         """(B, S, C) -> (B, H, C), figure 1."""
