@@ -3,7 +3,14 @@
 # Import strings, so that no model is imported that is not used.
 FORECASTERS: dict[str, str] = {
     "dynonet": "dynonet.forecaster:DYNONET",
-    "patchtst": "forecasters.patchtst:PATCHTST",
+    "cyclenet": "forecasters.cyclenet:CYCLENET",
+    "dlinear": "forecasters.dlinear:DLINEAR",
     "itransformer": "forecasters.itransformer:ITRANSFORMER",
+    "nlinear": "forecasters.nlinear:NLINEAR",
+    "patchtst": "forecasters.patchtst:PATCHTST",
+    "rlinear": "forecasters.rlinear:RLINEAR",
+    "sparsetsf": "forecasters.sparsetsf:SPARSETSF",
+    "tide": "forecasters.tide:TIDE",
     "timesnet": "forecasters.timesnet:TIMESNET",
+    "tsmixer": "forecasters.tsmixer:TSMIXER",
 }

@@ -15,6 +15,16 @@ SPACE: dict[str, Any] = {
     "model.dropout": {"float": [0.0, 0.5]},
 }
 HEADS: dict[str, Any] = {"model.n_heads": {"choice": [2, 4, 8]}}
+# The same, said whole, where a model's defaults are others.
+SCRIPTS: dict[str, Any] = {
+    **TRAINING, "training.batch_size": 32, "training.max_epochs": 10, "training.patience": 3,
+}  # fmt: skip
+DROPOUT: dict[str, Any] = {"model.dropout": {"float": [0.0, 0.5]}}
+REVIN = Switch(
+    "RevIN",
+    "reading windows of mean 0 and deviation 1, and turning forecasts back, lowers the test error",
+    "windows stay as they are",
+)
 
 
 class Sizes(Section):

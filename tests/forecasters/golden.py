@@ -31,6 +31,7 @@ class Model:
     names: Renaming = ()  # of its weights
     settings: Mapping[str, str] = field(default_factory=dict)  # the case's name -> ours; others are called alike
     values: Mapping[str, Any] = field(default_factory=dict)  # dotted settings of ours that cases leave unsaid
+    nothing: float = 1e-6  # of the largest gradient norm: below it a norm is rounding, as of a bias before a softmax
     sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)  # (S, H) -> parameters by default, 7 channels
 
 
@@ -52,6 +53,16 @@ EMBEDDING: Renaming = (
 )
 # Import nothing here: a model is imported by its name in the registry, where a case asks for it.
 MODELS: dict[str, Model] = {
+    "cyclenet": Model(
+        ((r"^cycleQueue\.data", "cycle"), (r"^model\.", "map.")),
+        settings={"cycle": "period", "model_type": "kind", "use_revin": "revin"},
+    ),
+    "dlinear": Model(
+        ((r"^Linear_Seasonal", "rest"), (r"^Linear_Trend", "trend")),
+        settings={"moving_avg": "moving_average"},
+        sizes={(96, 96): 18_624, (512, 96): 98_496},
+    ),
+    "nlinear": Model(((r"^Linear", "linear"),)),
     "patchtst": Model(
         (
             *EMBEDDING, *LAYER,
@@ -81,6 +92,30 @@ MODELS: dict[str, Model] = {
         ),
         values={"model.periods": "batch"},
         sizes={(96, 96): 605_479, (512, 96): 898_759},
+    ),
+    "rlinear": Model(((r"^Linear", "linear"),)),
+    "sparsetsf": Model(
+        ((r"^conv1d", "smooth"), (r"^linear", "map")), settings={"period_len": "period", "model_type": "kind"}
+    ),
+    "tide": Model(
+        (
+            (r"^feature_encoder", "dense.features"), (r"^encoders", "dense.encoder"), (r"^decoders", "dense.decoder"),
+            (r"^temporalDecoder", "dense.head"), (r"^residual_proj", "residual"),
+            (r"\.fc1\.", ".inner."), (r"\.fc2\.", ".outer."), (r"\.fc3\.", ".skip."), (r"\.ln\.", ".norm."),
+        ),
+        settings={
+            "d_model": "hidden", "d_ff": "head_hidden", "c_out": "decoded", "e_layers": "encoder_layers",
+            "d_layers": "decoder_layers",
+        },
+        values={"model.head_norm": True},
+        nothing=2e-5,  # the norm of its head lets no gradient through but rounding (see the model's file)
+    ),
+    "tsmixer": Model(
+        (
+            (r"^model\.", "layers."), (r"\.temporal\.", ".time."), (r"\.channel\.", ".channels."),
+            (r"^projection", "head"),
+        ),
+        settings={"d_model": "hidden", "e_layers": "num_layers"},
     ),
 }  # fmt: skip
 

@@ -9,7 +9,6 @@ from lab.registry import forecaster
 from tests.forecasters.golden import MODELS, Case, cases
 
 SCALE, RELATIVE = 1e-5, 1e-4
-NOTHING = 1e-6  # of the largest gradient norm: below it a norm is rounding, such as that of a bias before a softmax
 
 
 @pytest.mark.parametrize("path", cases(), ids=lambda path: path.stem)
@@ -22,7 +21,7 @@ def test_a_golden_case(path: Path) -> None:
     torch.autograd.backward(loss)
     wanted = {case.ours(name): norm for name, norm in case.content["gradient_norms"].items()}
     norms = {name: float(each.grad.norm()) for name, each in module.named_parameters() if each.grad is not None}
-    nothing = NOTHING * max(wanted.values())
+    nothing = case.model.nothing * max(wanted.values())
     worst = max(abs(norms[name] / norm - 1) for name, norm in wanted.items() if max(norm, norms[name]) > nothing)
     lost = abs(float(loss.detach()) / case.content["loss"] - 1)
     print(f"{path.stem}: forecast {off:.1e} of its scale, loss {lost:.1e}, gradient norms {worst:.1e}")  # pytest -s
