@@ -107,8 +107,10 @@ def comparison_table(scores: Sequence[Scores], standing: Standing, base: Config)
 
 
 def verdicts(standing: Standing, loss: float) -> list[str]:
-    """What training added, and whether a bar is better on validation already, than the best trial's `loss` at the data's
-    own origin."""
+    """What training added, and whether a bar is better on validation already.
+
+    `loss`: of the best trial, at the data's own origin.
+    """
     lines = added(standing, "the best config")
     bar = standing.best
     if bar is not None and loss > bar.errors["val_mse"]:

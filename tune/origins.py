@@ -65,7 +65,8 @@ def placed(data: DataConfig, count: int) -> tuple[Placed, ...]:
         try:
             series = load_series(there)
         except DataError as error:
-            raise DataError(f"origins: got {count}, and at data.origins_back={there.origins_back}: {error}") from None
+            at = f"data.origins_back={there.origins_back}"
+            raise DataError(f"origins: got {count}, and at {at}: {error}; or ask for fewer origins") from None
         changes = {
             f"data.{name}": value for name, value in there.source().items() if value != getattr(data, name)
         }  # fmt: skip
@@ -81,7 +82,7 @@ def check_places(space: Space, places: Sequence[Placed]) -> None:
         except DataError as error:
             if place.origin.name is None:
                 raise
-            raise DataError(f"origins: at {place.origin.name}: {error}; ask for fewer") from None
+            raise DataError(f"origins: at {place.origin.name}: {error}; or ask for fewer origins") from None
 
 
 def described(places: Sequence[Placed]) -> dict[str, Any]:
