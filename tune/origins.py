@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.series.origins import rolling
-
 from lab.errors import DataError
 from lab.pages.formats import counted
 from lab.series import Series, load_series
+from lab.series.origins import rolling
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
 from tune.space import Space
