@@ -33,7 +33,7 @@ KINDS = {"weights": "weights", "checkpoints": "checkpoints", "test_windows": "te
 _OF_RUN = {
     "weights": re.compile(r"weights/([^/]+)\.(?:pt|npz)"),
     "checkpoints": re.compile(r"checkpoints/runs/([^/]+?)(?:/state)?\.pt"),
-    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/mse)?\.npy"),
+    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/(?:blocks|mse))?\.npy"),
 }
 FULL = "full"  # the arm of an ablation that has every part
 DELETES_AT_ONCE = 16
