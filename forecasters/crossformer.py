@@ -20,14 +20,13 @@ from lab.settings.data import CountsWhen
 from lab.training.module_stack import Field, ModuleForecaster, Switch
 
 _CHANNELS = CountsWhen(lambda config: config.model.channel_stage)
+_ROUTER = CountsWhen(lambda config: config.model.channel_stage and config.model.router)
 
 
 class Settings(Transformer):
     segment: int = Field(12, ge=1)  # steps of a token
     window: Annotated[int, CountsWhen(lambda config: config.model.merging)] = Field(2, ge=2)  # tokens merged to one
-    factor: Annotated[int, CountsWhen(lambda config: config.model.channel_stage and config.model.router)] = Field(
-        3, ge=1
-    )  # routers at each place
+    factor: Annotated[int, _ROUTER] = Field(3, ge=1)  # routers at each place
     channel_stage: bool = True
     router: Annotated[bool, _CHANNELS] = True
     merging: bool = True
