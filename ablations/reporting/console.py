@@ -3,7 +3,7 @@
 import textwrap
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
-from ablations.reporting.phrases import adds, exploratory
+from ablations.reporting.phrases import adds
 from ablations.reporting.tables import LINEAR, bar_rows
 from ablations.reporting.wording import against_linear, label
 from lab.arms import FULL
@@ -26,7 +26,7 @@ def verdict_lines(findings: Findings) -> list[str]:
         if cell.invalid:
             lines.append(f"INVALID: {cell.invalid}")
         rows = [_HEADER, *_baselines(findings, cell.name)]
-        rows += [_row(findings, finding, exploratory(findings)) for finding in findings.of_cell(cell.name)]
+        rows += [_row(findings, finding) for finding in findings.of_cell(cell.name)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
         lines += [
             "  ".join(
@@ -86,18 +86,18 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
     ]
 
 
-def _row(findings: Findings, finding: Finding, mark: str) -> tuple[str, ...]:
+def _row(findings: Findings, finding: Finding) -> tuple[str, ...]:
     effect, decision = finding.effects.get(PRIMARY), finding.decision
     own = int(adds(finding))  # which side the arm itself is
     size = f"{finding.effective[own]:,}" if finding.effective[own] else ""
     if effect is None:
-        return (finding.name, "", "", "", "", "", "", "", size, label(findings, finding) + mark)
+        return (finding.name, "", "", "", "", "", "", "", size, label(findings, finding))
     without = effect.without_mean, effect.without_deviation
     return (
         finding.name, mean_deviation(*((effect.with_mean, effect.with_deviation) if own else without)),
         signed(effect.typical), _signed(effect.interval), _signed(finding.both), percent(effect.percent),
         p_value(decision.p_adjusted) if decision else "",
-        str(effect.n), size, label(findings, finding) + mark,
+        str(effect.n), size, label(findings, finding),
     )  # fmt: skip
 
 

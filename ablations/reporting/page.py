@@ -1,5 +1,7 @@
 """A study's report: one page of its findings, as HTML and Markdown, and its tables as CSV and LaTeX."""
 
+import re
+
 from ablations.findings.findings import Findings
 from ablations.judging.verdicts import ON_THESE_ROWS
 from ablations.reporting.appendix import record
@@ -27,7 +29,8 @@ def page_of(findings: Findings) -> Page:
 
 
 def _badge(text: str) -> str:
-    """The class of a verdict's badge."""
+    """The class of a verdict's badge, whatever stands in brackets behind the verdict."""
+    text = re.sub(r" \([^()]*\)$", "", text)
     if ON_THESE_ROWS in text:
         return "rows-only"
     if "interaction" in text or text.endswith("each other"):

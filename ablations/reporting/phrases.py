@@ -4,10 +4,12 @@ import re
 from collections.abc import Sequence
 
 from ablations.findings.findings import PRIMARY, Effect, Finding, Findings
+from ablations.judging.verdicts import HELPS, HURTS, INVALID, NO_EFFECT, ON_THESE_ROWS, UNDECIDED
 from lab.arms import FULL
 from lab.pages.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 
 LOSS = METRIC_NAMES[PRIMARY]
+JUDGED = (HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED, INVALID)
 
 
 def place(findings: Findings, cell: str, *more: str) -> str:
@@ -141,7 +143,18 @@ def either(finding: Finding, runs: tuple[int, int]) -> str:
 
 
 def exploratory(findings: Findings) -> str:
-    return " (exploratory)" if findings.exploratory else ""
+    return aside("exploratory" if findings.exploratory else "")
+
+
+def mark(findings: Findings, verdict: str) -> str:
+    """What a verdict that was judged carries wherever it stands; what was not judged promises nothing anyway."""
+    return "exploratory" if findings.exploratory and verdict in JUDGED else ""
+
+
+def aside(*notes: str) -> str:
+    """What stands in one bracket behind a verdict, with a space before it; "" for nothing."""
+    there = "; ".join(filter(None, notes))
+    return f" ({there})" if there else ""
 
 
 def qualifications(findings: Findings, finding: Finding) -> list[str]:

@@ -6,7 +6,7 @@ from ablations.findings.findings import METRICS, Findings
 from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
-from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.phrases import LOSS, exploratory, place
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from lab.arms import FULL
@@ -53,7 +53,8 @@ def _glance(findings: Findings) -> Iterator[Block | None]:
         yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
     tally = "; ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
     asked = counted(len(findings.findings), "question")
-    yield Text(f"Of {asked} ({findings.family} of them tested, over {counted(len(findings.cells), 'cell')}): {tally}.")
+    over = f"({findings.family} of them tested, over {counted(len(findings.cells), 'cell')})"
+    yield Text(f"Of {asked} {over}: {tally}{exploratory(findings)}.")
     yield items(Item(sentence(findings, f), f.name, label(findings, f)) for f in ordered(findings.findings))
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
-from ablations.reporting.phrases import LOSS, adds, exploratory, place
+from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
 from lab.console.printing import printable
 from lab.pages.formats import interval, known, mean_deviation, p_value, signed
@@ -220,8 +220,7 @@ def effects_tex(findings: Findings) -> str:
         losses = {row["arm"]: mean_deviation(row.get(PRIMARY), row.get(f"{PRIMARY}_deviation")) for row in mine}
         compared = {f.name for f, _ in found if not f.factors}
         lines += [_tex_row(name, losses[name]) for name in losses if name not in compared and name != LINEAR]
-        mark = exploratory(findings)
-        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row, mark) for f, row in found]
+        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row) for f, row in found]
         if LINEAR in losses:
             lines.append(_tex_row(LINEAR, losses[LINEAR]))
         lines += [
@@ -237,10 +236,10 @@ def _test(correction: str) -> str:
     return "exact signed-rank test" if correction == "holm" else "joint permutation of whole seeds"
 
 
-def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None, mark: str = "") -> str:
+def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None) -> str:
     effect = p = verdict = ""
     if finding is not None and row is not None:
-        verdict = row["says"] + mark
+        verdict = row["says"]
         if known(row["effect"]):
             effect = f"{signed(row['effect'])} [{interval((row['interval_low'], row['interval_high']))}]"
             p = p_value(row["p_adjusted"])

@@ -25,11 +25,13 @@ from ablations.reporting.phrases import (
     adds,
     adjusted,
     allowed,
+    aside,
     deed,
     either,
     exploratory,
     interaction_meaning,
     interacts,
+    mark,
     numbers,
     observed,
     pairs,
@@ -68,11 +70,20 @@ def sentence(findings: Findings, finding: Finding) -> str:
 
 
 def label(findings: Findings, finding: Finding) -> str:
-    """The verdict with its subject and what is said beside it: `the part helps (validation: the opposite)`."""
-    return brief(findings, finding) + (" (validation: the opposite)" if finding.opposite else "")
+    """The verdict with its subject and what is said beside it: `the part helps (validation: the opposite)`.
+
+    Wherever a verdict stands by itself, it is this or `brief`, so that none goes without its marks.
+    """
+    opposite = "validation: the opposite" if finding.opposite else ""
+    return _brief(findings, finding) + aside(mark(findings, finding.verdict), opposite)
 
 
 def brief(findings: Findings, finding: Finding) -> str:
+    """As `label`, without what validation says."""
+    return _brief(findings, finding) + aside(mark(findings, finding.verdict))
+
+
+def _brief(findings: Findings, finding: Finding) -> str:
     """The verdict with its subject, so that nobody reads that an arm without a part helps: `the part helps`."""
     said = _shown(finding)
     if finding.shown in (HELPS, HURTS) and not interacts(finding):
