@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, SAME
+from ablations.judging.pooling import Pooled
+from ablations.judging.verdicts import DESCRIPTIVE, HELPS, HURTS, INCOMPLETE, NO_EFFECT, ON_THESE_ROWS, SAME
 from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
 from lab.references.standing import Standing
@@ -125,7 +126,8 @@ class Decision:
     """The primary metric's place in the family.
 
     `verdict`: helps, hurts, no practical effect, on these rows only (one of these three over seeds, which the interval
-    over seeds and windows does not carry), undecided, invalid, incomplete (runs are missing).
+    over seeds and windows does not carry), undecided, invalid, incomplete (runs are missing). Of a pooled row, in
+    percent: on these series only, at these origins only.
     """
 
     verdict: str
@@ -165,7 +167,8 @@ class Finding:
     inert: str = ""  # why it changes nothing, where it does
     same: bool = False  # it came to the same with every seed, up to rounding, and left the family
     effects: Mapping[str, Effect] = field(default_factory=dict)  # by metric; empty where nothing was trained
-    decision: Decision | None = None  # None for what is inert
+    decision: Decision | None = None  # None for what is inert, and for what is descriptive
+    descriptive: bool = False  # what is decided is its pooled row (pooled.py)
     windows: Interval | None = None  # 95%, of the mean effect of these trained models over stretches of time
     both: Interval | None = None  # 95%, of the typical effect over seeds and windows
     windows_note: str = ""  # why there is none
@@ -181,6 +184,8 @@ class Finding:
     def verdict(self) -> str:
         if self.same and not self.inert:
             return SAME
+        if self.descriptive and not self.inert:
+            return DESCRIPTIVE if self.effects else INCOMPLETE
         return "inert" if self.inert else self.decision.verdict if self.decision else "not trained"
 
     @property
@@ -222,6 +227,38 @@ class Finding:
         return replace(self.variant, matched=False).named(self.plain)
 
 
+@dataclass(frozen=True, eq=False)
+class PooledFinding:
+    """One question of the study over its cells. All numbers are in percent of the error with the part, cell by cell."""
+
+    one: Finding  # of the first cell that it is pooled over: its texts are those of the question
+    cells: tuple[str, ...]  # pooled over, in the order of the study
+    left_out: Mapping[str, str]  # cell -> why not: inert there, made no difference, runs are missing, invalid
+    pooled: Pooled | None  # None where no cell is left, or nothing is judged yet
+    decision: Decision | None  # None where no cell asks anything: it is no member of the family
+
+    @property
+    def name(self) -> str:
+        return self.one.name
+
+    @property
+    def noun(self) -> str:
+        return self.one.noun
+
+    @property
+    def verdict(self) -> str:
+        """helps, hurts, no practical effect, on these series only, at these origins only, undecided, invalid or
+        incomplete; else inert or made no difference, in every cell."""
+        if self.decision is not None:
+            return self.decision.verdict
+        return SAME if self.one.same else "inert" if self.one.inert else "not trained"
+
+    @property
+    def shown(self) -> str:
+        """The verdict of seeds alone, on these series at these origins."""
+        return self.decision.shown if self.decision is not None else self.verdict
+
+
 @dataclass(frozen=True)
 class CellData:
     """Where the arms of a cell were compared, and the bar beside them."""
@@ -241,6 +278,12 @@ class CellData:
     less_linear: WindowDifference | None = None  # of the whole network and the linear baseline
     invalid: str = ""  # why nothing in it may be compared
     standing: Standing = field(default_factory=Standing)  # of the whole network against the bars
+    series: str = ""  # which the cell is of: what effects are pooled over (see Study.series_of)
+    place: str = ""  # the cell's name without its origin
+    origin: int = 0  # the row where training ends; 0: not on record
+    back: int = 0  # origins of its series in this study that are later
+    trains_to: str = ""  # the date of the last training row; "": a series without dates
+    test_period: str = ""  # the dates of the first and the last test row
 
 
 @dataclass(frozen=True)
@@ -276,6 +319,7 @@ class Findings:
     data_ledger: tuple[str, ...] = ()  # how often the test rows of its series were looked at, whoever did
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see lab/store/events.py)
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
+    pooled: tuple[PooledFinding, ...] = ()  # of a pooled study, in the order of `findings`: its family
 
     def cell(self, name: str) -> CellData:
         return next(cell for cell in self.cells if cell.name == name)

@@ -30,6 +30,10 @@ from ablations.judging.statistics import Array, fraction, paired_effects
 HELPS, HURTS, NO_EFFECT = "helps", "hurts", "no practical effect"  # what is decided
 UNDECIDED, INVALID = "undecided", "invalid"
 ON_THESE_ROWS = "on these rows only"  # shown over seeds, but not that it holds for other stretches of the series
+# Likewise of an effect that is pooled over cells (see pooling.py): not that it holds for other series, or, in a study of
+# one series, at other origins of it.
+ON_THESE_SERIES, AT_THESE_ORIGINS = "on these series only", "at these origins only"
+DESCRIPTIVE = "descriptive"  # of a cell whose effect is pooled with others': nothing is decided of it by itself
 INCOMPLETE = "incomplete"  # runs are missing
 SAME = "made no difference"  # trained, and came to the same with every seed: it leaves the family
 INERT = "inert"  # found before training (`liveness.py`); no arm of a family
@@ -212,8 +216,10 @@ def judge(
     return after if before is None else _updated(before, after, again)
 
 
-def reaching(verdict: str, interval: tuple[float, float] | None, margin: float) -> str:
-    """`verdict`, of seeds alone, where `interval`, over seeds and windows, carries it; else ON_THESE_ROWS.
+def reaching(
+    verdict: str, interval: tuple[float, float] | None, margin: float, only: str = ON_THESE_ROWS
+) -> str:
+    """`verdict`, of seeds alone, where `interval`, over seeds and windows or cells, carries it; else `only`.
 
     `helps` and `hurts` need 0 outside it, on their side; `no practical effect` needs all of it within ±margin. What is
     not decided over seeds stays as it is. None, or NaN: nothing is known of other rows.
@@ -222,7 +228,7 @@ def reaching(verdict: str, interval: tuple[float, float] | None, margin: float) 
         return verdict
     low, high = interval or (np.nan, np.nan)
     carried = {HELPS: low > 0, HURTS: high < 0, NO_EFFECT: -margin <= low and high <= margin}[verdict]
-    return verdict if carried else ON_THESE_ROWS
+    return verdict if carried else only
 
 
 def look_schedule(first: int, most: int, looks: int) -> tuple[int, ...]:

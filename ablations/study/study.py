@@ -52,7 +52,13 @@ class Study(Section):
     preset: str | None = None  # the baseline's, weaker than `baseline`
     baseline: dict[str, Any] = Field(default_factory=dict)  # dotted settings
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the command line: strongest; no arm may change them
-    cells: dict[str, dict[str, Any]] = Field(default_factory=dict)  # dotted settings each, beside an optional `preset`
+    # Dotted settings each, beside an optional `preset`, and `origins` where its series has others than the study.
+    cells: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    # Where training ends: so many rolling origins of each series, the data's own the last, or the rows themselves.
+    origins: int | tuple[int, ...] = 1
+    # Whether what is decided is each effect over all cells, and the cells are descriptive. None: no, or, with more than
+    # one origin, yes.
+    pooled: bool | None = None
     arms: tuple[str | InlineArm, ...] = ()
     pairs: tuple[PairSpec, ...] = ()
     factorial: tuple[str | InlineArm, ...] = ()  # factors, each by the arm that switches it off
