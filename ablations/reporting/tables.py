@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
@@ -43,11 +44,14 @@ def arm_rows(findings: Findings) -> list[Row]:
 
 def effects_csv(findings: Findings) -> str:
     """`effect_rows` in full precision; what is missing is empty."""
-    rows = effect_rows(findings)
+    return as_csv(COLUMNS, effect_rows(findings))
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([[_cell(row[column]) for column in _COLUMNS] for row in rows])
+    writer.writerow(columns)
+    writer.writerows([[_cell(row[column]) for column in columns] for row in rows])
     return text.getvalue()
 
 
@@ -172,7 +176,7 @@ def _cell(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)  # float: numpy's repr names its type
 
 
-_COLUMNS = (
+COLUMNS = (
     *("cell", "dataset", "pred_len", "protocol", "finding", "kind", "without", "with_part", "attributable", "tuned"),
     *("metric", "primary", "verdict", "over_seeds", "says", "n", "effect", "interval_low", "interval_high", "both_low"),
     *("both_high", "window_low", "window_high", "mean", "mean_low", "mean_high", "improvement", "adjusted_low"),
@@ -247,15 +251,26 @@ def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | No
 
 
 def _caption(findings: Findings) -> str:
-    study = findings.study
-    looks = "" if len(findings.looks) == 1 else f" and over {len(findings.looks)} looks (Bonferroni)"
     return (
         f"Ablation study {findings.name}. {LOSS[0].upper()}{LOSS[1:]} on z-scored data, mean ± standard deviation over "
         f"{len(findings.seeds)} seeds. An effect is the loss without a part less that with it, paired by seed: "
         "positive where the part helps; it is that of the typical run, the pseudo-median. Intervals are exact ones of "
-        f"signed ranks, over seeds. p: {_test(study.correction)}, adjusted for "
-        f"{findings.family} comparisons ({_TESTS[study.correction]}){looks}, alpha = {study.alpha:g}; no practical "
-        f"effect: signed ranks within ±{study.margin_percent:g}%. A verdict that is not said to hold on these rows "
+        f"signed ranks, over seeds. {tests_said(findings)} A verdict that is not said to hold on these rows "
         "only has a 95% interval over seeds and test windows that carries it. Bars are fitted in closed form on the "
-        "same windows." + (f" Exploratory: {findings.exploratory.rstrip('.')}." if findings.exploratory else "")
+        f"same windows.{exploratory_said(findings)}"
     )
+
+
+def tests_said(findings: Findings) -> str:
+    """A sentence for a caption: how what is decided was tested."""
+    study = findings.study
+    looks = "" if len(findings.looks) == 1 else f" and over {len(findings.looks)} looks (Bonferroni)"
+    return (
+        f"p: {_test(study.correction)}, adjusted for "
+        f"{findings.family} comparisons ({_TESTS[study.correction]}){looks}, alpha = {study.alpha:g}; no practical "
+        f"effect: signed ranks within ±{study.margin_percent:g}%."
+    )
+
+
+def exploratory_said(findings: Findings) -> str:
+    return f" Exploratory: {findings.exploratory.rstrip('.')}." if findings.exploratory else ""
