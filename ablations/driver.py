@@ -12,9 +12,8 @@ from typing import Any
 
 from ablations.findings.before import Asked, again, known_before, mark_of, said, verdicts_purpose
 from ablations.findings.collect import findings_of
-from ablations.findings.record import StudyRecord, identity
+from ablations.findings.record import Span, StudyRecord, identity
 from ablations.findings.runs import Recorded
-from ablations.judging.verdicts import UNDECIDED
 from ablations.planning.call import StudyCall
 from ablations.planning.plan import Hypothesis, Plan, PlannedStack, write_configs
 from ablations.planning.preparation import Preparation
@@ -111,7 +110,8 @@ class Ablation:
         before = known_before(results, self._asked(study, inert))
         self._write_configs(results, study)
         print("\n".join(self._capacity_lines()), end="\n" if self.prepared.matches else "", flush=True)
-        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.call.train_inert, before)
+        spans = {cell: Span.of(series) for cell, series in self.prepared.series.items()}
+        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.call.train_inert, before, spans)
 
     def _asked(self, study: Study, inert: Mapping[Hypothesis, str]) -> Asked:
         """What a study asks for in all: its runs with every seed that it may come to."""
@@ -228,7 +228,7 @@ class Ablation:
                 return False
             self._put_on_ledger(results, record, plan, seeds)
             record.add_judgement(results, seeds)
-            undecided = _undecided(recorded)
+            undecided = recorded.undecided()
             print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
         return True
 
@@ -252,9 +252,10 @@ class Ablation:
             return None if record.seeds in record.judged else (record.seeds, None)
         if not record.looks_taken:
             return record.looks[0], None
-        undecided = _undecided(Recorded.of(results, record))
+        recorded = Recorded.of(results, record)
+        wanted = [(name, cell) for name, where in recorded.undecided() for cell in recorded.cells_of((name, where))]
         left = [seeds for seeds in record.looks if seeds not in record.judged]
-        return (left[0], undecided) if left and undecided else None
+        return (left[0], wanted) if left and wanted else None
 
     def _too_long(self, results: Results, record: StudyRecord, plan: Plan) -> bool:
         """Whether --device-hours forbid a further look. The first one is what was asked for."""
@@ -334,13 +335,6 @@ def _searched(study: Study, inert: Collection[Hypothesis]) -> list[str]:
     """The arms that a study with re-tuning searches for: both sides of what is alive in some cell."""
     live = [c for c in study.comparisons if any((c.name, cell) not in inert for cell in study.cell_names)]
     return list(dict.fromkeys(arm for c in live for arm in (c.arm.against, c.arm.name)))
-
-
-def _undecided(recorded: Recorded) -> list[Hypothesis]:
-    standing = recorded.standing()
-    if standing is None:
-        return []
-    return [h for h, verdict in zip(recorded.hypotheses, standing.verdict, strict=True) if verdict == UNDECIDED]
 
 
 def _longest_first(stacks: Sequence[PlannedStack]) -> list[PlannedStack]:

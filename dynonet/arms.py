@@ -12,8 +12,8 @@ BILEVEL = Need("bi-level training (training.mode: alternating or unrolled)", lam
 ALTERNATING = Need("alternating training (training.mode)", lambda c: c.training.mode == "alternating")
 LEARNS = Need("a controller that learns something", lambda c: bool(trained_groups(c)["controller"]))
 CLOSED_FORM = Need(
-    "a trend layer that starts at the linear baseline (model.trend_start: closed_form)",
-    lambda c: c.model.trend and c.model.trend_start == "closed_form",
+    "a trend layer that starts at a closed form (model.trend_start)",
+    lambda c: c.model.trend and c.model.trend_start != "uniform",
 )
 META = Need("a controller that learns from meta rows", lambda c: c.data.controller_rows == "meta")
 
@@ -101,7 +101,7 @@ _REMOVING = [
         "one serves all, its clip, freezing and decay averaged over channels", (WORKERS,),
     ),
     _removes(
-        "no_closed_form", "starting at the linear baseline lowers the test error, against drawn initial weights",
+        "no_closed_form", "starting at a closed form lowers the test error, against drawn initial weights",
         {"model.trend_start": "uniform"}, "the closed-form start", "trend and workers' output layers are drawn",
         (CLOSED_FORM,),
     ),

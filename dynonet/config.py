@@ -14,6 +14,9 @@ from lab.settings.config import RESULTS_VERSION, CountsWhen, Stopping
 from lab.settings.data import NEVER, Role, Section, SyntheticConfig
 from lab.settings.presets import Presets
 
+# Starts of the trend layer that are maps of the window -> the bar (lab.series.bars) that each is.
+BAR_STARTS = {"last": "last_value", "smoothed": "smoothed", "folded": "folded", "mean": "mean_of_ridges"}
+
 
 class _Sizes(Section):
     control_hidden: int = Field(64, ge=1)  # K
@@ -22,10 +25,16 @@ class _Sizes(Section):
     worker_seq_len: int = Field(96, ge=1)  # W, last steps of the residual that each worker reads
     moving_average: int = Field(25, ge=1)  # kernel of the decomposition, odd
     dropout: float = Field(0.1, ge=0, lt=1)  # of the channel mixer; the workers' rate is a signal
-    # How the trend layer starts: drawn, as published, or where the linear baseline ends (dynonet.learning.closed_form),
-    # with the workers' output layers at 0, so that training starts from the baseline's forecast.
+    # What the trend layer reads: the moving average, where there is a decomposition, as published, or the window.
+    trend_reads: Annotated[
+        Literal["average", "window"],
+        CountsWhen(lambda config: config.model.trend and config.model.decomposition and config.model.window_trend),
+    ] = "average"
+    # How the trend layer starts: drawn, as published, or where a closed form ends (dynonet.learning.closed_form): the
+    # ridge of what it reads, or a bar of that name, with the workers' output layers at 0, so that training starts from
+    # the closed form's forecast.
     trend_start: Annotated[
-        Literal["uniform", "closed_form"],
+        Literal["uniform", "closed_form", "last", "smoothed", "folded", "mean"],
         CountsWhen(lambda config: config.model.trend and config.model.trend_start != "uniform"),
     ] = "uniform"
     worker_cell: Literal["gru", "lstm"] = "gru"  # published: gru; an lstm has no compiled kernel
@@ -56,7 +65,17 @@ class ModelConfig(_Switched):
             raise ValueError(f"moving_average must be odd, got {self.moving_average}")
         if not (self.trend or self.workers):
             raise ValueError("trend and workers are both off, so nothing forecasts; switch one of them on")
+        if self.trend and self.trend_start in BAR_STARTS and not self.window_trend:
+            raise ValueError(
+                f"trend_start '{self.trend_start}' is a map of the whole window, and the trend layer reads its moving "
+                "average; set model.trend_reads=window (or model.decomposition=false)"
+            )
         return self
+
+    @property
+    def window_trend(self) -> bool:
+        """Whether the trend layer reads the window itself."""
+        return not self.decomposition or self.trend_reads == "window"
 
 
 def _signal(name: str) -> Any:
@@ -108,6 +127,10 @@ class DataConfig(lab.settings.data.DataConfig):
     controller_rows: Literal["meta", "validation"] = "meta"
     worker_rows: Literal["before_meta", "train"] = "before_meta"
     meta_fraction: float = Field(0.2, gt=0, lt=1)  # share of the training rows that are meta rows
+    # As of lab.settings.data; a start that is a bar of seasons is another with another one.
+    period: Annotated[
+        int | None, CountsWhen(lambda config: config.model.trend and config.model.trend_start in ("folded", "mean"))
+    ] = Field(None, ge=2)
     # Mode joint: what it learns from.
     joint_rows: Annotated[
         Literal["worker", "worker_and_meta"], CountsWhen(lambda config: config.training.mode == "joint")

@@ -63,7 +63,7 @@ class DynoNetForecaster(Forecaster):
         return size(config, channels)
 
     def starts_closed(self, config: Any) -> bool:
-        return bool(config.model.trend and config.model.trend_start == "closed_form")
+        return bool(config.model.trend and config.model.trend_start != "uniform")
 
     def too_large(self, config: Any, channels: int, memory: int) -> str:
         from dynonet.traits.size import too_large

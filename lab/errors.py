@@ -29,7 +29,9 @@ def check_number(name: str, value: float, least: float, most: float = MOST_WHOLE
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest allowed name, or an empty string if none is close."""
-    close = get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    names = list(allowed)
+    whole = [each for each in names if each.startswith(f"{name}_")]  # a first word of it is closer than any letters
+    close = whole or get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f"; did you mean '{one_line(close[0])}'?" if close else ""
 
 

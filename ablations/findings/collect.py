@@ -1,6 +1,7 @@
 """From the records of a study to its findings: every number that a report shows is computed here, once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from ablations.findings.findings import (
     Findings,
     Reading,
 )
+from ablations.findings.pooled import pooled_findings
 from ablations.findings.record import StudyRecord
 from ablations.findings.runs import Recorded, device_seconds
 from ablations.judging.reach import outlying_runs
@@ -86,7 +88,7 @@ class Collector:
         )
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
-            family=self.recorded.family, looks=self.record.judged_looks[0], look=self.record.judged_looks[1],
+            pooled=tuple(pooled_findings(effects, found)), family=self.recorded.family, looks=self.record.judged_looks[0], look=self.record.judged_looks[1],
             seeds=self.seeds,
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
             device_seconds=self.recorded.device_seconds(), ledger=tuple(self._ledger()),
@@ -102,7 +104,7 @@ class Collector:
         return self.study.config(cell, arm)
 
     def _cell(self, cell: str) -> CellData:
-        base = self._config(FULL, cell)
+        base, place, span = self._config(FULL, cell), self.study.places[cell], self.record.spans[cell]
         rows = [row for (_, c), by_seed in self.recorded.members.items() if c == cell for row in by_seed.values()]
         counts = sorted({row["test_windows"] for row in rows if row.get("test_windows")})
         linear = self.recorded.baselines.get(cell, {})
@@ -119,6 +121,7 @@ class Collector:
             linear={metric: linear[metric] for metric in METRICS if linear.get(metric) is not None},
             linear_channels=linear.get("test_mse_channels", {}), linear_parameters=linear.get("parameters") or 0,
             less_linear=self._less_linear(cell), invalid=invalid, standing=self._standing(cell),
+            series=self.study.series_of[cell], place=place.listed, back=place.back, **asdict(span),
         )  # fmt: skip
 
     def _less_linear(self, cell: str) -> WindowDifference | None:
@@ -270,8 +273,7 @@ class Collector:
         elif self.record.seeds > self.record.looks[-1] and self.record.seeds not in self.record.judged:
             notes.append(f"seeds were added and are being trained; verdicts are those of {len(self.seeds)} seeds")
         if self.recorded.same:
-            left = f"{len(self.recorded.same)} of {self.record.family} comparisons"
-            notes.append(f"{left} made no difference with any seed, up to rounding: they left the family of tests")
+            notes.append(self._same_note())
         failed = sum(runs.statuses.count("failed") for runs in arms)
         if failed:
             notes.append(f"{_runs(failed)} failed; the same command tries them again")
@@ -288,6 +290,16 @@ class Collector:
                 "that of the search"
             )
         return notes
+
+    def _same_note(self) -> str:
+        if not self.study.pooled:
+            left = f"{len(self.recorded.same)} of {self.record.family} comparisons"
+            return f"{left} made no difference with any seed, up to rounding: they left the family of tests"
+        cells: dict[str, list[str]] = {}
+        for name, cell in sorted(self.recorded.same, key=lambda each: self.study.cell_names.index(each[1])):
+            cells.setdefault(name, []).append(cell)
+        of = "; ".join(f"{name} in {', '.join(those)}" for name, those in cells.items())
+        return f"no difference with any seed, up to rounding, was made by {of}: they are pooled over the other cells"
 
     def _ledger(self) -> list[Reading]:
         arms: dict[str, tuple[str, str, int | None]] = {}

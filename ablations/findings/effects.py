@@ -12,7 +12,7 @@ from ablations.judging import signed_ranks, statistics
 from ablations.judging.reach import crossed, middle_mean
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing, reaching
-from ablations.planning.plan import Hypothesis
+from ablations.planning.plan import POOLED, Hypothesis
 from lab.arms import FULL
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors, window_interval
@@ -20,6 +20,7 @@ from lab.training.window_errors import window_errors, window_interval
 NOTHING = float("nan")
 MISSED = 0.05  # by an interval that is shown; shared among the looks of a study, so that it holds whenever that stops
 NO_NUMBERS: Interval = (NOTHING, NOTHING)
+UNDONE = Decision(INCOMPLETE, 0, 0, NOTHING, NO_NUMBERS, NOTHING, NOTHING, NOTHING, NOTHING)  # before the first look
 # Columns of a run that its partner in a pair should share.
 _ALIKE = {"device": ("device",), "kernel": ("kernel",), "code version": ("git_commit", "git_dirty", "versions")}
 
@@ -44,38 +45,41 @@ class Effects:
         self.results, self.recorded, self.standing = results, recorded, standing
         self.study, self.seeds, self.invalid = recorded.study, seeds, invalid
         self.missed = MISSED / len(recorded.record.judged_looks[0])
-        self._places = {hypothesis: place for place, hypothesis in enumerate(recorded.hypotheses)}
+        self.places = {hypothesis: place for place, hypothesis in enumerate(recorded.hypotheses)}
 
     def of(self, hypothesis: Hypothesis) -> dict[str, Any]:
         """The fields of a Finding that come from the runs."""
         sides, cell = self.recorded.sides(hypothesis), hypothesis[1]
-        place = self._places.get(hypothesis)  # None: inert, no member of the family
+        pooled = self.study.pooled and cell in self.recorded.cells_of((hypothesis[0], POOLED))
+        # None: inert, no member of the family
+        place = self.places.get((hypothesis[0], POOLED) if pooled else hypothesis)
         arms = (*sides.without, *sides.with_part)
         if place is None:
             seeds = [seed for seed in self.seeds if all(self.recorded.row(arm, cell, seed) for arm in arms)]
             if not seeds:
                 return {}
         elif self.standing is None:
-            undone = Decision(INCOMPLETE, 0, 0, NOTHING, NO_NUMBERS, NOTHING, NOTHING, NOTHING, NOTHING)
             return {
-                "decision": undone, "diverged": self._count(sides, cell, self.seeds, "diverged"),
+                "decision": None if pooled else UNDONE, "descriptive": pooled,
+                "diverged": self._count(sides, cell, self.seeds, "diverged"),
                 "failed": self._count(sides, cell, self.seeds, "failed", "missing"),
             }  # fmt: skip
         else:
             seeds = list(self.study.seed_list(int(self.standing.seeds[place])))
-        losses = {metric: self._losses(sides, cell, seeds, metric) for metric in METRICS}
+        losses = {metric: self.recorded.pair(hypothesis, seeds, metric) for metric in METRICS}
         shown = [PRIMARY, *(metric for metric in METRICS if metric in self.study.descriptive)]
         effects = {metric: self._effect(metric, seeds, losses[metric], sides, cell) for metric in shown}
         decision = None
         windows, both, why_not = self._reach(sides, cell, seeds, effects[PRIMARY])
-        if place is not None and self.standing is not None:
-            decision = self._decision(hypothesis, place, self.standing, seeds, losses[PRIMARY])
+        if place is not None and self.standing is not None and not pooled:
+            decision = self.decision(hypothesis, place, self.standing, seeds, losses[PRIMARY])
             reaches = reaching(decision.verdict, both, decision.margin)
             decision = replace(decision, verdict=reaches, over_seeds=decision.verdict)
             if self.standing.evidence.diverged[place]:
                 effects[PRIMARY] = replace(effects[PRIMARY], p=float(self.standing.evidence.p[place]))
         return {
-            "effects": effects, "decision": decision, "windows": windows, "both": both, "windows_note": why_not,
+            "effects": effects, "decision": decision, "descriptive": pooled, "windows": windows, "both": both,
+            "windows_note": why_not,
             "validation": self._effect("val_mse", seeds, losses["val_mse"], sides, cell),
             "diverged": self._count(sides, cell, seeds, "diverged"),
             "failed": self._count(sides, cell, seeds, "failed", "missing"),
@@ -87,12 +91,6 @@ class Effects:
         without, with_part = (
             sum(self.recorded.status(arm, cell, seed) in statuses for arm in side for seed in seeds)
             for side in (sides.without, sides.with_part)
-        )
-        return without, with_part
-
-    def _losses(self, sides: Sides, cell: str, seeds: Sequence[int], metric: str) -> tuple[Array, Array]:
-        without, with_part = (
-            self.recorded.side(side, cell, seeds, metric) for side in (sides.without, sides.with_part)
         )
         return without, with_part
 
@@ -116,8 +114,8 @@ class Effects:
             metric=metric, n=len(pairs), by_seed=dict(zip(pairs, effects.tolist(), strict=True)),
             without_mean=float(one.mean()), without_deviation=float(one.std(ddof=1)),
             with_mean=float(other.mean()), with_deviation=float(other.std(ddof=1)), typical=typical,
-            interval=_pair(signed_ranks.signed_rank_interval(effects, self.missed)), mean=float(effects.mean()),
-            mean_interval=_pair(statistics.bootstrap_t_interval(effects, 1 - self.missed)),
+            interval=pair_of(signed_ranks.signed_rank_interval(effects, self.missed)), mean=float(effects.mean()),
+            mean_interval=pair_of(statistics.bootstrap_t_interval(effects, 1 - self.missed)),
             improvement=float(signed_ranks.probability_of_improvement(effects)),
             without_middle=float(middle_mean(one)), with_middle=float(middle_mean(other)),
             percent=100 * typical / float(other.mean()), standardised=float(statistics.hedges_g(effects)),
@@ -138,11 +136,12 @@ class Effects:
             for channel in self.recorded.channels(cell)
         }
 
-    def _decision(
+    def decision(
         self, hypothesis: Hypothesis, place: int, standing: Standing, seeds: Sequence[int], losses: tuple[Array, Array]
     ) -> Decision:
+        """Of a member of the family, over seeds, from its losses without and with the part."""
         verdict = str(standing.verdict[place])
-        if hypothesis[1] in self.invalid:
+        if not self.invalid.keys().isdisjoint(self.recorded.cells_of(hypothesis)):
             verdict = INVALID
         elif not self.recorded.whole(hypothesis, seeds):
             verdict = INCOMPLETE
@@ -150,7 +149,7 @@ class Effects:
         effects, known = losses[0] - losses[1], losses[1][np.isfinite(losses[1])]
         if np.isfinite(effects).all() and len(effects) >= 2:
             critical = float(standing.critical[place])
-            interval = _pair(signed_ranks.signed_rank_interval(effects, alpha))
+            interval = pair_of(signed_ranks.signed_rank_interval(effects, alpha))
             if np.isfinite(critical):
                 reach = critical * float(statistics.standard_error(effects))
                 interval = (float(effects.mean()) - reach, float(effects.mean()) + reach)
@@ -199,5 +198,5 @@ class Effects:
         return tuple(f"{count} of {len(seeds)} pairs differ in {what}" for what, count in differing.items())
 
 
-def _pair(bounds: tuple[Array, Array]) -> Interval:
+def pair_of(bounds: tuple[Array, Array]) -> Interval:
     return float(bounds[0]), float(bounds[1])

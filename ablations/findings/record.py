@@ -9,7 +9,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,12 +22,31 @@ from lab.arms import difference
 from lab.errors import ConfigError, unknown
 from lab.ledger.looks import TEST
 from lab.registry import DEFAULT
+from lab.series import Series
+from lab.series.reading.dates import shown_date
 from lab.settings.config import RESULTS_VERSION
 from lab.settings.differences import differences
 from lab.store.tables import Results
 
 KIND = "ablation"
 _NO_PROMISE = ": an error rate of alpha can no longer be promised"
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a cell's data is from."""
+
+    origin: int = 0  # the row where training ends; 0: not on record
+    trains_to: str = ""  # the date of the last training row; "": without dates
+    test_period: str = ""  # the dates of the first and the last test row
+
+    @classmethod
+    def of(cls, series: Series) -> "Span":
+        if series.timestamps is None:
+            return cls(series.train[1])
+        first, last = series.timestamps[series.test[0]], series.timestamps[series.test[1] - 1]
+        trains_to = shown_date(series.timestamps[series.train[1] - 1])
+        return cls(series.train[1], trains_to, f"{shown_date(first)} to {shown_date(last)}")
 
 
 @dataclass
@@ -46,6 +65,7 @@ class StudyRecord:
     before: tuple[Before, ...] = ()  # other studies that had seen runs of it when it was begun, or got seeds
     events: list[str] = field(default_factory=list)
     identity: Mapping[str, Any] = field(default_factory=dict)
+    spans: Mapping[str, Span] = field(default_factory=dict)  # of every cell
 
     @property
     def seeds(self) -> int:
@@ -95,6 +115,7 @@ class StudyRecord:
         record = cls(
             name, study, first["data"], inert, first["train_inert"], tuple(first["looks"]), first["family"],
             identity=first["identity"],
+            spans={cell: Span(**first.get("spans", {}).get(cell, {})) for cell in study.cell_names},
         )  # fmt: skip
         record.events.append(f"{_when(told[0][1])}: begun with {record.looks[0]} seeds")
         if "before" in first:
@@ -118,8 +139,10 @@ class StudyRecord:
         inert: Mapping[Hypothesis, str],
         train_inert: bool = False,
         before: Sequence[Before] = (),
+        spans: Mapping[str, Span] | None = None,
     ) -> "StudyRecord":
-        """Puts the study on record; `before`: what other studies had seen of its runs (`known_before`).
+        """Puts the study on record; `before`: what other studies had seen of its runs (`known_before`); `spans`: of
+        its cells.
 
         Raises ConfigError where its seeds cannot reach significance.
         """
@@ -129,6 +152,7 @@ class StudyRecord:
             "inert": [[arm, cell, why] for (arm, cell), why in inert.items()], "train_inert": train_inert,
             "looks": list(looks), "family": family, "identity": identity(study, data, train_inert),
             "before": [each.told() for each in before],
+            "spans": {cell: asdict(span) for cell, span in (spans or {}).items()},
         }  # fmt: skip
         results.add("studies", [{"study": name, "settings": json.dumps(content)}], key="begun")
         record = cls.find(results, name)
@@ -287,6 +311,7 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
             "descriptive": list(study.descriptive), "train_inert": train_inert,
             "looks": [study.max_seeds, study.looks] if study.seeds == "auto" else "fixed",
             **({} if study.correction == "holm" else {"correction": study.correction}),
+            **({"pooled": True} if study.pooled else {}),
         },
         "retune": None if study.retune is None else study.retune.model_dump(mode="json"),
     }  # fmt: skip

@@ -12,9 +12,10 @@ import numpy as np
 from ablations.findings.findings import METRICS, PRIMARY
 from ablations.findings.record import StudyRecord
 from ablations.judging.max_t import MaxT, max_t
+from ablations.judging.pooling import over_cells
 from ablations.judging.statistics import Array
-from ablations.judging.verdicts import Evidence, Standing, evidence, judge
-from ablations.planning.plan import Hypothesis, contrast_name, live_hypotheses
+from ablations.judging.verdicts import UNDECIDED, Evidence, Standing, evidence, judge
+from ablations.planning.plan import POOLED, Hypothesis, contrast_name, family_of, live_hypotheses
 from ablations.study.study import Study
 from lab.series.bars.ridge import RIDGE
 from lab.store.schema import DONE
@@ -111,31 +112,84 @@ class Recorded:
             signs[on % 2 == 0].append(arm)
         return Sides(tuple(signs[True]), tuple(signs[False]))
 
+    def cells_of(self, hypothesis: Hypothesis) -> tuple[str, ...]:
+        """The cells that it is about: its own, or those in which the pooled question is alive."""
+        name, cell = hypothesis
+        return (cell,) if cell != POOLED else self._alive.get(name, ())
+
+    @cached_property
+    def _alive(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = defaultdict(tuple)
+        for name, cell in live_hypotheses(self.study, self.record.inert):
+            if (name, cell) not in self.same:
+                found[name] += (cell,)
+        return dict(found)
+
+    def arms_of(self, hypothesis: Hypothesis) -> list[tuple[str, str]]:
+        """(arm, cell) of all that it compares."""
+        sides = self.sides(hypothesis)
+        arms = dict.fromkeys((*sides.without, *sides.with_part))
+        return [(arm, cell) for cell in self.cells_of(hypothesis) for arm in arms]
+
     def whole(self, hypothesis: Hypothesis, seeds: Sequence[int]) -> bool:
         """Whether every run that it needs has come to its end, well or not."""
+        return all(self.status(arm, cell, seed) in DONE for arm, cell in self.arms_of(hypothesis) for seed in seeds)
+
+    def pair(self, hypothesis: Hypothesis, seeds: Sequence[int], metric: str = PRIMARY) -> tuple[Array, Array]:
+        """(seeds,) losses without and with the part; NaN where a run is none.
+
+        Pooled: in percent of the mean loss with the part in its cell, over the cells (see `units`).
+        """
+        if hypothesis[1] == POOLED:
+            units = self.units(hypothesis, seeds)
+            without, with_part = (
+                over_cells([pair[side] for _, pair in units.values()], [series for series, _ in units])
+                for side in (0, 1)
+            )
+            return without, with_part
         sides, cell = self.sides(hypothesis), hypothesis[1]
-        arms = {*sides.without, *sides.with_part}
-        return all(self.status(arm, cell, seed) in DONE for arm in arms for seed in seeds)
+        return self.side(sides.without, cell, seeds, metric), self.side(sides.with_part, cell, seeds, metric)
+
+    def units(
+        self, hypothesis: Hypothesis, seeds: Sequence[int], cells: Sequence[str] | None = None
+    ) -> dict[tuple[str, int], tuple[list[str], Array]]:
+        """What a pooled question is pooled over: (series, origin) -> its cells and (2, seeds) losses, without and with
+        the part, in percent of the mean loss with it.
+
+        Cells of one series at one origin, as of several horizons, are judged on the same rows: their mean counts, once.
+
+        Args:
+            cells: some of its cells; all by default.
+        """
+        found: dict[tuple[str, int], tuple[list[str], list[Array]]] = defaultdict(lambda: ([], []))
+        for cell in self.cells_of(hypothesis) if cells is None else cells:
+            pair = np.array(self.pair((hypothesis[0], cell), seeds))
+            known = pair[1][np.isfinite(pair[1])]
+            place = self.study.series_of[cell], self.record.spans[cell].origin or -self.study.places[cell].back
+            those, pairs = found[place]
+            those.append(cell)
+            pairs.append(100 * pair / known.mean() if len(known) else np.full(pair.shape, np.nan))
+        return {place: (those, np.mean(pairs, axis=0)) for place, (those, pairs) in found.items()}
 
     def evidence(self, hypothesis: Hypothesis, seeds: Sequence[int]) -> Evidence:
         """Of the primary metric at these seeds. Where runs are missing it decides nothing: p is 1."""
         if len(seeds) < 2 or not self.whole(hypothesis, seeds):
             return Evidence(*(np.asarray(value) for value in (1.0, 0, 1.0, False)))
-        sides, cell = self.sides(hypothesis), hypothesis[1]
-        without, with_part = (self.side(arms, cell, seeds) for arms in (sides.without, sides.with_part))
+        without, with_part = self.pair(hypothesis, seeds)
         if np.isnan(with_part).all():  # nothing to take a percent of
             return Evidence(*(np.asarray(value) for value in (1.0, 0, 1.0, True)))
         return evidence(without, with_part, self.study.margin_percent)
 
-    @property
+    @cached_property
     def hypotheses(self) -> list[Hypothesis]:
         """The family, but for re-tuned arms whose searches are not through."""
-        return [each for each in live_hypotheses(self.study, self.record.inert) if each not in self.same]
+        asked = family_of(self.study, self.record.inert)
+        return [each for each in asked if each not in self.same and self.cells_of(each)]
 
     @property
     def family(self) -> int:
         """m, less those that made no difference: there is nothing to be decided of them."""
-        return self.record.family - len(self.same)
+        return self.record.family - len(family_of(self.study, self.record.inert)) + len(self.hypotheses)
 
     @cached_property
     def same(self) -> frozenset[Hypothesis]:
@@ -176,16 +230,20 @@ class Recorded:
             known = count
         return standing
 
+    def undecided(self) -> list[Hypothesis]:
+        """Of the family, after the looks that were taken."""
+        standing = self.standing()
+        verdicts = () if standing is None else standing.verdict
+        return [each for each, verdict in zip(self.hypotheses, verdicts, strict=False) if verdict == UNDECIDED]
+
     def _left(self, hypothesis: Hypothesis, seeds: Sequence[int]) -> bool:
         """Whether one of its arms was not trained at any of these seeds, nor failed at one."""
-        sides, cell = self.sides(hypothesis), hypothesis[1]
-        return any(not any(self.row(arm, cell, seed) for seed in seeds) for arm in (*sides.without, *sides.with_part))
+        return any(not any(self.row(arm, cell, seed) for seed in seeds) for arm, cell in self.arms_of(hypothesis))
 
     def _joint(self, seeds: Sequence[int]) -> MaxT:
         """The joint test of the family. What is not whole has p = 1, and losing it makes nothing easier: the others'
         p are multiplied by the share of the family that is left."""
-        sides = [(self.sides(hypothesis), hypothesis[1]) for hypothesis in self.hypotheses]
-        effects = [self.side(s.without, cell, seeds) - self.side(s.with_part, cell, seeds) for s, cell in sides]
+        effects = [np.subtract(*self.pair(hypothesis, seeds)) for hypothesis in self.hypotheses]
         whole = np.array([bool(np.isfinite(each).all()) and len(seeds) > 1 for each in effects])
         p, critical = np.ones(len(whole)), np.asarray(np.nan)
         if whole.any():

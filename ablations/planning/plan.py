@@ -19,6 +19,7 @@ from lab.settings.data import DataConfig
 
 STACK = 16  # models of a stack where nothing says how many fit
 Hypothesis = tuple[str, str]  # (comparison, cell)
+POOLED = ""  # in the place of a cell: over all cells
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _members(
 
 
 def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hypothesis]:
-    """The family of the primary metric: comparisons that are not inert, then contrasts ("a x b"), cell by cell.
+    """What is asked in each cell: comparisons that are not inert, then contrasts ("a x b"), cell by cell.
 
     A study with re-tuning asks each of them twice (see `Study.family`).
     """
@@ -241,6 +242,12 @@ def live_hypotheses(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hy
         if (comparison.arm.untuned, cell) not in dead
     ]
     return live + [(contrast_name(c), cell) for cell in study.cell_names for c in study.contrasts]
+
+
+def family_of(study: Study, inert: Collection[Hypothesis] = ()) -> list[Hypothesis]:
+    """What is decided, of the primary metric: what is live in each cell, or, pooled, what is live in any."""
+    live = live_hypotheses(study, inert)
+    return list(dict.fromkeys((name, POOLED) for name, _ in live)) if study.pooled else live
 
 
 def contrast_name(factors: Sequence[str]) -> str:

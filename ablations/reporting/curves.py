@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ablations.findings.findings import ArmRuns, Curve, Diagnosis, Findings
+from ablations.reporting.figures import marks_of
 from ablations.reporting.outliers import outlying
 from lab.arms import FULL
 from lab.pages.formats import known
-from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from lab.pages.svg import BLUE, GREY, PURPLE, VERMILION, drawn_or_said, inline, style
+from lab.references.drawing import Mark, reached
 
 STILL = "never moved"
 OWN_SCALE = "a scale of its own"
@@ -22,7 +24,7 @@ TITLES = 0.75  # inches between two rows of panels: numbers of the axis above, t
 
 @drawn_or_said
 def validation(findings: Findings, cell: str, prefix: str) -> str:
-    """Validation MSE by epoch, a small panel per arm with `full` behind it and the linear baseline as a line.
+    """Validation MSE by epoch, a small panel per arm with `full` behind it and the bars as lines.
 
     Arms that end far above the others have a scale of their own, for they would press all others flat.
     """
@@ -30,8 +32,8 @@ def validation(findings: Findings, cell: str, prefix: str) -> str:
     if not arms:
         return ""
     full = next((runs for runs in arms if runs.arm == FULL), None)
-    bar = findings.cell(cell).linear.get("val_mse", math.nan)
-    shared = _shared_scale(arms, bar)
+    bars = marks_of(findings, cell, "val_mse")
+    shared = _shared_scale(arms, bars)
     if shared is None:
         return ""
     names, (low, high) = shared
@@ -41,8 +43,9 @@ def validation(findings: Findings, cell: str, prefix: str) -> str:
             if full is not None and runs is not full:
                 axes.plot(full.validation.epochs, full.validation.mean, color=GREY, linewidth=1)
             _band(axes, runs.validation, BLUE if runs is full else VERMILION)
-            if known(bar):
-                axes.axhline(bar, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            for bar in bars:
+                if bar.best or (runs.arm in names and low <= bar.error <= high):
+                    bar.line(axes)
             if runs.arm in names:
                 axes.set_ylim(low, high)
             axes.set_title(_short(runs.arm) if runs.arm in names else f"{_short(runs.arm)}\n{OWN_SCALE}", loc="left")
@@ -50,12 +53,13 @@ def validation(findings: Findings, cell: str, prefix: str) -> str:
         return inline(figure, prefix, f"Validation MSE by epoch, cell {cell}")
 
 
-def _shared_scale(arms: Sequence[ArmRuns], bar: float) -> tuple[set[str], tuple[float, float]] | None:
+def _shared_scale(arms: Sequence[ArmRuns], bars: Sequence[Mark]) -> tuple[set[str], tuple[float, float]] | None:
     """The arms whose panels share a vertical axis, and its ends; None where no arm has a number to show."""
     ends = {runs.arm: runs.validation.mean[-1] for runs in arms if math.isfinite(runs.validation.mean[-1])}
     if not ends:
         return None
-    marks = [value for value in (bar, ends.get(FULL, math.nan)) if known(value)]
+    best = [bar.error for bar in bars if bar.best]
+    marks = [*best, *(value for value in (ends.get(FULL, math.nan),) if known(value))]
     deviations = {runs.arm: runs.validation.deviation[-1] for runs in arms}
     outliers = outlying(ends, deviations.values(), marks)
     near = [name for name in ends if name not in outliers]
@@ -63,7 +67,7 @@ def _shared_scale(arms: Sequence[ArmRuns], bar: float) -> tuple[set[str], tuple[
     bands = [ends[name] + sign * deviations[name] for name in near for sign in (-1, 1) if known(deviations[name])]
     # First epochs can be many times worse: the panels are for where training ends.
     high = max([float(np.quantile(values, 0.9)), *(ends[name] for name in near), *bands, *marks])
-    low = min([*values, *bands, *marks])
+    low = min([*values, *bands, *marks, *reached(bars, high)])
     margin = 0.06 * (high - low)
     return set(near), (low - margin, high + margin)
 

@@ -22,6 +22,8 @@ from ablations.reporting.wording import brief
 from lab.arms import FULL
 from lab.pages.formats import decimal, known, signed
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from lab.references.drawing import Mark, marks, reached
+from lab.references.standing import BarErrors
 
 MOST_CHANNELS = 24  # of a heatmap
 _INTERACTION = ("^", PURPLE)
@@ -122,56 +124,70 @@ def _forest_row(axes: Axes, row: int, findings: Findings, finding: Finding, marg
     axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
 
 
+def marks_of(findings: Findings, cell: str, metric: str) -> tuple[Mark, ...]:
+    """The bars of a cell as figures draw them."""
+    data = findings.cell(cell)
+    linear = BarErrors("linear", data.linear, data.linear_parameters, ()) if data.linear else None
+    return marks(data.standing, metric, linear)
+
+
 @drawn_or_said
 def accuracy(findings: Findings, cell: str, prefix: str) -> str:
-    """Test MSE against effective parameters, each arm named at the right; the linear baseline as a point and a line.
+    """Test MSE against effective parameters, each arm named at the right; bars as lines, the best a point, too.
 
-    Arms far above the others stand as triangles at the upper edge, with their error beside their names.
+    Arms far above the others stand as triangles at the upper edge, with their error beside their names; bars above
+    all that are drawn are named there alike.
     """
     rows = [row for row in arm_rows(findings) if row["cell"] == cell and known(row.get(PRIMARY)) and row["effective"]]
+    rows = [row for row in rows if row["arm"] != LINEAR]
     if not rows:
         return ""
     rows.sort(key=lambda row: (-row[PRIMARY], row["arm"]))
-    bar = next((row for row in rows if row["arm"] == LINEAR), None)
-    networks = [row for row in rows if row is not bar]
-    outliers = _outliers(networks, bar)
+    bars = marks_of(findings, cell, PRIMARY)
+    best = next((bar for bar in bars if bar.best), None)
+    outliers = _outliers(rows, best)
     near = [row for row in rows if row["arm"] not in outliers]
+    ends = [row[PRIMARY] + (d if known(d := row[f"{PRIMARY}_deviation"]) else 0) for row in near]
+    top = max([*ends, *([best.error] if best else [])])
+    shown = [bar for bar in bars if bar.error in reached(bars, top)]
+    size = best.parameters if best is not None and best.parameters else 0  # a copy of values has none to stand at
     # Many times smaller, it would push the networks into a corner: it has a panel of its own then.
-    apart = bar is not None and bool(networks) and 2 * bar["effective"] < min(row["effective"] for row in networks)
+    apart = 0 < 2 * size < min(row["effective"] for row in rows)
     with style():
-        figure = Figure(figsize=(8, max(3.2, 0.6 + 0.24 * len(rows))), layout="constrained")
+        figure = Figure(figsize=(8, max(3.2, 0.6 + 0.24 * (len(rows) + len(bars)))), layout="constrained")
         panels = figure.subplots(1, 1 + apart, sharey=True, squeeze=False, width_ratios=[1, 7][1 - apart :]).ravel()
         for row in near:
-            _point(panels[0] if row is bar else panels[-1], row)
+            _point(panels[-1], row)
         for axes in panels:
-            if bar is not None:
-                axes.axhline(bar[PRIMARY], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            for bar in shown:
+                bar.line(axes)
             axes.margins(x=0.1, y=0.08)
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             axes.grid()
-        if apart and bar is not None:
-            panels[0].set_xticks([bar["effective"]])
-        _at_the_edge(panels[-1], [row for row in networks if row["arm"] in outliers])
-        _name_at_the_right(panels[-1], networks, bar, outliers)
+        if best is not None and size:
+            panels[0].plot([size], [best.error], "D", color=INK, markersize=6, zorder=3)
+        if apart:
+            panels[0].set_xticks([size])
+        _at_the_edge(panels[-1], [row for row in rows if row["arm"] in outliers])
+        _name_at_the_right(panels[-1], rows, bars, outliers)
         panels[-1].set_xlabel("effective parameters")
         panels[0].set_ylabel(LOSS)
         return inline(figure, prefix, f"{LOSS} against effective parameters, cell {cell}")
 
 
-def _outliers(networks: Sequence[Row], bar: Row | None) -> set[str]:
+def _outliers(networks: Sequence[Row], best: Mark | None) -> set[str]:
     means = {str(row["arm"]): float(row[PRIMARY]) for row in networks}
     deviations = [row[f"{PRIMARY}_deviation"] for row in networks]
-    marks = [*([float(bar[PRIMARY])] if bar else []), *([means[FULL]] if FULL in means else [])]
+    marks = [*([best.error] if best else []), *([means[FULL]] if FULL in means else [])]
     return outlying(means, deviations, marks)
 
 
 def _point(axes: Axes, row: Row) -> None:
-    linear, whole, deviation = row["arm"] == LINEAR, row["arm"] == FULL, row[f"{PRIMARY}_deviation"]
+    whole, deviation = row["arm"] == FULL, row[f"{PRIMARY}_deviation"]
     axes.errorbar(
         [row["effective"]], [row[PRIMARY]], [deviation] if known(deviation) else None, elinewidth=1.2,
-        color=INK if linear else BLUE if whole else VERMILION, marker="D" if linear else "o",
-        markersize=6 if linear or whole else 4.5, zorder=4 if whole else 3,
+        color=BLUE if whole else VERMILION, marker="o", markersize=6 if whole else 4.5, zorder=4 if whole else 3,
     )  # fmt: skip
 
 
@@ -185,26 +201,28 @@ def _at_the_edge(axes: Axes, rows: Sequence[Row]) -> None:
         )
 
 
-def _name_at_the_right(axes: Axes, networks: Sequence[Row], bar: Row | None, outliers: Set[str]) -> None:
+def _name_at_the_right(axes: Axes, networks: Sequence[Row], bars: Sequence[Mark], outliers: Set[str]) -> None:
     """Names in a column, evenly apart where their points are too close, each with a thin line to its point."""
     axes.autoscale_view(scaley=False)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     axes.set_xlim(left, right)
     axes.set_ylim(low, high)
-    rows = sorted([*networks, *([bar] if bar else [])], key=lambda row: (-row[PRIMARY], row["arm"]))
+    # Name, error, where its point is (a bar's line ends at the edge), colour, whether it stands out.
+    named = [(row["arm"], row[PRIMARY], row["effective"], INK, row["arm"] == FULL) for row in networks]
+    named += [(bar.title, bar.error, right, INK if bar.best else GREY, bar.best) for bar in bars]
+    named.sort(key=lambda each: (-each[1], each[0]))
     figure = axes.get_figure(root=True)
     assert figure is not None
-    gap = min(1 / max(len(rows) - 1, 1), 0.22 / (figure.get_figheight() - 0.6))
+    gap = min(1 / max(len(named) - 1, 1), 0.22 / (figure.get_figheight() - 0.6))
     height = 1.0 + gap
-    for index, row in enumerate(rows):
-        error = min(row[PRIMARY], high)
-        wanted = (error - low) / (high - low)
-        height = max(min(wanted, height - gap), gap * (len(rows) - 1 - index))
-        name = f"{row['arm']} {decimal(row[PRIMARY])}" if row["arm"] in outliers else row["arm"]
-        at = right if row is bar else row["effective"]  # the baseline's line ends there
+    for index, (name, error, at, colour, bold) in enumerate(named):
+        wanted = (min(error, high) - low) / (high - low)
+        height = max(min(wanted, height - gap), gap * (len(named) - 1 - index))
+        beyond = name in outliers or error > high
         axes.annotate(
-            name, (at, error), (1.05, height), textcoords="axes fraction", va="center", fontsize=8.5,
-            fontweight="bold" if row["arm"] in (FULL, LINEAR) else "normal", annotation_clip=False,
+            f"{name} {decimal(error)}" if beyond else name, (at, min(error, high)), (1.05, height),
+            textcoords="axes fraction", va="center", fontsize=8.5, color=colour,
+            fontweight="bold" if bold else "normal", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": INK, "alpha": 0.35, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2,
                         "relpos": (0, 0.5)},
         )  # fmt: skip

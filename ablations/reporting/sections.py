@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablations.findings.findings import METRICS, Findings
+from ablations.findings.findings import METRICS, PRIMARY, Findings
 from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
@@ -21,6 +21,7 @@ from lab.pages.formats import (
 )
 from lab.pages.skipped import skipped_note
 from lab.pages.svg import slug
+from lab.references.drawing import legend
 from lab.references.standing import METRICS as BAR_METRICS
 from lab.references.wording import added
 
@@ -113,14 +114,13 @@ _DRAWN = {
     "curves": (
         curves.validation,
         "Mean over seeds, the band one standard deviation; grey: the whole network (full), which is blue in its own "
-        "panel; dashed: the linear baseline. Runs that ended keep their last value; bad first epochs are cut off. "
+        "panel. Runs that ended keep their last value; bad first epochs are cut off. "
         "Panels share their scale, but for arms far above the others.",
     ),
     "accuracy": (
         figures.accuracy,
-        "Bars: one standard deviation over seeds; blue: the whole network (full); diamond and dashed line: the linear "
-        "baseline; triangles: beyond the upper edge. Effective parameters are those that are trained and that the "
-        "forecast reads.",
+        "Bars: one standard deviation over seeds; blue: the whole network (full); triangles, and names with a number: "
+        "beyond the upper edge. Effective parameters are those that are trained and that the forecast reads.",
     ),
     "heatmap": (
         figures.heatmap,
@@ -132,6 +132,8 @@ _DRAWN = {
     ),
 }
 
+_BARS = {"curves": "val_mse", "accuracy": PRIMARY}  # figures with bars in them, and by which error
+
 
 def _drawings(findings: Findings, kind: str) -> Iterator[Block | None]:
     draw, caption = _DRAWN[kind]
@@ -139,6 +141,8 @@ def _drawings(findings: Findings, kind: str) -> Iterator[Block | None]:
         about = caption
         if kind == "heatmap" and len(cell.channels) > figures.MOST_CHANNELS:
             about += f" Of {len(cell.channels)} channels the {figures.MOST_CHANNELS} with the largest effects."
+        if kind in _BARS and (lines := legend(figures.marks_of(findings, cell.name, _BARS[kind]))):
+            about += f" Bars, fitted in closed form: {lines}."
         yield drawing(draw(findings, cell.name, slug(kind, cell.name)), f"{place(findings, cell.name)}. {about}")
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ablations.study.places import BACK, ORIGINS, ROW, several
 from ablations.study.study import Study
 from lab.arms import Arm, difference
 from lab.errors import ConfigError, check_number, nearest
 from lab.seeds import meeting
 from lab.settings.config import Config
+from lab.settings.files import dotted
 
 _CELL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 MOST_SEEDS = 60  # that the sign-flip test takes
@@ -27,11 +29,12 @@ def check(study: Study) -> None:
         raise ConfigError("there is nothing to compare; name arms, or factors of a factorial")
     if len(study.factors) == 1:
         raise ConfigError("a factorial needs at least two factors; list a single one among arms")
-    for name in study.cells:
+    for name in (*study.cells, *study.places):  # places: raises for origins that cannot be
         if not _CELL.fullmatch(name):
             raise ConfigError(f"cell name {name!r}: letters, digits, '.', '_' or '-' are allowed")
     _check_groups(study)
     _check_seeds(study)
+    _check_origins(study)
     bases = {cell: study.baseline_of(cell) for cell in study.cell_names}
     for one, other in combinations(bases, 2):
         if not difference(bases[one], bases[other]) and bases[one].data == bases[other].data:
@@ -40,7 +43,7 @@ def check(study: Study) -> None:
         try:
             _check_cell(study, cell, base)
         except ConfigError as error:
-            raise ConfigError(f"cell '{cell}': {error}" if study.cells else str(error)) from None
+            raise ConfigError(f"cell '{cell}': {error}" if study.cells or len(bases) > 1 else str(error)) from None
     if study.retune is not None:
         _check_retune(study)
 
@@ -89,10 +92,22 @@ def _check_seeds(study: Study) -> None:
         raise ConfigError("training.seed cannot be set: replicates have seeds of their own; use seeds")
 
 
+def _check_origins(study: Study) -> None:
+    asked = (study.origins, *(own[ORIGINS] for own in study.cells.values() if ORIGINS in own))
+    if any(map(several, asked)):
+        preset = {} if study.preset is None else study.forecaster.config.presets.get(study.preset, {})
+        for layer, where in ((preset, "the preset"), (study.baseline, "the baseline"), (study.overrides, "an override")):
+            for key in (ROW, BACK):
+                if dotted(layer).get(key):
+                    raise ConfigError(f"{where} sets {key}, which origins give; leave one of them out")
+    if study.pooled and len(study.places) == 1:
+        raise ConfigError("pooled: there is one cell, and so nothing to pool; name cells or origins, or leave pooled out")
+
+
 def _check_cell(study: Study, cell: str, base: Config) -> None:
     pinned = dict.fromkeys(matching(study, study.fixed), "the list of fixed settings")
     pinned |= dict.fromkeys(matching(study, study.nuisance), "the list of nuisance settings")
-    pinned |= dict.fromkeys(study.cells.get(cell, {}), f"cell '{cell}'")
+    pinned |= dict.fromkeys(study.places[cell].settings, f"cell '{cell}'")
     pinned |= dict.fromkeys(study.overrides, "an override")
     scientific = {*matching(study, study.scientific), "training.protocol"}  # a protocol stands for other settings
     refused: dict[str, str] = {}

@@ -13,12 +13,13 @@
 Pure: nothing here reads data or trains.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ablations.judging.verdicts import look_schedule, seeds_needed
 from ablations.study.pieces import (
@@ -34,6 +35,7 @@ from ablations.study.pieces import (
     retuned,
     widened,
 )
+from ablations.study.places import WANTED, Origins, Place, asks_several, origins_of, places
 from lab.arms import BASELINE, FULL, Arm
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Forecaster
@@ -55,7 +57,7 @@ class Study(Section):
     # Dotted settings each, beside an optional `preset`, and `origins` where its series has others than the study.
     cells: dict[str, dict[str, Any]] = Field(default_factory=dict)
     # Where training ends: so many rolling origins of each series, the data's own the last, or the rows themselves.
-    origins: int | tuple[int, ...] = 1
+    origins: Origins = 1
     # Whether what is decided is each effect over all cells, and the cells are descriptive. None: no, or, with more than
     # one origin, yes.
     pooled: bool | None = None
@@ -81,6 +83,20 @@ class Study(Section):
     # Arm -> cell -> dotted nuisance settings, what the searches of `retune` came to; empty until all are through.
     tuned: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
 
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _origins(cls, origins: Any) -> Any:
+        try:
+            return origins_of(origins)
+        except ConfigError:
+            raise ValueError(WANTED) from None  # what was got, `explain` says
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pools(cls, content: Any) -> Any:
+        unsaid = isinstance(content, Mapping) and content.get("pooled") is None
+        return {**content, "pooled": True} if unsaid and asks_several(content) else content
+
     # What it consists of --------------------------------------------------------------------------------------------
 
     @cached_property
@@ -99,8 +115,34 @@ class Study(Section):
         return {"scientific": self.scientific, "nuisance": self.nuisance, "fixed": self.fixed}
 
     @cached_property
+    def places(self) -> Mapping[str, Place]:
+        """Every cell by its name, each listed one at each of its origins."""
+        return {place.name: place for place in places(self.cells, self.origins)}
+
+    @cached_property
     def cell_names(self) -> tuple[str, ...]:
-        return tuple(self.cells) or ("main",)
+        return tuple(self.places)
+
+    @cached_property
+    def series_of(self) -> Mapping[str, str]:
+        """Cell -> the series that it is of, as it is called: what effects are pooled over.
+
+        Another horizon, another origin or fewer channels make no other series; by the name of the data where that tells
+        them apart, else by the cell's.
+        """
+        read = {cell: self.baseline_of(cell).data for cell in self.cell_names}
+        which = {
+            cell: (data.dataset, data.path, data.synthetic if data.dataset == "synthetic" else None)
+            for cell, data in read.items()
+        }
+        called: dict[str, set[Any]] = defaultdict(set)
+        for cell, source in which.items():
+            called[read[cell].name].add(source)
+        first: dict[Any, str] = {}
+        for cell, source in which.items():
+            name = read[cell].name
+            first.setdefault(source, name if len(called[name]) == 1 else self.places[cell].listed)
+        return {cell: first[source] for cell, source in which.items()}
 
     @cached_property
     def listed(self) -> tuple[Arm, ...]:
@@ -224,27 +266,29 @@ class Study(Section):
         config = self.forecaster.config
         preset = {} if self.preset is None else {"preset": self.preset}
         layers = {
-            cell: layered(config, preset, self.baseline, self.cells.get(cell, {}), self.overrides)
-            for cell in self.cell_names
+            cell: layered(config, preset, self.baseline, place.settings, self.overrides)
+            for cell, place in self.places.items()
         }
         return {cell: config.create(settings) for cell, settings in layers.items()}
 
     # Its size -------------------------------------------------------------------------------------------------------
 
     def family(self, inert: Collection[tuple[str, str]] = ()) -> int:
-        """m, the number of hypotheses of the primary metric: live comparisons and contrasts, over all cells.
+        """m, the number of hypotheses of the primary metric: live comparisons and contrasts, over all cells; of a pooled
+        study those that are live in some cell.
 
         `inert` holds (comparison, cell) pairs that were found inert, so that nothing is asked of them.
         """
         dead = set(inert)
-        live = sum(
-            (comparison.name, cell) not in dead
+        found = [
+            comparison.name
             for cell in self.cell_names
             for comparison in self.comparisons_in(cell)
-            if not comparison.arm.variant.tuned
-        )
+            if not comparison.arm.variant.tuned and (comparison.name, cell) not in dead
+        ]
+        live = len(set(found) if self.pooled else found)
         live *= 1 if self.retune is None else 2  # with frozen settings, and with re-tuned ones
-        return live + len(self.contrasts) * len(self.cell_names)
+        return live + len(self.contrasts) * (1 if self.pooled else len(self.cell_names))
 
     def schedule(self, inert: Collection[tuple[str, str]] = ()) -> tuple[int, ...]:
         """The numbers of seeds at which the study is looked at: one unless seeds are `auto`.
@@ -271,7 +315,7 @@ class Study(Section):
                 f"{most} seeds cannot reach significance: the smallest exact p of {most} pairs is {2 / 2**most:.2g}, "
                 f"and one of {family} comparisons needs at most {self.alpha / looks / family:.2g} "
                 f"(alpha {self.alpha:g}{over}, {'max-t' if joint else 'Holm'}); take at least {needed} seeds, or fewer "
-                "arms or cells"
+                f"{'arms' if self.pooled else 'arms or cells'}"
             )
         try:
             return look_schedule(needed, most, looks)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dynonet.config import Config
-from dynonet.learning.closed_form import fit_trend
+from dynonet.learning.closed_form import trend_weight
 from dynonet.learning.epoch_plan import EpochPlan
 from dynonet.learning.steps import Moments, TrainState, mode_groups, step_of
 from dynonet.learning.unrolled import thaw
@@ -90,7 +90,7 @@ class TrainingStack:
         self._run = self._replayed()
 
     def _initial(self, series: Series) -> Parameters:
-        """Weights as drawn, with those of `model.trend_start: closed_form` in place."""
+        """Weights as drawn, with those of a closed form in place (`model.trend_start`)."""
         configs = self._members.configs
         params = Parameters.initial(self.layout, [config.training.seed for config in configs], self.dtype)
         shared = self.layout.unpack("shared", params.shared)
@@ -100,8 +100,7 @@ class TrainingStack:
             if model.trend_start == "uniform" or not model.trend:
                 continue
             role = config.data.role(stacking.worker_role(config)).name
-            kernel = model.moving_average if model.decomposition else 1
-            weight = fit_trend(series, config.data, role, kernel, model.revin)
+            weight = trend_weight(series, config.data, role, model)
             shared["trend.weight"][place] = torch.tensor(weight, dtype=params.shared.dtype)
             for entry in (shared["trend.bias"], workers["output.2.weight"], workers["output.2.bias"]):
                 entry[place] = 0.0

@@ -24,6 +24,7 @@ class DynoNetStack:
     def __init__(self, configs: Sequence[Config], channels: int, device: torch.device, dtype: torch.dtype):
         self.layout = Layout.of(configs[0], channels)
         self.parts = {name: Switch.of([getattr(c.model, name) for c in configs], device) for name in OFF}
+        self.averaged_trend = Switch.of([not c.model.window_trend for c in configs], device)
         self.held: dict[str, Tensor] = {}
         for name in SIGNALS:
             values = [getattr(c.signals, name) for c in configs]
@@ -89,7 +90,7 @@ class DynoNetStack:
         return (window - mean) / deviation * weight + bias, weight, bias, mean, deviation
 
     def _trend(self, shared: dict[str, Tensor], normalised: Tensor, noise: Tensor | None) -> Tensor:
-        """The trend layer on the trend of the window, (N, C, H, B).
+        """The trend layer on the trend of the window, or on the window, (N, C, H, B).
 
         The moving average is folded into the layer's weight. Noise is constant in time, so it passes the
         average unchanged and reaches the layer as itself.
@@ -99,9 +100,9 @@ class DynoNetStack:
             return normalised.new_zeros(())
         plain = shared["trend.weight"]  # (N, H, S)
         weight = plain
-        if self.parts["decomposition"].any:
+        if self.averaged_trend.any:
             average = moving_average_matrix(steps, self.layout.model.moving_average, plain)
-            weight = self.parts["decomposition"].pick(plain @ average, plain)
+            weight = self.averaged_trend.pick(plain @ average, plain)
         out = stacked_linear(normalised.reshape(models, steps, channels * batch), weight, shared["trend.bias"])
         out = out.view(models, -1, channels, batch).transpose(1, 2)
         if noise is not None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lab.errors import DataError
+from lab.series.origins import Rows
 from lab.series.roles import window_starts
-from lab.series.series import Rows, Series
+from lab.series.series import Series
 from lab.series.sources import load_series
 from lab.settings.data import DataConfig, Role
 

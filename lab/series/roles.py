@@ -6,8 +6,9 @@ A window covers rows [s, s + S + H) of a series: S rows are read, H are forecast
 import numpy as np
 
 from lab.errors import DataError
-from lab.series.series import Rows, Series, share
-from lab.settings.data import DataConfig
+from lab.series.origins import Rows, share
+from lab.series.series import Series
+from lab.settings.data import SEALED, DataConfig
 
 
 def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
@@ -15,7 +16,7 @@ def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
 
     Roles: 'train', windows wholly in the training rows, lookback included, and whatever share of them the settings
     name (`DataConfig.role`); 'validation' and 'test', targets wholly in the split, while the lookback may reach up to S
-    rows back.
+    rows back; 'sealed', likewise, of a series that `lab.series.sealed.unsealed` gave.
     Raises:
         DataError: the role's rows hold no window.
         ConfigError: no such role.
@@ -23,7 +24,7 @@ def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
     chosen = data.role(role)
     first, end = role_rows(series, data, role)
     seq_len, pred_len = data.seq_len, data.pred_len
-    reach = seq_len if chosen.split in ("validation", "test") else 0
+    reach = seq_len if chosen.split != "train" else 0
     start, stop = max(first - reach, 0), end - seq_len - pred_len + 1
     if start >= stop:
         if reach and end - first >= pred_len:
@@ -35,6 +36,7 @@ def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
         rows = series.train[1] - series.train[0]
         enough = rows >= 2 * (seq_len + pred_len)  # so that both shares of the training rows can hold a window
         also = f", or {chosen.hint}" if chosen.hint and enough else ""
+        also += ", or other rows (data.origin and what goes with it)" if data.moved else ""
         raise DataError(
             f"{series.name}: '{chosen.name}' has {have}, a window needs {need}; "
             f"take a smaller data.seq_len or data.pred_len{also}"
@@ -43,8 +45,21 @@ def window_starts(series: Series, data: DataConfig, role: str) -> np.ndarray:
 
 
 def role_rows(series: Series, data: DataConfig, role: str) -> Rows:
-    """The rows [first, end) of a role; of validation and test, those of the targets."""
+    """The rows [first, end) of a role; of validation, test and sealed rows, those of the targets.
+
+    Raises:
+        DataError: sealed rows of a series that has none, or that are still sealed.
+    """
     chosen = data.role(role)
+    if chosen.split == SEALED:
+        if series.sealed is None:
+            raise DataError(f"{series.name}: no rows are sealed; data.sealed sets the last ones aside")
+        if series.sealed[1] > len(series.values):
+            raise DataError(
+                f"{series.name}: rows {series.sealed[0]} to {series.sealed[1]} are sealed, and read once a study is "
+                "judged: lab.series.sealed.unsealed"
+            )
+        return series.sealed
     first, end = {"train": series.train, "validation": series.validation, "test": series.test}[chosen.split]
     if chosen.last is not None:
         return end - share(chosen.last, end - first), end

@@ -5,19 +5,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import floor
 
 import numpy as np
 import pandas as pd
 
 from lab.errors import DataError, nearest
 from lab.series.calendar import calendar_of
+from lab.series.origins import Rows, Splits, by_fractions, splits_of
 from lab.series.own import Understood, understand
 from lab.series.reading.dates import UNEQUAL, Step, shown_date
 from lab.series.reading.files import Table, frame_table
 from lab.settings.data import DataConfig
-
-Rows = tuple[int, int]  # [first, end)
 
 # Part of the identity of one's own data: raise it when a change to how files are read changes what is seen.
 IDENTITY_VERSION = 1
@@ -31,7 +29,8 @@ class Series:
     """
 
     name: str  # 'ETTh1', 'synthetic', or the stem of a file
-    values: np.ndarray  # (rows, C) float64, raw units; rows after the test split are left out
+    # (rows, C) float64, raw units; rows after the test split are left out (but for lab.series.sealed.unsealed)
+    values: np.ndarray
     channels: tuple[str, ...]
     train: Rows
     validation: Rows
@@ -45,6 +44,7 @@ class Series:
     zone: str = ""  # of the timestamps: "" where none is named, else UTC or +01:00
     notes: tuple[str, ...] = ()  # what a reader of results must know of the data, a sentence each
     file_sha256: str = ""  # of the file as it lies on the disk; "" of data without one
+    sealed: Rows | None = None  # rows set aside, which no split reaches into; `values` ends before them
     stretch: float = 1.0  # of the targets, in what windows are cut from it (see `stretched`)
 
     @classmethod
@@ -67,14 +67,13 @@ class Series:
     def of_table(cls, table: Table, data: DataConfig, name: str, source: str) -> "Series":
         """The series of a table. Raises DataError: what cannot be understood, or is not as a series has to be."""
         understood = understand(table, data)
-        splits = fractions(table.place, len(understood.values), data.split)
+        splits = splits_of(table.place, data, len(understood.values), by_fractions(table.place, data.split))
         return cls.checked(name, understood, splits, None, source, table.sha256)
 
     @classmethod
     def checked(
-        cls, name: str, data: Understood, splits: Sequence[Rows], identity: str | None, source: str,
-        file_sha256: str = "",
-    ) -> "Series":  # fmt: skip
+        cls, name: str, data: Understood, splits: Splits, identity: str | None, source: str, file_sha256: str = ""
+    ) -> "Series":
         """A series whose channels can be scaled, without the rows after its test split.
 
         Args:
@@ -82,10 +81,10 @@ class Series:
         Raises:
             DataError: a channel that is constant over the training rows.
         """
-        train, validation, test = splits
+        end = splits.test[1]
         return cls(
-            name, read_only(data.values[: test[1]]), data.channels, train, validation, test, "", source,
-            read_only(data.dates.stamps[: test[1]]), data.step, data.dates.zone, data.notes, file_sha256,
+            name, read_only(data.values[:end]), data.channels, splits.train, splits.validation, splits.test, "", source,
+            read_only(data.dates.stamps[:end]), data.step, data.dates.zone, data.notes, file_sha256, splits.sealed,
         )._finished(identity, data.notes)  # fmt: skip
 
     def _finished(self, identity: str | None, notes: Sequence[str]) -> "Series":
@@ -212,25 +211,6 @@ def chosen(channels: Sequence[str]) -> str:
     if len(items) > 400 or set("".join(channels)) & set("\"'"):
         return "data.channels=[...] with the others"
     return f"data.channels='[{items}]'"
-
-
-def fractions(name: str, rows: int, split: tuple[float, float, float]) -> list[Rows]:
-    """The three splits that fractions of the rows make. Raises DataError where one would be empty."""
-    sizes = tuple(share(fraction, rows) for fraction in split)
-    if min(sizes) == 0 or sizes[0] < 2:
-        raise DataError(f"{name}: {rows} rows are too few to split {split}; got {sizes} rows a split")
-    return contiguous(sizes)
-
-
-def contiguous(sizes: Sequence[int]) -> list[Rows]:
-    """Splits of these sizes, one behind the other."""
-    ends = np.cumsum(sizes).tolist()
-    return [(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-
-
-def share(fraction: float, rows: int) -> int:
-    """A share of rows, whole: 0.29 of 100 is 29, though the product is 28.999..."""
-    return floor(fraction * rows + 1e-9)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

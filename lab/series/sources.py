@@ -11,7 +11,8 @@ import importlib.util
 import os
 import stat
 import time
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,20 @@ import pooch  # type: ignore[import-untyped]
 from lab.console.printing import one_line
 from lab.errors import DataError, nearest
 from lab.series import synthetic
+from lab.series.origins import by_fractions, splits_of
 from lab.series.own import Understood, understand
 from lab.series.reading.dates import Dates, Step
 from lab.series.reading.files import read_file
-from lab.series.series import Series, contiguous, fractions
-from lab.settings.data import DataConfig, SyntheticConfig
+from lab.series.roles import window_starts
+from lab.series.series import Series
+from lab.settings.data import MOVES, ROWS, DataConfig, SyntheticConfig
 from lab.settings.sources import SOURCES
 
 _SYNTHETIC_SPLIT = (0.6, 0.2, 0.2)
 _SYNTHETIC_START = np.datetime64("2000-01-01T00:00", "us")
 _HOUR = Step(microseconds=3_600_000_000)
+_KEPT = 16  # series of a process: those of a study, an origin each
+_ANYWHERE = {name: DataConfig.model_fields[name].default for name in (*MOVES, "sealed", "split")}
 _FRESH = 100_000_000  # nanoseconds after a change
 
 
@@ -40,24 +45,44 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
         folder: where a named file is looked for first.
     Raises:
         DataError: no such file and no download, a wrong checksum, a column that is missing or no number, a value
-            that is missing or not finite, dates that cannot be read or are out of order, too few rows, or a channel
-            that is constant in training. Each says the setting that resolves it, where there is one.
+            that is missing or not finite, dates that cannot be read or are out of order, too few rows, a channel
+            that is constant in training, or an origin from which a split has no rows or no window. Each says the
+            setting that resolves it, where there is one.
     """
+    reading = _reading(data)
+    whole = reading.model_copy(update={"channels": None})
     if data.dataset == "synthetic":
-        return _chosen(_synthetic(data.synthetic), data.channels)
-    if data.dataset == "frame":
+        series = _chosen(_synthetic(whole), data.channels)
+    elif data.dataset == "frame":
         raise DataError(
             "data.dataset=frame is a DataFrame, given in Python: StackTrainer(configs, Series.from_frame(...))"
         )
-    if data.dataset == "csv":
+    elif data.dataset == "csv":
         assert data.path is not None  # DataConfig checks it
         path = Path(data.path)
-        return _own_file(path, _stamp(path), _reading(data))
+        series = _own_file(path, _stamp(path), reading)
+    else:
+        path = _named_file(data.dataset, folder)
+        series = _chosen(_named(path, _stamp(path), whole), data.channels)
+    if data.moved:
+        for role in ROWS:
+            window_starts(series, data, role)
+    return series
+
+
+def all_rows(data: DataConfig, folder: str | Path | None = None) -> Understood:
+    """Every row of what `data` names, those after its test split and the sealed ones, too: see lab.series.sealed."""
+    if data.dataset == "synthetic":
+        return _synthetic_values(data.synthetic)
+    if data.dataset == "csv":
+        assert data.path is not None
+        path = Path(data.path)
+        return _own_values(path, _stamp(path), _reading(data).model_copy(update=_ANYWHERE)).understood
     path = _named_file(data.dataset, folder)
-    return _chosen(_named(data.dataset, path, _stamp(path)), data.channels)
+    return _named_values(data.dataset, path, _stamp(path)).understood
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=_KEPT)
 def _chosen(series: Series, channels: tuple[str, ...] | None) -> Series:
     return series.choose(channels)
 
@@ -67,26 +92,58 @@ def _reading(data: DataConfig) -> DataConfig:
     return DataConfig(**data.source())
 
 
-@lru_cache(maxsize=8)
-def _synthetic(config: SyntheticConfig) -> Series:
+@lru_cache(maxsize=_KEPT)
+def _synthetic(data: DataConfig) -> Series:
+    config = data.synthetic
+    splits = splits_of("synthetic", data, config.rows, by_fractions("synthetic", _SYNTHETIC_SPLIT))
+    known = synthetic.checksum(config) if splits.own else None
+    source = f"lab.series.synthetic, version {synthetic.VERSION}, seed {config.seed}"
+    return Series.checked("synthetic", _synthetic_values(config), splits, known, source)
+
+
+@lru_cache(maxsize=4)
+def _synthetic_values(config: SyntheticConfig) -> Understood:
     values = synthetic.generate(config)
     dates = Dates(_SYNTHETIC_START + np.arange(len(values)) * np.timedelta64(1, "h"))
-    source = f"lab.series.synthetic, version {synthetic.VERSION}, seed {config.seed}"
-    splits = fractions("synthetic", config.rows, _SYNTHETIC_SPLIT)
-    known = synthetic.checksum(config)
-    return Series.checked("synthetic", Understood(synthetic.CHANNELS, values, dates, _HOUR), splits, known, source)
+    return Understood(synthetic.CHANNELS, values, dates, _HOUR)
+
+
+@lru_cache(maxsize=_KEPT)
+def _own_file(path: Path, stamp: tuple[int, ...], data: DataConfig) -> Series:
+    read = _own_values(path, stamp, data.model_copy(update=_ANYWHERE))
+    place = str(path)
+    splits = splits_of(place, data, len(read.understood.values), by_fractions(place, data.split))
+    return Series.checked(data.name, read.understood, splits, None, f"file {path.name}{read.how}", read.sha256)
+
+
+@lru_cache(maxsize=_KEPT)
+def _named(path: Path, stamp: tuple[int, ...], data: DataConfig) -> Series:
+    name, source, read = data.dataset, SOURCES[data.dataset], _named_values(data.dataset, path, stamp)
+    sizes = partial(source.sizes, f"{path}: {name}")
+    splits = splits_of(f"{path}: {name}", data, len(read.understood.values), sizes, source.sealed)
+    known = read.sha256 if splits.own else None
+    return Series.checked(name, read.understood, splits, known, f"{name}.csv of {source.about}", read.sha256)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What a file holds, read once for all origins."""
+
+    understood: Understood
+    sha256: str
+    how: str = ""  # it was read, in brackets
 
 
 # The stamp (times, size, inode) is in the key: a file that was replaced is read again.
-@lru_cache(maxsize=8)
-def _own_file(path: Path, stamp: tuple[int, ...], data: DataConfig) -> Series:
+@lru_cache(maxsize=4)
+def _own_values(path: Path, stamp: tuple[int, ...], data: DataConfig) -> _Values:
     table = read_file(path, data.separator, data.decimal)
-    understood = table.understood()
-    return Series.of_table(table, data, data.name, f"file {path.name}{f' ({understood})' if understood else ''}")
+    how = table.understood()
+    return _Values(understand(table, data), table.sha256, f" ({how})" if how else "")
 
 
-@lru_cache(maxsize=8)
-def _named(name: str, path: Path, stamp: tuple[int, ...]) -> Series:
+@lru_cache(maxsize=4)
+def _named_values(name: str, path: Path, stamp: tuple[int, ...]) -> _Values:
     source = SOURCES[name]
     table = read_file(path, ",", ".", source.sha256)
     columns, wanted = [column.name for column in table.columns], ["date", *source.channels]
@@ -100,11 +157,7 @@ def _named(name: str, path: Path, stamp: tuple[int, ...]) -> Series:
             f"{path}: a row every {understood.step}, but {name} has one every {source.frequency}; own data: "
             "data.dataset=csv"
         )
-    try:
-        splits = contiguous(source.sizes(table.rows))
-    except DataError as error:
-        raise DataError(f"{path}: {name}: {error}") from None
-    return Series.checked(name, understood, splits, table.sha256, f"{name}.csv of {source.about}", table.sha256)
+    return _Values(understood, table.sha256)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from lab.errors import nearest, unknown
-from lab.settings.sources import OWN_DATA, datasets
+from lab.settings.sources import OWN_DATA, SOURCES, datasets
 
 ROWS = ("train", "validation", "test")
+SEALED = "sealed"  # rows set aside: no role of a training, read once (lab.series.sealed)
 
 
 class Section(BaseModel):
@@ -67,6 +68,12 @@ class DataConfig(Section):
     sort: bool = False  # put rows in the order of their dates; False: another order is refused
     irregular_steps: bool = False  # take rows of unequal steps, such as trading days, as if they were equal
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # fractions of rows for train, validation, test
+    # Where the splits lie (MOVES below, lab.series.origins). None: the data's own, published or by `split`.
+    origin: int | None = Field(None, ge=2, strict=True)  # the row where training ends
+    origins_back: int = Field(0, ge=0, strict=True)  # instead: how many test lengths before the data's own origin
+    validation_rows: int | None = Field(None, ge=1, strict=True)  # the rows after the origin
+    test_rows: int | None = Field(None, ge=1, strict=True)  # those after them
+    sealed: int | None = Field(None, ge=1, strict=True)  # the last rows, set aside before anything is split
     seq_len: int = Field(336, ge=2)  # S, steps read
     pred_len: int = Field(96, ge=1)  # H, steps it forecasts
     # Steps of a season, for the bars alone (lab.series.bars); None: what the calendar gives, a day of hourly rows.
@@ -121,6 +128,15 @@ class DataConfig(Section):
         if self.channels is not None and len(set(self.channels)) != len(self.channels):
             twice = next(name for name in self.channels if self.channels.count(name) > 1)
             raise ValueError(f"channels names '{twice}' twice")
+        if self.origin is not None and self.origins_back:
+            raise ValueError(
+                f"origin={self.origin} and origins_back={self.origins_back} both say where training ends; leave one out"
+            )
+        if self.sealed is not None and self.dataset in SOURCES and (published := SOURCES[self.dataset].sealed):
+            raise ValueError(
+                f"sealed: got {self.sealed}; those of {self.dataset} are its rows {published[0]} to {published[1]}, "
+                "always: leave it out"
+            )
         if self.dataset not in OWN_DATA:
             fields = type(self).model_fields
             for name in OWN:
@@ -140,9 +156,14 @@ class DataConfig(Section):
             name = name.removesuffix(ending)
         return name or os.path.basename(self.path)
 
+    @property
+    def moved(self) -> bool:
+        """Whether the splits are to lie elsewhere than the data's own."""
+        return any(getattr(self, name) for name in MOVES)
+
     def role(self, name: str) -> Role:
         """The rows that a role names. Raises ConfigError for an unknown one."""
-        if name not in ROWS:
+        if name not in (*ROWS, SEALED):
             raise unknown("role", name, self.ROLES)
         return Role(name, name)
 
@@ -155,5 +176,7 @@ class DataConfig(Section):
 OWN = (
     "date_column", "date_format", "separator", "decimal", "missing_values", "fill", "sort", "irregular_steps", "split",
 )  # fmt: skip
+# Those that say where the splits of any data lie.
+MOVES = ("origin", "origins_back", "validation_rows", "test_rows")
 # Those that say which series is read. A series' identity says all of it (lab.series.Series.identity).
-SOURCE = ("dataset", "path", "channels", *OWN, "synthetic")
+SOURCE = ("dataset", "path", "channels", *OWN, *MOVES, "sealed", "synthetic")

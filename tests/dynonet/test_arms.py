@@ -68,7 +68,7 @@ def test_the_closed_form_start_can_be_left_out_where_it_is() -> None:
     closed = BASE.override({"model.trend_start": "closed_form"})
     assert not difference(BASE, arm_named("no_closed_form").apply(closed))
     for without in (BASE, closed.override({"model.trend": False})):
-        with pytest.raises(ConfigError, match="needs a trend layer that starts at the linear baseline"):
+        with pytest.raises(ConfigError, match="needs a trend layer that starts at a closed form"):
             arm_named("no_closed_form").apply(without)
 
 

@@ -196,7 +196,7 @@ def other_value(key: str, value: Any) -> Any:
         "model.worker_cell": "lstm", "model.worker_scope": "all",
         "training.stopping": "published", "training.schedule": "constant", "training.controller_order": "in_order",
         "training.lr_scale_on": "step",
-        "model.trend_start": "closed_form",
+        "model.trend_start": "closed_form", "model.trend_reads": "window",
     }  # fmt: skip
     if key in special:
         return special[key]

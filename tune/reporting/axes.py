@@ -8,6 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from lab.pages.formats import METRIC_NAMES, brief
+from lab.references.drawing import Mark, marks
+from lab.references.standing import BarErrors
+from tune.findings.findings import SearchFindings
 from tune.space import Range
 
 LOSS = METRIC_NAMES["val_mse"]
@@ -26,6 +29,15 @@ def reach(values: Sequence[float], least: float = -math.inf, margin: float = 0.0
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
     return low - margin * (high - low), high + margin * (high - low)
+
+
+def marks_of(findings: SearchFindings) -> tuple[Mark, ...]:
+    """The bars as figures draw them, by the loss."""
+    linear = findings.linear
+    return marks(
+        findings.standing, "val_mse",
+        None if linear is None else BarErrors("linear", {"val_mse": linear.mean("val_mse")}, linear.parameters, ()),
+    )  # fmt: skip
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -21,8 +21,9 @@ from optuna.importance import BaseImportanceEvaluator
 from optuna.visualization import matplotlib as optuna_plots
 
 from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from lab.references.drawing import reached
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
-from tune.reporting.axes import LOSS, plain_log, reach, short_names
+from tune.reporting.axes import LOSS, marks_of, plain_log, reach, short_names
 from tune.space import Range
 from tune.space.categories import label
 
@@ -212,11 +213,8 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
             _points(axes, complete, COMPLETE, color=BLUE)
             _points(axes, complete[:1], "best", color=VERMILION, zorder=4)
         _points(axes, stopped, "stopped early, where it stood", facecolors="none", edgecolors=GREY)
-        linear = findings.linear
-        losses = [trial.loss for trial in trials]
-        if linear is not None and linear.parameters is not None:
-            axes.plot([linear.parameters], [linear.mean("val_mse")], "D", color=INK, label="linear baseline")
-            losses.append(linear.mean("val_mse"))
+        bars, losses = marks_of(findings), [trial.loss for trial in trials]
+        losses += reached(bars, max(losses))
         axes.set(xscale="log", xlabel="parameters", ylabel="MSE" if findings.published else LOSS)
         if published := findings.published:
             axes.plot(
@@ -225,6 +223,11 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
             )  # fmt: skip
         low, high = reach(losses + [model.mse for model in published])
         axes.set_ylim(low, high)
+        for bar in bars:
+            if low < bar.error < high:
+                if bar.best and bar.parameters:
+                    axes.plot([bar.parameters], [bar.error], "D", color=INK)
+                bar.line(axes, f"{bar.title} (best bar)" if bar.best else bar.title if bar.start else None)
         _named_at_the_right(axes, published)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from lab.pages.formats import brief
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 from tune.findings.findings import COMPLETE, SearchFindings, Trial
-from tune.reporting.axes import LOSS, SHOWN, brief_value, reach, short_names, wrapped
+from tune.reporting.axes import LOSS, SHOWN, brief_value, marks_of, reach, short_names, wrapped
 from tune.space import Range
 
 UNDRAWN = -0.19  # height, below an axis, of a trial that did not draw the setting
@@ -104,7 +104,7 @@ def curves(findings: SearchFindings, prefix: str) -> str:
     if not shown:
         return ""
     best = [trial for trial in shown if trial.outcome == COMPLETE][:SHOWN]
-    linear = math.nan if findings.linear is None else findings.linear.mean("val_mse")
+    bars = marks_of(findings)
     reported = [value for trial in shown for _, value in trial.reports]
     low, high = reach(reported, least=max((trial.loss for trial in best), default=-math.inf))
     with style():
@@ -117,9 +117,11 @@ def curves(findings: SearchFindings, prefix: str) -> str:
         colours = (VERMILION, BLUE, GREEN, PURPLE, INK)
         for rank, (trial, colour) in enumerate(zip(best, colours, strict=False)):
             _curve(axes, trial, color=colour, linewidth=1.6, label=trial.trial, zorder=4 - rank / 10)
-        if low - 0.5 * (high - low) < linear < high:
-            axes.axhline(linear, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="linear baseline")
-            low = min(low, linear - 0.03 * (high - low))
+        room = low - 0.5 * (high - low)  # a bar far below would press the curves flat: the caption says where it is
+        for bar in bars:
+            if room < bar.error < high:
+                bar.line(axes, f"{bar.title} (best bar)" if bar.best else bar.title if bar.start else None)
+                low = min(low, bar.error - 0.03 * (high - low))
         for rung in findings.rungs:
             axes.axvline(rung.epoch, color=INK, linewidth=0.7, alpha=0.5, linestyle=(0, (1, 3)))
         axes.set_ylim(low, high)

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
 from lab.pages.skipped import skipped_note
+from lab.references.drawing import legend
 from lab.references.wording import added
 from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
-from tune.reporting.axes import LOSS, SHOWN, brief_value, short_names
+from tune.reporting.axes import LOSS, SHOWN, brief_value, marks_of, short_names
 
 FEW_COMPLETE = 25  # complete trials below which an importance is said to be rough
 CUT_OFF = "Values far above the others are cut off."
@@ -222,6 +223,7 @@ def _pareto(findings: SearchFindings) -> Iterator[Block | None]:
     about = f"{LOSS[0].upper()}{LOSS[1:]} and parameters of each trial. {CUT_OFF}"
     if findings.front:
         about = f"{about} The line joins the trials that no other beats in both, drawn by Optuna."
+    about += _bars_in(findings)
     if findings.published:
         about += (
             " Squares: errors on test, as the models' papers report them. They stand there as a backdrop: they are "
@@ -265,5 +267,10 @@ def _curves(findings: SearchFindings) -> Iterator[Block | None]:
         lines.curves(findings, "curves"),
         f"Mean over its seeds of the lowest {LOSS} so far, by which a trial is judged. In colour: the best {best} "
         "complete trials; grey: the rest, a dot where one ended early; dotted: where the weaker ones are stopped. "
-        f"{CUT_OFF}",
+        f"{CUT_OFF}{_bars_in(findings)}",
     )
+
+
+def _bars_in(findings: SearchFindings) -> str:
+    said = legend(marks_of(findings))
+    return f" Bars, fitted in closed form: {said}." if said else ""

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from dynonet.config import Config
+from dynonet.config import BAR_STARTS, Config
 from dynonet.learning.closed_form import fit_trend
 from dynonet.network.layers import decompose
 from dynonet.reference.small import make_series, small_config
 from dynonet.traits.stacking import worker_role
+from lab.errors import ConfigError
 from lab.series import load_series, window_starts
-from lab.series.bars import fit_linear
+from lab.series.bars import BARS, fit_bar, fit_linear
 from lab.series.bars.ridge import PENALTIES
 from lab.training.trainer import StackTrainer
 
@@ -88,3 +89,44 @@ def test_it_is_fitted_once_for_the_same_data() -> None:
     assert fit_trend(SERIES, data, "train", 5, True) is fit_trend(SERIES, data, "train", 5, True)
     other = load_series(data)
     assert fit_trend(other, data, "train", 5, True) is not fit_trend(SERIES, data, "train", 5, True)
+
+
+@pytest.mark.parametrize("start", BAR_STARTS)
+@pytest.mark.parametrize("revin", [True, False])
+def test_training_starts_from_the_forecast_of_the_bar(start: str, revin: bool) -> None:
+    reads = {"model.trend_start": start, "model.trend_reads": "window", "model.revin": revin, "data.period": 8}
+    config = small_config({**reads, "data.joint_rows": "worker_and_meta"}, mode="joint")
+    assert config.model.decomposition
+    found = StackTrainer([config], SERIES, dtype=torch.float64).validate()
+    bar = fit_bar(SERIES, config.data, BARS[BAR_STARTS[start]]).validation
+    # RevIN divides by its weight + 1e-10.
+    np.testing.assert_allclose(found.mse_channels[0].numpy(), bar.mse_channels, rtol=1e-7)
+    np.testing.assert_allclose(found.mae_channels[0].numpy(), bar.mae_channels, rtol=1e-7)
+
+
+def test_a_layer_on_the_window_stands_beside_one_on_its_average() -> None:
+    reads = [{}, {"model.trend_reads": "window"}, {"model.decomposition": False}]
+    reads.append({"model.trend_reads": "window", "model.trend_start": "folded"})
+    configs = [small_config({**each, "model.workers": False, "data.period": 8}, seed=3) for each in reads]
+    stack = StackTrainer(configs, SERIES, dtype=torch.float64)
+    alone = [StackTrainer([config], SERIES, dtype=torch.float64) for config in configs]
+    for trainer in (stack, *alone):
+        trainer.run_epoch()
+    errors = [run.history[0]["val_mse"] for run in stack.runs]
+    assert errors == pytest.approx([each.runs[0].history[0]["val_mse"] for each in alone], rel=1e-9)
+    # Without workers, what the decomposition takes apart is read by nobody but the trend layer.
+    assert errors[1] == pytest.approx(errors[2], rel=1e-12)
+    assert abs(errors[0] / errors[1] - 1) > 1e-4
+
+
+def test_a_bar_is_no_start_for_a_layer_on_the_average() -> None:
+    with pytest.raises(ConfigError, match=r"set model\.trend_reads=window"):
+        small_config({"model.trend_start": "folded"})
+    ids = {small_config({**START, **each}).run_id("a") for each in ({}, {"model.trend_reads": "window"})}
+    assert len(ids) == 2
+    without = {"model.decomposition": False}
+    assert small_config(without).run_id("a") == small_config({**without, "model.trend_reads": "window"}).run_id("a")
+    folded = {"model.trend_start": "folded", "model.trend_reads": "window"}
+    periods = [{}, {"data.period": 8}]
+    assert len({small_config({**folded, **each}).run_id("a") for each in periods}) == 2  # where it decides the start
+    assert len({small_config({**START, **each}).run_id("a") for each in periods}) == 1

@@ -1,0 +1,80 @@
+"""The pooled rows of a study: each question over all cells in which it is alive, decided once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ablations.findings.effects import MISSED, UNDONE, Effects, Interval, pair_of
+from ablations.findings.findings import Finding, PooledFinding
+from ablations.judging.pooling import CellEffect, Pooled, pool
+from ablations.judging.signed_ranks import signed_rank_interval
+from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME, reaching
+from ablations.planning.plan import POOLED
+
+
+def pooled_findings(effects: Effects, findings: Sequence[Finding]) -> Iterator[PooledFinding]:
+    """A row for each question that is asked in some cell, in the order of the study; none where it does not pool."""
+    if effects.study.pooled:
+        places = {comparison.name: place for place, comparison in enumerate(effects.study.comparisons)}
+        names = dict.fromkeys(finding.name for finding in findings)  # the first cell may lack one
+        for name in sorted(names, key=lambda name: places.get(name, len(places))):
+            yield _row(effects, name, {finding.cell: finding for finding in findings if finding.name == name})
+
+
+def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFinding:
+    recorded, standing = effects.recorded, effects.standing
+    hypothesis = name, POOLED
+    alive, place = recorded.cells_of(hypothesis), effects.places.get(hypothesis)
+    why_not = {cell: _why_not(effects, cell, found.get(cell)) for cell in effects.study.cell_names}
+    pooled = decision = None
+    if place is not None and standing is not None:
+        seeds = effects.study.seed_list(int(standing.seeds[place]))
+        for cell in alive:
+            if not why_not[cell] and not recorded.whole((name, cell), seeds):
+                why_not[cell] = f"{INCOMPLETE}: runs are missing"
+        pooled = _pooled(effects, name, [cell for cell in alive if not why_not[cell]], seeds)
+        decision = effects.decision(hypothesis, place, standing, seeds, recorded.pair(hypothesis, seeds))
+        interval, only = _reach(effects, pooled)
+        reach = reaching(decision.verdict, interval, decision.margin, only)
+        decision = replace(decision, verdict=reach, over_seeds=decision.verdict)
+    elif place is not None:
+        decision = UNDONE
+    cells = tuple(cell for cell in alive if not why_not[cell])
+    one = next((found[cell] for cell in (*cells, *alive)), None) or max(found.values(), key=lambda each: each.same)
+    return PooledFinding(one, cells, {cell: why for cell, why in why_not.items() if why}, pooled, decision)
+
+
+def _why_not(effects: Effects, cell: str, finding: Finding | None) -> str:
+    """Why a question is not pooled over a cell; "" where it is."""
+    if finding is None:
+        return "no other width brings its capacity closer"
+    if finding.inert:
+        return f"inert: {finding.inert}"
+    if finding.same:
+        return SAME
+    return f"{INVALID}: {effects.invalid[cell]}" if cell in effects.invalid else ""
+
+
+def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[int]) -> Pooled | None:
+    units = effects.recorded.units((name, POOLED), seeds, cells)
+    if not units or len(seeds) < 2:
+        return None
+    pooled = pool(
+        [
+            CellEffect(", ".join(those), series, origin, without - with_part)
+            for (series, origin), (those, (without, with_part)) in units.items()
+        ]
+    )
+    if effects.missed != MISSED and pooled.interval is not None:  # looks share what the intervals may miss
+        bounds = pair_of(signed_rank_interval(pooled.by_seed, effects.missed))
+        pooled = replace(pooled, interval=pooled.interval_at(effects.missed), seeds=bounds)
+    return pooled
+
+
+def _reach(effects: Effects, pooled: Pooled | None) -> tuple[Interval | None, str]:
+    """The interval that a verdict has to be carried by, and what it is called where it is not.
+
+    In a study over several series only one over series carries anything, even of a part that is alive on one alone.
+    """
+    over = "series" if len(set(effects.study.series_of.values())) > 1 else "origins"
+    interval = pooled.interval if pooled is not None and pooled.over == over else None
+    return interval, ON_THESE_SERIES if over == "series" else AT_THESE_ORIGINS
