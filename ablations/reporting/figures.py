@@ -80,9 +80,9 @@ def _scale(axes: Axes, drawn: Sequence[Finding]) -> float:
 STRETCHED = "linear within the margin, logarithmic beyond"
 
 
-def stretched(axes: Axes, reach: float, margin: float) -> bool:
-    """Makes the horizontal axis logarithmic beyond the margin, where effects reach many times as far."""
-    if reach <= _FEW_MARGINS * margin:
+def stretched(axes: Axes, reach: float, margin: float, few: float = _FEW_MARGINS) -> bool:
+    """Makes the horizontal axis logarithmic beyond the margin, where effects reach more than `few` times as far."""
+    if reach <= few * margin:
         return False
     axes.set_xscale("symlog", linthresh=margin, linscale=1.0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))

@@ -30,22 +30,34 @@ def evidence(findings: Findings) -> list[Section | None]:
     rows = effect_rows(findings)
     return [
         section("The answer at a glance", "glance", _glance(findings)),
-        section(
-            "Against the linear baseline", "linear", [Text(against_linear(findings, c.name)) for c in findings.cells]
-        ),
-        section("Against the bars", "bars", _bars(findings)),
-        section("Before you read on", "first", _first(findings)),
+        *bars(findings),
+        section("Before you read on", "first", first(findings)),
         section("Effects", "effects", effects(findings, rows)),
-        section("Errors of each arm", "arms", _arms(findings)),
-        section("Validation curves", "curves", _drawings(findings, "curves")),
-        section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),
-        section("Effects by channel", "channels", _drawings(findings, "heatmap")),
-        section(findings.study.forecaster.diagnostics_title, "diagnostics", _diagnoses(findings)),
+        *cell_by_cell(findings),
         section("Arms that made no difference", "same", _same(findings)),
         section("Inert arms", "inert", _inert(findings)),
         section("Arms of matched capacity", "matched", [matched(findings, rows)]),
         section("Contrasts of the factorial", "contrasts", contrasts(findings, rows)),
         section("Frozen and re-tuned settings", "retuned", retuned(findings, rows)),
+    ]
+
+
+def bars(findings: Findings) -> list[Section | None]:
+    linear = [Text(against_linear(findings, cell.name)) for cell in findings.cells]
+    return [
+        section("Against the linear baseline", "linear", linear),
+        section("Against the bars", "bars", _bars(findings)),
+    ]
+
+
+def cell_by_cell(findings: Findings) -> list[Section | None]:
+    """Errors of arms, and what is drawn of each cell."""
+    return [
+        section("Errors of each arm", "arms", _arms(findings)),
+        section("Validation curves", "curves", _drawings(findings, "curves")),
+        section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),
+        section("Effects by channel", "channels", _drawings(findings, "heatmap")),
+        section(findings.study.forecaster.diagnostics_title, "diagnostics", _diagnoses(findings)),
     ]
 
 
@@ -70,7 +82,7 @@ def _bars(findings: Findings) -> Iterator[Block | None]:
         yield items(Item(text, where) for text in added(standing, "the whole network"))
 
 
-def _first(findings: Findings) -> Iterator[Block | None]:
+def first(findings: Findings) -> Iterator[Block | None]:
     for note in skipped_note(findings.skipped):
         yield Text(note, "banner")
     for cell in findings.cells:

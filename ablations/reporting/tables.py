@@ -111,7 +111,7 @@ def _effect_row(findings: Findings, finding: Finding, metric: str) -> Row:
         **_both("failed", finding.failed),
         "seeds": decision.seeds if decision else None,
         "look": decision.look if decision else None,
-        "exploratory": findings.exploratory if primary else "",
+        "exploratory": findings.exploratory,
         "reason": finding.inert or (data.invalid if primary else ""),
         "mismatch": finding.mismatch,
         "flags": "; ".join(finding.flags),

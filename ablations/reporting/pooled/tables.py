@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablations.findings.findings import PRIMARY, CellData, Finding, Findings, Interval, PooledFinding
+from ablations.judging.pooling import Pooled
 from ablations.reporting.phrases import LOSS, adds, place
-from ablations.reporting.pooled.wording import held, label, without_cells
+from ablations.reporting.pooled.wording import held, label, one_series, without_cells
 from ablations.reporting.tables import (
     COLUMNS,
     LINEAR,
@@ -19,7 +20,7 @@ from ablations.reporting.tables import (
     tex,
 )
 from lab.arms import FULL
-from lab.pages.formats import chance, decimal, known, mean_deviation, p_value, percent, percents
+from lab.pages.formats import MISSING, chance, decimal, known, mean_deviation, p_value, percent, percents
 
 _NONE: Interval = (math.nan, math.nan)
 _NUMBERS = ("percent_low", "percent_high", "percent_mean", "reach_low", "reach_high", "reach_p")
@@ -39,7 +40,7 @@ def every_row(findings: Findings) -> list[Row]:
     """The pooled rows, then those of the cells, all with the same columns."""
     ones = [one for one in findings.findings for _ in dict.fromkeys((PRIMARY, *one.effects))]
     cells = [
-        _BLANK | row | _whereabouts(findings.cell(one.cell)) | (_own_percents(one) if row["primary"] else {})
+        {**_BLANK, **row, **_whereabouts(findings.cell(one.cell)), **(_own_percents(one) if row["primary"] else {})}
         for one, row in zip(ones, effect_rows(findings), strict=True)
     ]
     return [*pooled_rows(findings), *cells]
@@ -105,23 +106,34 @@ def _own_percents(finding: Finding) -> Row:
 
 # What the pages show -------------------------------------------------------------------------------------------------
 
-HEADER = (
-    *("arm", "verdict", "effect", "95% over seeds", "95% over series and origins", "helps on", "next series"),
-    *("next origin", "adjusted p", "equivalence p"),
-)
+
+def header(findings: Findings) -> tuple[str, ...]:
+    over = "origins" if one_series(findings) else "series and origins"
+    chances = "next origin" if one_series(findings) else "next series / origin"
+    return (
+        *("arm", "verdict", "effect", "95% over seeds", f"95% over {over}", "helps on", chances),
+        *("adjusted p", "equivalence p"),
+    )
 
 
 def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
-    """A pooled row under `HEADER`."""
+    """A pooled row under `header`."""
     pooled, decision = row.pooled, row.decision
-    numbers: tuple[str, ...] = (*[percent(None)] * 3, "–", chance(None), chance(None))
+    numbers: tuple[str, ...] = (MISSING,) * 5
     if pooled is not None:
         numbers = (
             percent(pooled.typical), percents(pooled.seeds), percents(pooled.interval), held(pooled),
-            chance(pooled.next_series), chance(pooled.next_origin),
+            _chances(pooled),
         )  # fmt: skip
     ps = (p_value(decision.p_adjusted), p_value(decision.equivalence_p_adjusted)) if decision else (p_value(None),) * 2
     return (row.name, label(findings, row), *numbers, *ps)
+
+
+def _chances(pooled: Pooled) -> str:
+    """That the part helps on the next series, and at the next origin: `87% / 84%`; a dash where there is none."""
+    if not known(pooled.typical):
+        return MISSING
+    return " / ".join(map(chance, (pooled.next_series, pooled.next_origin)[pooled.over != "series" :]))
 
 
 def cell_bars(findings: Findings, metric: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -148,9 +160,10 @@ def full(findings: Findings, cell: str, metric: str) -> str:
 
 def effects_tex(findings: Findings) -> str:
     r"""Two tables for a paper, of pooled effects and of errors by cell; they need \usepackage{booktabs} alone."""
-    head = r"Arm & effect [95\% over seeds] & 95\% over series and origins & helps on & next series & adjusted $p$"
+    _, _, _, seeds, reach, _, chances, *_ = header(findings)
+    head = " & ".join((*map(tex, ("Arm", f"effect [{seeds}]", reach, "helps on", chances)), "adjusted $p$"))
     rows = [_tex_row(findings, row) for row in findings.pooled]
-    header, bars = cell_bars(findings, PRIMARY)
+    titles, bars = cell_bars(findings, PRIMARY)
     where = {cell.name: place(findings, cell.name) for cell in findings.cells}
     by_cell = [tuple(map(tex, (where[name], *numbers))) for name, *numbers in bars]
     about_effects = (
@@ -164,7 +177,7 @@ def effects_tex(findings: Findings) -> str:
     )
     name = findings.name.replace("_", "-")
     return _tex_table(about_effects, name, "lrrrrrl", f"{head} & verdict", rows) + _tex_table(
-        about_cells, f"{name}-cells", "l" + "r" * (len(header) - 1), " & ".join(map(tex, header)), by_cell
+        about_cells, f"{name}-cells", "l" + "r" * (len(titles) - 1), " & ".join(map(tex, titles)), by_cell
     )
 
 
@@ -173,14 +186,14 @@ _POOLED = (
     "averaged over the origins of a series, then over series: positive where the part helps; it is that of the typical "
     "run, the pseudo-median, with its exact interval over seeds. The interval over series and origins holds for other "
     "series like these; a verdict that is not said to hold on these series or at these origins only is carried by it. "
-    "Next series: the chance that the part helps on another series like these."
+    "Next: the chance that the part helps on another series like these, and at the next origin of one."
 )
 
 
 def _tex_row(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
-    name, verdict, effect, seeds, reach, helps, series, _, p, _ = shown(findings, row)
+    name, verdict, effect, seeds, reach, helps, chances, p, _ = shown(findings, row)
     size = f"{effect} [{seeds}]" if row.pooled is not None and known(row.pooled.typical) else ""
-    return tuple(map(tex, (name, size, reach, helps, series, p, verdict)))
+    return tuple(map(tex, (name, size, reach, helps, chances, p, verdict)))
 
 
 def _tex_table(about: str, name: str, columns: str, head: str, rows: list[tuple[str, ...]]) -> str:

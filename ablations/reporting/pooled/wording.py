@@ -52,6 +52,11 @@ def label(findings: Findings, row: PooledFinding) -> str:
     return spoken(findings, row.one, row.shown) + _only(row) + aside(mark(findings, row.verdict), opposite)
 
 
+def brief(findings: Findings, row: PooledFinding) -> str:
+    """As `label`, without what validation says."""
+    return spoken(findings, row.one, row.shown) + _only(row) + aside(mark(findings, row.verdict))
+
+
 def kind(row: PooledFinding) -> str:
     """The verdict without its subject, to be counted."""
     return unspoken(row.one, row.shown) + _only(row)
@@ -81,10 +86,16 @@ def scope(findings: Findings, row: PooledFinding) -> str:
     return f"{name} ({notes})" if notes else name
 
 
-def held(pooled: Pooled, helps: bool = True, of: int | None = None) -> str:
-    """On how many series, or origins, it was so: `3 of 4 series`."""
-    count = pooled.helps_on if helps else sum(mean < 0 for mean in pooled.means)
-    return f"{count} of {pooled.of if of is None else of} {'origins' if pooled.over == 'origins' else 'series'}"
+def one_series(findings: Findings) -> bool:
+    """Whether effects are pooled over the origins of one series alone."""
+    return len({cell.series for cell in findings.cells}) == 1
+
+
+def held(pooled: Pooled, helps: bool = True) -> str:
+    """On how many series, or origins, it was so, of those without a diverged run: `3 of 4 series`."""
+    known_means = [mean for mean in pooled.means if known(mean)]
+    count = sum(mean > 0 if helps else mean < 0 for mean in known_means)
+    return f"{count} of {len(known_means)} {'origins' if pooled.over == 'origins' else 'series'}"
 
 
 def without_cells(row: PooledFinding) -> str:
@@ -111,7 +122,8 @@ def _decided(findings: Findings, row: PooledFinding) -> str:
     said += f"{_confined(row)}{exploratory(findings)}"
     if row.pooled is None or not known(row.pooled.typical):
         return f"{said}: {_lost(findings, row)}, each the worst outcome of its pair, so that no size can be given"
-    return f"{said}: {observed(row)} ({_numbers(row, _p(row))})"
+    it = "their interaction" if interacts(row.one) else "it"
+    return f"{said}: {observed(row, it=it)} ({_numbers(row, _p(row))})"
 
 
 def _equivalent(findings: Findings, row: PooledFinding) -> str:
@@ -188,12 +200,12 @@ def _what(findings: Findings, row: PooledFinding) -> str:
     return deed(findings, row.one) if row.one.instead else subject(findings, row.one).rstrip(",")
 
 
-def observed(row: PooledFinding, pooled: Pooled | None = None, loss: str = LOSS) -> str:
-    """The typical effect in plain words, whichever way round the arm is."""
+def observed(row: PooledFinding, pooled: Pooled | None = None, loss: str = LOSS, it: str = "it") -> str:
+    """The typical effect in plain words, whichever way round the arm is; `it`: an interaction."""
     found = pooled or row.pooled
     assert found is not None
     if interacts(row.one):
-        return f"it is {percent(found.typical)} of the {loss}"
+        return f"{it} is {percent(found.typical)} of the {loss}"
     side = f"with {row.one.without}" if row.one.instead else "without it"
     if found.typical == 0:
         return f"{side} the {loss} was the same"
@@ -235,8 +247,8 @@ def _elsewhere(row: PooledFinding) -> list[str]:
     if row.one.instead or interacts(row.one):
         what, is_so = f"The effect was {'negative' if hurts else 'positive'}", "that it is so"
     if not known(pooled.typical):
-        whole = sum(known(mean) for mean in pooled.means)
-        return [f"{what} on {held(pooled, not hurts, whole)} without a diverged run."] if whole else []
+        whole = any(known(mean) for mean in pooled.means)
+        return [f"{what} on {held(pooled, not hurts)} without a diverged run."] if whole else []
     places = [(pooled.next_series, "on the next series like these"), (pooled.next_origin, "at the next origin of one")]
     if pooled.over == "origins":
         places = [(pooled.next_origin, "at the next origin of this series")]
