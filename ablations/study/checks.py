@@ -96,12 +96,13 @@ def _check_origins(study: Study) -> None:
     asked = (study.origins, *(own[ORIGINS] for own in study.cells.values() if ORIGINS in own))
     if any(map(several, asked)):
         preset = {} if study.preset is None else study.forecaster.config.presets.get(study.preset, {})
-        for layer, where in ((preset, "the preset"), (study.baseline, "the baseline"), (study.overrides, "an override")):
+        layers = {"the preset": preset, "the baseline": study.baseline, "an override": study.overrides}
+        for where, layer in layers.items():
             for key in (ROW, BACK):
                 if dotted(layer).get(key):
                     raise ConfigError(f"{where} sets {key}, which origins give; leave one of them out")
     if study.pooled and len(study.places) == 1:
-        raise ConfigError("pooled: there is one cell, and so nothing to pool; name cells or origins, or leave pooled out")
+        raise ConfigError("pooled: there is one cell, so nothing to pool; name cells or origins, or leave pooled out")
 
 
 def _check_cell(study: Study, cell: str, base: Config) -> None:
