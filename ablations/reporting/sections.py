@@ -7,6 +7,7 @@ from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
 from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from lab.arms import FULL
@@ -36,6 +37,7 @@ def evidence(findings: Findings) -> list[Section | None]:
         section("Against the bars", "bars", _bars(findings)),
         section("Before you read on", "first", _first(findings)),
         section("Effects", "effects", effects(findings, rows)),
+        section("On sealed rows", "sealed", sealed(findings)),
         section("Errors of each arm", "arms", _arms(findings)),
         section("Validation curves", "curves", _drawings(findings, "curves")),
         section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),

@@ -1,4 +1,5 @@
-"""The error of every test window of a run: where it is kept, and what a difference owes to the windows there are."""
+"""The error of every window of a run, of test or of sealed rows: where it is kept, and what a difference owes to the
+windows there are."""
 
 import io
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ class WindowDifference(NamedTuple):
     interval: tuple[float, float]  # 95%, over test windows
 
 
-def windows_path(run: str) -> str:
+def windows_path(run: str, split: str = "test") -> str:
     """A folder for each run, so that its errors are found without a list of everybody's."""
-    return f"test_windows/{run}/mse.npy"
+    return f"{split}_windows/{run}/mse.npy"
 
 
 def _old_path(run: str) -> str:
@@ -28,28 +29,28 @@ def _old_path(run: str) -> str:
     return f"test_windows/{run}.npy"
 
 
-def keep_window_errors(results: Results, run: str, errors: np.ndarray) -> None:
-    """`errors`: (windows,), the MSE over channels and steps of each test window, in the order of the series."""
+def keep_window_errors(results: Results, run: str, errors: np.ndarray, split: str = "test") -> None:
+    """`errors`: (windows,), the MSE over channels and steps of each window of the split, in the order of the series."""
     buffer = io.BytesIO()
     np.save(buffer, errors.astype(np.float32))
-    results.put_blob(windows_path(run), buffer.getvalue())
+    results.put_blob(windows_path(run, split), buffer.getvalue())
 
 
-def window_errors(results: Results, run: str) -> np.ndarray | None:
+def window_errors(results: Results, run: str, split: str = "test") -> np.ndarray | None:
     """What is kept of a run, (windows,) float32; None where there is nothing that can be read."""
-    for path in (windows_path(run), _old_path(run)):
+    for path in (windows_path(run, split), *([_old_path(run)] if split == "test" else [])):
         found = results.read_blob(path, _parsed)
         if found is not None:
             return found
     return None
 
 
-def windows_object(results: Results, run: str) -> tuple[str, bytes] | None:
+def windows_object(results: Results, run: str, split: str = "test") -> tuple[str, bytes] | None:
     """The object of a run, to be put elsewhere: its path there, and what it holds; None as of `window_errors`."""
-    for path in (windows_path(run), _old_path(run)):
+    for path in (windows_path(run, split), *([_old_path(run)] if split == "test" else [])):
         data = results.read_blob(path, lambda data: data if _parsed(data) is not None else None)
         if data is not None:
-            return windows_path(run), data
+            return windows_path(run, split), data
     return None
 
 
