@@ -66,9 +66,7 @@ class _Effects:
         typical, interval = _typical(sealed)
         both = self._both(finding, runs, typical * scale / 100, interval, scale)
         verdict = self.pooled.get(finding.name, finding.verdict) if finding.descriptive else finding.verdict
-        return SealedEffect(
-            finding.name, finding.cell, len(seeds), *_typical(test), typical, interval, both, verdict
-        )
+        return SealedEffect(finding.name, finding.cell, len(seeds), *_typical(test), typical, interval, both, verdict)
 
     def _both(
         self, finding: Finding, runs: Sequence[list[list[str]]], typical: float, interval: Interval, scale: float

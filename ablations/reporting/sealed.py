@@ -11,9 +11,9 @@ from lab.unsealing.blocks import error_table, readings
 
 ABOUT = (
     "Rows that no training, selection or test had read were opened when all else was settled. An effect is that of the "
-    "same trained models with the same seeds, in percent of the error with the part; intervals are 95%, over seeds, and "
-    "over seeds and stretches of these rows. Descriptive: no verdict rests on it. As many rows as test has say as "
-    "little of other months as test does: signs that agree are what to look for."
+    "same trained models with the same seeds, in percent of the error with the part; intervals are 95%, over seeds, "
+    "and over seeds and stretches of these rows. Descriptive: no verdict rests on it. These rows, too, are some months "
+    "and no others: whether the signs agree is what to look for."
 )
 
 
@@ -37,23 +37,19 @@ def sealed(findings: Findings) -> Iterator[Block | None]:
 
 def agreement(found: SealedFindings) -> str:
     """How many signs agree: of all effects, and of those that a verdict was spoken of."""
-    said = [_share("effect", list(found.effects))]
-    spoken = [effect for effect in found.effects if effect.verdict in (HELPS, HURTS)]
-    said += [_share("verdict of helps or hurts", spoken)] if spoken else []
-    return " ".join(said) or "No effect was read on both."
-
-
-def _share(noun: str, effects: list[SealedEffect]) -> str:
-    if not effects:
-        return ""
-    agreeing = sum(effect.agrees for effect in effects)
-    return f"Of {counted(len(effects), noun)} {agreeing} {'has' if agreeing == 1 else 'have'} the sign that test showed."
+    if not found.effects:
+        return "No effect was read on both."
+    agreeing, effects = sum(effect.agrees for effect in found.effects), counted(len(found.effects), "effect")
+    said = f"{agreeing} of {effects} {'has' if agreeing == 1 else 'have'} the sign on sealed rows that test showed"
+    spoken = [effect.agrees for effect in found.effects if effect.verdict in (HELPS, HURTS)]
+    return f"{said}{f', and {sum(spoken)} of {len(spoken)} that were found to help or hurt' if spoken else ''}."
 
 
 def _row(effect: SealedEffect) -> tuple[str, ...]:
+    signs = "agree" if effect.agrees else "turn"
     return (
         effect.name, effect.verdict, percent(effect.test), interval(effect.test_interval), percent(effect.sealed),
-        interval(effect.sealed_interval), interval(effect.both), "agree" if effect.agrees else "turn", str(effect.pairs),
+        interval(effect.sealed_interval), interval(effect.both), signs, str(effect.pairs),
     )  # fmt: skip
 
 

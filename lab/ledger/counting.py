@@ -121,7 +121,7 @@ def _lines(each: Counted, study: str | None) -> list[str]:
     lines.append(f"  the last {min(len(rows), _SHOWN)}:" if len(rows) > _SHOWN else "  each:")
     lines += [
         f"    {row['time']:%Y-%m-%d %H:%M:%S}  {row['user']}@{row['host']}  {_many(row['runs'], 'run')}, "
-        f"{row['purpose']}{_once_more(row)}{'' if row in each.here else _place(row)}: {row['command'] or 'command not known'}"
+        f"{row['purpose']}{_once_more(row)}{'' if row in each.here else _place(row)}: {row['command'] or 'not known'}"
         for row in rows[-_SHOWN:]
     ]
     return lines if rows else lines[:-1]

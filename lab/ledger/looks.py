@@ -4,8 +4,8 @@
         ...                       # what is evaluated in here on test rows of this series is this one look
 
 What reads test outside of such a block (`look_at`) is a look of its own. A look goes to the user's own ledger
-(lab.ledger.cache), which counts across stores, and to the table `looks` of a store where there is one. It tells what the
-rows hold (lab.ledger.content), so that whoever reads sealed rows knows who did before (lab.ledger.sealed).
+(lab.ledger.cache), which counts across stores, and to the table `looks` of a store where there is one. It tells what
+the rows hold (lab.ledger.content), so that whoever reads sealed rows knows who did before (lab.ledger.sealed).
 """
 
 import getpass

@@ -2,8 +2,8 @@
 
 Kept is what a report, a forecast or a resume reads: weights of the best trial and of a front, of its finals, of arm
 `full`, of every arm's run whose test or sealed rows are yet to be read; errors by window of arms, finals and baselines;
-and checkpoints of what is not done. A run that another study needs is kept for that one. The tables are never touched: what
-is gone is gone of a run's weights, not of its record, and should its test ever be read it is trained once more.
+and checkpoints of what is not done. A run that another study needs is kept for that one. The tables are never touched:
+what is gone is gone of a run's weights, not of its record, and should its test ever be read it is trained once more.
 
 Each object is deleted by itself, after all that is needed is known: a kill at any moment leaves some for the next call.
 """
@@ -37,8 +37,8 @@ KINDS = {  # by folder
 _OF_RUN = {
     "weights": re.compile(r"weights/([^/]+)\.(?:pt|npz)"),
     "checkpoints": re.compile(r"checkpoints/runs/([^/]+?)(?:/state)?\.pt"),
-    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/mse)?\.npy"),
-    "sealed_windows": re.compile(r"sealed_windows/([^/]+?)/mse\.npy"),
+    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/(?:blocks|mse))?\.npy"),
+    "sealed_windows": re.compile(r"sealed_windows/([^/]+?)/blocks\.npy"),
 }
 _WINDOWS = ("test_windows", "sealed_windows")
 _DATA = ("params.data.dataset", "params.data.sealed", "params.data.origins_back")  # which say whether rows are sealed
@@ -231,10 +231,12 @@ class _Study:
         for row in searched:
             if row["trial"] not in outcomes or row["trial"] in kept:
                 self._whole(row["run"])
-        for trial, ids in _by_trial(searched).items():  # in the order of the seeds: so they were put on record
-            # One that has ended before its runs were on record has them put there by the next call.
-            left = trial not in outcomes or any(run not in self.facts.status for run in ids)
-            self._stack(ids, left)
+        for origin in {row["cell"]: None for row in searched}:  # at each a trial trains a stack of its own
+            there = [row for row in searched if row["cell"] == origin]
+            for trial, ids in _by_trial(there).items():  # in the order of the seeds: so they were put on record
+                # One that has ended before its runs were on record has them put there by the next call.
+                left = trial not in outcomes or any(run not in self.facts.status for run in ids)
+                self._stack(ids, left)
         mine = [row["run"] for row in finals if best is not None and row["trial"] == best.trial]
         for run in mine:
             self._whole(run, test=True)

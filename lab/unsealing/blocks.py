@@ -11,7 +11,8 @@ def readings(opened: Opened) -> Iterator[Block | None]:
     """Who opened the rows and when, and whether that was the first time."""
     if opened.again:
         yield Text(
-            f"These rows had been read before, so what they show is no confirmation. Read again: {opened.again}", "banner"
+            f"These rows had been read before, so what they show is no confirmation. Read again: {opened.again}",
+            "banner",
         )
     yield items(Item(f"{look.text()}.") for look in opened.looks)
 

@@ -1,4 +1,4 @@
-"""Which runs of a study are to be read on which sealed rows: those at the latest origin of each series that has some."""
+"""Which runs of a study are to be read on which sealed rows: those at the latest origin of each series."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping

@@ -52,7 +52,7 @@ def _ablation(events: Sequence[Mapping[str, Any]]) -> str:
     if asked > looks[-1]:
         return f"seeds were added, and it is not judged with all {asked} yet"
     taken = sum(look in judged for look in looks)
-    return f"{taken} of its {len(looks)} looks {'is' if taken == 1 else 'are'} taken" if taken else "it is not judged yet"
+    return f"looks taken: {taken} of {len(looks)}" if taken else "it is not judged yet"
 
 
 def _search(results: Results, study: str) -> str:

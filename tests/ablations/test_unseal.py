@@ -42,9 +42,9 @@ class Killed(BaseException):
 
 
 def study_of(name: str, origins: int = 2, **fields: Any) -> Study:
-    baseline = small_study().baseline | {"data.synthetic.rows": 800, "data.sealed": 200, "training.max_epochs": 1,
-                                         "model.trend_start": "closed_form"}
-    return small_study(name=name, baseline=baseline | fields, arms=["no_film"], seeds=SEEDS, origins=origins, pooled=False)
+    own = {"data.synthetic.rows": 800, "data.sealed": 200, "training.max_epochs": 1, "model.trend_start": "closed_form"}
+    baseline = small_study().baseline | own | fields
+    return small_study(name=name, baseline=baseline, arms=["no_film"], seeds=SEEDS, origins=origins)
 
 
 def trained(results: Results, study: Study) -> StudyRecord:
@@ -61,7 +61,8 @@ def trained(results: Results, study: Study) -> StudyRecord:
             while stack.step().state == "running":
                 pass
             read_test(results, stack.ids, f"ablation {study.name}", series=series[cell], study=study.name)
-        record_starts(results, study.name, [study.config(cell, FULL, s) for s in study.seed_list(SEEDS)], series[cell], cell)
+        whole = [study.config(cell, FULL, seed) for seed in study.seed_list(SEEDS)]
+        record_starts(results, study.name, whole, series[cell], cell)
     return record
 
 
@@ -110,10 +111,10 @@ def test_a_study_is_unsealed_once(store: Results, tmp_path: Path, monkeypatch: A
     found, members = sealed_rows(store), store.table("members", "mine").to_pylist()
     assert set(found) == set(look["run_ids"]) == {row["run"] for row in members if row["cell"] == "main"}
     assert len(found) >= 3 * SEEDS + 3 and look["user"] and look["host"]
-    assert (look["read_for"], look["first"], look["end"], look["origin"], look["again"]) == ("mine", 600, 800, 360, None)
+    assert [look[key] for key in ("read_for", "first", "end", "origin", "again")] == ["mine", 600, 800, 360, None]
     run = next(row["run"] for row in members if (row["cell"], row["arm"]) == ("main", "no_film"))
     config, weights = load_weights(store, store.runs([run])[run])
-    data, opened = config.data, unsealed(config.data)
+    opened = unsealed(config.data)
     with lab.unsealing.reading.open_look(opened, "sealed"):
         again = evaluate_weights(config, weights, opened, "sealed")
     kept = window_errors(store, run, "sealed")

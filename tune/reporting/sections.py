@@ -79,8 +79,8 @@ def _sealed(findings: SearchFindings) -> Iterator[Block | None]:
         yield error_table(found, cell, findings.data)
     if found.looks:
         yield Text(
-            "Rows that no training, selection or test had read, opened when all else was settled: with the best trial's "
-            "final replicates, the bars and the networks before their first step.",
+            "Rows that no training, selection or test had read, opened when all else was settled: with the final "
+            "replicates of the best trial, the bars and the networks before their first step.",
             "note",
         )
 
