@@ -16,6 +16,7 @@ from lab.store.events import incidents
 from lab.store.outcomes import best_of, front_of
 from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
+from lab.unsealing.records import opened
 from tune.findings.analysis import importance_of, improvements_of, repeated_in, rung_epochs, rungs_of
 from tune.findings.findings import (
     COMPLETE,
@@ -113,6 +114,7 @@ class Collector:
             journal=f"optuna/{self.name}.journal" if self.results.storage.local else "",
             notes=tuple(self._notes(trials, finals, first)), provenance=self._provenance(),
             incidents=incidents(self.results, self.name),
+            sealed=opened(self.results, self.name),
             skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
+from lab.unsealing.records import Opened
 from tune.space import Range
 
 METRICS = ("val_mse", "test_mse", "test_mae")
@@ -160,6 +161,7 @@ class SearchFindings:
     notes: tuple[str, ...]  # what a reader must know
     provenance: Mapping[str, str]
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see lab/store/events.py)
+    sealed: Opened = field(default_factory=Opened)  # what was read on rows set aside, when all else was settled
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
 
     @property

@@ -9,6 +9,7 @@ from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, 
 from lab.pages.skipped import skipped_note
 from lab.references.drawing import legend
 from lab.references.wording import added
+from lab.unsealing.blocks import error_table, readings
 from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
@@ -22,6 +23,7 @@ MOST_ROWS = 20  # trials in a table of the page; all are in trials.csv
 def evidence(findings: SearchFindings) -> list[Section | None]:
     return [
         section("The answer at a glance", "glance", _glance(findings)),
+        section("On sealed rows", "sealed", _sealed(findings)),
         section("Optimisation history", "history", _history(findings)),
         section("The best trials", "trials", _trials(findings)),
         section("Importance of the settings", "importance", _importance(findings)),
@@ -66,6 +68,19 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
             f"The best of many trials looks better on validation than it is, for that is what it was chosen by. Final "
             f"replicates are trained anew with seeds that the search never saw, and read test once, after the choice: "
             f"theirs are the numbers to quote.{_reported(findings)}",
+            "note",
+        )
+
+
+def _sealed(findings: SearchFindings) -> Iterator[Block | None]:
+    found = findings.sealed
+    yield from readings(found)
+    for cell in found.cells:
+        yield error_table(found, cell, findings.data)
+    if found.looks:
+        yield Text(
+            "Rows that no training, selection or test had read, opened when all else was settled: with the final "
+            "replicates of the best trial, the bars and the networks before their first step.",
             "note",
         )
 
