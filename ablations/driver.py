@@ -110,8 +110,8 @@ class Ablation:
         before = known_before(results, self._asked(study, inert))
         self._write_configs(results, study)
         print("\n".join(self._capacity_lines()), end="\n" if self.prepared.matches else "", flush=True)
-        spans = {cell: Span.of(series) for cell, series in self.prepared.series.items()}
-        return StudyRecord.begin(results, self.name, study, self.prepared.data, inert, self.call.train_inert, before, spans)
+        data, spans = self.prepared.data, {cell: Span.of(series) for cell, series in self.prepared.series.items()}
+        return StudyRecord.begin(results, self.name, study, data, inert, self.call.train_inert, before, spans)
 
     def _asked(self, study: Study, inert: Mapping[Hypothesis, str]) -> Asked:
         """What a study asks for in all: its runs with every seed that it may come to."""

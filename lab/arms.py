@@ -122,6 +122,8 @@ class Arm:
         except ConfigError as error:
             raise ConfigError(f"arm '{self.name}': {error}") from None
         if self.compared and self.against == FULL and not difference(base, config):
+            if config.data.source() != base.data.source():
+                raise ConfigError(f"arm '{self.name}' reads other rows than its baseline; make it a cell")
             now = ", ".join(f"{key} is already {value!r}" for key, value in self.overrides.items())
             raise ConfigError(f"arm '{self.name}' changes nothing against the baseline: {now or 'no overrides'}")
         return config

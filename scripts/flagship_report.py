@@ -22,8 +22,7 @@ import tune.report
 from ablations.findings.collect import findings_of as ablation_findings
 from ablations.findings.findings import Findings
 from ablations.judging.statistics import t_interval
-from ablations.reporting.console import verdict_lines
-from ablations.reporting.wording import ordered, sentence
+from ablations.reporting.console import sentence_lines, verdict_lines
 from dynonet.forecaster import DYNONET
 from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if FRONT in searches:
         lines += front(searches[FRONT])
     for findings in studies.values():
-        lines += ["", *verdict_lines(findings), "", *(sentence(findings, f) for f in ordered(findings.findings))]
+        lines += ["", *verdict_lines(findings), "", *sentence_lines(findings)]
     print("\n".join(lines + budget(results, searches, studies)))
     return 0
 

@@ -50,6 +50,22 @@ def train_final(
     return stack.halvings
 
 
+def losses_at(results: Results, proposals: Proposals, proposal: Proposal) -> dict[str, float]:
+    """Mean validation MSE of a complete trial's runs at each of several origins, the data's own last; {} of one."""
+    stacks = [(origin, configs) for origin, configs in proposals.stacks(proposal) if origin.name is not None]
+    ids = {origin.name or "": [config.run_id(origin.identity) for config in configs] for origin, configs in stacks}
+    rows = results.runs([run for group in ids.values() for run in group])
+    return {name: statistics.fmean(rows[run]["val_mse"] for run in group) for name, group in ids.items()}
+
+
+def at_text(losses: Mapping[str, float]) -> str:
+    """Behind a trial's value, what it is the mean of."""
+    if not losses:
+        return ""
+    each = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+    return f" (geometric mean over {len(losses)} origins: {each})"
+
+
 @dataclass(frozen=True)
 class Scores:
     """Test errors of some runs of one kind."""
@@ -91,7 +107,10 @@ def comparison_table(scores: Sequence[Scores], standing: Standing, base: Config)
 
 
 def verdicts(standing: Standing, loss: float) -> list[str]:
-    """What training added, and whether a bar is better on validation already, than the best trial's `loss`."""
+    """What training added, and whether a bar is better on validation already.
+
+    `loss`: of the best trial, at the data's own origin.
+    """
     lines = added(standing, "the best config")
     bar = standing.best
     if bar is not None and loss > bar.errors["val_mse"]:

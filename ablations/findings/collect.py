@@ -88,8 +88,8 @@ class Collector:
         )
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
-            pooled=tuple(pooled_findings(effects, found)), family=self.recorded.family, looks=self.record.judged_looks[0], look=self.record.judged_looks[1],
-            seeds=self.seeds,
+            pooled=tuple(pooled_findings(effects, found)), family=self.recorded.family,
+            looks=self.record.judged_looks[0], look=self.record.judged_looks[1], seeds=self.seeds,
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
             device_seconds=self.recorded.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),

@@ -236,6 +236,7 @@ class PooledFinding:
     left_out: Mapping[str, str]  # cell -> why not: inert there, made no difference, runs are missing, invalid
     pooled: Pooled | None  # None where no cell is left, or nothing is judged yet
     decision: Decision | None  # None where no cell asks anything: it is no member of the family
+    validation: Pooled | None = None  # the same of the validation MSE
 
     @property
     def name(self) -> str:
@@ -257,6 +258,14 @@ class PooledFinding:
     def shown(self) -> str:
         """The verdict of seeds alone, on these series at these origins."""
         return self.decision.shown if self.decision is not None else self.verdict
+
+    @property
+    def opposite(self) -> bool:
+        """Whether validation shows, over seeds, the other sign than was found on test."""
+        if self.validation is None or self.pooled is None or self.shown not in (HELPS, HURTS):
+            return False
+        low, high = self.validation.seeds
+        return high < 0 if self.pooled.typical > 0 else low > 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ the data and the time of an epoch are arguments."""
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -71,12 +71,13 @@ class Plan:
         level = study.alpha / (len(self.looks) * max(self.family, 1))
         looks = "" if len(self.looks) == 1 else f", looks at {', '.join(map(str, self.looks))} seeds"
         reach = smallest_p(self.looks[-1])
+        pooled = ", each pooled over its cells," if study.pooled else ""
         lines = [
             f"study {study.name}: {study.question}",
             f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
             f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
             f"{self.to_train} to train",
-            f"{self.family} comparisons of {study.metric} at alpha {study.alpha:g} (Holm{looks}): "
+            f"{self.family} comparisons of {study.metric}{pooled} at alpha {study.alpha:g} (Holm{looks}): "
             f"{self.looks[-1]} seeds reach p {reach:.2g}, {level:.2g} is needed",
         ]
         groups: dict[str, list[PlannedStack]] = defaultdict(list)
@@ -87,17 +88,36 @@ class Plan:
             most, least = max(sizes), min(sizes)
             models = f"{most}" if most == least else f"{least} to {most}"
             lines.append(f"  {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'} of {models} models: {shape}")
+        lines += self._series_lines() if cells > 1 else []
+        trained = {(run.arm, run.cell) for run in self.runs}
+        inert: dict[tuple[str, bool], list[str]] = defaultdict(list)
         for name, cell in self.inert:
-            trained = any((run.arm, run.cell) == (name, cell) for run in self.runs)
-            lines.append(f"  inert, {'but' if trained else 'not'} trained: {name} (cell {cell})")
+            inert[name, (name, cell) in trained].append(cell)
+        for (name, but), those in inert.items():
+            where = f"cell {those[0]}" if len(those) == 1 else f"cells {', '.join(those)}"
+            lines.append(f"  inert, {'but' if but else 'not'} trained: {name} ({where})")
         if not self.stacks:
             lines.append("nothing is left to train")
         elif self.seconds is None:
             lines.append("expected device time: unknown, no step was measured")
         else:
-            share = f", {_duration(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
-            lines.append(f"expected device time: at most {_duration(self.seconds)}{share} (early stopping saves some)")
+            share = f", {duration(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
+            lines.append(f"expected device time: at most {duration(self.seconds)}{share} (early stopping saves some)")
         return "\n".join(lines)
+
+    def _series_lines(self) -> Iterator[str]:
+        """What is left to train of each series."""
+        series: dict[str, list[PlannedStack]] = {name: [] for name in self.study.series_of.values()}
+        for stack in self.stacks:
+            series[self.study.series_of[stack.runs[0].cell]].append(stack)
+        for name, stacks in series.items():
+            cells = sum(each == name for each in self.study.series_of.values())
+            runs = sum(run.run not in self.recorded for stack in stacks for run in stack.runs)
+            times = [stack.seconds for stack in stacks]
+            known = [time for time in times if time is not None]
+            time = f", at most {duration(math.fsum(known))}" if known and len(known) == len(times) else ""
+            counts = f"{cells} {'cell' if cells == 1 else 'cells'}, {runs} runs to train"
+            yield f"  series {name}: {counts} in {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'}{time}"
 
     def _shape(self, config: Config) -> str:
         data = config.data
@@ -296,7 +316,7 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
     return paths
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

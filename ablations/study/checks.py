@@ -38,7 +38,8 @@ def check(study: Study) -> None:
     bases = {cell: study.baseline_of(cell) for cell in study.cell_names}
     for one, other in combinations(bases, 2):
         if not difference(bases[one], bases[other]) and bases[one].data == bases[other].data:
-            raise ConfigError(f"cells '{one}' and '{other}' are the same")
+            pair = [study.places[cell].listed for cell in (one, other)]
+            raise ConfigError(f"cells '{pair[0]}' and '{pair[1]}' are the same")
     for cell, base in bases.items():
         try:
             _check_cell(study, cell, base)
@@ -96,12 +97,13 @@ def _check_origins(study: Study) -> None:
     asked = (study.origins, *(own[ORIGINS] for own in study.cells.values() if ORIGINS in own))
     if any(map(several, asked)):
         preset = {} if study.preset is None else study.forecaster.config.presets.get(study.preset, {})
-        for layer, where in ((preset, "the preset"), (study.baseline, "the baseline"), (study.overrides, "an override")):
+        layers = {"the preset": preset, "the baseline": study.baseline, "an override": study.overrides}
+        for where, layer in layers.items():
             for key in (ROW, BACK):
                 if dotted(layer).get(key):
                     raise ConfigError(f"{where} sets {key}, which origins give; leave one of them out")
     if study.pooled and len(study.places) == 1:
-        raise ConfigError("pooled: there is one cell, and so nothing to pool; name cells or origins, or leave pooled out")
+        raise ConfigError("pooled: there is one cell, so nothing to pool; name cells or origins, or leave pooled out")
 
 
 def _check_cell(study: Study, cell: str, base: Config) -> None:

@@ -274,8 +274,8 @@ class Study(Section):
     # Its size -------------------------------------------------------------------------------------------------------
 
     def family(self, inert: Collection[tuple[str, str]] = ()) -> int:
-        """m, the number of hypotheses of the primary metric: live comparisons and contrasts, over all cells; of a pooled
-        study those that are live in some cell.
+        """m, the number of hypotheses of the primary metric: live comparisons and contrasts, over all cells; of a
+        pooled study those that are live in some cell.
 
         `inert` holds (comparison, cell) pairs that were found inert, so that nothing is asked of them.
         """

@@ -211,10 +211,12 @@ class _Study:
         for row in searched:
             if row["trial"] not in outcomes or row["trial"] in kept:
                 self._whole(row["run"])
-        for trial, ids in _by_trial(searched).items():  # in the order of the seeds: so they were put on record
-            # One that has ended before its runs were on record has them put there by the next call.
-            left = trial not in outcomes or any(run not in self.facts.status for run in ids)
-            self._stack(ids, left)
+        for origin in {row["cell"]: None for row in searched}:  # at each a trial trains a stack of its own
+            there = [row for row in searched if row["cell"] == origin]
+            for trial, ids in _by_trial(there).items():  # in the order of the seeds: so they were put on record
+                # One that has ended before its runs were on record has them put there by the next call.
+                left = trial not in outcomes or any(run not in self.facts.status for run in ids)
+                self._stack(ids, left)
         mine = [row["run"] for row in finals if best is not None and row["trial"] == best.trial]
         for run in mine:
             self._whole(run, test=True)

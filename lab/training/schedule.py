@@ -18,6 +18,9 @@ def schedule(training: Sequence[TrainingConfig], epoch: int, steps: int) -> Tens
         if settings.schedule == "constant":
             columns.append(torch.ones(steps, dtype=torch.float64))
             continue
+        if settings.schedule == "halving":
+            columns.append(torch.full((steps,), 0.5 ** (epoch - 1), dtype=torch.float64))
+            continue
         done = (epoch - 1) * steps + torch.arange(steps, dtype=torch.float64)
         cosine = (1 + torch.cos(math.pi * done / (settings.max_epochs * steps))) / 2
         columns.append(COSINE_FLOOR + (1 - COSINE_FLOOR) * cosine)
