@@ -230,6 +230,7 @@ class Ablation:
             record.add_judgement(results, seeds)
             undecided = recorded.undecided()
             print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
+        record.add_settled(results)
         return True
 
     def _put_on_ledger(self, results: Results, record: StudyRecord, plan: Plan, seeds: int) -> None:

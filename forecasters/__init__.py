@@ -3,8 +3,11 @@
 # Import strings, so that no model is imported that is not used.
 FORECASTERS: dict[str, str] = {
     "dynonet": "dynonet.forecaster:DYNONET",
+    "autoformer": "forecasters.autoformer:AUTOFORMER",
+    "crossformer": "forecasters.crossformer:CROSSFORMER",
     "cyclenet": "forecasters.cyclenet:CYCLENET",
     "dlinear": "forecasters.dlinear:DLINEAR",
+    "fedformer": "forecasters.fedformer:FEDFORMER",
     "itransformer": "forecasters.itransformer:ITRANSFORMER",
     "nlinear": "forecasters.nlinear:NLINEAR",
     "patchtst": "forecasters.patchtst:PATCHTST",

@@ -4,13 +4,13 @@ Paper: Liu, Hu, Zhang, Wu, Wang, Ma and Long, "iTransformer: inverted Transforme
 forecasting", ICLR 2024 (arXiv 2310.06625). The authors' code is MIT; this is written afresh from the paper.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from forecasters.layers.attention import EncoderLayer
-from forecasters.layers.settings import CALENDAR, HEADS, NORM, SMALL, SPACE, TRAINING, Transformer
+from forecasters.layers.settings import CALENDAR, HEADS, HEADS_COUNT, NORM, SMALL, SPACE, TRAINING, Transformer
 from forecasters.layers.windows import Scale
 from lab.series.calendar import FEATURES
 from lab.training.module_stack import Field, ModuleForecaster, Switch
@@ -19,6 +19,7 @@ from lab.training.module_stack import Field, ModuleForecaster, Switch
 class Settings(Transformer):
     d_model: int = Field(256, ge=2)
     d_ff: int = Field(256, ge=1)
+    n_heads: Annotated[int, HEADS_COUNT] = Field(8, ge=1)
     norm: bool = True
     inverted: bool = True
     attention: bool = True

@@ -5,24 +5,28 @@ authors' code is Apache-2.0, that of the usual benchmark MIT; this is written af
 the benchmark measures: positions are sinusoids, and only the encoder's end is normalised over the batch.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from forecasters.layers.attention import EncoderLayer
 from forecasters.layers.embedding import Positions
-from forecasters.layers.settings import HEADS, NORM, SMALL, SPACE, TRAINING, Transformer
+from forecasters.layers.settings import HEADS, HEADS_COUNT, NORM, SMALL, SPACE, TRAINING, Transformer
 from forecasters.layers.windows import Scale
 from lab.errors import ConfigError
+from lab.settings.data import CountsWhen
 from lab.training.module_stack import Field, ModuleForecaster, Switch
+
+_PATCHING = CountsWhen(lambda config: config.model.patching)
 
 
 class Settings(Transformer):
     e_layers: int = Field(1, ge=1)
-    n_heads: int = Field(2, ge=1)
-    patch_len: int = Field(16, ge=1)  # steps
-    stride: int = Field(8, ge=1)  # steps from a patch to the next; as many are held at the window's end
+    n_heads: Annotated[int, HEADS_COUNT] = Field(2, ge=1)
+    patch_len: Annotated[int, _PATCHING] = Field(16, ge=1)  # steps
+    # Steps from a patch to the next; as many are held at the window's end.
+    stride: Annotated[int, _PATCHING] = Field(8, ge=1)
     norm: bool = True
     patching: bool = True
     attention: bool = True
@@ -34,10 +38,13 @@ class PatchTST(nn.Module):
         super().__init__()
         model, seq_len, pred_len = config.model, config.data.seq_len, config.data.pred_len
         self.norm_windows = model.norm
-        self.patch_len, self.stride = (model.patch_len, model.stride) if model.patching else (1, 1)
+        self.patch_len = int(model.patch_len) if model.patching else 1
+        self.stride = int(model.stride) if model.patching else 1
         self.held = self.stride if model.patching else 0
         if self.patch_len > seq_len:
-            raise ConfigError(f"model.patch_len={self.patch_len} is longer than a window, data.seq_len={seq_len}")
+            raise ConfigError(
+                f"model.patch_len={self.patch_len} is longer than a window, data.seq_len={seq_len}; at most that many"
+            )
         tokens = (seq_len + self.held - self.patch_len) // self.stride + 1
         self.embedding = nn.Linear(self.patch_len, model.d_model, bias=False)
         self.positions = Positions(tokens, model.d_model) if model.positions else nn.Identity()
@@ -82,8 +89,9 @@ PATCHTST = ModuleForecaster(
     presets={
         "scripts": TRAINING,
         "authors": {  # the smaller sizes that they give ETTh1 and ETTh2
-            "data.seq_len": 336, "training.lr": 1e-4, "training.batch_size": 128, "model.e_layers": 3,
-            "model.n_heads": 4, "model.d_model": 16, "model.d_ff": 128, "model.dropout": 0.3,
+            "data.seq_len": 336, "training.lr": 1e-4, "training.batch_size": 128, "training.schedule": "decay",
+            "training.max_epochs": 100, "training.patience": 100, "model.e_layers": 3, "model.n_heads": 4,
+            "model.d_model": 16, "model.d_ff": 128, "model.dropout": 0.3,
         },
     },
     defaults=TRAINING, small=SMALL, width="model.d_model",

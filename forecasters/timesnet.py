@@ -8,7 +8,7 @@ batch's mean spectrum (`periods: batch`, preset `scripts`): a forecast then depe
 and two evaluations agree only where their batches do.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +19,23 @@ from forecasters.layers.settings import CALENDAR, NORM, SHORT, SMALL_SIZES, SPAC
 from forecasters.layers.windows import Scale
 from lab.errors import ConfigError
 from lab.series.calendar import FEATURES
+from lab.settings.data import CountsWhen
 from lab.training.module_stack import Field, ModuleForecaster, Switch
+
+_FOLDING = CountsWhen(lambda config: config.model.folding)
+_SEVERAL = CountsWhen(lambda config: config.model.several_kernels)
 
 
 class Settings(Sizes):
     d_model: int = Field(16, ge=2)
     d_ff: int = Field(32, ge=1)
-    top_k: int = Field(5, ge=1)  # periods
-    num_kernels: int = Field(6, ge=1)  # of 1, 3, 5, ... steps and periods
-    periods: Literal["window", "batch"] = "window"  # whose spectrum says them
+    top_k: Annotated[int, _FOLDING] = Field(5, ge=1)  # periods
+    num_kernels: Annotated[int, _SEVERAL] = Field(6, ge=1)  # of 1, 3, 5, ... steps and periods
+    periods: Annotated[Literal["window", "batch"], _FOLDING] = "window"  # whose spectrum says them
     norm: bool = True
     folding: bool = True
     several_kernels: bool = True
-    weighted: bool = True
+    weighted: Annotated[bool, _FOLDING] = True
     calendar: bool = True
 
 
@@ -104,7 +108,7 @@ class TimesNet(nn.Module):
         super().__init__()
         model, seq_len, self.pred_len = config.model, config.data.seq_len, config.data.pred_len
         length = seq_len + self.pred_len
-        if model.top_k > length // 2:
+        if model.folding and model.top_k > length // 2:
             raise ConfigError(f"model.top_k={model.top_k}: {length} steps have {length // 2} periods at most")
         self.norm_windows = model.norm
         calendar = len(FEATURES) if model.calendar else 0

@@ -24,6 +24,7 @@ from ablations.findings.findings import (
 from ablations.findings.pooled import pooled_findings
 from ablations.findings.record import StudyRecord
 from ablations.findings.runs import Recorded, device_seconds
+from ablations.findings.sealed import sealed_findings
 from ablations.judging.reach import outlying_runs
 from ablations.judging.signed_ranks import smallest_p
 from ablations.judging.statistics import Array
@@ -87,15 +88,17 @@ class Collector:
             for arm in dict.fromkeys((FULL, *self.study.table))
             if (arm, cell) in self.recorded.members
         )
+        pooled = tuple(pooled_findings(effects, found))
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
-            pooled=tuple(pooled_findings(effects, found)), family=self.recorded.family,
-            looks=self.record.judged_looks[0], look=self.record.judged_looks[1], seeds=self.seeds,
+            pooled=pooled, family=self.recorded.family, looks=self.record.judged_looks[0],
+            look=self.record.judged_looks[1], seeds=self.seeds,
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
             device_seconds=self.recorded.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
             data_ledger=tuple(store_lines(self.results, self.record.data.values())),
             incidents=incidents(self.results, self.record.name),
+            sealed=sealed_findings(self.results, self.recorded, found, pooled),
             skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ablations.findings.effects import MISSED, UNDONE, Effects, Interval, pair_of
-from ablations.findings.findings import Finding, PooledFinding
+from ablations.findings.findings import PRIMARY, Finding, PooledFinding
 from ablations.judging.pooling import CellEffect, Pooled, pool
 from ablations.judging.signed_ranks import signed_rank_interval
 from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME, reaching
@@ -25,13 +25,14 @@ def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFindin
     hypothesis = name, POOLED
     alive, place = recorded.cells_of(hypothesis), effects.places.get(hypothesis)
     why_not = {cell: _why_not(effects, cell, found.get(cell)) for cell in effects.study.cell_names}
-    pooled = decision = None
+    pooled = validation = decision = None
     if place is not None and standing is not None:
         seeds = effects.study.seed_list(int(standing.seeds[place]))
         for cell in alive:
             if not why_not[cell] and not recorded.whole((name, cell), seeds):
                 why_not[cell] = f"{INCOMPLETE}: runs are missing"
-        pooled = _pooled(effects, name, [cell for cell in alive if not why_not[cell]], seeds)
+        inside = [cell for cell in alive if not why_not[cell]]
+        pooled, validation = (_pooled(effects, name, inside, seeds, metric) for metric in (PRIMARY, "val_mse"))
         decision = effects.decision(hypothesis, place, standing, seeds, recorded.pair(hypothesis, seeds))
         interval, only = _reach(effects, pooled)
         reach = reaching(decision.verdict, interval, decision.margin, only)
@@ -40,7 +41,7 @@ def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFindin
         decision = UNDONE
     cells = tuple(cell for cell in alive if not why_not[cell])
     one = next((found[cell] for cell in (*cells, *alive)), None) or max(found.values(), key=lambda each: each.same)
-    return PooledFinding(one, cells, {cell: why for cell, why in why_not.items() if why}, pooled, decision)
+    return PooledFinding(one, cells, {cell: why for cell, why in why_not.items() if why}, pooled, decision, validation)
 
 
 def _why_not(effects: Effects, cell: str, finding: Finding | None) -> str:
@@ -54,8 +55,8 @@ def _why_not(effects: Effects, cell: str, finding: Finding | None) -> str:
     return f"{INVALID}: {effects.invalid[cell]}" if cell in effects.invalid else ""
 
 
-def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[int]) -> Pooled | None:
-    units = effects.recorded.units((name, POOLED), seeds, cells)
+def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[int], metric: str) -> Pooled | None:
+    units = effects.recorded.units((name, POOLED), seeds, cells, metric)
     if not units or len(seeds) < 2:
         return None
     pooled = pool(

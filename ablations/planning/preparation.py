@@ -50,12 +50,24 @@ class Preparation:
         self.data = {cell: series.identity for cell, series in self.series.items()}
         self._identities = {_source(study.baseline_of(cell).data): known for cell, known in self.data.items()}
         self._series = {series.identity: series for series in self.series.values()}
+        self._check_cells()
         self._costs: dict[Hashable, tuple[Cost, Memory, int]] = {}
         self._measured: dict[Hashable, tuple[int, int]] = {}  # windows of what was
         self._session: RaySession | None = None
         for cell in study.cell_names:
             for arm in study.table:
                 self._check_windows(study.config(cell, arm), cell, arm)
+
+    def _check_cells(self) -> None:
+        """Raises ConfigError where a study pools two cells that come to the same runs: one would count twice."""
+        known: dict[str, str] = {}
+        for cell, identity in self.data.items() if self.study.pooled else ():
+            run = self.study.baseline_of(cell).run_id(identity)
+            if (other := known.setdefault(run, cell)) != cell:
+                raise ConfigError(
+                    f"cells '{other}' and '{cell}' are the same rows of the same series, said in other words, and "
+                    "would count twice; leave one of them out"
+                )
 
     def _check_windows(self, config: Config, cell: str, arm: str) -> None:
         """Raises DataError for a split without windows, ConfigError for an arm that reads another series."""
@@ -199,7 +211,8 @@ def _series(study: Study, cell: str) -> Series:
     try:
         return load_series(study.baseline_of(cell).data)
     except DataError as error:
-        raise DataError(f"cell '{cell}': {error}" if len(study.cell_names) > 1 else str(error)) from None
+        asked = ", which `origins` asks for" if study.places[cell].listed != cell else ""
+        raise DataError(f"cell '{cell}'{asked}: {error}" if len(study.cell_names) > 1 else str(error)) from None
 
 
 def _source(data: DataConfig) -> tuple[Any, ...]:

@@ -44,7 +44,8 @@ def check(study: Study) -> None:
     bases = {cell: study.baseline_of(cell) for cell in study.cell_names}
     for one, other in combinations(bases, 2):
         if not difference(bases[one], bases[other]) and bases[one].data == bases[other].data:
-            raise ConfigError(f"cells '{one}' and '{other}' are the same")
+            pair = [study.places[cell].listed for cell in (one, other)]
+            raise ConfigError(f"cells '{pair[0]}' and '{pair[1]}' are the same")
     for cell, base in bases.items():
         try:
             _check_cell(study, cell, base)

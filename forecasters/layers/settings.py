@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import model_validator
 
+from lab.settings.data import CountsWhen
 from lab.training.module_stack import PER_MODEL, Field, Section, Switch
 
 # Of the usual benchmark scripts; batches of 32, at most 10 epochs and a patience of 3 are the lab's own.
@@ -14,6 +15,7 @@ SPACE: dict[str, Any] = {
     "model.e_layers": {"int": [1, 3]},
     "model.dropout": {"float": [0.0, 0.5]},
 }
+HEADS_COUNT = CountsWhen(lambda config: config.model.attention)  # of models that have attention as a part
 HEADS: dict[str, Any] = {"model.n_heads": {"choice": [2, 4, 8]}}
 # The same, said whole, where a model's defaults are others.
 SCRIPTS: dict[str, Any] = {

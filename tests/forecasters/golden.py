@@ -51,8 +51,38 @@ EMBEDDING: Renaming = (
     (r"^enc_embedding", "embedding"),
     (r"^dec_embedding", "decoder_embedding"),
 )
+DECOMPOSED: Renaming = (  # an encoder and a decoder that take trends out
+    *LAYER,
+    (r"^(encoder|decoder)\.norm\.layernorm\.", r"\1_norm."),
+    (r"^decoder\.projection\.", "head."),
+    (r"^(decoder\.\d+)\.projection\.", r"\1.trend."),
+)
 # Import nothing here: a model is imported by its name in the registry, where a case asks for it.
 MODELS: dict[str, Model] = {
+    "autoformer": Model(
+        (*EMBEDDING, *DECOMPOSED), settings={"moving_avg": "moving_average"},
+        sizes={(96, 96): 10_535_943, (512, 96): 10_535_943},
+    ),
+    "crossformer": Model(
+        (
+            (r".*position_embedding\.pe$", ""),
+            (r"^enc_value_embedding\.value_embedding\.", "embedding."),
+            (r"^enc_pos_embedding$", "places"), (r"^dec_pos_embedding$", "places_ahead"), (r"^pre_norm", "norm"),
+            (r"^encoder\.encode_blocks\.", "encoder."), (r"^decoder\.decode_layers\.", "decoder."),
+            (r"merge_layer\.linear_trans", "merge.map"), (r"merge_layer", "merge"),
+            (r"\.(encode_layers\.0|self_attention)\.", ".stage."),
+            (r"(query|key|value|out)_projection", r"\1"), (r"MLP(\d)\.0", r"MLP\1.inner"),
+            (r"MLP(\d)\.2", r"MLP\1.outer"),
+            (r"stage\.time_attention", "stage.time"), (r"stage\.dim_sender", "stage.send"),
+            (r"stage\.dim_receiver", "stage.receive"),
+            (r"stage\.MLP1", "stage.time_feed"), (r"stage\.MLP2", "stage.feed"),
+            (r"stage\.norm1", "stage.time_norms.0"), (r"stage\.norm2", "stage.time_norms.1"),
+            (r"stage\.norm3", "stage.norms.0"), (r"stage\.norm4", "stage.norms.1"),
+            (r"cross_attention", "read"), (r"\.norm1\.", ".norm_read."), (r"\.norm2\.", ".norm_feed."),
+            (r"MLP1", "feed"), (r"linear_pred", "head"),
+        ),
+        sizes={(96, 96): 42_176_036, (512, 96): 42_382_884},
+    ),
     "cyclenet": Model(
         ((r"^cycleQueue\.data", "cycle"), (r"^model\.", "map.")),
         settings={"cycle": "period", "model_type": "kind", "use_revin": "revin"},
@@ -71,6 +101,15 @@ MODELS: dict[str, Model] = {
             (r"^head\.linear\.", "head."),
         ),
         sizes={(96, 96): 3_751_520, (512, 96): 6_307_424},
+    ),
+    "fedformer": Model(
+        (
+            *EMBEDDING, *DECOMPOSED,
+            (r"\.inner_correlation\.index(_q)?$", ".mix.modes"), (r"\.inner_correlation\.index_kv$", ".mix.modes_read"),
+            (r"\.inner_correlation\.weights1?$", ".mix.real"), (r"\.inner_correlation\.weights2$", ".mix.imaginary"),
+        ),
+        settings={"moving_avg": "moving_average"}, values={"model.form": "benchmark"},
+        sizes={(96, 96): 16_827_399, (512, 96): 16_827_399},
     ),
     "itransformer": Model(
         (
@@ -162,18 +201,17 @@ class Case:
         """Our module with the case's weights, in evaluation mode."""
         found = forecaster(self.name)
         module: nn.Module = found.module(self.config, self.arrays["x"].shape[-1])  # type: ignore[attr-defined]
-        self.prepare(module)
         module.load_state_dict(self.weights(module))
         return module.eval()
-
-    def prepare(self, module: nn.Module) -> None:
-        """What was drawn as the case's model was built, and is no weight."""
 
     def weights(self, module: nn.Module) -> dict[str, Tensor]:
         """The case's weights under our names, in our shapes."""
         stored = torch.load(self.path.with_suffix(".pt"), weights_only=True)["model_state_dict"]
         mine = module.state_dict()
-        found = {ours: tensor for name, tensor in stored.items() if (ours := self.ours(name))}
+        drawn = {name: torch.tensor(modes) for name, modes in self.content.get("frequency_indices", {}).items()}
+        found = {ours: tensor for name, tensor in {**stored, **drawn}.items() if (ours := self.ours(name))}
+        said = {mine[name].data_ptr(): tensor for name, tensor in found.items()}
+        found |= {name: said[each.data_ptr()] for name, each in mine.items() if each.data_ptr() in said}  # shared
         assert found.keys() == mine.keys(), sorted(found.keys() ^ mine.keys())
         return {name: _as(tensor, mine[name]) for name, tensor in found.items()}
 
