@@ -308,7 +308,7 @@ class Ablation:
     def _spec(self, results: Results, stack: PlannedStack) -> TrialSpec:
         identity = self.prepared.identity_of(stack.runs[0].config.data)
         spec = self.prepared.session.trial_spec(
-            results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
+            results, self.name, identity, stack.runs[0].config.forecaster, [r.config.to_json() for r in stack.runs]
         )
         return replace(spec, test_purpose=f"ablation {self.name}", command=typed())
 

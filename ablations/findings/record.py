@@ -16,6 +16,7 @@ from typing import Any
 from ablations.findings.before import PURPOSE, Asked, Before, judged_before, mark_of
 from ablations.findings.before import said as said_of
 from ablations.planning.plan import Hypothesis, PlannedRun
+from ablations.study.models import MODELS
 from ablations.study.reading import changed, create_study
 from ablations.study.study import Study
 from lab.arms import difference
@@ -330,6 +331,10 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
     }  # fmt: skip
     if study.model != DEFAULT:
         content |= {"model": study.model, **study.forecaster.config.identity}
+    if study.kind == MODELS:
+        content["models"] = {
+            name: {"model": entry.model, **entry.forecaster.config.identity} for name, entry in study.models.items()
+        }
     found: dict[str, Any] = json.loads(json.dumps(content))  # as it will be read back
     return found
 
