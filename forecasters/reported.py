@@ -23,6 +23,7 @@ def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
     """The published table where it applies (ETTh1 at H=96), else nothing."""
     return PUBLISHED_ETTH1_H96 if data.dataset == "ETTh1" and data.pred_len == 96 else {}
 
+
 TABLE = "as the table of the published DynoNet has it"
 # By name in the registry, on ETTh1 at H=96.
 REPORTS_ETTH1_H96: dict[str, tuple[Report, ...]] = {
