@@ -1,13 +1,14 @@
 """The pooled rows of a study: each question over all cells in which it is alive, decided once."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ablations.findings.effects import MISSED, UNDONE, Effects, Interval, pair_of
+from ablations.findings.effects import MISSED, UNDONE, Effects, pair_of
 from ablations.findings.findings import Finding, PooledFinding
-from ablations.judging.pooling import CellEffect, Pooled, pool
+from ablations.judging.pooling import CellEffect, Pooled, pool, reached_by
 from ablations.judging.signed_ranks import signed_rank_interval
-from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME, reaching
+from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME
 from ablations.planning.plan import POOLED
 
 
@@ -16,8 +17,9 @@ def pooled_findings(effects: Effects, findings: Sequence[Finding]) -> Iterator[P
     if effects.study.pooled:
         places = {comparison.name: place for place, comparison in enumerate(effects.study.comparisons)}
         names = dict.fromkeys(finding.name for finding in findings)  # the first cell may lack one
-        for name in sorted(names, key=lambda name: places.get(name, len(places))):
-            yield _row(effects, name, {finding.cell: finding for finding in findings if finding.name == name})
+        ordered = sorted(names, key=lambda name: places.get(name, len(places)))
+        found = {name: {each.cell: each for each in findings if each.name == name} for name in ordered}
+        yield from _carried(effects, [_row(effects, name, by_cell) for name, by_cell in found.items()])
 
 
 def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFinding:
@@ -33,9 +35,7 @@ def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFindin
                 why_not[cell] = f"{INCOMPLETE}: runs are missing"
         pooled = _pooled(effects, name, [cell for cell in alive if not why_not[cell]], seeds)
         decision = effects.decision(hypothesis, place, standing, seeds, recorded.pair(hypothesis, seeds))
-        interval, only = _reach(effects, pooled)
-        reach = reaching(decision.verdict, interval, decision.margin, only)
-        decision = replace(decision, verdict=reach, over_seeds=decision.verdict)
+        decision = replace(decision, over_seeds=decision.verdict)
     elif place is not None:
         decision = UNDONE
     cells = tuple(cell for cell in alive if not why_not[cell])
@@ -70,11 +70,25 @@ def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[i
     return pooled
 
 
-def _reach(effects: Effects, pooled: Pooled | None) -> tuple[Interval | None, str]:
-    """The interval that a verdict has to be carried by, and what it is called where it is not.
+def _carried(effects: Effects, rows: Sequence[PooledFinding]) -> Iterator[PooledFinding]:
+    """The rows, whose verdicts hold for other series too only where these carry them, as a family of their own.
 
-    In a study over several series only one over series carries anything, even of a part that is alive on one alone.
+    In a study over several series only what is over series carries anything, even of a part that is alive on one alone.
     """
-    over = "series" if len(set(effects.study.series_of.values())) > 1 else "origins"
-    interval = pooled.interval if pooled is not None and pooled.over == over else None
-    return interval, ON_THESE_SERIES if over == "series" else AT_THESE_ORIGINS
+    study, looks = effects.study, effects.recorded.record.judged_looks[0]
+    over = "series" if len(set(study.series_of.values())) > 1 else "origins"
+    verdicts: dict[str, str] = {}
+    arms: list[Pooled] = []
+    for row in rows:
+        if row.decision is not None and row.pooled is not None:
+            verdicts[row.name] = row.decision.verdict
+            arms.append(row.pooled if row.pooled.over == over else replace(row.pooled, interval=None, p=math.nan))
+    if arms:
+        alpha, family = study.alpha / len(looks), effects.recorded.family
+        reach = reached_by(list(verdicts.values()), arms, study.margin_percent, alpha, family)
+        verdicts = dict(zip(verdicts, reach, strict=True))
+    for row in rows:
+        if row.decision is not None and row.name in verdicts:
+            only = verdicts[row.name] == ON_THESE_SERIES and over == "origins"
+            row = replace(row, decision=replace(row.decision, verdict=AT_THESE_ORIGINS if only else verdicts[row.name]))
+        yield row
