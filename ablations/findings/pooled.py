@@ -39,7 +39,7 @@ def _reaching(effects: Effects, rows: Sequence[PooledFinding]) -> list[PooledFin
     alpha = effects.study.alpha / len(effects.recorded.record.judged_looks[0])
     reach = reached_by(
         [decision.verdict for decision in judged.values()], carriers, effects.study.margin_percent, alpha,
-        len(effects.recorded.hypotheses),
+        effects.recorded.family,
     )  # fmt: skip
     only = {ON_THESE_SERIES: ON_THESE_SERIES if over == "series" else AT_THESE_ORIGINS}
     far = dict(zip(judged, (only.get(verdict, verdict) for verdict in reach), strict=True))
