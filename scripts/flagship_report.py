@@ -26,7 +26,7 @@ from ablations.reporting.console import sentence_lines, verdict_lines
 from dynonet.forecaster import DYNONET
 from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
-from lab.baseline import every_bar, table
+from lab.baseline import every_bar, one_bar, table
 from lab.errors import DataError
 from lab.pages import svg
 from lab.pages.formats import mean_deviation
@@ -149,6 +149,9 @@ def bars(findings: SearchFindings) -> list[str]:
         return [*lines, f"  not computed, for the data is not here: {' '.join(str(error).split())}"]
     rows, missing = every_bar(series, config, test=True)
     lines += [f"  {line}" for line in table(rows, missing)]
+    lines += [
+        f"  {line}" for line in table([one_bar("mean_of_ridges", series, config, True, {"folded": [336]})], [])[:2]
+    ]
     trained = findings.final.known(MSE)
     start = next(row for row in rows if row.name == START)
     best = min((row for row in rows if row is not start), key=lambda row: row.validation.mse)

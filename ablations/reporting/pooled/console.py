@@ -50,8 +50,8 @@ def _legend(findings: Findings) -> str:
         over, other = "origins", "that over origins, by Student's t, for others"
     return (
         "effect: test MSE without the part less test MSE with it, paired by seed, in percent of that with it, averaged "
-        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; that over {other}, by "
-        "Student's t, for others like these, and a verdict without more words reaches as far. "
+        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; that over {other}, "
+        "by Student's t, for others like these, and a verdict without more words reaches as far. "
     )
 
 
