@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 from lab.errors import ConfigError
+from lab.settings.data import DataConfig
 
 FULL = "full"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+@-]{0,127}")
@@ -21,6 +22,8 @@ _NOT_COMPARED = ("training.protocol", "training.seed")
 class Settings(Protocol):
     """What an arm asks of a config."""
 
+    @property
+    def data(self) -> DataConfig: ...
     def canonical(self) -> dict[str, Any]: ...
     def flat(self) -> dict[str, Any]: ...
     def override(self, settings: Mapping[str, Any], /) -> Self: ...
@@ -122,6 +125,8 @@ class Arm:
         except ConfigError as error:
             raise ConfigError(f"arm '{self.name}': {error}") from None
         if self.compared and self.against == FULL and not difference(base, config):
+            if config.data.source() != base.data.source():
+                raise ConfigError(f"arm '{self.name}' reads other rows than its baseline; make it a cell")
             now = ", ".join(f"{key} is already {value!r}" for key, value in self.overrides.items())
             raise ConfigError(f"arm '{self.name}' changes nothing against the baseline: {now or 'no overrides'}")
         return config

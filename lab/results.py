@@ -1,4 +1,5 @@
-"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; who read test; upkeep."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, unsealed, sent to W&B; who read test;
+upkeep."""
 
 import argparse
 import contextlib
@@ -15,12 +16,14 @@ from typing import Any
 
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.errors import ConfigError, DataError
 from lab.ledger.counting import ledger_lines
 from lab.references.titles import TITLES
 from lab.store.columns import PARAMS
 from lab.store.copying import copy_studies
 from lab.store.frames import joined, open_results, to_frame
 from lab.store.objects.lease import Lease, LeaseHeld
+from lab.store.outcomes import over_origins
 from lab.store.place import Place, add_results_argument
 from lab.store.schema import BARS
 from lab.store.tables import Results, ResultsError, StorageError
@@ -54,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     copy = commands.add_parser("copy", parents=[where], help="studies into other results; called again, what is new")
     copy.add_argument("studies", nargs="+", metavar="study")
     copy.add_argument("--to", required=True, help="folder or URL of the other results; made if it is not there")
+    opening = commands.add_parser(
+        "unseal", parents=[where], help="read the rows set aside (data.sealed), once, of a study that is judged"
+    )
+    opening.add_argument("study")
+    opening.add_argument("--again", metavar="REASON", help="read rows once more that were read before, and say why")
     show.add_argument("study")
     export.add_argument("study")
     export.add_argument("--csv", required=True, metavar="FILE")
@@ -77,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `... | head`
             sys.stderr.close()
             return 0
-        except (ResultsError, StorageError, LeaseHeld, OSError) as error:
+        except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld, OSError) as error:
             print(f"error: {' '.join(_text(error).split())}", file=sys.stderr)
             return 2
 
@@ -113,6 +121,11 @@ def _run(options: argparse.Namespace) -> int:
         return _send(options)
     elif options.command == "copy":
         return _copy(options)
+    elif options.command == "unseal":
+        from lab.unsealing.reading import unseal  # imports torch
+
+        print("\n".join(unseal(open_results(options.results), options.study, options.again)))
+        print(f"\nthe report: python -m ablations.any_report {options.study} --results {options.results}")
     elif options.command == "prune":
         from lab.store.pruning import prune  # imports torch
 
@@ -220,13 +233,15 @@ def show_lines(results: Results, study: str) -> list[str]:
     lines = [f"study {study}: {len(networks)} runs ({_statuses(networks)})"]
     # The best trial's final replicates stand below, with their test readings.
     searched = [run for run in runs if "search" in run["role"].split(",")]
+    origins = sorted({run["cell"] or "" for run in searched}, key=lambda name: (len(name), name))
+    compared = networks if len(origins) < 2 else [run for run in networks if run["cell"] in (None, origins[-1])]
     varied = [
         name
         for name in table.column_names
-        if name.startswith(PARAMS) and name != f"{PARAMS}training.seed" and len({str(r[name]) for r in networks}) > 1
+        if name.startswith(PARAMS) and name != f"{PARAMS}training.seed" and len({str(r[name]) for r in compared}) > 1
     ][:8]
-    lines += _trial_lines(searched, varied)
-    tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]
+    lines += _trial_lines(searched, varied) if len(origins) < 2 else _trials_at(origins, searched, varied)
+    tests = [name for name in table.column_names if name.startswith(("test_", "sealed_")) and "." not in name]
     groups = _grouped(runs, _group_of)
     for name, group in list(groups.items())[:_ROWS]:
         figures = [f"{test} {_spread(_present(group, test))}" for test in tests if _present(group, test)]
@@ -260,8 +275,24 @@ def _trial_lines(runs: list[Row], varied: list[str]) -> list[str]:
         rows.append([trial, len(group), _statuses(group), mean, spread, *(group[0][name] for name in varied)])
     if not rows:
         return []
+    return _best_first(rows, ["sd"], varied)
+
+
+def _trials_at(origins: list[str], runs: list[Row], varied: list[str]) -> list[str]:
+    """Trials of a search over several origins: their mean, and what it is the mean of."""
+    rows = []
+    for trial, group in _grouped([run for run in runs if run["trial"]], lambda run: run["trial"]).items():
+        there = [_present([run for run in group if run["cell"] == origin], "val_mse") for origin in origins]
+        losses = [statistics.fmean(scores) if scores else None for scores in there]
+        known = [loss for loss in losses if loss is not None]
+        mean = over_origins(known) if len(known) == len(losses) else None
+        rows.append([trial, len(group), _statuses(group), mean, *losses, *(group[0][name] for name in varied)])
+    return _best_first(rows, origins, varied)
+
+
+def _best_first(rows: list[list[Any]], figures: list[str], varied: list[str]) -> list[str]:
     rows.sort(key=lambda row: math.inf if row[3] is None else row[3])
-    header = ["trial", "runs", "by status", "val MSE", "sd", *(name.rsplit(".", 1)[-1] for name in varied)]
+    header = ["trial", "runs", "by status", "val MSE", *figures, *(name.rsplit(".", 1)[-1] for name in varied)]
     more = [f"... and {len(rows) - _ROWS} more trials"] if len(rows) > _ROWS else []
     return ["", *_aligned(header, rows[:_ROWS]), *more]
 

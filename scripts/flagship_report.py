@@ -22,12 +22,11 @@ import tune.report
 from ablations.findings.collect import findings_of as ablation_findings
 from ablations.findings.findings import Findings
 from ablations.judging.statistics import t_interval
-from ablations.reporting.console import verdict_lines
-from ablations.reporting.wording import ordered, sentence
+from ablations.reporting.console import sentence_lines, verdict_lines
 from dynonet.forecaster import DYNONET
 from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
-from lab.baseline import every_bar, table
+from lab.baseline import every_bar, one_bar, table
 from lab.errors import DataError
 from lab.pages import svg
 from lab.pages.formats import mean_deviation
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if FRONT in searches:
         lines += front(searches[FRONT])
     for findings in studies.values():
-        lines += ["", *verdict_lines(findings), "", *(sentence(findings, f) for f in ordered(findings.findings))]
+        lines += ["", *verdict_lines(findings), "", *sentence_lines(findings)]
     print("\n".join(lines + budget(results, searches, studies)))
     return 0
 
@@ -150,6 +149,9 @@ def bars(findings: SearchFindings) -> list[str]:
         return [*lines, f"  not computed, for the data is not here: {' '.join(str(error).split())}"]
     rows, missing = every_bar(series, config, test=True)
     lines += [f"  {line}" for line in table(rows, missing)]
+    lines += [
+        f"  {line}" for line in table([one_bar("mean_of_ridges", series, config, True, {"folded": [336]})], [])[:2]
+    ]
     trained = findings.final.known(MSE)
     start = next(row for row in rows if row.name == START)
     best = min((row for row in rows if row is not start), key=lambda row: row.validation.mse)

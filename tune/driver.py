@@ -3,12 +3,11 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
-from ray import tune as ray_tune
 
 from lab.console.printing import print
 from lab.driving import driving
@@ -16,56 +15,43 @@ from lab.errors import ConfigError, DataError
 from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.options import Call
-from lab.machines.progress import trial_error
-from lab.machines.queue import DriverOnly
 from lab.machines.session import DoesNotFit, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
 from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
-from lab.registry import forecaster_of, model_option
-from lab.series import Series, load_series
+from lab.registry import model_option
+from lab.series import Series
 from lab.settings.config import Config
-from lab.settings.sizes import too_large
 from lab.store.events import record_event
 from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
+from lab.training.origins_run import Stack, stacks_run
 from lab.training.stack_run import StackRun
 from tune.conclusion import (
+    at_text,
     comparison_table,
     edges_text,
     front_table,
+    losses_of,
+    origins_text,
     scores_of,
     train_final,
     verdicts,
 )
+from tune.findings.collect import findings_of
+from tune.limits import Limits
+from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
-from tune.proposals import Proposal, Proposals, allowed_points
-from tune.searcher import ProposalSearcher, RecordedASHA
+from tune.proposals import Proposal, Proposals
+from tune.searcher import FailureRecorder, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
-from tune.space.windows import check_windows
 
 logger = logging.getLogger(__name__)
 
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
-
-
-class FailureRecorder(DriverOnly, ray_tune.Callback):
-    """Puts a trial that raised once too often on record, with its error."""
-
-    def __init__(self, proposals: Proposals, watch: FaultWatch, close: Callable[[Proposal, str], None]):
-        self.proposals, self.watch, self.close = proposals, watch, close
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self.watch.forgives(trial):
-            return
-        error = trial_error(trial)
-        proposal = self.proposals.all[TrialSpec.of(trial).name]
-        result = trial.last_result or {}
-        self.close(proposal, error)
-        self.proposals.finish(proposal.trial, "failed", (), result.get("reports", ()), error)
 
 
 class Search:
@@ -78,47 +64,14 @@ class Search:
     def __init__(self, settings: SearchSettings, call: Call, session: RaySession | None = None):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.settings, self.call = settings, call
-        self.series: Series = load_series(settings.base.data)
-        check_windows(settings.space, self.series)
-        self._check_size()
-        self._few = self._points()
+        self.places = placed(settings.base.data, settings.budget.origins)
+        self.series: Series = self.places[-1].series
+        check_places(settings.space, self.places)
+        self._limits = Limits(settings, self.series.num_channels)
+        self._limits.check_size()
+        self._few = self._limits.points()
         self._session = session
         self.tracker: Tracker | None = None  # of the command that this search is all of
-
-    def _count(self, config: Config) -> int:
-        return forecaster_of(config).size(config, self.series.num_channels).parameters
-
-    def _check_size(self) -> None:
-        """Raises ConfigError where no model of the space is within the limit, or can be held at all."""
-        space, channels = self.settings.space, self.series.num_channels
-        most = self.settings.budget.max_parameters
-        try:
-            smallest = space.smallest(self._count)
-            held = not space.smallest(lambda config: int(bool(too_large(config, channels))))
-        except ConfigError:  # of values that are not allowed together, of which `_points` tells
-            return
-        if not held:
-            corners = space.corners([item.path for item in space.ranges])
-            reason = next(filter(None, (too_large(config, channels) for config in (space.base, *corners))), "")
-            raise ConfigError(f"no model of this space can be trained: {reason}")
-        if most is not None and smallest > most:
-            raise ConfigError(f"max-parameters: got {most:,}, but the smallest model of this space has {smallest:,}")
-
-    def _allowed(self, config: Config) -> bool:
-        most = self.settings.budget.max_parameters
-        return not too_large(config, self.series.num_channels) and (most is None or self._count(config) <= most)
-
-    def _points(self) -> int | None:
-        """How many points of the space may be trained; None where they are too many to count.
-
-        Raises ConfigError where there is none.
-        """
-        points = allowed_points(self.settings.space, self._allowed)
-        if points == []:
-            most = self.settings.budget.max_parameters
-            limit = "" if most is None else f", and have at most {most:,} parameters"
-            raise ConfigError(f"space: of its values none are allowed together{limit}; take other ranges")
-        return None if points is None else len(points)
 
     def few_points(self) -> str:
         """A sentence where the space has fewer points than trials are asked for, else ""."""
@@ -148,7 +101,9 @@ class Search:
 
     def start_ray(self) -> None:
         """Connects to Ray. Raises ConfigError where the cluster cannot give what a trial takes."""
-        self._session = RaySession(self.call.resources, [self.series], self.settings.base.forecaster)
+        self._session = RaySession(
+            self.call.resources, [place.series for place in self.places], self.settings.base.forecaster
+        )
 
     @property
     def session(self) -> RaySession:
@@ -160,12 +115,12 @@ class Search:
         return Proposals(
             results, self.settings.study, self.settings.space, seed=budget.seed, replicates=budget.replicates,
             data_sha256=self.series.identity, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
-            allowed=self._allowed,
+            allowed=self._limits.allowed, origins=[place.origin for place in self.places],
         )  # fmt: skip
 
     def check_settings(self, results: Results, record: bool) -> None:
         """Raises ConfigError, with the differences and the ways out, if the study was begun with other settings."""
-        identity = self.settings.identity(self.series.identity)
+        identity = self.settings.identity(self.series.identity, described(self.places))
         rows = results.table("studies", self.settings.study).to_pylist()
         if rows:
             told = [json.loads(row["settings"]) for row in sorted(rows, key=lambda row: row["time"])]
@@ -193,12 +148,15 @@ class Search:
                 f"study {settings.study} in {self.call.place.url}: {outcomes} trials on record, {pending} to resume",
                 f"data {self.series.name} ({self.series.source})",
                 *(f"note: {note}" for note in self.series.notes),
+                *origin_lines(self.places),
             ]
             remaining = self.to_come(proposals)
             lines += filter(None, [self.used_up(proposals) or self.few_points()])
+            origins = f" x {len(self.places)} origins" if len(self.places) > 1 else ""
+            runs = remaining * budget.replicates * len(self.places)
             lines.append(
-                f"{remaining} trials to come x {budget.replicates} replicates = {remaining * budget.replicates} runs "
-                f"of at most {settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
+                f"{remaining} trials to come x {budget.replicates} replicates{origins} = {runs} runs of at most "
+                f"{settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
             lines.append(
                 f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
@@ -256,8 +214,12 @@ class Search:
             if resumed:
                 text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
-        for line in record_bars(results, study, self.settings.base, self.series):
-            print(line)
+        said = [
+            line
+            for place in self.places
+            for line in record_bars(results, study, place.config(self.settings.base), place.series, place.cell)
+        ]
+        print("\n".join(dict.fromkeys(said)), end="\n" if said else "")
         if self.tracker is not None:
             self.tracker.follow(study)
         remaining = self.to_come(proposals)
@@ -269,11 +231,17 @@ class Search:
             print(used_up, flush=True)
         return proposals
 
-    def _close(self, results: Results, proposal: Proposal, status: str, error: str | None = None) -> None:
+    def _stacks(self, proposal: Proposal) -> list[Stack]:
+        """What a trial trains at each origin."""
+        configs = proposal.configs(self.settings.budget.replicates)
+        return [(place.origin.configs(configs), place.series) for place in self.places]
+
+    def _close(
+        self, results: Results, proposal: Proposal, stacks: Sequence[Stack], status: str, error: str | None = None
+    ) -> None:
         """Puts the runs of a trial that ended early on record, from its last checkpoint."""
         try:
-            configs = proposal.configs(self.settings.budget.replicates)
-            StackRun(results, configs, series=self.series).close(status, error)
+            stacks_run(results, stacks).close(status, error)
         except UNUSABLE as problem:
             logger.warning("%s: its runs could not be recorded as %s: %s", proposal.trial, status, problem)
 
@@ -281,23 +249,30 @@ class Search:
         """A driver killed between a trial's outcome and its runs' records left a checkpoint: record them now."""
         folders = {path.split("/")[1] for path in results.storage.list("checkpoints")}
         for proposal in proposals.outcomes:
-            configs = proposal.configs(self.settings.budget.replicates)
-            if StackRun.folder_of([c.run_id(self.series.identity) for c in configs]).split("/")[1] in folders:
+            left = [
+                (configs, series)
+                for configs, series in self._stacks(proposal)
+                if StackRun.folder_of([c.run_id(series.identity) for c in configs]).split("/")[1] in folders
+            ]
+            if left:
                 status = "failed" if proposal.state == "failed" else "stopped"
-                self._close(results, proposal, status, proposal.error)
+                self._close(results, proposal, left, status, proposal.error)
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
         spec = self.session.trial_spec(
             results, self.settings.study, self.series.identity, self.settings.base.forecaster
         )
+        if len(self.places) > 1:
+            spec = replace(spec, origins=tuple(place.origin.identity for place in self.places))
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
             try:
-                stack = StackRun(results, proposal.configs(budget.replicates), series=self.series)
-                proposal.reports = stack.report().reports
+                proposal.reports = stacks_run(results, self._stacks(proposal)).report().reports
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
-        searcher = ProposalSearcher(proposals, spec, lambda proposal: self._close(results, proposal, "stopped"))
+        searcher = ProposalSearcher(
+            proposals, spec, lambda proposal: self._close(results, proposal, self._stacks(proposal), "stopped")
+        )
         scheduler = RecordedASHA(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,
@@ -305,14 +280,12 @@ class Search:
         progress = Progress(proposals, len(proposals.outcomes) + remaining)
         watch = FaultWatch(results, self.settings.study, progress.say, self.session.memory_per_trial)
         failures = FailureRecorder(
-            proposals, watch, lambda proposal, error: self._close(results, proposal, "failed", error)
-        )
+            proposals, watch,
+            lambda proposal, error: self._close(results, proposal, self._stacks(proposal), "failed", error),
+        )  # fmt: skip
         tracking = []
         if self.tracker is not None:
-            tracking = self.tracker.callbacks(
-                self.settings.study,
-                lambda trial, runs: [Member(self.settings.study, "search", run, trial=trial.trial) for run in runs],
-            )
+            tracking = self.tracker.callbacks(self.settings.study, self._members)
         try:
             self.session.run_trials(
                 self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
@@ -321,6 +294,13 @@ class Search:
             )  # fmt: skip
         finally:
             progress.close()
+
+    def _members(self, trial: TrialSpec, runs: Sequence[str]) -> list[Member]:
+        cells = [place.origin.name for place in self.places for _ in range(self.settings.budget.replicates)]
+        study = self.settings.study
+        return [
+            Member(study, "search", run, trial=trial.trial, cell=cell) for run, cell in zip(runs, cells, strict=True)
+        ]
 
     def _train_final(self, results: Results, finals: Sequence[Config]) -> None:
         """The final replicates, to their end, in smaller stacks where one of all does not fit into memory."""
@@ -359,8 +339,10 @@ class Search:
             states = ", ".join(sorted({str(p.state) for p in proposals.outcomes})) or "none"
             print(f"error: no trial was complete (outcomes: {states}); nothing to retrain", file=sys.stderr)
             return 1
+        at = losses_of(results, proposals, best.trial)
         print(
-            f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}, {params_text(best.params, type(best.config))}"
+            f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}{at_text(at)}, "
+            f"{params_text(best.params, type(best.config))}"
         )
         for line in edges_text(proposals, best):
             print(line)
@@ -381,16 +363,22 @@ class Search:
             results.add("members", members, key="final")
             fresh = len(finals) - len(results.done(ids))
             if fresh:
-                print(f"retraining it with {fresh} fresh seeds, then reading test once", flush=True)
+                where = "" if len(self.places) == 1 else f" at {self.places[-1].origin.name}, the latest origin"
+                print(f"retraining it with {fresh} fresh seeds{where}, then reading test once", flush=True)
             else:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
             self._train_final(results, finals)
             record_starts(results, settings.study, finals, self.series)
+            for place in self.places[:-1]:
+                configs = place.origin.configs(best.configs(budget.replicates))
+                record_starts(results, settings.study, configs, place.series, place.cell)
             scores.append(scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         data = best.config.data
         standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
         print("\n" + "\n".join(comparison_table(scores, standing, settings.base)))
-        print("\n".join(verdicts(standing, best.values[0])))
+        print("\n".join(verdicts(standing, [best.values[0], *at.values()][-1])))
+        if len(self.places) > 1:
+            print("\n".join(origins_text(findings_of(results, settings.study))))
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
         best_file = results.storage.url_of(f"{folder}/best.yaml")
         print(f"  python -m lab.train{model_option(self.settings.base)} --config {best_file}")

@@ -30,6 +30,8 @@ class Progress(LiveLines):
         self._at_start = len(proposals.outcomes)
         self._said: set[str] = {p.trial for p in proposals.outcomes}
         self._now: dict[str, dict[str, Any]] = {}  # last result of each running trial
+        count = len(proposals.origins)
+        self._loss = "val MSE" if count == 1 else f"val MSE over {count} origins"
         super().__init__(stream)
 
     def counts(self) -> dict[str, int]:
@@ -58,13 +60,13 @@ class Progress(LiveLines):
             epoch = result.get("epoch", 0)
             proposal = self.proposals.all[trial]
             params = params_text(proposal.params, type(proposal.config))
-            out.append(f"  {trial}  epoch {epoch:>3}  val MSE {value}  {params}")
+            out.append(f"  {trial}  epoch {epoch:>3}  {self._loss} {value}  {params}")
         if len(self._now) > SHOWN_TRIALS:
             out.append(f"  and {len(self._now) - SHOWN_TRIALS} more running")
         return [line[:WIDTH] for line in out]
 
     def _outcome(self, proposal: Proposal) -> str:
-        found = f"val MSE {proposal.values[0]:.4f}" if proposal.values else "val MSE -"
+        found = f"{self._loss} {proposal.values[0]:.4f}" if proposal.values else f"{self._loss} -"
         if proposal.error:
             found = proposal.error.strip().splitlines()[-1]
         return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params, type(proposal.config))}"[

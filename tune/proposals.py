@@ -26,6 +26,7 @@ from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_ove
 from lab.store.tables import Results, is_object
 from tune.methods.method import Start, Told
 from tune.methods.table import SAMPLERS, marks
+from tune.origins import Origin
 from tune.space import Space
 from tune.space.categories import distributions_of_json, distributions_to_json, labelled, plain
 
@@ -42,12 +43,12 @@ Distributions: TypeAlias = Mapping[str, BaseDistribution]  # of one trial, by do
 
 @dataclass
 class Proposal:
-    """One point of the space, trained as a stack of replicates."""
+    """One point of the space, trained as a stack of replicates at each origin."""
 
     trial: str  # id in the records
     number: int
     params: dict[str, Any]  # searched settings by dotted path
-    config: Config  # of the first replicate
+    config: Config  # of the first replicate, at the data's own origin
     state: str | None = None  # None: proposed, no outcome yet
     values: list[float] = field(default_factory=list)  # one per objective
     reports: list[tuple[int, float]] = field(default_factory=list)  # (epoch, value) from the first epoch
@@ -98,11 +99,18 @@ class Proposals:
         sampler: str = "tpe",
         journal: Path | None = None,
         allowed: Callable[[Config], bool] = lambda config: True,
+        origins: Sequence[Origin] = (),
     ):
-        """`allowed`: of proposals, what may be trained; others are drawn again."""
+        """
+        Args:
+            data_sha256: identity of the series at the data's own origin.
+            allowed: of proposals, what may be trained; others are drawn again.
+            origins: where several, the data's own the last of them.
+        """
         self.results, self.study, self.space, self.seed = results, study, space, seed
         self.replicates, self.data_sha256, self.objectives = replicates, data_sha256, tuple(objectives)
         self.allowed = allowed
+        self.origins = tuple(origins) or (Origin(None, data_sha256),)
         self.all: dict[str, Proposal] = {}
         self.exhausted = False  # nothing new was found when last drawn
         self._next = 0  # number of the next proposal
@@ -116,6 +124,11 @@ class Proposals:
     @property
     def outcomes(self) -> list[Proposal]:
         return [p for p in self.all.values() if p.state is not None]
+
+    def stacks(self, proposal: Proposal) -> list[tuple[Origin, list[Config]]]:
+        """What it trains: its replicates at each origin."""
+        configs = proposal.configs(self.replicates)
+        return [(origin, origin.configs(configs)) for origin in self.origins]
 
     def best(self) -> Proposal | None:
         return best_of(self.all.values())
@@ -247,8 +260,12 @@ class Proposals:
 
     def _add_members(self, proposal: Proposal) -> None:
         key = {"study": self.study, "trial": proposal.trial, "role": "search"}
-        runs = [config.run_id(self.data_sha256) for config in proposal.configs(self.replicates)]
-        self.results.add("members", [{**key, "run": run} for run in runs], key=proposal.trial)
+        members = [
+            {**key, "cell": origin.name, "run": config.run_id(origin.identity)}
+            for origin, configs in self.stacks(proposal)
+            for config in configs
+        ]
+        self.results.add("members", members, key=proposal.trial)
 
     def finish(
         self,

@@ -9,9 +9,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from ray import tune as ray_tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
+from lab.machines.faults import FaultWatch
+from lab.machines.progress import trial_error
 from lab.machines.queue import DriverOnly
 from lab.machines.trial import TrialSpec
 from tune.proposals import Proposal, Proposals
@@ -31,7 +34,8 @@ class ProposalSearcher(DriverOnly, Searcher):
         if proposal is None:
             return Searcher.FINISHED
         self._trials[trial_id] = proposal.trial
-        configs = tuple(config.to_json() for config in proposal.configs(self.proposals.replicates))
+        stacks = self.proposals.stacks(proposal)
+        configs = tuple(config.to_json() for _, stack in stacks for config in stack)
         return replace(self.spec, trial=proposal.trial, configs=configs).to_dict()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -53,6 +57,22 @@ class ProposalSearcher(DriverOnly, Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: see `save`."""
+
+
+class FailureRecorder(DriverOnly, ray_tune.Callback):
+    """Puts a trial that raised once too often on record, with its error."""
+
+    def __init__(self, proposals: Proposals, watch: FaultWatch, close: Callable[[Proposal, str], None]):
+        self.proposals, self.watch, self.close = proposals, watch, close
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.watch.forgives(trial):
+            return
+        error = trial_error(trial)
+        proposal = self.proposals.all[TrialSpec.of(trial).name]
+        result = trial.last_result or {}
+        self.close(proposal, error)
+        self.proposals.finish(proposal.trial, "failed", (), result.get("reports", ()), error)
 
 
 def _named(trial: str) -> Any:

@@ -19,6 +19,7 @@ from tune.space import Space, same_spec
 QUICKSTART = "quickstart"  # the preset of a search that names none
 OBJECTIVES = ("val_mse", "parameters")
 MOST_TRIALS = 1_000_000
+MOST_ORIGINS = 100
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,21 @@ class Budget:
     sampler: str = "tpe"  # a row of tune.methods.table
     seed: int = 0  # of the sampler
     max_parameters: int | None = None  # larger models are not proposed
+    origins: int = 1  # at which every replicate is trained, the data's own the last (tune.origins)
 
     trials: int = 20
     final_replicates: int = 5  # fresh seeds of the best config
     max_failures: int = 2  # times a trial that raised goes on from its checkpoint
 
-    IDENTITY = ("replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed", "max_parameters")
+    IDENTITY = (
+        "replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed", "max_parameters", "origins",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, least, most in (
             ("replicates", 1, seeds.FINAL), ("grace_epochs", 1, MOST_WHOLE), ("trials", 1, MOST_TRIALS),
             ("final_replicates", 0, seeds.FINAL), ("max_failures", 0, MOST_FAILURES),
-            ("max_parameters", 1, MOST_WHOLE), ("seed", -MOST_WHOLE, MOST_WHOLE),
+            ("max_parameters", 1, MOST_WHOLE), ("seed", -MOST_WHOLE, MOST_WHOLE), ("origins", 1, MOST_ORIGINS),
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 check_number(name.replace("_", "-"), getattr(self, name), least, most)
@@ -71,15 +75,22 @@ class SearchSettings:
         most = MOST_WHOLE - seeds.FINAL - max(self.budget.replicates, self.budget.final_replicates)
         check_number("training.seed", self.base.training.seed, 0, most)  # replicates count on from it
 
-    def identity(self, data_sha256: str) -> dict[str, Any]:
-        """What must stay the same for results to belong to one study."""
+    def identity(self, data_sha256: str, origins: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What must stay the same for results to belong to one study.
+
+        `origins`: what is told of each, by name, where there are several.
+        """
         budget = {name: getattr(self.budget, name) for name in Budget.IDENTITY}
         if self.budget.max_parameters is None:  # a study that was begun before there was a limit goes on
             del budget["max_parameters"]
+        if self.budget.origins == 1:  # or before there were origins
+            del budget["origins"]
         searched = {item.path for item in self.space.ranges}
         settings = {k: v for k, v in self.base.canonical().items() if k not in searched}
         identity: dict[str, Any] = {"settings": settings, "space": self.space.as_dict(), "search": budget}
         identity |= {"data_sha256": data_sha256, "results_version": RESULTS_VERSION, **self.base.identity}
+        if origins:
+            identity["origins"] = dict(origins)
         if self.base.forecaster != DEFAULT:
             identity["model"] = self.base.forecaster
         return json.loads(json.dumps(identity))  # as it will be read back

@@ -3,17 +3,20 @@ the data and the time of an epoch are arguments."""
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
 from ablations.judging.signed_ranks import smallest_p
+from ablations.judging.verdicts import seeds_needed
+from ablations.study.models import MODELS
 from ablations.study.study import Study
 from lab.arms import FULL, difference
 from lab.console.printing import one_line
 from lab.errors import ConfigError
+from lab.registry import forecaster_of
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
 
@@ -71,12 +74,13 @@ class Plan:
         level = study.alpha / (len(self.looks) * max(self.family, 1))
         looks = "" if len(self.looks) == 1 else f", looks at {', '.join(map(str, self.looks))} seeds"
         reach = smallest_p(self.looks[-1])
+        pooled = ", each pooled over its cells," if study.pooled else ""
         lines = [
             f"study {study.name}: {study.question}",
             f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
             f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
             f"{self.to_train} to train",
-            f"{self.family} comparisons of {study.metric} at alpha {study.alpha:g} (Holm{looks}): "
+            f"{self.family} comparisons of {study.metric}{pooled} at alpha {study.alpha:g} (Holm{looks}): "
             f"{self.looks[-1]} seeds reach p {reach:.2g}, {level:.2g} is needed",
         ]
         groups: dict[str, list[PlannedStack]] = defaultdict(list)
@@ -87,21 +91,62 @@ class Plan:
             most, least = max(sizes), min(sizes)
             models = f"{most}" if most == least else f"{least} to {most}"
             lines.append(f"  {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'} of {models} models: {shape}")
+        lines += self._series_lines() if cells > 1 else []
+        lines += self._model_lines() if study.kind == MODELS else []
+        trained = {(run.arm, run.cell) for run in self.runs}
+        inert: dict[tuple[str, bool], list[str]] = defaultdict(list)
         for name, cell in self.inert:
-            trained = any((run.arm, run.cell) == (name, cell) for run in self.runs)
-            lines.append(f"  inert, {'but' if trained else 'not'} trained: {name} (cell {cell})")
+            inert[name, (name, cell) in trained].append(cell)
+        for (name, but), those in inert.items():
+            where = f"cell {those[0]}" if len(those) == 1 else f"cells {', '.join(those)}"
+            lines.append(f"  inert, {'but' if but else 'not'} trained: {name} ({where})")
         if not self.stacks:
             lines.append("nothing is left to train")
         elif self.seconds is None:
             lines.append("expected device time: unknown, no step was measured")
         else:
-            share = f", {_duration(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
-            lines.append(f"expected device time: at most {_duration(self.seconds)}{share} (early stopping saves some)")
+            share = f", {duration(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
+            lines.append(f"expected device time: at most {duration(self.seconds)}{share} (early stopping saves some)")
         return "\n".join(lines)
+
+    def _series_lines(self) -> Iterator[str]:
+        """What is left to train of each series."""
+        series: dict[str, list[PlannedStack]] = {name: [] for name in self.study.series_of.values()}
+        for stack in self.stacks:
+            series[self.study.series_of[stack.runs[0].cell]].append(stack)
+        for name, stacks in series.items():
+            cells = sum(each == name for each in self.study.series_of.values())
+            runs = sum(run.run not in self.recorded for stack in stacks for run in stack.runs)
+            times = [stack.seconds for stack in stacks]
+            known = [time for time in times if time is not None]
+            time = f", at most {duration(math.fsum(known))}" if known and len(known) == len(times) else ""
+            counts = f"{cells} {'cell' if cells == 1 else 'cells'}, {runs} runs to train"
+            yield f"  series {name}: {counts} in {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'}{time}"
+
+    def _model_lines(self) -> Iterator[str]:
+        """What is left to train of each arm of a league, and what no number of its seeds can say."""
+        for arm in dict.fromkeys(run.arm for run in self.runs):
+            seconds, runs = [], 0
+            for stack in self.stacks:
+                epochs = [(r.arm, r.config.training.max_epochs) for r in stack.runs if r.run not in self.recorded]
+                own = [count for name, count in epochs if name == arm]
+                runs += len(own)
+                if own and stack.seconds is not None:
+                    seconds.append(stack.seconds * sum(own) / sum(count for _, count in epochs))
+            time = f", at most {duration(math.fsum(seconds))}" if seconds else ""
+            yield f"  arm {arm}: {runs} {'run' if runs == 1 else 'runs'} to train{time}"
+        needed = seeds_needed(self.study.alpha, max(self.family, 1), len(self.looks))
+        if self.looks[-1] < needed:
+            yield (
+                f"  {self.looks[-1]} seeds can decide no pair of models ({needed} could): the table, its intervals and "
+                "the ranking are what they show"
+            )
 
     def _shape(self, config: Config) -> str:
         data = config.data
-        text = (f"{data.name} S={data.seq_len} H={data.pred_len}", self.study.forecaster.describe(config))
+        forecaster = forecaster_of(config)
+        title = forecaster.title if self.study.kind == MODELS else ""
+        text = (title, f"{data.name} S={data.seq_len} H={data.pred_len}", forecaster.describe(config))
         return ", ".join(filter(None, (*text, f"batches of {config.training.batch_size}")))
 
 
@@ -263,7 +308,7 @@ def _stacks(study: Study, runs: list[PlannedRun], size: int, devices: int) -> li
     """
     shapes: dict[Hashable, list[PlannedRun]] = defaultdict(list)
     for run in runs:
-        shapes[study.forecaster.stack_key(run.config)].append(run)
+        shapes[run.config.forecaster, forecaster_of(run.config).stack_key(run.config)].append(run)
     stacks: list[tuple[PlannedRun, ...]] = []
     for members in shapes.values():
         count = math.ceil(len(members) / size)
@@ -296,7 +341,7 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
     return paths
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

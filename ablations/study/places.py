@@ -51,7 +51,8 @@ def places(cells: Mapping[str, Mapping[str, Any]], origins: Any) -> tuple[Place,
             elif back:
                 name, more = f"{listed}-back{back}", {BACK: back}
             if name in found:
-                raise ConfigError(f"two cells come to the name '{name}': one is an origin of '{listed}'; rename it")
+                of = " and ".join(f"'{each}'" for each in (found[name].listed, listed) if each != name)
+                raise ConfigError(f"two cells come to the name '{name}', as an origin of {of} does; rename one")
             found[name] = Place(name, listed, {**settings, **more}, back)
     return tuple(found.values())
 

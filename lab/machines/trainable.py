@@ -1,4 +1,4 @@
-"""A StackRun as a Ray Tune trial; one `step` is one epoch.
+"""A StackRun, or one at each of several origins, as a Ray Tune trial; one `step` is one epoch.
 
 Torch is imported in the first step, not with this module: while a trial's actor starts, Tune gives the trial any other
 actor that falls free and kills the one that was starting, so trials shorter than a slow start would run one at a time
@@ -16,6 +16,8 @@ from lab.machines.trial import TrialSpec
 
 if TYPE_CHECKING:
     from lab.series import Series
+    from lab.settings.config import Config
+    from lab.training.origins_run import OriginsRun
     from lab.training.stack_run import StackRun
 
 
@@ -28,7 +30,7 @@ class StackTrainable(ray_tune.Trainable):
 
     _ending: Ending
     _known: "dict[str, Series]"  # by identity: fetched once for all trials of this actor
-    _stack: "StackRun | None" = None
+    _stack: "StackRun | OriginsRun | None" = None
 
     def setup(self, config: dict[str, Any], series: Mapping[str, Sequence[Any]] | None = None) -> None:
         """`series`: identity to a reference to the data in the object store; other data is read here."""
@@ -40,32 +42,39 @@ class StackTrainable(ray_tune.Trainable):
         self.setup(new_config)  # Tune adds the series
         return True
 
-    def _begin(self) -> "StackRun":
+    def _begin(self) -> "StackRun | OriginsRun":
         from lab.compute.device import device_for, use_threads
-        from lab.errors import DataError
-        from lab.series import load_series
         from lab.store.objects.patient_storage import PatientStorage
         from lab.store.tables import Results
+        from lab.training.origins_run import OriginsRun
         from lab.training.stack_run import StackRun
 
         trial = self._trial
-        storage = PatientStorage(trial.results, trial.patience, trial.mark)
+        results = Results(PatientStorage(trial.results, trial.patience, trial.mark))
         use_threads(trial.threads)
-        configs = trial.runs()
+        stacks = [(configs, self._data(identity, configs[0])) for identity, configs in trial.stacks()]
         device = device_for(trial.gpu)
-        identity = trial.data_sha256
+        if trial.origins:
+            return OriginsRun(results, stacks, device, trial.provenance, trial.most)
+        ((configs, series),) = stacks
+        return StackRun(
+            results, configs, device, trial.provenance, series,
+            outlive_divergence=trial.test_purpose is not None, most=trial.most,
+        )  # fmt: skip
+
+    def _data(self, identity: str, config: "Config") -> "Series":
+        from lab.errors import DataError
+        from lab.series import load_series
+
         if identity not in self._known:
             shared = self._shared.get(identity)
-            self._known[identity] = ray.get(shared[0]) if shared else load_series(configs[0].data)
+            self._known[identity] = ray.get(shared[0]) if shared else load_series(config.data)
         series = self._known[identity]
         # The study's records name runs by this identity: other data, under whatever name, is not the study's.
         if series.identity != identity:
             del self._known[identity]
             raise DataError(f"the data's identity is {series.identity}; the study's is {identity}")
-        return StackRun(
-            Results(storage), configs, device, trial.provenance, series,
-            outlive_divergence=trial.test_purpose is not None, most=trial.most,
-        )  # fmt: skip
+        return series
 
     def step(self) -> dict[str, Any]:
         """Raises NodeLeaves, between two epochs, on a machine that was given notice: Ray places the trial elsewhere."""
@@ -83,7 +92,9 @@ class StackTrainable(ray_tune.Trainable):
             result["value"] = report.value
         if result["done"] and self._trial.test_purpose is not None:
             from lab.training.readings import read_test
+            from lab.training.stack_run import StackRun
 
+            assert isinstance(stack, StackRun), "of an ablation, each of whose stacks has one origin"
             read_test(
                 stack.results, stack.ids, self._trial.test_purpose, stack.device, stack.series,
                 self._trial.study, self._trial.command,
@@ -91,7 +102,7 @@ class StackTrainable(ray_tune.Trainable):
         self._record_events(stack)
         return result
 
-    def _record_events(self, stack: "StackRun") -> None:
+    def _record_events(self, stack: "StackRun | OriginsRun") -> None:
         from lab.store.events import record_event, record_outages
 
         study, trial = self._trial.study, self._trial.name

@@ -15,12 +15,12 @@ def shown(identity: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """A stack of runs as one trial.
+    """A stack of runs as one trial, or one at each of several origins.
 
     Its checkpoints are in the results, under a name that follows from the runs.
     """
 
-    configs: tuple[str, ...]  # of its runs, as JSON
+    configs: tuple[str, ...]  # of its runs, as JSON; with origins as many for each, one origin's behind another's
     data_sha256: str  # identity of the series that the study's records name
     results: str = ""  # where they go
     study: str = ""
@@ -35,9 +35,10 @@ class TrialSpec:
     # purpose once all have come to theirs.
     test_purpose: str | None = None
     command: str = ""  # what was typed where the driver runs, for the ledger of test
-    most: int | None = None  # models that are trained side by side
+    most: int | None = None  # models that are trained side by side, in each stack
     model: str = DEFAULT  # whose configs they are: a name of lab.registry
     identity: Mapping[str, Any] = field(default_factory=dict)  # of that model's code, where the driver runs
+    origins: tuple[str, ...] = ()  # identities of the series at each origin, where there are several
 
     @property
     def name(self) -> str:
@@ -54,21 +55,31 @@ class TrialSpec:
             )
         return configs
 
+    def stacks(self) -> list[tuple[str, list[Config]]]:
+        """The identity of the data of each stack, and what it trains. Raises as `runs`."""
+        configs, identities = self.runs(), self.origins or (self.data_sha256,)
+        size = len(configs) // len(identities)
+        return [(identity, configs[at * size : (at + 1) * size]) for at, identity in enumerate(identities)]
+
+    def ids(self) -> list[str]:
+        """Of its runs, in the order of `configs`. Raises as `runs`."""
+        return [config.run_id(identity) for identity, configs in self.stacks() for config in configs]
+
     @property
     def side_by_side(self) -> int:
-        return self.most or len(self.configs)
+        return self.most or len(self.configs) // max(1, len(self.origins))
 
     def halved(self) -> "TrialSpec":
         return replace(self, most=(self.side_by_side + 1) // 2)
 
     def to_dict(self) -> dict[str, Any]:
         """As Ray Tune's config, without what is None."""
-        told = {**asdict(self), "configs": list(self.configs)}
+        told = {**asdict(self), "configs": list(self.configs), "origins": list(self.origins) or None}
         return {name: value for name, value in told.items() if value is not None}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "TrialSpec":
-        return cls(**{**config, "configs": tuple(config["configs"])})
+        return cls(**{**config, "configs": tuple(config["configs"]), "origins": tuple(config.get("origins", ()))})
 
     @classmethod
     def of(cls, trial: Any) -> "TrialSpec":

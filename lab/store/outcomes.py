@@ -1,5 +1,6 @@
 """What became of the trials of a study, by their records alone: no optimiser and no model is asked."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -86,3 +87,16 @@ def front_of(trials: Iterable[Trial]) -> list[Trial]:
         )
 
     return sorted((t for t in complete if not beaten(t)), key=lambda t: t.values)
+
+
+def over_origins(values: Sequence[float]) -> float:
+    """A trial's error, from that at each of its origins: their geometric mean; of a single one itself, to the bit.
+
+    Errors are z-scored by each origin's own training rows, and some months are harder than others: a plain mean would
+    mostly be that of the hardest. In a geometric mean one percent counts the same at every origin, and no scale that an
+    origin has, its scaler's or that of a bar that one might divide by, changes which of two trials is the better
+    (Fleming and Wallace 1986, Communications of the ACM 29(3), on normalised results).
+    """
+    if len(values) == 1:
+        return values[0]
+    return math.exp(sum(map(math.log, values)) / len(values)) if min(values) > 0 else 0.0

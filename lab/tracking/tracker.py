@@ -179,5 +179,4 @@ class EndedTrials(DriverOnly, ray_tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         ended, self._ended = self._ended, []
         for spec in ended:
-            runs = [config.run_id(spec.data_sha256) for config in spec.runs()]
-            self._tell(self._members_of(spec, runs))
+            self._tell(self._members_of(spec, spec.ids()))

@@ -18,6 +18,7 @@ class Cost:
 
     step: float
     epoch: float  # all training steps and the validation
+    validation: float = 0.0  # its share of an epoch
 
 
 def measure_step(
@@ -44,7 +45,7 @@ def measure_step(
     validate()
     step = _seconds(train, trainer.device) / timed
     validation = _seconds(validate, trainer.device) * windows / some
-    return Cost(step / models, (step * trainer.steps + validation) / models)
+    return Cost(step / models, (step * trainer.steps + validation) / models, validation / models)
 
 
 @dataclass(frozen=True)

@@ -181,9 +181,19 @@ class StackRun:
     def runs(self) -> list[Run]:
         return [run for trainer in self.trainers for run in trainer.runs]
 
+    @property
+    def going(self) -> list[StackTrainer]:
+        """Those that still train."""
+        return [trainer for trainer in self.trainers if not trainer.finished]
+
+    @property
+    def epoch(self) -> int:
+        """That all of what still trains have come to; the last one where nothing does."""
+        return min((trainer.epoch for trainer in self.going), default=max(self._ends(), default=0))
+
     def advance(self) -> None:
         """Trains the least advanced stack for one epoch, writes the checkpoint, records what has finished."""
-        going = [trainer for trainer in self.trainers if not trainer.finished]
+        going = self.going
         if not going:
             return
         trainer = min(going, key=lambda trainer: trainer.epoch)
@@ -219,16 +229,21 @@ class StackRun:
         for path in self.results.storage.list(self.folder):
             self.results.storage.delete(path)
 
-    def report(self) -> Report:
-        going = [trainer for trainer in self.trainers if not trainer.finished]
+    def _done_before(self) -> list[Mapping[str, Any]]:
+        """Rows of the runs that were on record, and are not trained here."""
         trained_here = {run.run for run in self.runs}
-        done_before = [row for run, row in self._rows.items() if run in self._sealed - trained_here]
+        return [row for run, row in self._rows.items() if run in self._sealed - trained_here]
+
+    def _ends(self) -> list[int]:
+        return [run.epochs for run in self.runs] + [row["epochs"] or 0 for row in self._done_before()]
+
+    def report(self) -> Report:
+        done_before = self._done_before()
         statuses = [run.status for run in self.runs] + [row["status"] for row in done_before]
-        state = "running" if going else "complete"
+        state = "running" if self.going else "complete"
         if "diverged" in statuses and not self._outlive_divergence:
             state = "pruned"
-        ends = [run.epochs for run in self.runs] + [row["epochs"] or 0 for row in done_before]
-        epoch = min((trainer.epoch for trainer in going), default=max(ends, default=0))
+        epoch = self.epoch
         reports = self._reports(epoch, [row["val_mse"] for row in done_before])
         parameters = self.trainers[0].size.parameters if self.trainers else done_before[0]["parameters"]
         ended = len(statuses) - statuses.count("running")

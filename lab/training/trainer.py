@@ -56,7 +56,8 @@ class StackTrainer:
         self.runs = [Run(config, config.run_id(self.series.identity)) for config in configs]
         self.size = self.forecaster.size(first, self.series.num_channels)  # of one model
         prepare_process()
-        for role in (*self.forecaster.learners(first).values(), "validation"):  # before anything is built
+        roles = [role for config in configs for role in self.forecaster.learners(config).values()]
+        for role in dict.fromkeys((*roles, "validation")):  # before anything is built
             window_starts(self.series, first.data, role)
         self.active, self.stack = self._fresh()  # which run stands at each place of the stack
         self.steps, self.epoch = self.stack.steps, 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -49,12 +50,14 @@ print("kept", len(_internal_kv_list(b"", namespace=b"dynonet")))
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """None of those that the kernel hands out by itself: Ray's servers share a port, and one that another Ray took
+    in the meantime would answer in this one's name."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.SystemRandom().randrange(20_000, 32_768)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            ports.append(port)
     return ports
 
 

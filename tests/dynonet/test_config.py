@@ -191,6 +191,7 @@ def other_value(key: str, value: Any) -> Any:
         "data.dataset": "ETTh2", "data.split": (0.5, 0.3, 0.2), "data.path": "other.csv", "data.date_column": "when",
         "data.channels": ("b", "a"), "data.date_format": "%Y", "data.separator": ";", "data.decimal": ",",
         "data.missing_values": (-9999.0,), "data.fill": "previous", "data.period": 12,
+        "data.origin": 5000, "data.validation_rows": 500, "data.test_rows": 500, "data.sealed": 100,
         "data.controller_rows": "validation", "data.worker_rows": "train", "data.joint_rows": "worker_and_meta",
         "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint",
         "model.worker_cell": "lstm", "model.worker_scope": "all",

@@ -71,9 +71,7 @@ def test_models_at_their_end_stay_with_a_part(tiny: Config) -> None:
     state = trainer.state_dict()
     ended, kept = state["runs"][1], [0, 2, 3]
     state["active"] = kept
-    for block in ("params", "moments"):
-        for name, part in state[block].items():
-            state[block][name] = {k: t[kept] for k, t in part.items()} if isinstance(part, dict) else part[kept]
+    state["stack"] = {name: tensor[kept] for name, tensor in state["stack"].items()}
     parts = divide_state(state, 2)
     assert [part["active"] for part in parts] == [[0, 1], [0]]
     assert [[run["run"] for run in part["runs"]] for part in parts] == [
