@@ -37,6 +37,7 @@ from lab.forecaster import range_column
 from lab.ledger.counting import store_lines
 from lab.pages.formats import decimal, p_value
 from lab.references.standing import Standing, standing_of
+from lab.registry import forecaster, forecaster_of
 from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.frames import history_of
@@ -154,7 +155,7 @@ class Collector:
         statuses = tuple(self.recorded.status(arm, cell, seed) for seed in seeds)
         complete = [row for row, status in zip(rows, statuses, strict=True) if status == "complete"]
         channels = self.recorded.channels(cell)
-        size = self.study.forecaster.size(config, len(channels))
+        size = forecaster_of(config).size(config, len(channels))
         known = self.study.table.get(arm)
         errors = {m: tuple(self.recorded.losses(arm, cell, seeds, m).tolist()) for m in METRICS}
         far = outlying_runs(errors[PRIMARY], 2 * self.study.margin_percent / 100)
@@ -178,7 +179,7 @@ class Collector:
 
     def _diagnoses(self, arm: str, cell: str, complete: Sequence[Mapping[str, Any]]) -> Iterator[Diagnosis]:
         config = self._config(arm, cell)
-        for key, diagnostic in self.study.forecaster.diagnostics.items():
+        for key, diagnostic in forecaster_of(config).diagnostics.items():
             held = diagnostic.held(config)
             still = 0 if held is not None else sum(row.get(range_column(key)) == 0 for row in complete)
             why = self._why_still(key, arm, cell) or diagnostic.still(config) if still else ""
@@ -189,7 +190,7 @@ class Collector:
 
         def held(name: str) -> dict[str, float | None]:
             config = self._config(name, cell)
-            return {key: each.held(config) for key, each in self.study.forecaster.diagnostics.items()}
+            return {key: each.held(config) for key, each in forecaster_of(config).diagnostics.items()}
 
         for comparison in self.study.comparisons_in(cell):
             inert = self._inert(comparison, cell)
@@ -202,7 +203,7 @@ class Collector:
     def _histories(self) -> dict[tuple[str, str], tuple[Array, Array]]:
         """(run, metric) -> its epochs and values, of the latest attempt."""
         frame = history_of(self.results, self.record.name)
-        wanted = ["val_mse", *self.study.forecaster.diagnostics]
+        wanted = ["val_mse", *(key for name in self.study.forecasters for key in forecaster(name).diagnostics)]
         frame = frame[frame["metric"].isin(wanted) & frame["step"].between(1, _MOST_EPOCHS)]
         frame = frame[frame["attempt"] == frame.groupby("run", observed=True)["attempt"].transform("max")]
         frame = frame.astype({"step": "float64", "value": "float64"}).sort_values("step", kind="stable")
@@ -227,13 +228,13 @@ class Collector:
     # Findings -------------------------------------------------------------------------------------------------------
 
     def _comparison(self, comparison: Comparison, cell: str, effects: Effects) -> Finding:
-        arm, size = comparison.arm, self.study.forecaster.size
+        arm = comparison.arm
         without, with_part = self._config(comparison.without, cell), self._config(comparison.with_part, cell)
         channels = len(self.recorded.channels(cell))
-        sizes = [size(config, channels) for config in (without, with_part)]
+        sizes = [forecaster_of(config).size(config, channels) for config in (without, with_part)]
         mismatch = ""
         if self.study.matched and not arm.variant.tuned:
-            target = size(self._config(arm.against, cell), channels).effective
+            target = self.study.forecaster.size(self._config(arm.against, cell), channels).effective
             match = match_capacity(self._config(arm.plain, cell), target, channels)
             # Said of the arm of matched width, and of one that no width brings close.
             mismatch = match.text() if arm.variant.matched or not match.close else ""
