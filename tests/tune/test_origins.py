@@ -10,6 +10,7 @@ import pytest
 from dynonet.config import Config
 from lab.results import show_lines
 from lab.series import load_series
+from lab.store.pruning import prune
 from lab.store.tables import Results
 from tests.processes import Driver, drivers, gone
 from tests.tune.running import check_complete, outcomes, rows
@@ -139,6 +140,8 @@ def test_a_killed_search_over_origins_goes_on_with_every_run_once(begin: Callabl
     assert {("row240", "linear"), (None, "linear")} <= bars
     assert "with 1 fresh seed at row360, the latest origin" in driver.said()
     assert "had one chosen by earlier rows" in driver.said()
+    page = render(findings_of(results, "smoke"))
+    assert prune(results, ["smoke"]).freed and render(findings_of(results, "smoke")) == page
 
 
 @pytest.mark.parametrize(
