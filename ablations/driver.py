@@ -232,6 +232,7 @@ class Ablation:
             record.add_judgement(results, seeds)
             undecided = recorded.undecided()
             print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
+        record.add_settled(results)
         return True
 
     def _put_on_ledger(self, results: Results, record: StudyRecord, plan: Plan, seeds: int) -> None:
@@ -309,7 +310,7 @@ class Ablation:
     def _spec(self, results: Results, stack: PlannedStack) -> TrialSpec:
         identity = self.prepared.identity_of(stack.runs[0].config.data)
         spec = self.prepared.session.trial_spec(
-            results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
+            results, self.name, identity, stack.runs[0].config.forecaster, [r.config.to_json() for r in stack.runs]
         )
         return replace(spec, test_purpose=f"ablation {self.name}", command=typed())
 

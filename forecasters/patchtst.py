@@ -89,8 +89,9 @@ PATCHTST = ModuleForecaster(
     presets={
         "scripts": TRAINING,
         "authors": {  # the smaller sizes that they give ETTh1 and ETTh2
-            "data.seq_len": 336, "training.lr": 1e-4, "training.batch_size": 128, "model.e_layers": 3,
-            "model.n_heads": 4, "model.d_model": 16, "model.d_ff": 128, "model.dropout": 0.3,
+            "data.seq_len": 336, "training.lr": 1e-4, "training.batch_size": 128, "training.schedule": "decay",
+            "training.max_epochs": 100, "training.patience": 100, "model.e_layers": 3, "model.n_heads": 4,
+            "model.d_model": 16, "model.d_ff": 128, "model.dropout": 0.3,
         },
     },
     defaults=TRAINING, small=SMALL, width="model.d_model",

@@ -6,7 +6,8 @@ authors' code is under Apache-2.0, that of the usual benchmark under MIT; this o
 A finding, and a departure: paper and both codes end every residual block in a layer norm, also the last one, whose
 output is one number. A norm over one number is its shift whatever comes in, so that as published the encoder, the
 decoder and the calendar have no part in the forecast, which is the linear map and a constant. Here `head_norm` is off
-by default; presets `scripts` and `authors` have it as published, and `size` counts what is left as effective.
+by default; presets `scripts` and `authors` have it as published, and `size` counts what is left as effective. So, too,
+a norm over the two numbers of a row's calendar (`encoded`) leaves which of them is larger and little more.
 
 Of the authors' inputs, holidays and what is learned of each series by its number are not read.
 """

@@ -17,6 +17,7 @@ from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
 from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
+from lab.unsealing.records import Opened
 
 PRIMARY = "test_mse"  # its verdicts count; the other metrics are descriptive
 METRICS = ("test_mse", "test_mae", "val_mse", "val_mae")
@@ -269,6 +270,35 @@ class PooledFinding:
 
 
 @dataclass(frozen=True)
+class SealedEffect:
+    """An effect on test beside the same on sealed rows, of the same trained models, in percent of the error with the
+    part: that of the typical run, with its 95% interval over seeds."""
+
+    name: str
+    cell: str
+    pairs: int  # seeds whose runs were read on both
+    test: float
+    test_interval: Interval
+    sealed: float
+    sealed_interval: Interval
+    both: Interval | None  # on sealed rows, over seeds and stretches of time; None where they are too few for that
+    verdict: str  # on test; of the pooled row, where cells are descriptive
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the signs are one."""
+        return math.copysign(1, self.test) == math.copysign(1, self.sealed)
+
+
+@dataclass(frozen=True)
+class SealedFindings:
+    """What was read on rows set aside, once all else was settled."""
+
+    opened: Opened
+    effects: tuple[SealedEffect, ...]  # in the order of the findings, cell by cell
+
+
+@dataclass(frozen=True)
 class CellData:
     """Where the arms of a cell were compared, and the bar beside them."""
 
@@ -329,6 +359,7 @@ class Findings:
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see lab/store/events.py)
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
     pooled: tuple[PooledFinding, ...] = ()  # of a pooled study, in the order of `findings`: its family
+    sealed: SealedFindings | None = None  # None: it was not unsealed
 
     def cell(self, name: str) -> CellData:
         return next(cell for cell in self.cells if cell.name == name)

@@ -1,23 +1,54 @@
 """The pooled rows of a study: each question over all cells in which it is alive, decided once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ablations.findings.effects import MISSED, UNDONE, Effects, Interval, pair_of
+from ablations.findings.effects import MISSED, UNDONE, Effects, pair_of
 from ablations.findings.findings import PRIMARY, Finding, PooledFinding
-from ablations.judging.pooling import CellEffect, Pooled, pool
+from ablations.judging.pooling import CellEffect, Pooled, pool, reached_by
 from ablations.judging.signed_ranks import signed_rank_interval
-from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME, reaching
+from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME
 from ablations.planning.plan import POOLED
 
 
-def pooled_findings(effects: Effects, findings: Sequence[Finding]) -> Iterator[PooledFinding]:
+def pooled_findings(effects: Effects, findings: Sequence[Finding]) -> list[PooledFinding]:
     """A row for each question that is asked in some cell, in the order of the study; none where it does not pool."""
-    if effects.study.pooled:
-        places = {comparison.name: place for place, comparison in enumerate(effects.study.comparisons)}
-        names = dict.fromkeys(finding.name for finding in findings)  # the first cell may lack one
-        for name in sorted(names, key=lambda name: places.get(name, len(places))):
-            yield _row(effects, name, {finding.cell: finding for finding in findings if finding.name == name})
+    if not effects.study.pooled:
+        return []
+    places = {comparison.name: place for place, comparison in enumerate(effects.study.comparisons)}
+    names = dict.fromkeys(finding.name for finding in findings)  # the first cell may lack one
+    return _reaching(
+        effects,
+        [
+            _row(effects, name, {finding.cell: finding for finding in findings if finding.name == name})
+            for name in sorted(names, key=lambda name: places.get(name, len(places)))
+        ],
+    )
+
+
+def _reaching(effects: Effects, rows: Sequence[PooledFinding]) -> list[PooledFinding]:
+    """The rows with verdicts as far as they reach: over series, or in a study of one series over its origins.
+
+    In a study over several series nothing reaches but over series, even of a part that is alive on one alone.
+    """
+    over = "series" if len(set(effects.study.series_of.values())) > 1 else "origins"
+    judged = {row.name: row.decision for row in rows if row.decision is not None and row.decision is not UNDONE}
+    carriers = [
+        row.pooled if row.pooled is not None and row.pooled.over == over else None for row in rows if row.name in judged
+    ]
+    alpha = effects.study.alpha / len(effects.recorded.record.judged_looks[0])
+    reach = reached_by(
+        [decision.verdict for decision in judged.values()], carriers, effects.study.margin_percent, alpha,
+        effects.recorded.family,
+    )  # fmt: skip
+    only = {ON_THESE_SERIES: ON_THESE_SERIES if over == "series" else AT_THESE_ORIGINS}
+    far = dict(zip(judged, (only.get(verdict, verdict) for verdict in reach), strict=True))
+    return [
+        replace(row, decision=replace(judged[row.name], verdict=far[row.name], over_seeds=judged[row.name].verdict))
+        if row.name in judged
+        else row
+        for row in rows
+    ]
 
 
 def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFinding:
@@ -34,9 +65,6 @@ def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFindin
         inside = [cell for cell in alive if not why_not[cell]]
         pooled, validation = (_pooled(effects, name, inside, seeds, metric) for metric in (PRIMARY, "val_mse"))
         decision = effects.decision(hypothesis, place, standing, seeds, recorded.pair(hypothesis, seeds))
-        interval, only = _reach(effects, pooled)
-        reach = reaching(decision.verdict, interval, decision.margin, only)
-        decision = replace(decision, verdict=reach, over_seeds=decision.verdict)
     elif place is not None:
         decision = UNDONE
     cells = tuple(cell for cell in alive if not why_not[cell])
@@ -69,13 +97,3 @@ def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[i
         bounds = pair_of(signed_rank_interval(pooled.by_seed, effects.missed))
         pooled = replace(pooled, interval=pooled.interval_at(effects.missed), seeds=bounds)
     return pooled
-
-
-def _reach(effects: Effects, pooled: Pooled | None) -> tuple[Interval | None, str]:
-    """The interval that a verdict has to be carried by, and what it is called where it is not.
-
-    In a study over several series only one over series carries anything, even of a part that is alive on one alone.
-    """
-    over = "series" if len(set(effects.study.series_of.values())) > 1 else "origins"
-    interval = pooled.interval if pooled is not None and pooled.over == over else None
-    return interval, ON_THESE_SERIES if over == "series" else AT_THESE_ORIGINS

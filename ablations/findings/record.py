@@ -16,6 +16,7 @@ from typing import Any
 from ablations.findings.before import PURPOSE, Asked, Before, judged_before, mark_of
 from ablations.findings.before import said as said_of
 from ablations.planning.plan import Hypothesis, PlannedRun
+from ablations.study.models import MODELS
 from ablations.study.reading import changed, create_study
 from ablations.study.study import Study
 from lab.arms import difference
@@ -27,8 +28,9 @@ from lab.series.reading.dates import shown_date
 from lab.settings.config import RESULTS_VERSION
 from lab.settings.differences import differences
 from lab.store.tables import Results
+from lab.unsealing.settled import ABLATION, SETTLED
 
-KIND = "ablation"
+KIND = ABLATION
 _NO_PROMISE = ": an error rate of alpha can no longer be promised"
 
 
@@ -61,6 +63,7 @@ class StudyRecord:
     looks: tuple[int, ...]  # numbers of seeds, fixed when it was begun
     family: int
     judged: list[int] = field(default_factory=list)  # numbers of seeds at which verdicts were read
+    settled: bool = False  # all was decided before the last look
     exploratory: str = ""  # why its verdicts are, or ""
     before: tuple[Before, ...] = ()  # other studies that had seen runs of it when it was begun, or got seeds
     events: list[str] = field(default_factory=list)
@@ -206,6 +209,12 @@ class StudyRecord:
         if seeds not in self.judged:
             self._add(results, {"event": "judged", "seeds": seeds})
 
+    def add_settled(self, results: Results) -> None:
+        """That its last look decided all, where more were planned: nothing is left to be trained or judged."""
+        early = self.judged_seeds and self.looks[-1] not in self.judged and self.seeds == self.looks[-1]
+        if early and not self.settled:
+            self._add(results, {"event": SETTLED, "seeds": self.judged_seeds})
+
     def add_tuned(
         self,
         results: Results,
@@ -253,6 +262,9 @@ class StudyRecord:
                 self._explore(said)
             self.events.append(f"{when}: {said}")
             self._add_before([Before.read(each) for each in event.get("before", ())], "before these seeds were added")
+        elif kind == SETTLED:
+            self.settled = True
+            self.events.append(f"{when}: all was decided at {event['seeds']} seeds, and no further look is taken")
         elif kind == "tuned":
             self.study = self._study_with({"tuned": event["tuned"]})
             self.events.append(f"{when}: the searches for the nuisance settings were through")
@@ -301,8 +313,10 @@ def _place(event: Mapping[str, Any]) -> tuple[float, int]:
     kind = event.get("event")
     if kind is None or kind == "tuned":
         return (-math.inf, int(event.get("kind") != KIND) if kind is None else 2)
-    if kind in ("judged", "seeds"):
-        return (event["seeds"], 0) if kind == "judged" else (event["from"], 1)
+    if kind in ("judged", SETTLED):
+        return (event["seeds"], int(kind == SETTLED))
+    if kind == "seeds":
+        return (event["from"], 1)
     return (math.inf, 0)
 
 
@@ -331,6 +345,10 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
     }  # fmt: skip
     if study.model != DEFAULT:
         content |= {"model": study.model, **study.forecaster.config.identity}
+    if study.kind == MODELS:
+        content["models"] = {
+            name: {"model": entry.model, **entry.forecaster.config.identity} for name, entry in study.models.items()
+        }
     found: dict[str, Any] = json.loads(json.dumps(content))  # as it will be read back
     return found
 

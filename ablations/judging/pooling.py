@@ -34,9 +34,8 @@ from scipy import stats
 from ablations.judging.reach import Bounds
 from ablations.judging.signed_ranks import pseudo_median, signed_rank_interval
 from ablations.judging.statistics import Array, checked, standard_error, t_interval
-from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, holm
+from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_SERIES, holm
 
-ON_THESE_SERIES = "on these series only"  # shown over seeds, but not that it holds for other series (or origins)
 LEVEL = 0.95
 NOWHERE = (np.nan, np.nan)
 
@@ -179,17 +178,24 @@ def reached(
     return np.where(carried, said, ON_THESE_SERIES)
 
 
-def reached_by(verdicts: Sequence[str], arms: Sequence[Pooled], margin: float, alpha: float, family: int) -> list[str]:
-    """`reached`, of the pooled rows of a study; `margin` in percent."""
-    means, p = [arm.mean for arm in arms], [arm.p for arm in arms]
-    found = reached(list(verdicts), means, p, [arm.equivalence_p(margin) for arm in arms], alpha, family)
+def reached_by(
+    verdicts: Sequence[str], arms: Sequence[Pooled | None], margin: float, alpha: float, family: int
+) -> list[str]:
+    """`reached`, of the pooled rows of a study; `margin` in percent; None: nothing is known of other series."""
+    found = reached(
+        list(verdicts),
+        [np.nan if arm is None else arm.mean for arm in arms],
+        [np.nan if arm is None else arm.p for arm in arms],
+        [np.nan if arm is None else arm.equivalence_p(margin) for arm in arms],
+        alpha, family,
+    )  # fmt: skip
     return [str(one) for one in found]
 
 
 def _t(distance: Array, error: Array) -> Array:
     """distance / error; where nothing deviates, infinite on the side of the distance."""
     return np.where(
-        error > 0, distance / np.where(error > 0, error, 1), np.where(distance == 0, 0, np.inf * np.sign(distance))
+        error > 0, distance / np.where(error > 0, error, 1), np.where(distance == 0, 0, np.copysign(np.inf, distance))
     )
 
 

@@ -6,6 +6,7 @@ from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.reporting.phrases import adds
 from ablations.reporting.pooled.console import said as pooled_sentences
 from ablations.reporting.pooled.console import verdict_lines as pooled_lines
+from ablations.reporting.sealed import sealed_lines
 from ablations.reporting.tables import LINEAR, bar_rows
 from ablations.reporting.wording import against_linear, label, ordered, sentence
 from lab.arms import FULL
@@ -46,6 +47,7 @@ def verdict_lines(findings: Findings) -> list[str]:
     lines.append(f"adj. p: {how} ({level}{looks});")
     lines.append("a verdict without more words holds over seeds and other stretches of this series, at 95% each;")
     lines.append("parameters: those that a gradient reaches and that the forecast reads")
+    lines += sealed_lines(findings)
     lines += [f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes)]
     return lines
 

@@ -7,6 +7,7 @@ from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
 from ablations.reporting.phrases import LOSS, exploratory, place
+from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from lab.arms import FULL
@@ -33,6 +34,7 @@ def evidence(findings: Findings) -> list[Section | None]:
         *bars(findings),
         section("Before you read on", "first", first(findings)),
         section("Effects", "effects", effects(findings, rows)),
+        section("On sealed rows", "sealed", sealed(findings)),
         *cell_by_cell(findings),
         section("Arms that made no difference", "same", _same(findings)),
         section("Inert arms", "inert", _inert(findings)),

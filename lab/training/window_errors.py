@@ -1,4 +1,5 @@
-"""The errors of test windows of a run: how they are kept, and what a difference owes to the windows there are.
+"""The errors of windows of a run, on test or on sealed rows: how they are kept, and what a difference owes to the
+windows there are.
 
 Kept are means over blocks of consecutive windows, FEWEST blocks or more. An interval over time reads a mean and the ten
 lowest frequencies of a split (`over_time`): the mean is the same to rounding, and of the frequencies so many blocks
@@ -27,40 +28,40 @@ class WindowDifference(NamedTuple):
     interval: tuple[float, float]  # 95%, over test windows
 
 
-def windows_path(run: str) -> str:
+def windows_path(run: str, split: str = "test") -> str:
     """A folder for each run, so that its errors are found without a list of everybody's."""
-    return f"test_windows/{run}/blocks.npy"
+    return f"{split}_windows/{run}/blocks.npy"
 
 
 def _old_paths(run: str) -> tuple[str, str]:
-    """Where the error of every window was kept, and where before names stated checksums."""
+    """Where the error of every test window was kept, and where before names stated checksums."""
     return f"test_windows/{run}/mse.npy", f"test_windows/{run}.npy"
 
 
-def keep_window_errors(results: Results, run: str, errors: np.ndarray) -> None:
-    """`errors`: (windows,), the MSE over channels and steps of each test window, in the order of the series."""
-    results.put_blob(windows_path(run), _encoded(errors))
+def keep_window_errors(results: Results, run: str, errors: np.ndarray, split: str = "test") -> None:
+    """`errors`: (windows,), the MSE over channels and steps of each window of the split, in the order of the series."""
+    results.put_blob(windows_path(run, split), _encoded(errors))
 
 
-def window_errors(results: Results, run: str) -> np.ndarray | None:
+def window_errors(results: Results, run: str, split: str = "test") -> np.ndarray | None:
     """What is kept of a run, (windows,) float32, each window with the mean of its block.
 
     None where there is nothing that can be read. What versions of before kept of every window is read in blocks, too.
     """
-    for path in (windows_path(run), *_old_paths(run)):
+    for path in (windows_path(run, split), *(_old_paths(run) if split == "test" else ())):
         found = results.read_blob(path, _parsed)
         if found is not None:
             return found
     return None
 
 
-def windows_object(results: Results, run: str) -> tuple[str, bytes] | None:
+def windows_object(results: Results, run: str, split: str = "test") -> tuple[str, bytes] | None:
     """What to put elsewhere for a run: its path there, and what it holds; None as of `window_errors`.
 
     The error of every window, as versions of before kept it, goes as means over blocks, too.
     """
-    errors = window_errors(results, run)
-    return None if errors is None else (windows_path(run), _encoded(errors))
+    errors = window_errors(results, run, split)
+    return None if errors is None else (windows_path(run, split), _encoded(errors))
 
 
 def _encoded(errors: np.ndarray) -> bytes:

@@ -86,7 +86,7 @@ def reads_calendar(module: nn.Module) -> bool:
 def test_a_norm_of_one_number_leaves_the_dense_part_no_say() -> None:
     """As published; by default the head is not normalised."""
     tide = forecaster("tide")
-    assert reads_calendar(built("tide", model__layer_norm=False)) and reads_calendar(built("tide"))
+    assert reads_calendar(built("tide", model__layer_norm=False)) and reads_calendar(built("tide", model__encoded=4))
     assert not reads_calendar(built("tide", model__head_norm=True))
     for preset in ("scripts", "authors"):
         config: Any = tide.config.create(preset=preset)

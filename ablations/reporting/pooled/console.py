@@ -7,6 +7,7 @@ from ablations.findings.findings import PRIMARY, Findings, PooledFinding
 from ablations.reporting.phrases import LOSS, day
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, one_series, ordered, sentence
+from ablations.reporting.sealed import sealed_lines
 from lab.console.printing import aligned
 from lab.pages.formats import MISSING, counted, percent
 from lab.pages.skipped import skipped_note
@@ -31,6 +32,7 @@ def verdict_lines(findings: Findings, how: str) -> list[str]:
     lines += ["", f"effect by {place}, percent, mean over seeds", *aligned(list(_apart(findings)), (0,))]
     lines += ["", f"{LOSS} by cell (*: the best bar on validation)", *aligned(list(_cells(findings)), (0, 1, 2)), ""]
     lines += textwrap.wrap(_legend(findings) + _adjusted(findings, how), WIDTH)
+    lines += sealed_lines(findings)
     return [*lines, *(f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes))]
 
 
@@ -48,8 +50,8 @@ def _legend(findings: Findings) -> str:
         over, other = "origins", "that over origins, by Student's t, for others"
     return (
         "effect: test MSE without the part less test MSE with it, paired by seed, in percent of that with it, averaged "
-        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; that over {other}, by "
-        "Student's t, for others like these, and a verdict without more words reaches as far. "
+        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; that over {other}, "
+        "by Student's t, for others like these, and a verdict without more words reaches as far. "
     )
 
 

@@ -9,6 +9,7 @@ from ablations.reporting.phrases import LOSS, exploratory, place
 from ablations.reporting.pooled import figures
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, label, one_series, ordered, sentence, without_cells
+from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import Row, effect_rows
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import METRIC_NAMES, MISSING, counted, known, mean_deviation, percent, signed, whole
@@ -23,6 +24,7 @@ def evidence(findings: Findings) -> list[Section | None]:
         section("Effects over all cells", "pooled", _pooled(findings)),
         section("Where they hold: cell by cell", "forest", _cells(findings)),
         section("From origin to origin", "origins", _origins(findings)),
+        section("On sealed rows", "sealed", sealed(findings)),
         section("Contrasts of the factorial", "contrasts", _contrasts(findings)),
         section("Series, origins and their dates", "places", _places(findings)),
         *sections.bars(findings),

@@ -108,7 +108,12 @@ def test_a_run_that_another_study_needs_stays(study: Searched) -> None:
     left = files(results)
     assert {f"weights/{run}.pt" for run in (first, third, fourth)} <= left
     assert {f"checkpoints/runs/{run}/state.pt" for run in (third, fourth)} <= left
-    assert f"weights/{second}.pt" not in left, "an arm whose test is read needs its windows alone"
+    assert {f"weights/{second}.pt", f"test_windows/{second}/mse.npy"} <= left, "its sealed rows may yet be read"
+    key = {"run": second, "attempt": 1, "split": "sealed", "metric": "mse", "value": 0.5, "windows": 9}
+    results.add("evaluations", [key])
+    prune(results, ["mine"])
+    left = files(results)
+    assert f"weights/{second}.pt" not in left, "an arm whose test and sealed rows are read needs its windows alone"
     assert f"test_windows/{second}/mse.npy" in left
 
 
