@@ -103,19 +103,21 @@ def _reach(findings: Findings) -> str:
 
 
 def _cells(findings: Findings) -> Iterator[Block | None]:
-    mark = exploratory(findings)
     yield Text("Descriptive: no verdict is given on a cell by itself; the family of tests is the pooled rows alone.")
     yield drawing(
         figures.heatmap(findings, "arms-by-cells"),
-        f"Effect in percent{mark}, arms by cells, and pooled: blue, positive: the part helps there; red, negative: it "
-        "hurts. Empty: the arm is left out there.",
+        f"Effect in percent{exploratory(findings)}, arms by cells, and pooled: blue, positive: the part helps there; "
+        "red, negative: it hurts. Empty: the arm is left out there.",
+    )
+    over = "origins" if one_series(findings) else "series and origins"
+    yield Text(
+        "Arm by arm. Grey: each cell, by the date to which it was trained, with its 95% interval over seeds; last, "
+        f"pooled: thick over seeds; thin, and in brackets, over {over}.",
+        "note",
     )
     for row in findings.pooled:
-        yield drawing(
-            figures.forest(findings, row, slug("forest", row.name)),
-            f"{row.name}: {label(findings, row)}. Grey: each cell, with its 95% interval over seeds; last, pooled: "
-            "thick over seeds, thin, and in brackets, over series and origins, or origins alone.",
-        )
+        drawn = figures.forest(findings, row, slug("forest", row.name))
+        yield drawing(drawn, f"{row.name}: {label(findings, row)}.")
 
 
 def _origins(findings: Findings) -> Iterator[Block | None]:

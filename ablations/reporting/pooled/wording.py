@@ -246,23 +246,27 @@ def _confined(row: PooledFinding) -> str:
 
 
 def _elsewhere(row: PooledFinding) -> list[str]:
-    """A sentence: where it was so, and with what chance it is so elsewhere."""
+    """A sentence: where it was so, by how much from series to series, and with what chance it is so elsewhere."""
     pooled, hurts = row.pooled, row.shown == HURTS
-    if pooled is None or row.shown not in (HELPS, HURTS, UNDECIDED):
+    if pooled is None or row.shown not in (HELPS, HURTS, NO_EFFECT, UNDECIDED):
         return []
+    known_means = [mean for mean in pooled.means if known(mean)]
+    span = f"effects of {percent(min(known_means))} to {percent(max(known_means))}" if known_means else ""
+    places = "origins" if pooled.over == "origins" else "series"
+    if row.shown == NO_EFFECT:
+        return [f"From one of the {places} to another it had {span}."] if len(known_means) > 1 else []
     what, is_so = ("It helped", "that it helps") if not hurts else ("It hurt", "that it hurts")
     if row.one.instead or interacts(row.one):
         what, is_so = f"The effect was {'negative' if hurts else 'positive'}", "that it is so"
     count, whole = held(pooled, not hurts)
-    where = f"{what} on {count} of {whole} {'origins' if pooled.over == 'origins' else 'series'}"
+    where = f"{what} on {count} of {whole} {places}"
     if not known(pooled.typical):
-        return [f"{where} without a diverged run."] if whole else []
-    places = [(pooled.next_series, "on the next series like these"), (pooled.next_origin, "at the next origin of one")]
+        return [f"{where} without a diverged run ({span})."] if whole else []
+    chances = [(pooled.next_series, "on the next series like these"), (pooled.next_origin, "at the next origin of one")]
     if pooled.over == "origins":
-        places = [(pooled.next_origin, "at the next origin of this series")]
-    said = [f"{_odds(1 - p if hurts else p)} {place}" for p, place in places if p is not None and known(p)]
-    chances = f"; the chance {is_so} is {listed(said)}" if said else ""
-    return [f"{where}{chances}."]
+        chances = [(pooled.next_origin, "at the next origin of this series")]
+    said = [f"{_odds(1 - p if hurts else p)} {place}" for p, place in chances if p is not None and known(p)]
+    return [f"{where} ({span}){f'; the chance {is_so} is {listed(said)}' if said else ''}."]
 
 
 def _odds(probability: float) -> str:
