@@ -39,7 +39,7 @@ def _reaching(effects: Effects, rows: Sequence[PooledFinding]) -> list[PooledFin
         row.pooled if row.pooled is not None and row.pooled.over == over else None for row in rows if row.name in judged
     ]
     looks, margin = len(effects.recorded.record.judged_looks[0]), effects.study.margin_percent
-    family = len(effects.recorded.hypotheses)
+    family = effects.recorded.family
     reach = reached_by(
         [decision.verdict for decision in judged.values()], carriers, margin, effects.study.alpha / looks, family
     )
