@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ablations.findings.findings import PRIMARY, Findings, PooledFinding
+from ablations.reporting.league.sections import league_lines
 from ablations.reporting.phrases import LOSS, day
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, one_series, ordered, sentence
@@ -33,6 +34,7 @@ def verdict_lines(findings: Findings, how: str) -> list[str]:
     lines += ["", f"{LOSS} by cell (*: the best bar on validation)", *aligned(list(_cells(findings)), (0, 1, 2)), ""]
     lines += textwrap.wrap(_legend(findings) + _adjusted(findings, how), WIDTH)
     lines += sealed_lines(findings)
+    lines += league_lines(findings)
     return [*lines, *(f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes))]
 
 
