@@ -30,6 +30,11 @@ def place(findings: Findings, cell: str, *more: str) -> str:
     return f"{data.dataset} ({', '.join(filter(None, (name, f'H={data.pred_len}', ends, protocol, *more)))})"
 
 
+def network(findings: Findings) -> str:
+    """What the arms are held against, as a sentence calls it: the model itself where others stand beside it."""
+    return "the whole network" if findings.league is None else findings.study.forecaster.title
+
+
 def day(date: str) -> str:
     """Without the hour."""
     return date[:10]
