@@ -5,7 +5,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test test-fast bench flagship flagship-report lint clean
+.PHONY: search test test-fast contract bench flagship flagship-report lint clean
 
 search: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset quickstart $(ARGS)
@@ -16,12 +16,17 @@ test: $(VENV)/.installed-test
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
+# Every forecaster through all that one must do, and through a search, a study and their reports.
+contract: $(VENV)/.installed-test
+	DYNONET_CONTRACT=all $(BIN)/python -m pytest -n $(WORKERS) tests/contract $(ARGS)
+
 # What the README says of speed, measured on this machine's CPUs (scripts/bench/gpu.py is for a GPU).
 bench: $(VENV)/.installed
 	$(BIN)/python -m scripts.bench.gru
 	$(BIN)/python -m scripts.bench.step
 	$(BIN)/python -m scripts.bench.stack
 	$(BIN)/python -m scripts.bench.module
+	$(BIN)/python -m scripts.bench.forecasters
 	$(BIN)/python -m scripts.bench.orchestration
 	$(BIN)/python -m scripts.bench.search
 

@@ -31,13 +31,14 @@ def check_commands(model: str, folder: str | Path, settings: Mapping[str, Any] |
 
     Args:
         model: a name that `--model` takes. A module of one's own is found in `folder`, or on PYTHONPATH.
-        settings: dotted settings other than those of `lab.contract.subject.SETTINGS`.
+        settings: dotted settings other than those of `lab.contract.subject.SETTINGS` and `Forecaster.small`.
     Returns:
         what each command did, which prints as a table.
     Raises:
         ContractBroken: the first command that fails, or that leaves something else on record than it should.
     """
-    subject = Subject(forecaster(model), {**SETTINGS, "training.max_epochs": 2, **(settings or {})})
+    found = forecaster(model)
+    subject = Subject(found, {**SETTINGS, "training.max_epochs": 2, **found.small, **(settings or {})})
     place = Path(folder).absolute()
     rows: list[Row] = []
     for check in (_search, _search_report, _study, _study_report):

@@ -21,6 +21,7 @@ from ablations.planning.progress import StudyProgress
 from ablations.planning.stacks import StackFailures, StackSearcher
 from ablations.planning.tuning import check_search, search_name, tune_arm
 from ablations.reporting.console import verdict_lines
+from ablations.study.reading import changed
 from ablations.study.study import Study
 from lab.arms import FULL
 from lab.console.printing import print
@@ -119,7 +120,8 @@ class Ablation:
         runs: dict[tuple[str, str], set[str]] = defaultdict(set)
         for run in work.runs:
             runs[run.arm, run.cell].add(run.run)
-        mark = mark_of(identity(study, self.prepared.data, self.call.train_inert), study.seeds)
+        begun = changed(study, {"tuned": {}}) if study.tuned else study  # what searches find is no part of the question
+        mark = mark_of(identity(begun, self.prepared.data, self.call.train_inert), study.seeds)
         return Asked(self.name, study, mark, runs)
 
     def _write_configs(self, results: Results, study: Study) -> None:
@@ -196,7 +198,7 @@ class Ablation:
                     return False
                 tuned.setdefault(arm, {})[cell] = found
                 self._tracker.follow(name)
-        record.add_tuned(results, tuned)
+        record.add_tuned(results, tuned, lambda then: known_before(results, self._asked(then, record.inert).of_tuned()))
         self._write_configs(results, record.study)
         return True
 
@@ -230,6 +232,7 @@ class Ablation:
             record.add_judgement(results, seeds)
             undecided = recorded.undecided()
             print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
+        record.add_settled(results)
         return True
 
     def _put_on_ledger(self, results: Results, record: StudyRecord, plan: Plan, seeds: int) -> None:
@@ -307,7 +310,7 @@ class Ablation:
     def _spec(self, results: Results, stack: PlannedStack) -> TrialSpec:
         identity = self.prepared.identity_of(stack.runs[0].config.data)
         spec = self.prepared.session.trial_spec(
-            results, self.name, identity, self.prepared.study.model, [r.config.to_json() for r in stack.runs]
+            results, self.name, identity, stack.runs[0].config.forecaster, [r.config.to_json() for r in stack.runs]
         )
         return replace(spec, test_purpose=f"ablation {self.name}", command=typed())
 

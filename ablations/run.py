@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("study", help=f"{', '.join(study_names())}, or a YAML file (see ablations/study/study.py)")
     add("--arms", help="only these arms, comma-separated (registered ones, or the study's own)")
+    add("--cells", help="only these cells, comma-separated, as the study lists them")
+    add("--tuned", action="store_true", help="of a league: beside each model the best that a search of it finds")
+    add("--trials", type=int, help="with --tuned: of each search (default: the study's, else 20)")
     add("--seeds", help="how many, a comma-separated list of them, or auto: more only where nothing is decided")
     add("--max-seeds", type=int, help="with --seeds auto: at most so many (default: the study's, else 16)")
     add("--looks", type=int, help="with --seeds auto: how often to look; alpha is shared among the looks")
@@ -48,11 +51,15 @@ def asked(args: argparse.Namespace) -> StudyCall:
     """What the command line asks for. Raises ConfigError for a number that cannot be."""
     return StudyCall(
         **told(args), study=args.study, name=args.name, seeds=None if args.seeds is None else _seeds(args.seeds),
-        arms=tuple(name.strip() for name in args.arms.split(",")) if args.arms else None,
+        arms=_names(args.arms), cells=_names(args.cells), tuned=args.tuned, trials=args.trials,
         max_seeds=args.max_seeds, looks=args.looks, alpha=args.alpha, margin=args.margin, max_epochs=args.max_epochs,
         match_capacity=args.match_capacity, train_inert=args.train_inert, stack_size=args.stack_size,
         device_hours=args.device_hours, ledger=args.ledger,
     )  # fmt: skip
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in text.split(",")) if text else None
 
 
 def _seeds(text: str) -> int | tuple[int, ...] | str:

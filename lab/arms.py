@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 from lab.errors import ConfigError
+from lab.settings.data import DataConfig
 
 FULL = "full"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+@-]{0,127}")
@@ -21,6 +22,8 @@ _NOT_COMPARED = ("training.protocol", "training.seed")
 class Settings(Protocol):
     """What an arm asks of a config."""
 
+    @property
+    def data(self) -> DataConfig: ...
     def canonical(self) -> dict[str, Any]: ...
     def flat(self) -> dict[str, Any]: ...
     def override(self, settings: Mapping[str, Any], /) -> Self: ...

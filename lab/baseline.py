@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from lab.series import Series, load_series
 from lab.series.bars import BARS, FittedBar, Metrics, fit_bar, fit_bars
 from lab.settings.config import Config
 from lab.store.schema import START
+
+Lookbacks: TypeAlias = Mapping[str, Sequence[int]]  # by a bar's name
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def how(line: Line) -> str:
         return ""
     found = line.fitted.solution
     ends = {name: " (at the edge of the range tried)" if name in found.edges else "" for name in found.choices}
-    return ", ".join(f"{name} {value:g}{ends[name]}" for name, value in found.choices.items())
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}{ends[name]}" for name, value in found.choices.items())
 
 
 def channels(line: Line, series: Series) -> list[str]:
@@ -149,10 +151,44 @@ def write(folder: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndar
         os.replace(partial, folder / name)
 
 
-def every_bar(series: Series, config: Config, test: bool) -> tuple[list[Line], list[str]]:
+def lookbacks_of(texts: Sequence[str], bar: str | None) -> Lookbacks:
+    """What `--lookback` says: rows by a bar's name. `bar`: the only one that is fitted; None: all are.
+
+    Raises ConfigError: no such bar, one that no lookback changes or that is not fitted, or no numbers of rows.
+    """
+    some = BARS.values() if bar not in BARS else (BARS[bar], *BARS[bar].members)
+    allowed = [each.name for each in some if each.lookback]
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, equals, numbers = text.rpartition("=")
+        if equals and name not in BARS:
+            raise unknown("lookback", name, [each.name for each in BARS.values() if each.lookback])
+        if bar == START or (equals and name not in allowed) or not allowed:
+            of = f"of bar {bar}" if bar else "of that bar"
+            fitted = f"; allowed: {', '.join(allowed)}" if allowed and bar != START else ""
+            raise ConfigError(f"lookback: got '{text}', which changes nothing {of}{fitted}")
+        try:
+            rows = tuple(int(number) for number in numbers.split(","))
+        except ValueError:
+            rows = ()
+        if not rows or min(rows) < 2:
+            raise ConfigError(
+                f"lookback: got '{text}'; expected rows, 2 or more, such as folded=336, or 96,192,336 of every bar, "
+                "of which validation chooses"
+            )
+        for each in [name] if equals else allowed:
+            if each in found:
+                raise ConfigError(f"lookback: got rows of '{each}' twice; several in one are separated by commas")
+            found[each] = rows
+    return found
+
+
+def every_bar(
+    series: Series, config: Config, test: bool, lookbacks: Lookbacks | None = None
+) -> tuple[list[Line], list[str]]:
     """All bars that there are of this data, and why the others are not."""
     lines, missing = [], []
-    for bar, fitted in zip(BARS.values(), fit_bars(series, config.data), strict=True):
+    for bar, fitted in zip(BARS.values(), fit_bars(series, config.data, lookbacks=lookbacks), strict=True):
         if isinstance(fitted, FittedBar):
             lines.append(line_of(fitted, series, config, test))
         else:
@@ -162,10 +198,10 @@ def every_bar(series: Series, config: Config, test: bool) -> tuple[list[Line], l
     return lines, missing
 
 
-def one_bar(name: str, series: Series, config: Config, test: bool) -> Line:
+def one_bar(name: str, series: Series, config: Config, test: bool, lookbacks: Lookbacks | None = None) -> Line:
     """Raises ConfigError for the start of settings whose network does not start from a closed form."""
     if name != START:
-        return line_of(fit_bar(series, config.data, BARS[name]), series, config, test)
+        return line_of(fit_bar(series, config.data, BARS[name], lookbacks=lookbacks), series, config, test)
     if not forecaster_of(config).starts_closed(config):
         raise ConfigError("bar: got 'start', but a network of these settings does not start from a closed form")
     return start_of(series, config, test)
@@ -175,7 +211,8 @@ def shown(lines: Sequence[Line], missing: Sequence[str], series: Series, config:
     data, first = config.data, lines[0]
     what = f"{first.title[0].upper()}{first.title[1:]}" if one else "Bars"
     counts = ", ".join(f"{m.windows} {split}" for split, m in first.splits.items())
-    train = "" if first.fitted is None else f"{first.fitted.train_windows} train, "
+    trained = sorted({line.fitted.train_windows for line in lines if line.fitted is not None})
+    train = f"{' to '.join(map(str, dict.fromkeys((trained[0], trained[-1]))))} train, " if trained else ""
     head = [f"{what} on {series.name}, S={data.seq_len}, H={data.pred_len}", f"windows: {train}{counts}"]
     if one and first.fitted is not None:
         made = ", ".join(filter(None, [f"{first.weights:,} weights", how(first), f"{first.fitted.seconds:.1f} s"]))
@@ -196,6 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_model_argument(parser)
     about = ", ".join((*BARS, START))
     parser.add_argument("--bar", metavar="NAME", help=f"one bar alone, a row a channel: {about}")
+    parser.add_argument(
+        "--lookback", action="append", default=[], metavar="BAR=ROWS",
+        help="rows that a bar reads in place of data.seq_len, such as folded=336; of several (linear=96,336,512) "
+        "validation chooses; without a name: of every bar that is fitted",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="write baseline.json and baseline.npz there")
     parser.add_argument("--no-test", action="store_true", help="do not read the test split")
     # Overrides may stand before and after an option, which parse_args does not allow.
@@ -207,15 +249,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = settings.create(preset=options.preset, overrides=options.overrides)
         if options.bar is not None and options.bar not in (*BARS, START):
             raise unknown("bar", options.bar, (*BARS, START))
+        lookbacks = lookbacks_of(options.lookback, options.bar)
         if options.out:
             make_folder(options.out)
         series, test = load_series(config.data), not options.no_test
         look = looking(series, "baseline", command=command_line("lab.baseline", arguments)) if test else nullcontext()
         with look:
             if options.bar is None:
-                lines, missing = every_bar(series, config, test)
+                lines, missing = every_bar(series, config, test, lookbacks)
             else:
-                lines, missing = [one_bar(options.bar, series, config, test)], []
+                lines, missing = [one_bar(options.bar, series, config, test, lookbacks)], []
         print(shown(lines, missing, series, config, options.bar is not None))
         if options.out:
             # Of all bars the ridge's record stands outside, as it did when it was the only one.

@@ -137,6 +137,7 @@ class Forecaster(ABC):
     width: str | None = None  # the setting that makes it wider, for arms of matched capacity
     width_words: tuple[str, str] = ("the width", "another width")  # as sentences call it
     wants_calendar: bool = False
+    small: Mapping[str, Any] = {}  # dotted settings that make it small: what a contract tries it at
 
     @abstractmethod
     def stack(self, configs: Sequence[Config], series: "Series", device: "torch.device", dtype: "torch.dtype") -> Stack:

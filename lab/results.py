@@ -1,4 +1,5 @@
-"""The command `python -m lab.results`: studies listed, shown, exported, copied, sent to W&B; who read test; upkeep."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, unsealed, sent to W&B; who read test;
+upkeep."""
 
 import argparse
 import contextlib
@@ -15,6 +16,7 @@ from typing import Any
 
 from lab.console.commands import as_typed, command_named
 from lab.console.printing import Parser, log_to_stderr, print
+from lab.errors import ConfigError, DataError
 from lab.ledger.counting import ledger_lines
 from lab.references.titles import TITLES
 from lab.store.columns import PARAMS
@@ -55,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     copy = commands.add_parser("copy", parents=[where], help="studies into other results; called again, what is new")
     copy.add_argument("studies", nargs="+", metavar="study")
     copy.add_argument("--to", required=True, help="folder or URL of the other results; made if it is not there")
+    opening = commands.add_parser(
+        "unseal", parents=[where], help="read the rows set aside (data.sealed), once, of a study that is judged"
+    )
+    opening.add_argument("study")
+    opening.add_argument("--again", metavar="REASON", help="read rows once more that were read before, and say why")
     show.add_argument("study")
     export.add_argument("study")
     export.add_argument("--csv", required=True, metavar="FILE")
@@ -78,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `... | head`
             sys.stderr.close()
             return 0
-        except (ResultsError, StorageError, LeaseHeld, OSError) as error:
+        except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld, OSError) as error:
             print(f"error: {' '.join(_text(error).split())}", file=sys.stderr)
             return 2
 
@@ -114,6 +121,11 @@ def _run(options: argparse.Namespace) -> int:
         return _send(options)
     elif options.command == "copy":
         return _copy(options)
+    elif options.command == "unseal":
+        from lab.unsealing.reading import unseal  # imports torch
+
+        print("\n".join(unseal(open_results(options.results), options.study, options.again)))
+        print(f"\nthe report: python -m ablations.any_report {options.study} --results {options.results}")
     elif options.command == "prune":
         from lab.store.pruning import prune  # imports torch
 
@@ -229,7 +241,7 @@ def show_lines(results: Results, study: str) -> list[str]:
         if name.startswith(PARAMS) and name != f"{PARAMS}training.seed" and len({str(r[name]) for r in compared}) > 1
     ][:8]
     lines += _trial_lines(searched, varied) if len(origins) < 2 else _trials_at(origins, searched, varied)
-    tests = [name for name in table.column_names if name.startswith("test_") and "." not in name]
+    tests = [name for name in table.column_names if name.startswith(("test_", "sealed_")) and "." not in name]
     groups = _grouped(runs, _group_of)
     for name, group in list(groups.items())[:_ROWS]:
         figures = [f"{test} {_spread(_present(group, test))}" for test in tests if _present(group, test)]

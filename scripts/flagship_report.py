@@ -22,18 +22,17 @@ import tune.report
 from ablations.findings.collect import findings_of as ablation_findings
 from ablations.findings.findings import Findings
 from ablations.judging.statistics import t_interval
-from ablations.reporting.console import verdict_lines
-from ablations.reporting.wording import ordered, sentence
+from ablations.reporting.console import sentence_lines, verdict_lines
 from dynonet.forecaster import DYNONET
 from forecasters.reported import PUBLISHED_CODE_ETTH1_H96, PUBLISHED_ETTH1_H96
 from lab.arms import FULL
-from lab.baseline import every_bar, table
+from lab.baseline import every_bar, one_bar, table
 from lab.errors import DataError
 from lab.pages import svg
 from lab.pages.formats import mean_deviation
 from lab.series import load_series
 from lab.store.frames import open_results
-from lab.store.schema import START
+from lab.store.schema import BARS, START
 from lab.store.tables import Results
 from tune.findings.collect import findings_of as search_findings
 from tune.findings.findings import COMPLETE, SearchFindings
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if FRONT in searches:
         lines += front(searches[FRONT])
     for findings in studies.values():
-        lines += ["", *verdict_lines(findings), "", *(sentence(findings, f) for f in ordered(findings.findings))]
+        lines += ["", *verdict_lines(findings), "", *sentence_lines(findings)]
     print("\n".join(lines + budget(results, searches, studies)))
     return 0
 
@@ -137,7 +136,7 @@ def tuned(findings: SearchFindings) -> list[str]:
 
 
 def bars(findings: SearchFindings) -> list[str]:
-    """Every bar, and the winner before its first step, fitted anew: the records hold the linear baseline alone."""
+    """Every bar, and the winner before its first step, fitted anew, also where bars read other windows."""
     assert findings.final is not None
     lines = [
         "",
@@ -150,6 +149,9 @@ def bars(findings: SearchFindings) -> list[str]:
         return [*lines, f"  not computed, for the data is not here: {' '.join(str(error).split())}"]
     rows, missing = every_bar(series, config, test=True)
     lines += [f"  {line}" for line in table(rows, missing)]
+    lines += [
+        f"  {line}" for line in table([one_bar("mean_of_ridges", series, config, True, {"folded": [336]})], [])[:2]
+    ]
     trained = findings.final.known(MSE)
     start = next(row for row in rows if row.name == START)
     best = min((row for row in rows if row is not start), key=lambda row: row.validation.mse)
@@ -197,6 +199,7 @@ def budget(results: Results, searches: dict[str, SearchFindings], studies: dict[
     seen: set[str] = set()
     for name in (*searches, *studies):
         rows = [row for row in results.table("runs", name).to_pylist() if row["run"] not in seen]
+        rows = [row for row in rows if row["model"] not in BARS]  # which nothing trained
         seen |= {row["run"] for row in rows}
         trials = str(len(searches[name].trials)) if name in searches else ""
         hours = sum(row["cpu_seconds"] or 0 for row in rows) / 3600

@@ -18,8 +18,11 @@ from lab.settings.config import Config
 from lab.store.tables import Results
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
+from tune.findings.agreement import losses_at
+from tune.findings.findings import SearchFindings
 from tune.progress import params_text
 from tune.proposals import Proposal, Proposals
+from tune.reporting.agreement import PLACES_HEADER, RANKS_HEADER, placed, ranked, sentence
 
 METRICS = ("mse", "mae")
 
@@ -50,12 +53,27 @@ def train_final(
     return stack.halvings
 
 
-def losses_at(results: Results, proposals: Proposals, proposal: Proposal) -> dict[str, float]:
+def losses_of(results: Results, proposals: Proposals, trial: str) -> Mapping[str, float]:
     """Mean validation MSE of a complete trial's runs at each of several origins, the data's own last; {} of one."""
-    stacks = [(origin, configs) for origin, configs in proposals.stacks(proposal) if origin.name is not None]
-    ids = {origin.name or "": [config.run_id(origin.identity) for config in configs] for origin, configs in stacks}
-    rows = results.runs([run for group in ids.values() for run in group])
-    return {name: statistics.fmean(rows[run]["val_mse"] for run in group) for name, group in ids.items()}
+    members = [row for row in results.table("members", proposals.study).to_pylist() if row["trial"] == trial]
+    origins = [origin.name for origin in proposals.origins if origin.name is not None]
+    return losses_at(origins, [trial], members, results.runs([row["run"] for row in members])).get(trial, {})
+
+
+def origins_text(findings: SearchFindings) -> list[str]:
+    """The best trial at each of several origins, and whether rankings travel from one to the next; [] of one."""
+    if not findings.origins:
+        return []
+    lines = ["", "validation MSE at each origin:", *aligned([PLACES_HEADER, *placed(findings.origins)])]
+    if findings.agreements:
+        lines += ["", "had one chosen by earlier rows:", *aligned([RANKS_HEADER, *ranked(findings.agreements)])]
+        lines += [line for each in findings.agreements for line in textwrap.wrap(sentence(each), 118)]
+    return lines
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def at_text(losses: Mapping[str, float]) -> str:

@@ -35,11 +35,13 @@ from tune.conclusion import (
     comparison_table,
     edges_text,
     front_table,
-    losses_at,
+    losses_of,
+    origins_text,
     scores_of,
     train_final,
     verdicts,
 )
+from tune.findings.collect import findings_of
 from tune.limits import Limits
 from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
@@ -212,8 +214,12 @@ class Search:
             if resumed:
                 text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
-        for line in record_bars(results, study, self.settings.base, self.series):
-            print(line)
+        said = [
+            line
+            for place in self.places
+            for line in record_bars(results, study, place.config(self.settings.base), place.series, place.cell)
+        ]
+        print("\n".join(dict.fromkeys(said)), end="\n" if said else "")
         if self.tracker is not None:
             self.tracker.follow(study)
         remaining = self.to_come(proposals)
@@ -333,7 +339,7 @@ class Search:
             states = ", ".join(sorted({str(p.state) for p in proposals.outcomes})) or "none"
             print(f"error: no trial was complete (outcomes: {states}); nothing to retrain", file=sys.stderr)
             return 1
-        at = losses_at(results, proposals, best)
+        at = losses_of(results, proposals, best.trial)
         print(
             f"\nbest: {best.trial}, validation MSE {best.values[0]:.4f}{at_text(at)}, "
             f"{params_text(best.params, type(best.config))}"
@@ -357,16 +363,22 @@ class Search:
             results.add("members", members, key="final")
             fresh = len(finals) - len(results.done(ids))
             if fresh:
-                print(f"retraining it with {fresh} fresh seeds, then reading test once", flush=True)
+                where = "" if len(self.places) == 1 else f" at {self.places[-1].origin.name}, the latest origin"
+                print(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once", flush=True)
             else:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
             self._train_final(results, finals)
             record_starts(results, settings.study, finals, self.series)
+            for place in self.places[:-1]:
+                configs = place.origin.configs(best.configs(budget.replicates))
+                record_starts(results, settings.study, configs, place.series, place.cell)
             scores.append(scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         data = best.config.data
         standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
         print("\n" + "\n".join(comparison_table(scores, standing, settings.base)))
         print("\n".join(verdicts(standing, [best.values[0], *at.values()][-1])))
+        if len(self.places) > 1:
+            print("\n".join(origins_text(findings_of(results, settings.study))))
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
         best_file = results.storage.url_of(f"{folder}/best.yaml")
         print(f"  python -m lab.train{model_option(self.settings.base)} --config {best_file}")

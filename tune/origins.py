@@ -35,10 +35,19 @@ class Origin:
 
 @dataclass(frozen=True)
 class Placed:
-    """An origin with its series."""
+    """An origin with its series.
+
+    Attributes:
+        cell: of the bars there among the members of the study; None at the data's own origin.
+    """
 
     origin: Origin
     series: Series
+    cell: str | None = None
+
+    def config(self, config: Config) -> Config:
+        """What is trained there, of a config of the data's own origin."""
+        return self.origin.configs([config])[0]
 
     @property
     def period(self) -> str:
@@ -69,7 +78,8 @@ def placed(data: DataConfig, count: int) -> tuple[Placed, ...]:
         changes = {
             f"data.{name}": value for name, value in there.source().items() if value != getattr(data, name)
         }  # fmt: skip
-        found.append(Placed(Origin(f"row{series.train[1]}", series.identity, changes), series))
+        name = f"row{series.train[1]}"
+        found.append(Placed(Origin(name, series.identity, changes), series, name if changes else None))
     return tuple(found)
 
 

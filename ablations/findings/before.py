@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -84,6 +84,12 @@ class Asked:
 
     def _runs(self, arms: Iterable[str], cell: str) -> set[str]:
         return {run for arm in arms for run in self.runs.get((arm, cell), ())}
+
+    def of_tuned(self) -> "Asked":
+        """What it asks of re-tuned arms, whose runs are known once their searches are through, alone."""
+        table = self.study.table
+        runs = {key: ids for key, ids in self.runs.items() if key[0] in table and table[key[0]].variant.tuned}
+        return replace(self, runs=runs)
 
     @property
     def every(self) -> set[str]:
@@ -204,7 +210,7 @@ class _Judged:
 
     times: list[tuple[int, datetime]]  # (seeds, when) of its verdicts
     mark: str  # "" where it got seeds on the way, or is no study of ours
-    clean: bool  # nothing was known when it was begun
+    clean: bool  # nothing was known when it was begun, nor of its re-tuned arms
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -212,7 +218,7 @@ class _Judged:
 
     @classmethod
     def of(cls, results: Results, name: str, until: datetime | None = None) -> "_Judged":
-        times, mark, added, clean = [], "", False, False
+        times, mark, added, clean, tuned = [], "", False, False, False
         for row in results.table("studies", name).to_pylist():
             event = json.loads(row["settings"])
             try:
@@ -224,9 +230,11 @@ class _Judged:
                     times.append((int(event["seeds"]), row["time"]))
                 elif event.get("event") == "seeds":
                     added = True
+                elif event.get("event") == "tuned":
+                    tuned = bool(said([Before.read(each) for each in event.get("before", ())], ""))
             except (KeyError, TypeError, ValueError, AttributeError):  # no record of ours: its readings speak for it
                 continue
-        return cls(sorted(times), "" if added else mark, clean)
+        return cls(sorted(times), "" if added else mark, clean and not tuned)
 
 
 def _seeds_in(purpose: str) -> int:

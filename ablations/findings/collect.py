@@ -22,8 +22,10 @@ from ablations.findings.findings import (
     Reading,
 )
 from ablations.findings.pooled import pooled_findings
+from ablations.findings.ranked import league_of
 from ablations.findings.record import StudyRecord
 from ablations.findings.runs import Recorded, device_seconds
+from ablations.findings.sealed import sealed_findings
 from ablations.judging.reach import outlying_runs
 from ablations.judging.signed_ranks import smallest_p
 from ablations.judging.statistics import Array
@@ -36,6 +38,7 @@ from lab.forecaster import range_column
 from lab.ledger.counting import store_lines
 from lab.pages.formats import decimal, p_value
 from lab.references.standing import Standing, standing_of
+from lab.registry import forecaster, forecaster_of
 from lab.settings.config import Config
 from lab.store.events import incidents
 from lab.store.frames import history_of
@@ -86,15 +89,18 @@ class Collector:
             for arm in dict.fromkeys((FULL, *self.study.table))
             if (arm, cell) in self.recorded.members
         )
+        pooled = tuple(pooled_findings(effects, found))
         return Findings(
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
-            pooled=tuple(pooled_findings(effects, found)), family=self.recorded.family,
-            looks=self.record.judged_looks[0], look=self.record.judged_looks[1], seeds=self.seeds,
+            pooled=pooled, family=self.recorded.family, looks=self.record.judged_looks[0],
+            look=self.record.judged_looks[1], seeds=self.seeds,
             exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
             device_seconds=self.recorded.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
             data_ledger=tuple(store_lines(self.results, self.record.data.values())),
             incidents=incidents(self.results, self.record.name),
+            sealed=sealed_findings(self.results, self.recorded, found, pooled),
+            league=league_of(self.results, self.recorded, cells, arms),
             skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 
@@ -151,7 +157,7 @@ class Collector:
         statuses = tuple(self.recorded.status(arm, cell, seed) for seed in seeds)
         complete = [row for row, status in zip(rows, statuses, strict=True) if status == "complete"]
         channels = self.recorded.channels(cell)
-        size = self.study.forecaster.size(config, len(channels))
+        size = forecaster_of(config).size(config, len(channels))
         known = self.study.table.get(arm)
         errors = {m: tuple(self.recorded.losses(arm, cell, seeds, m).tolist()) for m in METRICS}
         far = outlying_runs(errors[PRIMARY], 2 * self.study.margin_percent / 100)
@@ -175,7 +181,7 @@ class Collector:
 
     def _diagnoses(self, arm: str, cell: str, complete: Sequence[Mapping[str, Any]]) -> Iterator[Diagnosis]:
         config = self._config(arm, cell)
-        for key, diagnostic in self.study.forecaster.diagnostics.items():
+        for key, diagnostic in forecaster_of(config).diagnostics.items():
             held = diagnostic.held(config)
             still = 0 if held is not None else sum(row.get(range_column(key)) == 0 for row in complete)
             why = self._why_still(key, arm, cell) or diagnostic.still(config) if still else ""
@@ -186,7 +192,7 @@ class Collector:
 
         def held(name: str) -> dict[str, float | None]:
             config = self._config(name, cell)
-            return {key: each.held(config) for key, each in self.study.forecaster.diagnostics.items()}
+            return {key: each.held(config) for key, each in forecaster_of(config).diagnostics.items()}
 
         for comparison in self.study.comparisons_in(cell):
             inert = self._inert(comparison, cell)
@@ -199,7 +205,7 @@ class Collector:
     def _histories(self) -> dict[tuple[str, str], tuple[Array, Array]]:
         """(run, metric) -> its epochs and values, of the latest attempt."""
         frame = history_of(self.results, self.record.name)
-        wanted = ["val_mse", *self.study.forecaster.diagnostics]
+        wanted = ["val_mse", *(key for name in self.study.forecasters for key in forecaster(name).diagnostics)]
         frame = frame[frame["metric"].isin(wanted) & frame["step"].between(1, _MOST_EPOCHS)]
         frame = frame[frame["attempt"] == frame.groupby("run", observed=True)["attempt"].transform("max")]
         frame = frame.astype({"step": "float64", "value": "float64"}).sort_values("step", kind="stable")
@@ -224,13 +230,13 @@ class Collector:
     # Findings -------------------------------------------------------------------------------------------------------
 
     def _comparison(self, comparison: Comparison, cell: str, effects: Effects) -> Finding:
-        arm, size = comparison.arm, self.study.forecaster.size
+        arm = comparison.arm
         without, with_part = self._config(comparison.without, cell), self._config(comparison.with_part, cell)
         channels = len(self.recorded.channels(cell))
-        sizes = [size(config, channels) for config in (without, with_part)]
+        sizes = [forecaster_of(config).size(config, channels) for config in (without, with_part)]
         mismatch = ""
         if self.study.matched and not arm.variant.tuned:
-            target = size(self._config(arm.against, cell), channels).effective
+            target = self.study.forecaster.size(self._config(arm.against, cell), channels).effective
             match = match_capacity(self._config(arm.plain, cell), target, channels)
             # Said of the arm of matched width, and of one that no width brings close.
             mismatch = match.text() if arm.variant.matched or not match.close else ""

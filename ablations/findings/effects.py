@@ -13,6 +13,7 @@ from ablations.judging.reach import crossed, middle_mean
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing, reaching
 from ablations.planning.plan import POOLED, Hypothesis
+from ablations.study.models import MODELS
 from lab.arms import FULL
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors, window_interval
@@ -193,6 +194,8 @@ class Effects:
         for seed in seeds:
             rows = [self.recorded.row(arm, cell, seed) for arm in (*sides.without, *sides.with_part)]
             for what, columns in _ALIKE.items():
+                if what == "kernel" and self.study.kind == MODELS:  # each model has its own
+                    continue
                 if len({tuple(row.get(column) for column in columns) for row in rows if row}) > 1:
                     differing[what] = differing.get(what, 0) + 1
         return tuple(f"{count} of {len(seeds)} pairs differ in {what}" for what, count in differing.items())

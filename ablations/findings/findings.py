@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ablations.findings.league import League
 from ablations.judging.pooling import Pooled
 from ablations.judging.verdicts import DESCRIPTIVE, HELPS, HURTS, INCOMPLETE, NO_EFFECT, ON_THESE_ROWS, SAME
 from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
 from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
+from lab.unsealing.records import Opened
 
 PRIMARY = "test_mse"  # its verdicts count; the other metrics are descriptive
 METRICS = ("test_mse", "test_mae", "val_mse", "val_mae")
@@ -236,6 +238,9 @@ class PooledFinding:
     left_out: Mapping[str, str]  # cell -> why not: inert there, made no difference, runs are missing, invalid
     pooled: Pooled | None  # None where no cell is left, or nothing is judged yet
     decision: Decision | None  # None where no cell asks anything: it is no member of the family
+    validation: Pooled | None = None  # the same of the validation MSE
+    reach_p: float = math.nan  # over series (or origins), adjusted in the family; what reaches has it at most at alpha
+    reach_equivalence_p: float = math.nan  # likewise, of equivalence
 
     @property
     def name(self) -> str:
@@ -257,6 +262,43 @@ class PooledFinding:
     def shown(self) -> str:
         """The verdict of seeds alone, on these series at these origins."""
         return self.decision.shown if self.decision is not None else self.verdict
+
+    @property
+    def opposite(self) -> bool:
+        """Whether validation shows, over seeds, the other sign than was found on test."""
+        if self.validation is None or self.pooled is None or self.shown not in (HELPS, HURTS):
+            return False
+        low, high = self.validation.seeds
+        return high < 0 if self.pooled.typical > 0 else low > 0
+
+
+@dataclass(frozen=True)
+class SealedEffect:
+    """An effect on test beside the same on sealed rows, of the same trained models, in percent of the error with the
+    part: that of the typical run, with its 95% interval over seeds."""
+
+    name: str
+    cell: str
+    pairs: int  # seeds whose runs were read on both
+    test: float
+    test_interval: Interval
+    sealed: float
+    sealed_interval: Interval
+    both: Interval | None  # on sealed rows, over seeds and stretches of time; None where they are too few for that
+    verdict: str  # on test; of the pooled row, where cells are descriptive
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the signs are one."""
+        return math.copysign(1, self.test) == math.copysign(1, self.sealed)
+
+
+@dataclass(frozen=True)
+class SealedFindings:
+    """What was read on rows set aside, once all else was settled."""
+
+    opened: Opened
+    effects: tuple[SealedEffect, ...]  # in the order of the findings, cell by cell
 
 
 @dataclass(frozen=True)
@@ -320,6 +362,8 @@ class Findings:
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see lab/store/events.py)
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
     pooled: tuple[PooledFinding, ...] = ()  # of a pooled study, in the order of `findings`: its family
+    sealed: SealedFindings | None = None  # None: it was not unsealed
+    league: League | None = None  # of a study of models
 
     def cell(self, name: str) -> CellData:
         return next(cell for cell in self.cells if cell.name == name)

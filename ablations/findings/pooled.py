@@ -1,25 +1,66 @@
 """The pooled rows of a study: each question over all cells in which it is alive, decided once."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ablations.findings.effects import MISSED, UNDONE, Effects, pair_of
-from ablations.findings.findings import Finding, PooledFinding
-from ablations.judging.pooling import CellEffect, Pooled, pool, reached_by
+import numpy as np
+
+from ablations.findings.effects import MISSED, NOTHING, UNDONE, Effects, pair_of
+from ablations.findings.findings import PRIMARY, Finding, PooledFinding
+from ablations.judging.pooling import CellEffect, Pooled, pool, reached_by, shared
 from ablations.judging.signed_ranks import signed_rank_interval
 from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME
 from ablations.planning.plan import POOLED
 
 
-def pooled_findings(effects: Effects, findings: Sequence[Finding]) -> Iterator[PooledFinding]:
+def pooled_findings(effects: Effects, findings: Sequence[Finding]) -> list[PooledFinding]:
     """A row for each question that is asked in some cell, in the order of the study; none where it does not pool."""
-    if effects.study.pooled:
-        places = {comparison.name: place for place, comparison in enumerate(effects.study.comparisons)}
-        names = dict.fromkeys(finding.name for finding in findings)  # the first cell may lack one
-        ordered = sorted(names, key=lambda name: places.get(name, len(places)))
-        found = {name: {each.cell: each for each in findings if each.name == name} for name in ordered}
-        yield from _carried(effects, [_row(effects, name, by_cell) for name, by_cell in found.items()])
+    if not effects.study.pooled:
+        return []
+    places = {comparison.name: place for place, comparison in enumerate(effects.study.comparisons)}
+    names = dict.fromkeys(finding.name for finding in findings)  # the first cell may lack one
+    return _reaching(
+        effects,
+        [
+            _row(effects, name, {finding.cell: finding for finding in findings if finding.name == name})
+            for name in sorted(names, key=lambda name: places.get(name, len(places)))
+        ],
+    )
+
+
+def _reaching(effects: Effects, rows: Sequence[PooledFinding]) -> list[PooledFinding]:
+    """The rows with verdicts as far as they reach: over series, or in a study of one series over its origins.
+
+    In a study over several series nothing reaches but over series, even of a part that is alive on one alone.
+    """
+    over = "series" if len(set(effects.study.series_of.values())) > 1 else "origins"
+    judged = {row.name: row.decision for row in rows if row.decision is not None and row.decision is not UNDONE}
+    carriers = [
+        row.pooled if row.pooled is not None and row.pooled.over == over else None for row in rows if row.name in judged
+    ]
+    looks, margin = len(effects.recorded.record.judged_looks[0]), effects.study.margin_percent
+    family = effects.recorded.family
+    reach = reached_by(
+        [decision.verdict for decision in judged.values()], carriers, margin, effects.study.alpha / looks, family
+    )
+    apart, same = (
+        dict(zip(judged, np.minimum(looks * shared(p, family), 1).tolist(), strict=True))
+        for p in (
+            [NOTHING if one is None else one.p for one in carriers],
+            [NOTHING if one is None else one.equivalence_p(margin) for one in carriers],
+        )
+    )
+    only = {ON_THESE_SERIES: ON_THESE_SERIES if over == "series" else AT_THESE_ORIGINS}
+    far = dict(zip(judged, (only.get(verdict, verdict) for verdict in reach), strict=True))
+    return [
+        replace(
+            row, decision=replace(judged[row.name], verdict=far[row.name], over_seeds=judged[row.name].verdict),
+            reach_p=apart[row.name], reach_equivalence_p=same[row.name],
+        )
+        if row.name in judged
+        else row
+        for row in rows
+    ]  # fmt: skip
 
 
 def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFinding:
@@ -27,20 +68,20 @@ def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFindin
     hypothesis = name, POOLED
     alive, place = recorded.cells_of(hypothesis), effects.places.get(hypothesis)
     why_not = {cell: _why_not(effects, cell, found.get(cell)) for cell in effects.study.cell_names}
-    pooled = decision = None
+    pooled = validation = decision = None
     if place is not None and standing is not None:
         seeds = effects.study.seed_list(int(standing.seeds[place]))
         for cell in alive:
             if not why_not[cell] and not recorded.whole((name, cell), seeds):
                 why_not[cell] = f"{INCOMPLETE}: runs are missing"
-        pooled = _pooled(effects, name, [cell for cell in alive if not why_not[cell]], seeds)
+        inside = [cell for cell in alive if not why_not[cell]]
+        pooled, validation = (_pooled(effects, name, inside, seeds, metric) for metric in (PRIMARY, "val_mse"))
         decision = effects.decision(hypothesis, place, standing, seeds, recorded.pair(hypothesis, seeds))
-        decision = replace(decision, over_seeds=decision.verdict)
     elif place is not None:
         decision = UNDONE
     cells = tuple(cell for cell in alive if not why_not[cell])
     one = next((found[cell] for cell in (*cells, *alive)), None) or max(found.values(), key=lambda each: each.same)
-    return PooledFinding(one, cells, {cell: why for cell, why in why_not.items() if why}, pooled, decision)
+    return PooledFinding(one, cells, {cell: why for cell, why in why_not.items() if why}, pooled, decision, validation)
 
 
 def _why_not(effects: Effects, cell: str, finding: Finding | None) -> str:
@@ -54,8 +95,8 @@ def _why_not(effects: Effects, cell: str, finding: Finding | None) -> str:
     return f"{INVALID}: {effects.invalid[cell]}" if cell in effects.invalid else ""
 
 
-def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[int]) -> Pooled | None:
-    units = effects.recorded.units((name, POOLED), seeds, cells)
+def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[int], metric: str) -> Pooled | None:
+    units = effects.recorded.units((name, POOLED), seeds, cells, metric)
     if not units or len(seeds) < 2:
         return None
     pooled = pool(
@@ -68,27 +109,3 @@ def _pooled(effects: Effects, name: str, cells: Sequence[str], seeds: Sequence[i
         bounds = pair_of(signed_rank_interval(pooled.by_seed, effects.missed))
         pooled = replace(pooled, interval=pooled.interval_at(effects.missed), seeds=bounds)
     return pooled
-
-
-def _carried(effects: Effects, rows: Sequence[PooledFinding]) -> Iterator[PooledFinding]:
-    """The rows, whose verdicts hold for other series too only where these carry them, as a family of their own.
-
-    In a study over several series only what is over series carries anything, even of a part that is alive on one alone.
-    """
-    study, looks = effects.study, effects.recorded.record.judged_looks[0]
-    over = "series" if len(set(study.series_of.values())) > 1 else "origins"
-    verdicts: dict[str, str] = {}
-    arms: list[Pooled] = []
-    for row in rows:
-        if row.decision is not None and row.pooled is not None:
-            verdicts[row.name] = row.decision.verdict
-            arms.append(row.pooled if row.pooled.over == over else replace(row.pooled, interval=None, p=math.nan))
-    if arms:
-        alpha, family = study.alpha / len(looks), effects.recorded.family
-        reach = reached_by(list(verdicts.values()), arms, study.margin_percent, alpha, family)
-        verdicts = dict(zip(verdicts, reach, strict=True))
-    for row in rows:
-        if row.decision is not None and row.name in verdicts:
-            only = verdicts[row.name] == ON_THESE_SERIES and over == "origins"
-            row = replace(row, decision=replace(row.decision, verdict=AT_THESE_ORIGINS if only else verdicts[row.name]))
-        yield row

@@ -16,6 +16,7 @@ from typing import Any
 from ablations.findings.before import PURPOSE, Asked, Before, judged_before, mark_of
 from ablations.findings.before import said as said_of
 from ablations.planning.plan import Hypothesis, PlannedRun
+from ablations.study.models import MODELS
 from ablations.study.reading import changed, create_study
 from ablations.study.study import Study
 from lab.arms import difference
@@ -27,8 +28,9 @@ from lab.series.reading.dates import shown_date
 from lab.settings.config import RESULTS_VERSION
 from lab.settings.differences import differences
 from lab.store.tables import Results
+from lab.unsealing.settled import ABLATION, SETTLED
 
-KIND = "ablation"
+KIND = ABLATION
 _NO_PROMISE = ": an error rate of alpha can no longer be promised"
 
 
@@ -61,6 +63,7 @@ class StudyRecord:
     looks: tuple[int, ...]  # numbers of seeds, fixed when it was begun
     family: int
     judged: list[int] = field(default_factory=list)  # numbers of seeds at which verdicts were read
+    settled: bool = False  # all was decided before the last look
     exploratory: str = ""  # why its verdicts are, or ""
     before: tuple[Before, ...] = ()  # other studies that had seen runs of it when it was begun, or got seeds
     events: list[str] = field(default_factory=list)
@@ -126,6 +129,9 @@ class StudyRecord:
         for event, row in told[1:]:
             if event.get("event") == "seeds" and "read" not in event:  # likewise
                 event["read"] = record._readable(results, row["time"])
+            if event.get("event") == "tuned" and "before" not in event:
+                asked = record._asked(results, record._study_with({"tuned": event["tuned"]})).of_tuned()
+                event["before"] = [each.told() for each in judged_before(results, asked, row["time"])]
             record._take_in(event, _when(row))
         return record
 
@@ -203,9 +209,25 @@ class StudyRecord:
         if seeds not in self.judged:
             self._add(results, {"event": "judged", "seeds": seeds})
 
-    def add_tuned(self, results: Results, tuned: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-        """What the searches of a study with re-tuning chose: arm -> cell -> settings."""
-        self._add(results, {"event": "tuned", "tuned": tuned})
+    def add_settled(self, results: Results) -> None:
+        """That its last look decided all, where more were planned: nothing is left to be trained or judged."""
+        early = self.judged_seeds and self.looks[-1] not in self.judged and self.seeds == self.looks[-1]
+        if early and not self.settled:
+            self._add(results, {"event": SETTLED, "seeds": self.judged_seeds})
+
+    def add_tuned(
+        self,
+        results: Results,
+        tuned: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        before: Callable[[Study], Sequence[Before]] = lambda study: (),
+    ) -> None:
+        """What the searches of a study with re-tuning chose: arm -> cell -> settings.
+
+        `before`: what other studies had seen of the runs of the study with these arms, of which it could not tell when
+        it was begun (`known_before` of `Asked.of_tuned`).
+        """
+        known = before(self._study_with({"tuned": tuned}))
+        self._add(results, {"event": "tuned", "tuned": tuned, "before": [each.told() for each in known]})
 
     def add_members(self, results: Results, runs: Iterable[PlannedRun]) -> None:
         """Which run is which arm's, before it is trained."""
@@ -240,9 +262,13 @@ class StudyRecord:
                 self._explore(said)
             self.events.append(f"{when}: {said}")
             self._add_before([Before.read(each) for each in event.get("before", ())], "before these seeds were added")
+        elif kind == SETTLED:
+            self.settled = True
+            self.events.append(f"{when}: all was decided at {event['seeds']} seeds, and no further look is taken")
         elif kind == "tuned":
             self.study = self._study_with({"tuned": event["tuned"]})
             self.events.append(f"{when}: the searches for the nuisance settings were through")
+            self._add_before([Before.read(each) for each in event.get("before", ())], "before its arms were re-tuned")
         elif kind is None:  # a second driver began it at the same moment, with the same settings
             return
         else:
@@ -258,13 +284,13 @@ class StudyRecord:
         reasons = self.exploratory.removesuffix(_NO_PROMISE)
         self.exploratory = f"{f'{reasons}; ' if reasons else ''}{why}{_NO_PROMISE}"
 
-    def _asked(self, results: Results) -> Asked:
-        """What it asks, with the runs that are on record of it."""
+    def _asked(self, results: Results, study: Study | None = None) -> Asked:
+        """What it asks, with the runs that are on record of it. `study`: as it came to be later."""
         runs: dict[tuple[str, str], set[str]] = defaultdict(set)
         for row in results.table("members", self.name).to_pylist():
             if row["role"] == "arm":
                 runs[row["arm"], row["cell"]].add(row["run"])
-        return Asked(self.name, self.study, self.mark, runs)
+        return Asked(self.name, study or self.study, self.mark, runs)
 
     @property
     def mark(self) -> str:
@@ -287,8 +313,10 @@ def _place(event: Mapping[str, Any]) -> tuple[float, int]:
     kind = event.get("event")
     if kind is None or kind == "tuned":
         return (-math.inf, int(event.get("kind") != KIND) if kind is None else 2)
-    if kind in ("judged", "seeds"):
-        return (event["seeds"], 0) if kind == "judged" else (event["from"], 1)
+    if kind in ("judged", SETTLED):
+        return (event["seeds"], int(kind == SETTLED))
+    if kind == "seeds":
+        return (event["from"], 1)
     return (math.inf, 0)
 
 
@@ -317,6 +345,10 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
     }  # fmt: skip
     if study.model != DEFAULT:
         content |= {"model": study.model, **study.forecaster.config.identity}
+    if study.kind == MODELS:
+        content["models"] = {
+            name: {"model": entry.model, **entry.forecaster.config.identity} for name, entry in study.models.items()
+        }
     found: dict[str, Any] = json.loads(json.dumps(content))  # as it will be read back
     return found
 

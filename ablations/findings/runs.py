@@ -151,7 +151,7 @@ class Recorded:
         return self.side(sides.without, cell, seeds, metric), self.side(sides.with_part, cell, seeds, metric)
 
     def units(
-        self, hypothesis: Hypothesis, seeds: Sequence[int], cells: Sequence[str] | None = None
+        self, hypothesis: Hypothesis, seeds: Sequence[int], cells: Sequence[str] | None = None, metric: str = PRIMARY
     ) -> dict[tuple[str, int], tuple[list[str], Array]]:
         """What a pooled question is pooled over: (series, origin) -> its cells and (2, seeds) losses, without and with
         the part, in percent of the mean loss with it.
@@ -163,7 +163,7 @@ class Recorded:
         """
         found: dict[tuple[str, int], tuple[list[str], list[Array]]] = defaultdict(lambda: ([], []))
         for cell in self.cells_of(hypothesis) if cells is None else cells:
-            pair = np.array(self.pair((hypothesis[0], cell), seeds))
+            pair = np.array(self.pair((hypothesis[0], cell), seeds, metric))
             known = pair[1][np.isfinite(pair[1])]
             place = self.study.series_of[cell], self.record.spans[cell].origin or -self.study.places[cell].back
             those, pairs = found[place]

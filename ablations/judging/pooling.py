@@ -34,9 +34,8 @@ from scipy import stats
 from ablations.judging.reach import Bounds
 from ablations.judging.signed_ranks import pseudo_median, signed_rank_interval
 from ablations.judging.statistics import Array, checked, standard_error, t_interval
-from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, holm
+from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_SERIES, holm
 
-ON_THESE_SERIES = "on these series only"  # shown over seeds, but not that it holds for other series (or origins)
 LEVEL = 0.95
 NOWHERE = (np.nan, np.nan)
 
@@ -172,24 +171,36 @@ def reached(
     hurt beyond these in at most alpha of studies. 95% for each arm alone would say so in 45% of studies of 12 arms.
     """
     said, way = np.asarray(verdict), np.nan_to_num(np.asarray(mean, float))
-    apart, same = (holm(np.nan_to_num(np.asarray(one, float), nan=1), family) <= alpha for one in (p, equivalence_p))
+    apart, same = (shared(one, family) <= alpha for one in (p, equivalence_p))
     carried = np.select(
         [said == HELPS, said == HURTS, said == NO_EFFECT], [apart & (way > 0), apart & (way < 0), same], True
     )
     return np.where(carried, said, ON_THESE_SERIES)
 
 
-def reached_by(verdicts: Sequence[str], arms: Sequence[Pooled], margin: float, alpha: float, family: int) -> list[str]:
-    """`reached`, of the pooled rows of a study; `margin` in percent."""
-    means, p = [arm.mean for arm in arms], [arm.p for arm in arms]
-    found = reached(list(verdicts), means, p, [arm.equivalence_p(margin) for arm in arms], alpha, family)
+def shared(p: ArrayLike, family: int) -> Array:
+    """The adjusted p over series, (..., k) -> (..., k); an arm without one counts as lost."""
+    return holm(np.nan_to_num(np.asarray(p, float), nan=1), family)
+
+
+def reached_by(
+    verdicts: Sequence[str], arms: Sequence[Pooled | None], margin: float, alpha: float, family: int
+) -> list[str]:
+    """`reached`, of the pooled rows of a study; `margin` in percent; None: nothing is known of other series."""
+    found = reached(
+        list(verdicts),
+        [np.nan if arm is None else arm.mean for arm in arms],
+        [np.nan if arm is None else arm.p for arm in arms],
+        [np.nan if arm is None else arm.equivalence_p(margin) for arm in arms],
+        alpha, family,
+    )  # fmt: skip
     return [str(one) for one in found]
 
 
 def _t(distance: Array, error: Array) -> Array:
     """distance / error; where nothing deviates, infinite on the side of the distance."""
     return np.where(
-        error > 0, distance / np.where(error > 0, error, 1), np.where(distance == 0, 0, np.inf * np.sign(distance))
+        error > 0, distance / np.where(error > 0, error, 1), np.where(distance == 0, 0, np.copysign(np.inf, distance))
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.study.models import MODELS
 from ablations.study.reading import load_study, with_settings
 from ablations.study.study import Study
 from lab.errors import ConfigError, check_number
@@ -19,6 +20,9 @@ class StudyCall(Call):
     study: str = ""  # a name, or a file
     name: str | None = None  # under which it goes on record; None: its own
     arms: tuple[str, ...] | None = None  # only these
+    cells: tuple[str, ...] | None = None  # only these, as the study lists them
+    tuned: bool = False  # of a league: beside each model the best that a search of it finds
+    trials: int | None = None  # of each such search
     seeds: int | tuple[int, ...] | str | None = None  # how many, which, or auto; None: the study's
     max_seeds: int | None = None
     looks: int | None = None
@@ -69,9 +73,22 @@ class StudyCall(Call):
             changes["looks"] = 2  # one look alone would add no seeds
         asked = (("alpha", self.alpha), ("margin_percent", self.margin))
         changes |= {field: value for field, value in asked if value is not None}
-        arms = None if self.arms is None else list(self.arms)
-        study = with_settings(study, self.config, overrides, arms, changes)
+        changes |= self._retune(study)
+        study = with_settings(study, self.config, overrides, self.arms, self.cells, changes)
         return study, check_study(study.name if self.name is None else self.name)
+
+    def _retune(self, study: Study) -> dict[str, Any]:
+        """What --tuned asks for."""
+        if not self.tuned:
+            if self.trials is not None:
+                raise ConfigError("--trials goes with --tuned")
+            return {}
+        if study.kind != MODELS:
+            raise ConfigError(
+                "--tuned goes with a league; a study of one model says `retune` and `nuisance` in its file"
+            )
+        asked = {} if study.retune is None else study.retune.model_dump(exclude_defaults=True)
+        return {"retune": asked | ({} if self.trials is None else {"trials": self.trials})}
 
     def name_on_record(self) -> str:
         """Under which a study that is only read is on record: a file says its name, any other word is one."""

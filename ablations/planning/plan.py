@@ -10,10 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from ablations.judging.signed_ranks import smallest_p
+from ablations.judging.verdicts import seeds_needed
+from ablations.study.models import MODELS
 from ablations.study.study import Study
 from lab.arms import FULL, difference
 from lab.console.printing import one_line
 from lab.errors import ConfigError
+from lab.registry import forecaster_of
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
 
@@ -89,6 +92,7 @@ class Plan:
             models = f"{most}" if most == least else f"{least} to {most}"
             lines.append(f"  {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'} of {models} models: {shape}")
         lines += self._series_lines() if cells > 1 else []
+        lines += self._model_lines() if study.kind == MODELS else []
         trained = {(run.arm, run.cell) for run in self.runs}
         inert: dict[tuple[str, bool], list[str]] = defaultdict(list)
         for name, cell in self.inert:
@@ -119,9 +123,30 @@ class Plan:
             counts = f"{cells} {'cell' if cells == 1 else 'cells'}, {runs} runs to train"
             yield f"  series {name}: {counts} in {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'}{time}"
 
+    def _model_lines(self) -> Iterator[str]:
+        """What is left to train of each arm of a league, and what no number of its seeds can say."""
+        for arm in dict.fromkeys(run.arm for run in self.runs):
+            seconds, runs = [], 0
+            for stack in self.stacks:
+                epochs = [(r.arm, r.config.training.max_epochs) for r in stack.runs if r.run not in self.recorded]
+                own = [count for name, count in epochs if name == arm]
+                runs += len(own)
+                if own and stack.seconds is not None:
+                    seconds.append(stack.seconds * sum(own) / sum(count for _, count in epochs))
+            time = f", at most {duration(math.fsum(seconds))}" if seconds else ""
+            yield f"  arm {arm}: {runs} {'run' if runs == 1 else 'runs'} to train{time}"
+        needed = seeds_needed(self.study.alpha, max(self.family, 1), len(self.looks))
+        if self.looks[-1] < needed:
+            yield (
+                f"  {self.looks[-1]} seeds can decide no pair of models ({needed} could): the table, its intervals and "
+                "the ranking are what they show"
+            )
+
     def _shape(self, config: Config) -> str:
         data = config.data
-        text = (f"{data.name} S={data.seq_len} H={data.pred_len}", self.study.forecaster.describe(config))
+        forecaster = forecaster_of(config)
+        title = forecaster.title if self.study.kind == MODELS else ""
+        text = (title, f"{data.name} S={data.seq_len} H={data.pred_len}", forecaster.describe(config))
         return ", ".join(filter(None, (*text, f"batches of {config.training.batch_size}")))
 
 
@@ -283,7 +308,7 @@ def _stacks(study: Study, runs: list[PlannedRun], size: int, devices: int) -> li
     """
     shapes: dict[Hashable, list[PlannedRun]] = defaultdict(list)
     for run in runs:
-        shapes[study.forecaster.stack_key(run.config)].append(run)
+        shapes[run.config.forecaster, forecaster_of(run.config).stack_key(run.config)].append(run)
     stacks: list[tuple[PlannedRun, ...]] = []
     for members in shapes.values():
         count = math.ceil(len(members) / size)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ablations.study.checks import matching
+from ablations.study.checks import ranges
 from ablations.study.study import Study
 from lab.console.printing import print
 from lab.errors import DataError
@@ -35,8 +35,7 @@ def search_settings(study: Study, arm: str, cell: str, name: str) -> SearchSetti
     retune = study.retune
     assert retune is not None, "a study without re-tuning has no searches"
     base = study.config(cell, arm, retune.seed_offset)
-    specs = {**study.forecaster.space, **retune.space}
-    space = Space({key: specs[key] for key in matching(study, study.nuisance)}, base, dict(study.overrides))
+    space = Space(ranges(study, base), base, dict(study.overrides))
     grace = min(Budget.grace_epochs, base.training.max_epochs)
     budget = Budget(replicates=retune.replicates, trials=retune.trials, final_replicates=0, grace_epochs=grace)
     return SearchSettings(name, base, space, budget)

@@ -3,10 +3,15 @@
 import textwrap
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
-from ablations.reporting.phrases import adds, exploratory
+from ablations.reporting.league.sections import league_lines
+from ablations.reporting.phrases import adds
+from ablations.reporting.pooled.console import said as pooled_sentences
+from ablations.reporting.pooled.console import verdict_lines as pooled_lines
+from ablations.reporting.sealed import sealed_lines
 from ablations.reporting.tables import LINEAR, bar_rows
-from ablations.reporting.wording import against_linear, label
+from ablations.reporting.wording import against_linear, label, ordered, sentence
 from lab.arms import FULL
+from lab.console.printing import aligned
 from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed, whole
 from lab.pages.skipped import skipped_note
 from lab.references.wording import added
@@ -16,6 +21,9 @@ WIDTH = 118  # columns of a sentence
 
 def verdict_lines(findings: Findings) -> list[str]:
     """A table for each cell, the linear baseline beside it, and what a reader must know."""
+    how = "the largest t of all arms under flips of whole seeds" if findings.study.correction == "max_t" else HOLM
+    if findings.pooled:
+        return pooled_lines(findings, how)
     lines = [f"study {findings.name}: {findings.study.question}"]
     if findings.exploratory:
         lines.append(f"EXPLORATORY: {findings.exploratory}")
@@ -26,15 +34,8 @@ def verdict_lines(findings: Findings) -> list[str]:
         if cell.invalid:
             lines.append(f"INVALID: {cell.invalid}")
         rows = [_HEADER, *_baselines(findings, cell.name)]
-        rows += [_row(findings, finding, exploratory(findings)) for finding in findings.of_cell(cell.name)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-        lines += [
-            "  ".join(
-                text.ljust(width) if i in _LEFT else text.rjust(width)
-                for i, (text, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
+        rows += [_row(findings, finding) for finding in findings.of_cell(cell.name)]
+        lines += aligned(rows, _LEFT)
         for text in (against_linear(findings, cell.name), *added(cell.standing, "the whole network")):
             lines += textwrap.wrap(text, WIDTH)
     level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
@@ -44,12 +45,20 @@ def verdict_lines(findings: Findings) -> list[str]:
         "effect: test MSE without the part less test MSE with it, paired by seed: that of the typical run (the"
     )
     lines.append("pseudo-median over n seeds), its 95% interval over seeds, and over seeds and stretches of time;")
-    how = "the largest t of all arms under flips of whole seeds" if findings.study.correction == "max_t" else HOLM
     lines.append(f"adj. p: {how} ({level}{looks});")
     lines.append("a verdict without more words holds over seeds and other stretches of this series, at 95% each;")
     lines.append("parameters: those that a gradient reaches and that the forecast reads")
+    lines += sealed_lines(findings)
+    lines += league_lines(findings)
     lines += [f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes)]
     return lines
+
+
+def sentence_lines(findings: Findings) -> list[str]:
+    """What each question came to, in a sentence, what is decided first."""
+    if findings.pooled:
+        return pooled_sentences(findings)
+    return [sentence(findings, finding) for finding in ordered(findings.findings)]
 
 
 HOLM = "exact signed-rank test, adjusted by Holm's method"
@@ -86,18 +95,18 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
     ]
 
 
-def _row(findings: Findings, finding: Finding, mark: str) -> tuple[str, ...]:
+def _row(findings: Findings, finding: Finding) -> tuple[str, ...]:
     effect, decision = finding.effects.get(PRIMARY), finding.decision
     own = int(adds(finding))  # which side the arm itself is
     size = f"{finding.effective[own]:,}" if finding.effective[own] else ""
     if effect is None:
-        return (finding.name, "", "", "", "", "", "", "", size, label(findings, finding) + mark)
+        return (finding.name, "", "", "", "", "", "", "", size, label(findings, finding))
     without = effect.without_mean, effect.without_deviation
     return (
         finding.name, mean_deviation(*((effect.with_mean, effect.with_deviation) if own else without)),
         signed(effect.typical), _signed(effect.interval), _signed(finding.both), percent(effect.percent),
         p_value(decision.p_adjusted) if decision else "",
-        str(effect.n), size, label(findings, finding) + mark,
+        str(effect.n), size, label(findings, finding),
     )  # fmt: skip
 
 

@@ -28,21 +28,26 @@ _BY_NOISE = (
     "without more words only where the last carries it; else it holds on these rows only. The family's alpha is kept "
     "over seeds; each interval over windows is 95% for its own arm alone. Not one of them speaks for other series."
 )
-_NULL = (
+NULL = (
     "The null hypothesis is that the typical run is as good without the part as with it: that the pseudo-median "
     "(Hodges and Lehmann) of the paired effects is 0. The exact signed-rank test of it keeps alpha under any noise "
     "that is symmetric about it, and keeps it nearly (8 to 9% for 5%) under exponential and lognormal noise. So few "
-    "runs cannot bound a mean whose rare bad runs they have not met: 'on average' is said only where the mean's "
-    "bootstrap-t interval carries it, else 'in most runs'."
+    "runs cannot bound a mean whose rare bad runs they have not met"
+)
+_ON_AVERAGE = "'on average' is said only where the mean's bootstrap-t interval carries it, else 'in most runs'."
+HOW_CONTRASTS = (
+    "Every combination of the factors was trained. A main effect is that of doing without a part, averaged over the "
+    "others on and off. An interaction of two is half the difference of one's effect where the other is off and where "
+    "it is on: positive where they stand in for each other, negative where they need each other."
 )
 
 
 def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
     yield Text(
         f"An effect is the {LOSS} without a part less the {LOSS} with it, paired by seed: positive where the part "
-        f"helps. It is that of the typical run, a pseudo-median. {_how(findings)}"
+        f"helps. It is that of the typical run, a pseudo-median. {how(findings)}"
     )
-    yield Text(_NULL)
+    yield Text(f"{NULL}: {_ON_AVERAGE}")
     for cell in findings.cells:
         mine = [(f, row) for f, row in _primary(findings, rows) if f.cell == cell.name and not f.factors]
         yield table(
@@ -80,7 +85,7 @@ def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
                 whole(row["n"]),
                 signed(row["effect"]),
                 percent(row["percent"]),
-                _bounds(row, "interval"),
+                bounds(row, "interval"),
                 p_value(row["p"]),
             )
             for row in rows
@@ -91,7 +96,7 @@ def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
     )
 
 
-def _how(findings: Findings) -> str:
+def how(findings: Findings) -> str:
     test = "the exact signed-rank test, adjusted for all comparisons (Holm) and looks"
     if findings.study.correction == "max_t":
         test = (
@@ -111,9 +116,9 @@ def _effect(finding: Finding, row: Row) -> tuple[str, ...]:
         mean_deviation(row["with_mean"], row["with_deviation"]),
         signed(row["effect"]),
         percent(row["percent"]),
-        _bounds(row, "interval"),
-        _bounds(row, "window"),
-        _bounds(row, "both"),
+        bounds(row, "interval"),
+        bounds(row, "window"),
+        bounds(row, "both"),
         p_value(row["p_adjusted"]),
         p_value(row["equivalence_p_adjusted"]),
     )
@@ -125,7 +130,7 @@ def _details(finding: Finding, row: Row) -> tuple[str, ...]:
     numbers = (
         f"{row['improvement']:.0%}",
         signed(row["mean"]),
-        _bounds(row, "mean"),
+        bounds(row, "mean"),
         f"{decimal(row['without_middle'])} / {decimal(row['with_middle'])}",
         decimal(row["standardised"], 2),
         decimal(row["margin"]),
@@ -135,7 +140,7 @@ def _details(finding: Finding, row: Row) -> tuple[str, ...]:
         finding.name,
         whole(row["n"]),
         p_value(row["p"]),
-        _bounds(row, "adjusted"),
+        bounds(row, "adjusted"),
         level,
         *numbers,
         *judged,
@@ -161,17 +166,13 @@ def contrasts(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
     found = [(f, row) for f, row in _primary(findings, rows) if f.factors]
     if not found:
         return
-    yield Text(
-        "Every combination of the factors was trained. A main effect is that of doing without a part, averaged over "
-        "the others on and off. An interaction of two is half the difference of one's effect where the other is off "
-        "and where it is on: positive where they stand in for each other, negative where they need each other."
-    )
+    yield Text(HOW_CONTRASTS)
     yield table(
         ("contrast", "verdict", "cell", "kind", "effect", "%", "95% over seeds", "adjusted p",
          "equivalence p"),
         [
             (f.name, row["says"], f.cell, "main effect" if len(f.factors) == 1 else "interaction",
-             signed(row["effect"]), percent(row["percent"]), _bounds(row, "interval"), p_value(row["p_adjusted"]),
+             signed(row["effect"]), percent(row["percent"]), bounds(row, "interval"), p_value(row["p_adjusted"]),
              p_value(row["equivalence_p_adjusted"]))
             for f, row in found
         ],
@@ -186,7 +187,7 @@ def retuned(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
         if finding.tuned:
             frozen = pairs.get((cell, finding.untuned))
             both = [*([frozen] if frozen else []), (finding, row)]
-            cells = [(signed(r["effect"]), _bounds(r, "interval"), r["says"]) for _, r in both]
+            cells = [(signed(r["effect"]), bounds(r, "interval"), r["says"]) for _, r in both]
             body.append((finding.untuned, cell, *sum(cells if frozen else [(MISSING,) * 3, *cells], ())))
     if body:
         yield Text(
@@ -201,5 +202,5 @@ def _primary(findings: Findings, rows: list[Row]) -> list[tuple[Finding, Row]]:
     return list(zip(findings.findings, (row for row in rows if row["primary"]), strict=True))
 
 
-def _bounds(row: Row, name: str) -> str:
+def bounds(row: Row, name: str) -> str:
     return interval((row[f"{name}_low"], row[f"{name}_high"]))

@@ -4,7 +4,7 @@ Each returns "" where there is nothing to draw. `prefix` starts every id in it, 
 """
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
+from ablations.judging.statistics import Array
 from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED
 from ablations.reporting.outliers import outlying
 from ablations.reporting.phrases import LOSS, interacts
@@ -52,6 +53,11 @@ def forest(findings: Findings, cell: str, prefix: str) -> str:
         return inline(figure, prefix, f"Effects on the {LOSS} with intervals, cell {cell}")
 
 
+def mark_of(finding: Finding, shown: str) -> tuple[str, str]:
+    """The marker and colour of what was shown of the finding's question."""
+    return _INTERACTION if interacts(finding) and shown in (HELPS, HURTS) else _MARKS.get(shown, ("x", GREY))
+
+
 def _drawn(finding: Finding) -> bool:
     return PRIMARY in finding.effects and known(finding.effects[PRIMARY].typical)
 
@@ -63,17 +69,27 @@ def _scale(axes: Axes, drawn: Sequence[Finding]) -> float:
     margins = [f.decision.margin for f in drawn if f.decision and known(f.decision.margin)]
     text = f"effect on the {LOSS}: loss without the part − loss with it (positive: the part helps)"
     limit = 1.15 * max([*reach, *(1.3 * margin for margin in margins)])
-    if margins and max(reach) > _FEW_MARGINS * max(margins):
-        axes.set_xscale("symlog", linthresh=max(margins), linscale=1.0)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
-        decades = [10.0**power for power in range(-9, 9) if 1.5 * max(margins) < 10.0**power]
-        axes.set_xticks([*(-decade for decade in decades[::-1]), 0.0, *decades])  # those within would overlap
-        axes.set_xticks([], minor=True)
-        text += "\nlinear within the margin, logarithmic beyond"
+    if margins and stretched(axes, max(reach), max(margins)):
+        text += f"\n{STRETCHED}"
         limit *= 1.5
     axes.set_xlim(-limit if any(_low(f) < -limit / 40 for f in drawn) else -limit / 3, limit)
     axes.set_xlabel(text)
     return max(margins, default=0.0)
+
+
+STRETCHED = "linear within the margin, logarithmic beyond"
+
+
+def stretched(axes: Axes, reach: float, margin: float, few: float = _FEW_MARGINS) -> bool:
+    """Makes the horizontal axis logarithmic beyond the margin, where effects reach more than `few` times as far."""
+    if reach <= few * margin:
+        return False
+    axes.set_xscale("symlog", linthresh=margin, linscale=1.0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    decades = [10.0**power for power in range(-9, 9) if 1.5 * margin < 10.0**power]
+    axes.set_xticks([*(-decade for decade in decades[::-1]), 0.0, *decades])  # those within would overlap
+    axes.set_xticks([], minor=True)
+    return True
 
 
 def _low(finding: Finding) -> float:
@@ -87,9 +103,7 @@ def _forest_row(axes: Axes, row: int, findings: Findings, finding: Finding, marg
     text, colour = brief(findings, finding), INK
     if _drawn(finding):
         effect = finding.effects[PRIMARY]
-        marker, colour = _MARKS.get(finding.shown, ("x", GREY))
-        if interacts(finding) and finding.shown in (HELPS, HURTS):
-            marker, colour = _INTERACTION
+        marker, colour = mark_of(finding, finding.shown)
         for bounds, width in ((finding.both, 0.8), (effect.interval, 2.6)):
             if bounds is not None and all(map(known, bounds)):
                 axes.plot(
@@ -223,25 +237,33 @@ def heatmap(findings: Findings, cell: str, prefix: str) -> str:
     channels = heatmap_channels(findings, cell)
     values = np.array([[f.effects[PRIMARY].channels.get(name, math.nan) for name in channels] for f in shown])
     sizes = np.abs(values[np.isfinite(values)])
-    limit = max(float(np.quantile(sizes, 0.9)), 1e-12)  # one large effect must not bleach the others
-    colours = LinearSegmentedColormap.from_list("effects", ["#b5430f", "#ee9d74", "#f4f4f2", "#7fb6e6", "#12599b"])
     with style():
         size = (max(5.0, 1.9 + 0.62 * len(channels)), 0.6 + 0.3 * len(shown))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
-        axes.pcolormesh(values, cmap=colours, vmin=-limit, vmax=limit, edgecolors="face", linewidth=0.4)
-        for row, column in np.ndindex(values.shape):
-            value = float(values[row, column])
-            red, green, blue, _ = colours((value / limit + 1) / 2)
-            colour = "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.52 else "#1a1a1a"
-            text = signed(value) if known(value) else ""
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=colour)
+        fields(axes, values, float(np.quantile(sizes, 0.9)), signed)
         axes.set_xticks(np.arange(len(channels)) + 0.5, channels, rotation=0 if len(channels) < 10 else 60)
         axes.set_yticks(np.arange(len(shown)) + 0.5, [finding.name for finding in shown])
-        axes.invert_yaxis()
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
         return inline(figure, prefix, f"Effects on the {LOSS} by channel, cell {cell}")
+
+
+def fields(axes: Axes, values: Array, limit: float, written: Callable[[float], str]) -> None:
+    """A field each of (rows, columns), the first row on top: blue where the part helps, red where it hurts.
+
+    `limit`: the size from which on colours are full, for one large effect must not bleach the others.
+    """
+    limit = max(limit, 1e-12)
+    colours = LinearSegmentedColormap.from_list("effects", ["#b5430f", "#ee9d74", "#f4f4f2", "#7fb6e6", "#12599b"])
+    axes.pcolormesh(values, cmap=colours, vmin=-limit, vmax=limit, edgecolors="face", linewidth=0.4)
+    for row, column in np.ndindex(values.shape):
+        value = float(values[row, column])
+        red, green, blue, _ = colours((value / limit + 1) / 2)
+        colour = "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.52 else "#1a1a1a"
+        text = written(value) if known(value) else ""
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=colour)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def heatmap_channels(findings: Findings, cell: str) -> list[str]:

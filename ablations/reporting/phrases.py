@@ -4,10 +4,21 @@ import re
 from collections.abc import Sequence
 
 from ablations.findings.findings import PRIMARY, Effect, Finding, Findings
+from ablations.judging.verdicts import (
+    AT_THESE_ORIGINS,
+    HELPS,
+    HURTS,
+    INVALID,
+    NO_EFFECT,
+    ON_THESE_ROWS,
+    ON_THESE_SERIES,
+    UNDECIDED,
+)
 from lab.arms import FULL
 from lab.pages.formats import METRIC_NAMES, counted, decimal, interval, known, p_clause, percent, signed
 
 LOSS = METRIC_NAMES[PRIMARY]
+JUDGED = (HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, ON_THESE_SERIES, AT_THESE_ORIGINS, UNDECIDED, INVALID)
 
 
 def place(findings: Findings, cell: str, *more: str) -> str:
@@ -15,7 +26,13 @@ def place(findings: Findings, cell: str, *more: str) -> str:
     data = findings.cell(cell)
     name = f"cell {cell}" if len(findings.cells) > 1 and cell != data.dataset else ""
     protocol = "" if data.protocol in ("", "clean") else f"{data.protocol} protocol"
-    return f"{data.dataset} ({', '.join(filter(None, (name, f'H={data.pred_len}', protocol, *more)))})"
+    ends = f"trained to {day(data.trains_to)}" if findings.pooled and data.trains_to else ""  # origins of one series
+    return f"{data.dataset} ({', '.join(filter(None, (name, f'H={data.pred_len}', ends, protocol, *more)))})"
+
+
+def day(date: str) -> str:
+    """Without the hour."""
+    return date[:10]
 
 
 def seeds_of(findings: Findings, finding: Finding) -> int:
@@ -141,7 +158,18 @@ def either(finding: Finding, runs: tuple[int, int]) -> str:
 
 
 def exploratory(findings: Findings) -> str:
-    return " (exploratory)" if findings.exploratory else ""
+    return aside("exploratory" if findings.exploratory else "")
+
+
+def mark(findings: Findings, verdict: str) -> str:
+    """What a verdict that was judged carries wherever it stands; what was not judged promises nothing anyway."""
+    return "exploratory" if findings.exploratory and verdict in JUDGED else ""
+
+
+def aside(*notes: str) -> str:
+    """What stands in one bracket behind a verdict, with a space before it; "" for nothing."""
+    there = "; ".join(filter(None, notes))
+    return f" ({there})" if there else ""
 
 
 def qualifications(findings: Findings, finding: Finding) -> list[str]:
@@ -164,20 +192,30 @@ def qualifications(findings: Findings, finding: Finding) -> list[str]:
     if finding.shown in ("helps", "hurts") and any(finding.diverged) and judged:
         worst = "in the test a diverged run counts as the worst outcome"
         said.append(f"Note that {either(finding, finding.diverged)} diverged; {worst}.")
+    said += changes(findings, finding, finding.mismatch)
+    if finding.tuned and finding.decision is not None:
+        said.append(TUNED)
+    return [*said, *(f"Beware: {flag.rstrip('.')}." for flag in finding.flags)]
+
+
+TUNED = (
+    "The settings were tuned anew for each arm: the interval is conditional on what one search chose, and does not "
+    "hold the noise of searching."
+)
+
+
+def changes(findings: Findings, finding: Finding, mismatch: str) -> list[str]:
+    """What changes beside the part. `mismatch`: what matching left, where that is to be said."""
+    said = []
     if not finding.attributable and not finding.instead and not finding.matched:
         said.append("Several things change together here, so that this cannot be put down to one part.")
     if finding.matched:
-        left = f"; what is left: {finding.mismatch.rstrip('.')}" if finding.mismatch else ""
+        left = f"; what is left: {mismatch.rstrip('.')}" if mismatch else ""
         width = findings.study.forecaster.width_words[0]
         said.append(f"{width[0].upper()}{width[1:]} was changed too, to match the number of parameters{left}.")
-    elif finding.mismatch:
-        said.append(f"The number of parameters could not be matched: {finding.mismatch.rstrip('.')}.")
-    if finding.tuned and finding.decision is not None:
-        said.append(
-            "The settings were tuned anew for each arm: the interval is conditional on what one search chose, and does "
-            "not hold the noise of searching."
-        )
-    return [*said, *(f"Beware: {flag.rstrip('.')}." for flag in finding.flags)]
+    elif mismatch:
+        said.append(f"The number of parameters could not be matched: {mismatch.rstrip('.')}.")
+    return said
 
 
 def _noun(noun: str, aside: str) -> str:

@@ -6,7 +6,8 @@ from ablations.findings.findings import METRICS, PRIMARY, Findings
 from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
-from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.phrases import LOSS, exploratory, place
+from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
 from lab.arms import FULL
@@ -30,17 +31,11 @@ def evidence(findings: Findings) -> list[Section | None]:
     rows = effect_rows(findings)
     return [
         section("The answer at a glance", "glance", _glance(findings)),
-        section(
-            "Against the linear baseline", "linear", [Text(against_linear(findings, c.name)) for c in findings.cells]
-        ),
-        section("Against the bars", "bars", _bars(findings)),
-        section("Before you read on", "first", _first(findings)),
+        *bars(findings),
+        section("Before you read on", "first", first(findings)),
         section("Effects", "effects", effects(findings, rows)),
-        section("Errors of each arm", "arms", _arms(findings)),
-        section("Validation curves", "curves", _drawings(findings, "curves")),
-        section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),
-        section("Effects by channel", "channels", _drawings(findings, "heatmap")),
-        section(findings.study.forecaster.diagnostics_title, "diagnostics", _diagnoses(findings)),
+        section("On sealed rows", "sealed", sealed(findings)),
+        *cell_by_cell(findings),
         section("Arms that made no difference", "same", _same(findings)),
         section("Inert arms", "inert", _inert(findings)),
         section("Arms of matched capacity", "matched", [matched(findings, rows)]),
@@ -49,12 +44,32 @@ def evidence(findings: Findings) -> list[Section | None]:
     ]
 
 
+def bars(findings: Findings) -> list[Section | None]:
+    linear = [Text(against_linear(findings, cell.name)) for cell in findings.cells]
+    return [
+        section("Against the linear baseline", "linear", linear),
+        section("Against the bars", "bars", _bars(findings)),
+    ]
+
+
+def cell_by_cell(findings: Findings) -> list[Section | None]:
+    """Errors of arms, and what is drawn of each cell."""
+    return [
+        section("Errors of each arm", "arms", _arms(findings)),
+        section("Validation curves", "curves", _drawings(findings, "curves")),
+        section("Accuracy and parameters", "accuracy", _drawings(findings, "accuracy")),
+        section("Effects by channel", "channels", _drawings(findings, "heatmap")),
+        section(findings.study.forecaster.diagnostics_title, "diagnostics", _diagnoses(findings)),
+    ]
+
+
 def _glance(findings: Findings) -> Iterator[Block | None]:
     if findings.exploratory:
         yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
     tally = "; ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
     asked = counted(len(findings.findings), "question")
-    yield Text(f"Of {asked} ({findings.family} of them tested, over {counted(len(findings.cells), 'cell')}): {tally}.")
+    over = f"({findings.family} of them tested, over {counted(len(findings.cells), 'cell')})"
+    yield Text(f"Of {asked} {over}: {tally}{exploratory(findings)}.")
     yield items(Item(sentence(findings, f), f.name, label(findings, f)) for f in ordered(findings.findings))
 
 
@@ -69,7 +84,7 @@ def _bars(findings: Findings) -> Iterator[Block | None]:
         yield items(Item(text, where) for text in added(standing, "the whole network"))
 
 
-def _first(findings: Findings) -> Iterator[Block | None]:
+def first(findings: Findings) -> Iterator[Block | None]:
     for note in skipped_note(findings.skipped):
         yield Text(note, "banner")
     for cell in findings.cells:

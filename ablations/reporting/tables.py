@@ -3,10 +3,11 @@
 import csv
 import io
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
-from ablations.reporting.phrases import LOSS, adds, exploratory, place
+from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
 from lab.console.printing import printable
 from lab.pages.formats import interval, known, mean_deviation, p_value, signed
@@ -43,11 +44,14 @@ def arm_rows(findings: Findings) -> list[Row]:
 
 def effects_csv(findings: Findings) -> str:
     """`effect_rows` in full precision; what is missing is empty."""
-    rows = effect_rows(findings)
+    return as_csv(COLUMNS, effect_rows(findings))
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([[_cell(row[column]) for column in _COLUMNS] for row in rows])
+    writer.writerow(columns)
+    writer.writerows([[_cell(row[column]) for column in columns] for row in rows])
     return text.getvalue()
 
 
@@ -107,7 +111,7 @@ def _effect_row(findings: Findings, finding: Finding, metric: str) -> Row:
         **_both("failed", finding.failed),
         "seeds": decision.seeds if decision else None,
         "look": decision.look if decision else None,
-        "exploratory": findings.exploratory if primary else "",
+        "exploratory": findings.exploratory,
         "reason": finding.inert or (data.invalid if primary else ""),
         "mismatch": finding.mismatch,
         "flags": "; ".join(finding.flags),
@@ -172,7 +176,7 @@ def _cell(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)  # float: numpy's repr names its type
 
 
-_COLUMNS = (
+COLUMNS = (
     *("cell", "dataset", "pred_len", "protocol", "finding", "kind", "without", "with_part", "attributable", "tuned"),
     *("metric", "primary", "verdict", "over_seeds", "says", "n", "effect", "interval_low", "interval_high", "both_low"),
     *("both_high", "window_low", "window_high", "mean", "mean_low", "mean_high", "improvement", "adjusted_low"),
@@ -220,8 +224,7 @@ def effects_tex(findings: Findings) -> str:
         losses = {row["arm"]: mean_deviation(row.get(PRIMARY), row.get(f"{PRIMARY}_deviation")) for row in mine}
         compared = {f.name for f, _ in found if not f.factors}
         lines += [_tex_row(name, losses[name]) for name in losses if name not in compared and name != LINEAR]
-        mark = exploratory(findings)
-        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row, mark) for f, row in found]
+        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row) for f, row in found]
         if LINEAR in losses:
             lines.append(_tex_row(LINEAR, losses[LINEAR]))
         lines += [
@@ -237,10 +240,10 @@ def _test(correction: str) -> str:
     return "exact signed-rank test" if correction == "holm" else "joint permutation of whole seeds"
 
 
-def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None, mark: str = "") -> str:
+def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None) -> str:
     effect = p = verdict = ""
     if finding is not None and row is not None:
-        verdict = row["says"] + mark
+        verdict = row["says"]
         if known(row["effect"]):
             effect = f"{signed(row['effect'])} [{interval((row['interval_low'], row['interval_high']))}]"
             p = p_value(row["p_adjusted"])
@@ -248,15 +251,26 @@ def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | No
 
 
 def _caption(findings: Findings) -> str:
-    study = findings.study
-    looks = "" if len(findings.looks) == 1 else f" and over {len(findings.looks)} looks (Bonferroni)"
     return (
         f"Ablation study {findings.name}. {LOSS[0].upper()}{LOSS[1:]} on z-scored data, mean ± standard deviation over "
         f"{len(findings.seeds)} seeds. An effect is the loss without a part less that with it, paired by seed: "
         "positive where the part helps; it is that of the typical run, the pseudo-median. Intervals are exact ones of "
-        f"signed ranks, over seeds. p: {_test(study.correction)}, adjusted for "
-        f"{findings.family} comparisons ({_TESTS[study.correction]}){looks}, alpha = {study.alpha:g}; no practical "
-        f"effect: signed ranks within ±{study.margin_percent:g}%. A verdict that is not said to hold on these rows "
+        f"signed ranks, over seeds. {tests_said(findings)} A verdict that is not said to hold on these rows "
         "only has a 95% interval over seeds and test windows that carries it. Bars are fitted in closed form on the "
-        "same windows." + (f" Exploratory: {findings.exploratory.rstrip('.')}." if findings.exploratory else "")
+        f"same windows.{exploratory_said(findings)}"
     )
+
+
+def tests_said(findings: Findings) -> str:
+    """A sentence for a caption: how what is decided was tested."""
+    study = findings.study
+    looks = "" if len(findings.looks) == 1 else f" and over {len(findings.looks)} looks (Bonferroni)"
+    return (
+        f"p: {_test(study.correction)}, adjusted for "
+        f"{findings.family} comparisons ({_TESTS[study.correction]}){looks}, alpha = {study.alpha:g}; no practical "
+        f"effect: signed ranks within ±{study.margin_percent:g}%."
+    )
+
+
+def exploratory_said(findings: Findings) -> str:
+    return f" Exploratory: {findings.exploratory.rstrip('.')}." if findings.exploratory else ""

@@ -2,6 +2,7 @@
 
 from ablations.findings.findings import PRIMARY, Findings
 from ablations.reporting.page import page_of, render
+from ablations.reporting.pooled.tables import every_row
 from ablations.reporting.tables import effect_rows
 from lab.arms import FULL
 from lab.tracking.report import Panels, WandbReport, bar_by, comparer, curves_by, scatter
@@ -25,7 +26,7 @@ def wandb_report(findings: Findings) -> WandbReport:
                    None, ARMS, where),
         ]  # fmt: skip
     panels.append(Panels("changes", f"runs, {FULL} among them", (comparer(),), "arm", ARMS))
-    rows = effect_rows(findings)
+    rows = (every_row if findings.pooled else effect_rows)(findings)
     header = list(rows[0]) if rows else []
     table = (header, [[row[name] for name in header] for row in rows])
     return WandbReport(findings.name, KIND, page_of(findings), tuple(panels), render(findings), table)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.judging.verdicts import (
+    AT_THESE_ORIGINS,
+    DESCRIPTIVE,
     HELPS,
     HURTS,
     INCOMPLETE,
@@ -16,6 +18,7 @@ from ablations.judging.verdicts import (
     INVALID,
     NO_EFFECT,
     ON_THESE_ROWS,
+    ON_THESE_SERIES,
     RESOLUTION,
     SAME,
     UNDECIDED,
@@ -25,11 +28,13 @@ from ablations.reporting.phrases import (
     adds,
     adjusted,
     allowed,
+    aside,
     deed,
     either,
     exploratory,
     interaction_meaning,
     interacts,
+    mark,
     numbers,
     observed,
     pairs,
@@ -55,7 +60,8 @@ from lab.pages.formats import (
 UNTRAINED = "not trained"
 # What is decided comes first.
 ORDER = (
-    HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED, INVALID, INCOMPLETE, UNTRAINED, SAME, INERT,
+    HELPS, HURTS, NO_EFFECT, ON_THESE_SERIES, AT_THESE_ORIGINS, ON_THESE_ROWS, UNDECIDED, INVALID, INCOMPLETE,
+    DESCRIPTIVE, UNTRAINED, SAME, INERT,
 )  # fmt: skip
 
 
@@ -68,37 +74,54 @@ def sentence(findings: Findings, finding: Finding) -> str:
 
 
 def label(findings: Findings, finding: Finding) -> str:
-    """The verdict with its subject and what is said beside it: `the part helps (validation: the opposite)`."""
-    return brief(findings, finding) + (" (validation: the opposite)" if finding.opposite else "")
+    """The verdict with its subject and what is said beside it: `the part helps (validation: the opposite)`.
+
+    Wherever a verdict stands by itself, it is this or `brief`, so that none goes without its marks.
+    """
+    opposite = "validation: the opposite" if finding.opposite else ""
+    return _brief(findings, finding) + aside(mark(findings, finding.verdict), opposite)
 
 
 def brief(findings: Findings, finding: Finding) -> str:
+    """As `label`, without what validation says."""
+    return _brief(findings, finding) + aside(mark(findings, finding.verdict))
+
+
+def _brief(findings: Findings, finding: Finding) -> str:
     """The verdict with its subject, so that nobody reads that an arm without a part helps: `the part helps`."""
-    said = _shown(finding)
-    if finding.shown in (HELPS, HURTS) and not interacts(finding):
-        said = _helps(findings, finding)
-    return said + (f", {ON_THESE_ROWS}" if finding.verdict == ON_THESE_ROWS else "")
+    return spoken(findings, finding, finding.shown) + _only(finding)
+
+
+def spoken(findings: Findings, finding: Finding, shown: str) -> str:
+    """What was shown, with the part as its subject: of one cell, or of `finding`'s question over several."""
+    if shown in (HELPS, HURTS) and not interacts(finding):
+        return _helps(findings, finding, shown)
+    return unspoken(finding, shown)
 
 
 def kind(finding: Finding) -> str:
     """The verdict without its subject, to be counted: `helps`, `helps, on these rows only`."""
-    return _shown(finding) + (f", {ON_THESE_ROWS}" if finding.verdict == ON_THESE_ROWS else "")
+    return unspoken(finding, finding.shown) + _only(finding)
 
 
-def _shown(finding: Finding) -> str:
-    """Over seeds; an interaction neither helps nor hurts, so that its sign is put in other words."""
-    if not interacts(finding) or finding.shown not in (HELPS, HURTS):
-        return finding.shown
+def unspoken(finding: Finding, shown: str) -> str:
+    """An interaction neither helps nor hurts, so that its sign is put in other words."""
+    if not interacts(finding) or shown not in (HELPS, HURTS):
+        return shown
     if len(finding.factors) == 2:
-        return "replace each other" if finding.shown == HELPS else "need each other"
-    return "positive interaction" if finding.shown == HELPS else "negative interaction"
+        return "replace each other" if shown == HELPS else "need each other"
+    return "positive interaction" if shown == HELPS else "negative interaction"
 
 
-def _helps(findings: Findings, finding: Finding) -> str:
+def _only(finding: Finding) -> str:
+    return f", {ON_THESE_ROWS}" if finding.verdict == ON_THESE_ROWS else ""
+
+
+def _helps(findings: Findings, finding: Finding, shown: str) -> str:
     if finding.instead:
-        return f"{finding.with_part if finding.shown == HELPS else finding.without} is the better of the two"
+        return f"{finding.with_part if shown == HELPS else finding.without} is the better of the two"
     what = subject(findings, finding)
-    return f"{what} {verb(what, finding.shown)}"
+    return f"{what} {verb(what, shown)}"
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
@@ -171,7 +194,7 @@ def _decided(findings: Findings, finding: Finding) -> str:
 
 
 def _verdict(findings: Findings, finding: Finding) -> str:
-    return f"{_helps(findings, finding)}{_reach(finding)}{exploratory(findings)}"
+    return f"{_helps(findings, finding, finding.shown)}{_reach(finding)}{exploratory(findings)}"
 
 
 def _reach(finding: Finding) -> str:
@@ -267,6 +290,13 @@ def _same(findings: Findings, finding: Finding) -> str:
     )
 
 
+def _described(findings: Findings, finding: Finding) -> str:
+    effect, what = finding.effects.get(PRIMARY), deed(findings, finding)
+    if effect is None or not known(effect.typical):
+        return f"{what} is not judged by itself"
+    return f"{what}: {observed(finding, effect)} ({numbers(finding)}), which is descriptive"
+
+
 def _untrained(findings: Findings, finding: Finding) -> str:
     return f"{deed(findings, finding)} has not been trained yet, so that nothing is known of it"
 
@@ -282,6 +312,7 @@ _SAY: dict[str, Callable[[Findings, Finding], str]] = {
     UNDECIDED: _undecided,
     INVALID: _invalid,
     INCOMPLETE: _incomplete,
+    DESCRIPTIVE: _described,
     SAME: _same,
     INERT: _inert,
 }

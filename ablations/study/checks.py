@@ -8,10 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ablations.study.models import MODELS
+from ablations.study.pieces import Retune
 from ablations.study.places import BACK, ORIGINS, ROW, several
 from ablations.study.study import Study
-from lab.arms import Arm, difference
+from lab.arms import FULL, Arm, difference
 from lab.errors import ConfigError, check_number, nearest
+from lab.registry import forecaster_of
 from lab.seeds import meeting
 from lab.settings.config import Config
 from lab.settings.files import dotted
@@ -25,6 +28,7 @@ def check(study: Study) -> None:
 
     Seeds are not counted here: how many are needed depends on which arms are inert (see `Study.schedule`).
     """
+    _check_kind(study)
     if not study.comparisons and not study.contrasts:
         raise ConfigError("there is nothing to compare; name arms, or factors of a factorial")
     if len(study.factors) == 1:
@@ -32,6 +36,8 @@ def check(study: Study) -> None:
     for name in (*study.cells, *study.places):  # places: raises for origins that cannot be
         if not _CELL.fullmatch(name):
             raise ConfigError(f"cell name {name!r}: letters, digits, '.', '_' or '-' are allowed")
+    if study.kind == MODELS:
+        _check_models(study)
     _check_groups(study)
     _check_seeds(study)
     _check_origins(study)
@@ -65,6 +71,43 @@ def explain(error: ValidationError, content: Mapping[str, Any], fields: Collecti
         got = "" if isinstance(item["input"], dict) else f"got {item['input']!r}; "
         lines.append(f"{where}: {got}{item['msg'].removeprefix('Value error, ')}")
     return f"study '{content.get('name', '')}': " + "; ".join(lines)
+
+
+def _check_kind(study: Study) -> None:
+    """Raises ConfigError unless the study is one of parts, or one of models and nothing else."""
+    if (study.kind == MODELS) != bool(study.models):
+        got = "kind is models, and `models` names none" if study.kind == MODELS else "`models` are named"
+        raise ConfigError(f"{got}: a league has both (kind: models, and models: NAME: {{model: ...}})")
+    if study.kind != MODELS:
+        return
+    for name in ("arms", "pairs", "factorial", "matched", "scientific", "nuisance", "fixed"):
+        if getattr(study, name):
+            raise ConfigError(f"{name}: arms of a league are whole models, and nothing else; leave {name} out")
+    if study.retune is not None and study.retune.space:
+        raise ConfigError("retune: each model of a league is searched in its own space; leave retune.space out")
+
+
+def _check_models(study: Study) -> None:
+    said = [("an override", study.overrides), *((f"cell '{n}'", p.settings) for n, p in study.places.items())]
+    for where, settings in said:
+        for key in dotted(settings):
+            for name, entry in study.models.items():
+                if key == "preset" or key not in entry.forecaster.config.names():
+                    raise ConfigError(
+                        f"{where} sets {key}, which model '{name}' has not; what all have can be said for all, and the "
+                        "rest under models"
+                    )
+    for cell in study.cell_names:
+        seen: dict[str, Config] = {}
+        for name in (FULL, *study.models):
+            try:
+                config = study.config(cell, name)
+            except ConfigError as error:
+                raise ConfigError(f"model '{name}' (cell '{cell}'): {error}") from None
+            for other, there in seen.items():
+                if there.forecaster == config.forecaster and not difference(there, config):
+                    raise ConfigError(f"models '{other}' and '{name}' are the same (cell '{cell}'); leave one out")
+            seen[name] = config
 
 
 def _check_groups(study: Study) -> None:
@@ -113,7 +156,7 @@ def _check_cell(study: Study, cell: str, base: Config) -> None:
     pinned |= dict.fromkeys(study.overrides, "an override")
     scientific = {*matching(study, study.scientific), "training.protocol"}  # a protocol stands for other settings
     refused: dict[str, str] = {}
-    for arm in study.table.values():
+    for arm in () if study.kind == MODELS else study.table.values():
         touched = _touched(arm, base)
         for key in sorted(touched & pinned.keys()):
             raise ConfigError(f"arm '{arm.name}' changes {key}, which {pinned[key]} fixes; leave one of them out")
@@ -129,7 +172,7 @@ def _check_cell(study: Study, cell: str, base: Config) -> None:
         raise ConfigError("; ".join(refused.values()) + way_out)
     for comparison in study.comparisons:
         pair = study.config(cell, comparison.without), study.config(cell, comparison.with_part)
-        if not difference(*pair):
+        if study.kind != MODELS and not difference(*pair):
             raise ConfigError(f"arm '{comparison.name}' is the same as its baseline arm '{comparison.arm.against}'")
 
 
@@ -153,15 +196,29 @@ def _check_retune(study: Study) -> None:
         )
     if not study.comparisons:
         raise ConfigError("retune: the combinations of a factorial are not re-tuned, and no arms are listed")
+    if study.kind != MODELS:
+        _check_ranges(study, retune)
+    for cell in study.cell_names:
+        for arm in study.table:
+            config = study.config(cell, arm)
+            Space(ranges(study, config), config, dict(study.overrides))
+
+
+def _check_ranges(study: Study, retune: Retune) -> None:
     searched = matching(study, study.nuisance)
     if not searched:
         raise ConfigError("retune: no nuisance settings are named, so there is nothing to search")
     for key in retune.space:
         if key not in searched:
             raise ConfigError(f"retune: '{key}' has a range but is not among the nuisance settings")
-    specs = {**study.forecaster.space, **retune.space}
-    if missing := [key for key in searched if key not in specs]:
+    if missing := [key for key in searched if key not in {**study.forecaster.space, **retune.space}]:
         raise ConfigError(f"retune: no range for {', '.join(missing)}; give one under retune.space")
-    for cell in study.cell_names:
-        for arm in study.table:
-            Space({key: specs[key] for key in searched}, study.config(cell, arm), dict(study.overrides))
+
+
+def ranges(study: Study, base: Config) -> dict[str, Any]:
+    """What the search for an arm of these settings varies: the nuisance settings; in a league, the model's space."""
+    if study.kind == MODELS:
+        return dict(forecaster_of(base).space)
+    assert study.retune is not None
+    specs = {**study.forecaster.space, **study.retune.space}
+    return {key: specs[key] for key in matching(study, study.nuisance)}

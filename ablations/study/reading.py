@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations.study.checks import check, explain
+from ablations.study.models import MODELS
 from ablations.study.pieces import InlineArm, data_of_preset
 from ablations.study.study import Study
 from lab.errors import ConfigError, unknown
@@ -14,11 +15,13 @@ from lab.registry import DEFAULT, forecaster
 from lab.settings.files import dotted
 from lab.settings.yaml import read_mapping
 
+LEAGUES = Path(__file__).parents[1] / "studies"  # of several models, which come with no single one
+
 
 def study_names(model: str = DEFAULT) -> list[str]:
-    """The studies that come with a forecaster."""
-    folder = forecaster(model).studies
-    return [] if folder is None else sorted(path.stem for path in folder.glob("*.yaml"))
+    """The studies that come with a forecaster, and those of several."""
+    folders = [folder for folder in (forecaster(model).studies, LEAGUES) if folder is not None]
+    return sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
 
 
 def load_study(name: str | Path, model: str | None = None) -> Study:
@@ -32,7 +35,9 @@ def load_study(name: str | Path, model: str | None = None) -> Study:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         there = study_names(model or DEFAULT)
-        folder = forecaster(model or DEFAULT).studies
+        folder: Path | None = LEAGUES
+        if not (LEAGUES / f"{name}.yaml").is_file():
+            folder = forecaster(model or DEFAULT).studies
         if model not in (None, DEFAULT) and str(name) not in there and str(name) in study_names(DEFAULT):
             others = f"; it brings {', '.join(there)}" if there else ""
             raise ConfigError(
@@ -77,6 +82,7 @@ def with_settings(
     config: str | Path | None = None,
     overrides: Iterable[str] = (),
     arms: Sequence[str] | None = None,
+    cells: Sequence[str] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Study:
     """The study over the baseline of another file, with `section.key=value` overrides, or other arms.
@@ -85,6 +91,7 @@ def with_settings(
         config: settings such as a search's best.yaml; they replace preset and baseline. Cells still apply, but of their
             presets only what says which data is read and how far ahead.
         arms: names of registered arms, or of the study's own.
+        cells: names of the study's cells, as listed or with their origin.
         changes: other fields of the study, such as seeds, max_seeds, looks, alpha.
     Raises:
         ConfigError: as `create_study`.
@@ -95,10 +102,25 @@ def with_settings(
         content |= {"baseline": dotted(settings.read_yaml(config)), "preset": None}
         content["cells"] = {cell: data_of_preset(settings, own) for cell, own in study.cells.items()}
     content["overrides"] = {**study.overrides, **settings.parse_overrides(overrides)}
-    if arms is not None:
+    if cells is not None:
+        content["cells"] = chosen_cells(study, cells)
+    if arms is not None and study.kind == MODELS:
+        for name in arms:
+            if name not in study.models:
+                raise unknown("model of the league", name, study.models)
+        content["models"] = {name: study.models[name].model_dump(exclude_defaults=True) for name in arms}
+    elif arms is not None:
         own = {arm.name: arm for arm in study.arms if isinstance(arm, InlineArm)}
         content["arms"] = tuple(own[name].model_dump() if name in own else name for name in arms)
         content["matched"] = {name: widths for name, widths in study.matched.items() if name in arms}
         content["pairs"] = tuple(pair.model_dump() for pair in study.pairs if pair.arm in arms)
         content["factorial"] = ()
     return changed(study, content)
+
+
+def chosen_cells(study: Study, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """These cells of a study, as its file lists them. Raises ConfigError for one that it has not."""
+    for name in names:
+        if name not in study.cells:
+            raise unknown("cell", name, study.cells or ["(this study lists none)"])
+    return {name: dict(own) for name, own in study.cells.items() if name in names}

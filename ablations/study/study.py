@@ -10,6 +10,8 @@
     scientific: [model.depth, model.*]     # what arms change; no arm may change anything else
     seeds: 9                               # or a list, or auto with max_seeds and looks
 
+Of kind `models` its arms are other forecasters (see models.py).
+
 Pure: nothing here reads data or trains.
 """
 
@@ -22,6 +24,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ablations.judging.verdicts import look_schedule, seeds_needed
+from ablations.study.models import MODELS, ModelArm
 from ablations.study.pieces import (
     Comparison,
     InlineArm,
@@ -50,7 +53,8 @@ class Study(Section):
 
     name: str = Field(pattern=f"^{STUDY_NAME}$")
     question: str = Field(min_length=10)
-    model: str = DEFAULT  # whose arms and settings these are: a name of lab.registry
+    kind: Literal["parts", "models"] = "parts"  # what its arms are
+    model: str = DEFAULT  # whose arms and settings these are, or the baseline's: a name of lab.registry
     preset: str | None = None  # the baseline's, weaker than `baseline`
     baseline: dict[str, Any] = Field(default_factory=dict)  # dotted settings
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the command line: strongest; no arm may change them
@@ -61,6 +65,7 @@ class Study(Section):
     # Whether what is decided is each effect over all cells, and the cells are descriptive. None: no, or, with more than
     # one origin, yes.
     pooled: bool | None = None
+    models: dict[str, ModelArm] = Field(default_factory=dict)  # of kind `models`: the arms
     arms: tuple[str | InlineArm, ...] = ()
     pairs: tuple[PairSpec, ...] = ()
     factorial: tuple[str | InlineArm, ...] = ()  # factors, each by the arm that switches it off
@@ -103,6 +108,11 @@ class Study(Section):
     def forecaster(self) -> Forecaster:
         """Whose arms are compared. Raises ConfigError for one that there is not."""
         return forecaster(self.model)
+
+    @property
+    def forecasters(self) -> tuple[str, ...]:
+        """Names of all that are trained, the baseline's first."""
+        return tuple(dict.fromkeys((self.model, *(entry.model for entry in self.models.values()))))
 
     @cached_property
     def registered(self) -> Mapping[str, Arm]:
@@ -151,6 +161,7 @@ class Study(Section):
         Raises ConfigError for unknown or repeated names.
         """
         arms = [self._arm_of(arm) for arm in self.arms]
+        arms += [entry.arm(name, self.forecaster) for name, entry in self.models.items()]
         no_repeats("arm", [arm.name for arm in arms])
         against = {pair.arm: pair.against for pair in self.pairs}
         for name in against:
@@ -176,7 +187,7 @@ class Study(Section):
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """What is compared with what, in the order of the arms. Contrasts of a factorial are not among them."""
-        paired = {pair.arm for pair in self.pairs}
+        paired = {pair.arm for pair in self.pairs} | self.models.keys()
         return tuple(
             Comparison(arm, arm.against, arm.name)
             if arm.adds
@@ -253,6 +264,8 @@ class Study(Section):
             if settings is None:
                 raise ConfigError(f"arm '{name}': no search has chosen its settings in cell '{cell}'")
             return self.config(cell, arm.untuned).override(settings)
+        if (entry := self.models.get(name)) is not None:
+            return entry.config(self.baseline_of(cell), self.places[cell].settings, self.overrides)
         config = arm.apply(self.baseline_of(cell))
         width = self.matched[arm.plain].get(cell) if arm.variant.matched else None
         return config if width is None else config.override({str(self.forecaster.width): width})
@@ -309,7 +322,7 @@ class Study(Section):
             needed = seeds_needed(self.alpha, family, looks)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        if most < needed:
+        if most < needed and self.kind != MODELS:  # a league is a table first; what no pair can decide it says
             over = f" shared among {looks} looks" if looks > 1 else ""
             raise ConfigError(
                 f"{most} seeds cannot reach significance: the smallest exact p of {most} pairs is {2 / 2**most:.2g}, "
@@ -318,7 +331,7 @@ class Study(Section):
                 f"{'arms' if self.pooled else 'arms or cells'}"
             )
         try:
-            return look_schedule(needed, most, looks)
+            return look_schedule(min(needed, most), most, looks)
         except ValueError as error:
             raise ConfigError(str(error)) from None
 

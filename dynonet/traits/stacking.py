@@ -32,7 +32,7 @@ def worker_role(config: Config) -> str:
 
 
 def learners(config: Config) -> dict[str, str]:
-    """Who learns -> the role of the rows that it learns from. Jointly, all learn from the workers': no rows need be long
-    enough to hold some out."""
+    """Who learns -> the role of the rows that it learns from. Jointly, all learn from the workers':
+    no rows need be long enough to hold some out."""
     role = worker_role(config)
     return {"workers": role, "controller": role if config.training.mode == "joint" else "controller"}

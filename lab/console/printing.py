@@ -8,6 +8,7 @@ import argparse
 import builtins
 import logging
 import re
+from collections.abc import Collection, Sequence
 from typing import IO, Any
 
 # Control characters (but not tab and newline), what turns the direction of writing, ends a line unseen or is not seen
@@ -70,3 +71,15 @@ class _Formatter(logging.Formatter):
 
 def _escaped(match: re.Match[str]) -> str:
     return match.group().encode("unicode_escape").decode("ascii")
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """A line a row, its columns as wide as their widest text; flush right, but for those that `left` names."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) if at in left else text.rjust(width)
+            for at, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

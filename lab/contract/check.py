@@ -38,7 +38,7 @@ def check_forecaster(model: Forecaster | str, settings: Mapping[str, Any] | None
 
     Args:
         model: its name, `package.module:OBJECT`, or the object itself, which some imported module must hold.
-        settings: dotted settings other than those of `SETTINGS`, such as a longer data.seq_len.
+        settings: dotted settings other than those of `SETTINGS` and `Forecaster.small`, such as a longer data.seq_len.
     Returns:
         what each check saw, which prints as a table.
     Raises:
@@ -46,7 +46,7 @@ def check_forecaster(model: Forecaster | str, settings: Mapping[str, Any] | None
         ConfigError: a model or settings that there are not.
     """
     found = forecaster(model if isinstance(model, str) else name_of(model))
-    subject = Subject(found, {**SETTINGS, **(settings or {})})
+    subject = Subject(found, {**SETTINGS, **found.small, **(settings or {})})
     _ = subject.base, subject.series  # settings and data that cannot be are no fault of the forecaster
     use_threads(1)
     report = Report(found.name, tuple(_checked(name, check, subject) for name, check in CHECKS.items()))

@@ -56,7 +56,7 @@ def append(look: Mapping[str, Any]) -> bool:
             _told.add(str(path))
             reason = getattr(error, "strerror", None) or error
             logger.warning(
-                "this look at test is not on your own ledger, %s: %s. Set DYNONET_LEDGER_DIR to a folder that can be "
+                "this look is not on your own ledger, %s: %s. Set DYNONET_LEDGER_DIR to a folder that can be "
                 "written, or looks count within one store alone",
                 path,
                 reason,
@@ -89,4 +89,5 @@ def read() -> Lines:
 
 _OPTIONAL = (
     "dataset", "split", "purpose", "read_for", "command", "user", "host", "run_ids", "mark", "store", "first", "end",
+    "content", "again",
 )  # fmt: skip

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from lab.ledger.cache import Lines, ledger_file
 from lab.ledger.cache import read as read_own
-from lab.ledger.looks import TEST
+from lab.ledger.looks import SEALED, TEST
 from lab.store.tables import Results
 
 Row = Mapping[str, Any]
@@ -67,19 +67,21 @@ def counted(results: Results, study: str | None = None, own: Lines | None = None
     for key in keys:
         rows = (*here.get(key, ()), *there.get(key, ()))
         names = [row["dataset"] for row in rows if row["dataset"]]
-        before = unlisted.pop(key[0], (0, ""))
+        before = unlisted.pop(key[0], (0, "")) if key[1] == TEST else (0, "")
         name = names[-1] if names else before[1]
         found.append(Counted(key, name, tuple(here.get(key, ())), tuple(there.get(key, ())), before[0]))
     return sorted(found, key=lambda each: (each.dataset, each.key))
 
 
 def store_lines(results: Results, series: Collection[str]) -> list[str]:
-    """A sentence on each of these series: how often the store's ledger says that its test rows were looked at."""
+    """A sentence on each of these series: how often the store's ledger says that its test rows, or its sealed
+    ones, were looked at."""
     found = _by_key(row for row in results.table("looks").to_pylist() if row["series"] in set(series))
     return [
-        f"On the ledger of the data, the test rows of {rows[-1]['dataset'] or identity[:12]} (training ends at row "
+        f"On the ledger of the data, the {split} rows of {rows[-1]['dataset'] or identity[:12]} (training ends at row "
         f"{origin}) were looked at {_many(len(rows), 'time')} in these results{_by(rows)}."
-        for (identity, _, origin), rows in found.items()
+        for (identity, split, origin), rows in found.items()
+        if split in (TEST, SEALED)
     ]
 
 
@@ -87,7 +89,8 @@ def ledger_lines(results: Results, study: str | None = None) -> list[str]:
     """What `python -m lab.results ledger [STUDY]` prints."""
     own = read_own()
     found = counted(results, study, own)
-    lines = [f"looks at test: on the ledger of {results.storage.url}, and on your own, {ledger_file()}"]
+    where = f"on the ledger of {results.storage.url}, and on your own, {ledger_file()}"
+    lines = [f"looks at test and at sealed rows: {where}"]
     if not found:
         lines += ["", "none"]
     for each in found:
@@ -118,7 +121,7 @@ def _lines(each: Counted, study: str | None) -> list[str]:
     lines.append(f"  the last {min(len(rows), _SHOWN)}:" if len(rows) > _SHOWN else "  each:")
     lines += [
         f"    {row['time']:%Y-%m-%d %H:%M:%S}  {row['user']}@{row['host']}  {_many(row['runs'], 'run')}, "
-        f"{row['purpose']}{'' if row in each.here else _place(row)}: {row['command'] or 'command not known'}"
+        f"{row['purpose']}{_once_more(row)}{'' if row in each.here else _place(row)}: {row['command'] or 'not known'}"
         for row in rows[-_SHOWN:]
     ]
     return lines if rows else lines[:-1]
@@ -136,6 +139,10 @@ def _differs(each: Counted) -> str:
 
 def _place(row: Row) -> str:
     return f" (in {row['store']})" if row.get("store") else " (in no store)"
+
+
+def _once_more(row: Row) -> str:
+    return f" (read again: {row['again']})" if row.get("again") else ""
 
 
 def _looks(rows: Sequence[Row]) -> str:

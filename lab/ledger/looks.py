@@ -1,10 +1,11 @@
-"""A look at test, put on the ledger before it is taken: by every command and every Python call that reads test.
+"""A look at test or at sealed rows, put on the ledger before it is taken: by every command and call that reads them.
 
     with looking(series, "ablation parts", runs=16, ids=ids, study="parts", results=results):
         ...                       # what is evaluated in here on test rows of this series is this one look
 
 What reads test outside of such a block (`look_at`) is a look of its own. A look goes to the user's own ledger
-(lab.ledger.cache), which counts across stores, and to the table `looks` of a store where there is one.
+(lab.ledger.cache), which counts across stores, and to the table `looks` of a store where there is one. It tells what
+the rows hold (lab.ledger.content), so that whoever reads sealed rows knows who did before (lab.ledger.sealed).
 """
 
 import getpass
@@ -19,11 +20,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import numpy as np
+
 from lab.ledger.cache import append
+from lab.ledger.content import EVERY, SELDOM, marks_of
 from lab.provenance import host_name
 
-TEST = "test"
-_OPEN: ContextVar[tuple[str, ...]] = ContextVar("open looks", default=())  # identities of the series
+TEST, SEALED = "test", "sealed"
+INPUTS = "sealed inputs"  # sealed rows that a forecast reads and none is judged by
+_OPEN: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("open looks", default=())  # identity of a series, and split
 
 
 class Looked(Protocol):
@@ -37,6 +42,10 @@ class Looked(Protocol):
     def train(self) -> tuple[int, int]: ...
     @property
     def test(self) -> tuple[int, int]: ...
+    @property
+    def sealed(self) -> tuple[int, int] | None: ...
+    @property
+    def values(self) -> np.ndarray: ...
 
 
 class Storage(Protocol):
@@ -72,6 +81,8 @@ class Look:
     time: datetime
     run_ids: tuple[str, ...] = ()  # those of them that are on record
     mark: str | None = None  # of verdicts: names the question, the rule and the seeds that were judged
+    content: tuple[str, ...] = ()  # what the rows hold (lab.ledger.content)
+    again: str | None = None  # of sealed rows that were read before: why once more, and by whom they were
 
 
 @contextmanager
@@ -98,7 +109,14 @@ def looking(
     record(
         series, purpose, runs=runs, ids=ids, study=study, results=results, command=command, mark=mark
     )  # fmt: skip
-    token = _OPEN.set((*_OPEN.get(), series.identity))
+    with open_look(series, TEST):
+        yield
+
+
+@contextmanager
+def open_look(series: Looked, split: str) -> Iterator[None]:
+    """What is evaluated in here on a split of this series belongs to a look that is on the ledger already."""
+    token = _OPEN.set((*_OPEN.get(), (series.identity, split)))
     try:
         yield
     finally:
@@ -106,9 +124,9 @@ def looking(
 
 
 def look_at(series: Looked, split: str, purpose: str) -> None:
-    """To be called by whatever evaluates on a split: a look of its own, unless one is being taken or it isn't test."""
-    if split == TEST and series.identity not in _OPEN.get():
-        record(series, purpose)
+    """To be called by whatever evaluates on a split: a look of its own, unless one is being taken or none is needed."""
+    if split in (TEST, SEALED) and (series.identity, split) not in _OPEN.get():
+        record(series, purpose, split=split)
 
 
 def record(
@@ -121,17 +139,26 @@ def record(
     results: Store | None = None,
     command: str | None = None,
     mark: str | None = None,
+    split: str = TEST,
+    rows: tuple[int, int] | None = None,
+    again: str | None = None,
 ) -> Look:
-    """Puts a look on the ledger (see `looking`)."""
-    first, end = series.test
+    """Puts a look on the ledger (see `looking`).
+
+    Args:
+        split: test, sealed, or `INPUTS`; of the last two the series is one that `lab.series.sealed.unsealed` gave.
+        rows: [first, end) that are read; those of the split by default.
+    """
+    first, end = rows or (series.test if split == TEST else series.sealed) or (0, 0)
     look = Look(
-        look=uuid.uuid4().hex, series=series.identity, dataset=series.name, split=TEST, origin=series.train[1],
+        look=uuid.uuid4().hex, series=series.identity, dataset=series.name, split=split, origin=series.train[1],
         first=first, end=end, runs=max(runs, len(ids)), purpose=purpose, read_for=study,
         command=typed() if command is None else command, user=user_name(), host=host_name(), time=datetime.now(UTC),
-        run_ids=tuple(ids), mark=mark,
+        run_ids=tuple(ids), mark=mark, content=marks_of(series.values[first:end], SELDOM if split == TEST else EVERY),
+        again=again,
     )  # fmt: skip
     if results is not None:
-        results.add("looks", [{**asdict(look), "run_ids": list(look.run_ids)}])
+        results.add("looks", [{**asdict(look), "run_ids": list(look.run_ids), "content": list(look.content)}])
     append({**asdict(look), "store": None if results is None else results.storage.url})
     return look
 

@@ -105,18 +105,19 @@ class RaySession:
     Args:
         resources: what this call may take.
         series: the data that trials may ask for, one of each identity.
-        model: whose runs they train, a name of lab.registry: to a cluster the files of one's own go along.
+        models: whose runs they train, names of lab.registry: to a cluster the files of one's own go along.
     Raises:
         ConfigError: no cluster answers, or this machine cannot give what a trial takes.
     """
 
-    def __init__(self, resources: Resources, series: Iterable[Series], model: str = DEFAULT):
+    def __init__(self, resources: Resources, series: Iterable[Series], models: str | Sequence[str] = DEFAULT):
         self.series = {each.identity: each for each in series}
         self.cpus_per_trial = resources.cpus_per_trial
         self.threads = max(1, int(resources.cpus_per_trial))
         self._references: dict[str, Any] = {}
         address = resources.cluster
-        with own_modules(model if address else DEFAULT) as modules:
+        names = (models,) if isinstance(models, str) else models
+        with own_modules(*(names if address else ())) as modules:
             self._connect(address, modules)
         here = ray.cluster_resources()
         cpus, gpus = here.get("CPU", 0.0), here.get("GPU", 0.0)

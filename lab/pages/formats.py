@@ -54,6 +54,20 @@ def interval(bounds: tuple[float, float] | None) -> str:
     return f"{decimal(bounds[0])} to {decimal(bounds[1])}"
 
 
+def percents(bounds: tuple[float, float] | None) -> str:
+    """As `interval`, of effects in percent."""
+    if bounds is None or not all(map(known, bounds)):
+        return MISSING
+    return f"{percent(bounds[0])} to {percent(bounds[1])}"
+
+
+def chance(probability: float | None) -> str:
+    """62%; never a certainty, which no estimate of so few is."""
+    if probability is None or math.isnan(probability):
+        return MISSING
+    return "< 1%" if probability < 0.01 else "> 99%" if probability > 0.99 else f"{probability:.0%}"
+
+
 def over_windows(difference: tuple[float, tuple[float, float]] | None) -> str:
     """A sentence behind a comparison with the linear baseline, with a space before it; "" where nothing is known."""
     if difference is None:

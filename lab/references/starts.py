@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from lab.ledger.looks import look_at
 from lab.registry import forecaster_of
 from lab.series import Series, window_starts
 from lab.series.bars import Metrics
@@ -33,8 +34,9 @@ class Starts:
         return self._trainer.size.parameters
 
     def evaluate(self, split: str) -> list[Metrics]:
-        """Of each config, in the order given, on every window of a split."""
+        """Of each config, in the order given, on every window of a split; of test or sealed rows, that is a look."""
         trainer = self._trainer
+        look_at(trainer.series, split, "networks before their first step")
         starts = torch.as_tensor(window_starts(trainer.series, self._data, split).copy(), device=trainer.device)
         errors = evaluate(trainer.stack, trainer.windows, starts, self._batch).cpu()
         names = ("mse_channels", "mae_channels", "mse_windows")

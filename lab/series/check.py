@@ -6,10 +6,11 @@ import numpy as np
 
 from lab.errors import DataError
 from lab.series.origins import Rows
+from lab.series.reading.dates import shown_date
 from lab.series.roles import window_starts
 from lab.series.series import Series
-from lab.series.sources import load_series
-from lab.settings.data import DataConfig, Role
+from lab.series.sources import all_rows, load_series
+from lab.settings.data import MOVES, DataConfig, Role
 
 # Settings with which a file that is refused can still be described, the fewest first.
 _LENIENT: tuple[dict[str, bool], ...] = (
@@ -34,6 +35,7 @@ def check(data: DataConfig, learners: Mapping[str, str]) -> tuple[list[str], lis
     except DataError as error:
         refused.append(str(error))
         series, settings = _described(data, error)
+        data = data.model_copy(update=settings)
         lines = [
             f"refused as it stands; this is what {' '.join(f'data.{name}=true' for name in settings)} would make of it"
         ]
@@ -101,8 +103,14 @@ def _longest_stretch(values: np.ndarray) -> Rows:
 
 def _windows(series: Series, data: DataConfig, learners: Mapping[str, str]) -> tuple[list[str], list[str]]:
     lines, without = [], []
-    for split, rows in (("train", series.train), ("validation", series.validation), ("test", series.test)):
-        lines.append(f"{split:<11s}{rows[1] - rows[0]:>8d} rows  {rows[0]}..{rows[1]}, {series.period(rows)}")
+    splits = {"train": series.train, "validation": series.validation, "test": series.test, "sealed": series.sealed}
+    for split, rows in splits.items():
+        if rows is not None:
+            when = _sealed_period(data, rows) if split == "sealed" else series.period(rows)
+            lines.append(f"{split:<11s}{rows[1] - rows[0]:>8d} rows  {rows[0]}..{rows[1]}, {when}")
+    if data.moved:
+        said = ", ".join(f"data.{name}={value}" for name in MOVES if (value := getattr(data, name)))
+        lines.append(f"training ends at row {series.train[1]}, by {said}")
     found = []
     for name, role in {**learners, "validation": "validation", "test": "test"}.items():
         try:
@@ -113,6 +121,12 @@ def _windows(series: Series, data: DataConfig, learners: Mapping[str, str]) -> t
     shown = f"windows of {data.seq_len} rows in and {data.pred_len} out: {', '.join(found)}"
     who = ", ".join(f"{name} from {_called(data.role(role))}" for name, role in learners.items())
     return [*lines, f"{shown} ({who})"], without
+
+
+def _sealed_period(data: DataConfig, rows: Rows) -> str:
+    """The dates of sealed rows, whose values the series does not hold."""
+    stamps = all_rows(data).dates.stamps[slice(*rows)]
+    return f"{shown_date(stamps[0])} to {shown_date(stamps[-1])}, set aside: read once, when a study is judged"
 
 
 def _called(role: Role) -> str:

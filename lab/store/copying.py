@@ -108,9 +108,12 @@ def _write(to: Results, table: str, folder: str, rows: pa.Table) -> int:
 
 
 def _copy_windows(results: Results, runs: Sequence[str], to: Results) -> int:
-    there = {path.split("/")[1].removesuffix(".npy") for path in to.storage.list("test_windows")}
-    found = [windows_object(results, run) for run in runs if run not in there]
-    objects = [item for item in found if item is not None]
+    objects = []
+    for split in ("test", "sealed"):
+        there = {path.split("/")[1].removesuffix(".npy") for path in to.storage.list(f"{split}_windows")}
+        here = {*runs} if split == "test" else {path.split("/")[1] for path in results.storage.list(f"{split}_windows")}
+        found = [windows_object(results, run, split) for run in runs if run in here and run not in there]
+        objects += [item for item in found if item is not None]
     with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
         for done in [pool.submit(to.put_blob, *item) for item in objects]:
             done.result()

@@ -1,9 +1,9 @@
 """`python -m tune.results prune STUDY...`: what studies have left behind that nothing will read again, deleted.
 
 Kept is what a report, a forecast or a resume reads: weights of the best trial and of a front, of its finals, of arm
-`full`, of every arm's run whose test is yet to be read; errors by test window of arms, finals and baselines; and
-checkpoints of what is not done. A run that another study needs is kept for that one. The tables are never touched: what
-is gone is gone of a run's weights, not of its record, and should its test ever be read it is trained once more.
+`full`, of every arm's run whose test or sealed rows are yet to be read; errors by window of arms, finals and baselines;
+and checkpoints of what is not done. A run that another study needs is kept for that one. The tables are never touched:
+what is gone is gone of a run's weights, not of its record, and should its test ever be read it is trained once more.
 
 Each object is deleted by itself, after all that is needed is known: a kill at any moment leaves some for the next call.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from lab.settings.sources import SOURCES
 from lab.store.objects.checksums import plain
 from lab.store.objects.lease import Lease
 from lab.store.objects.storage import TEMPORARY, Storage
@@ -28,13 +29,19 @@ from lab.store.schema import DONE
 from lab.store.tables import Results, ResultsError
 from lab.training.stack_run import StackRun
 
-KINDS = {"weights": "weights", "checkpoints": "checkpoints", "test_windows": "test windows"}  # by folder
+KINDS = {  # by folder
+    "weights": "weights", "checkpoints": "checkpoints", "test_windows": "test windows",
+    "sealed_windows": "sealed windows",
+}  # fmt: skip
 # Where what is a run's own lies, by kind: names that state checksums (without them), and the names of before.
 _OF_RUN = {
     "weights": re.compile(r"weights/([^/]+)\.(?:pt|npz)"),
     "checkpoints": re.compile(r"checkpoints/runs/([^/]+?)(?:/state)?\.pt"),
-    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/mse)?\.npy"),
+    "test_windows": re.compile(r"test_windows/([^/]+?)(?:/(?:blocks|mse))?\.npy"),
+    "sealed_windows": re.compile(r"sealed_windows/([^/]+?)/blocks\.npy"),
 }
+_WINDOWS = ("test_windows", "sealed_windows")
+_DATA = ("params.data.dataset", "params.data.sealed", "params.data.origins_back")  # which say whether rows are sealed
 FULL = "full"  # the arm of an ablation that has every part
 DELETES_AT_ONCE = 16
 
@@ -132,14 +139,17 @@ class _Facts:
 
     status: Mapping[str, str]
     read: Collection[str]
+    sealed: Collection[str]  # at the latest origin of a series with sealed rows, on which they are not read yet
 
     @classmethod
     def of(cls, results: Results, runs: Collection[str]) -> "_Facts":
-        latest = results.latest(runs).select(["run", "status"]).to_pylist()
+        latest = results.latest(runs, ["status", *_DATA]).to_pylist()
         readings = results.of_runs("evaluations", runs).select(["run", "split", "windows"])
         test = pc.and_(pc.equal(readings["split"], "test"), pc.is_valid(readings["windows"]))
         read = set(pc.unique(readings.filter(test)["run"]).to_pylist())
-        return cls({row["run"]: row["status"] for row in latest}, read)
+        opened = set(pc.unique(readings.filter(pc.equal(readings["split"], "sealed"))["run"]).to_pylist())
+        sealed = {row["run"] for row in latest if _has_sealed(row) and row["run"] not in opened}
+        return cls({row["run"]: row["status"] for row in latest}, read, sealed)
 
     def done(self, run: str) -> bool:
         return self.status.get(run) in DONE
@@ -147,6 +157,13 @@ class _Facts:
     def unfinished(self, runs: Iterable[str], test: bool) -> bool:
         """Whether something is left to be done with one of the runs, reading its `test` included."""
         return any(not self.done(run) or (test and run not in self.read) for run in runs)
+
+
+def _has_sealed(row: Mapping[str, Any]) -> bool:
+    """Whether rows of a run's series are sealed, as far as its settings tell."""
+    dataset, sealed, back = (row.get(name) for name in _DATA)
+    named = SOURCES[dataset].sealed if dataset in SOURCES else None
+    return (sealed is not None or named is not None) and not back
 
 
 class _Study:
@@ -166,7 +183,7 @@ class _Study:
         for row in members:
             by_role[row["role"]].append(row)
         for row in by_role["baseline"]:
-            self.needs |= {("weights", row["run"]), ("test_windows", row["run"])}
+            self._keep(row["run"], "weights", *_WINDOWS)
         for row in by_role["arm"]:
             self._arm(row)
         if by_role["arm"]:
@@ -176,15 +193,18 @@ class _Study:
 
     def _whole(self, run: str, test: bool = False) -> None:
         """A run that is of use: its weights, what was read with them, and its checkpoint where it is not done."""
-        self.needs |= {("weights", run), ("test_windows", run)}
+        self._keep(run, "weights", *_WINDOWS)
         if self.facts.unfinished([run], test):
-            self.needs.add(("checkpoints", run))
+            self._keep(run, "checkpoints")
+
+    def _keep(self, run: str, *kinds: str) -> None:
+        self.needs |= {(kind, run) for kind in kinds}
 
     def _arm(self, row: Member) -> None:
         run = row["run"]
         if row["arm"] == FULL or self.facts.unfinished([run], test=True):
             self._whole(run, test=True)
-        self.needs.add(("test_windows", run))
+        self._keep(run, *_WINDOWS, *(["weights"] if run in self.facts.sealed else []))
 
     def _stack(self, ids: Sequence[str], needed: bool) -> None:
         folder = StackRun.folder_of(ids)

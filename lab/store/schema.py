@@ -128,7 +128,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("purpose", _TEXT),
         ("time", _TIME),
     ],
-    "looks": [  # the ledger of the data: one row per look at test (see lab.ledger)
+    "looks": [  # the ledger of the data: one row per look at test or at sealed rows (see lab.ledger)
         ("look", _TEXT),  # id
         ("series", _TEXT),  # identity, as `data_sha256` of a run
         ("dataset", _TEXT),
@@ -141,6 +141,8 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("purpose", _TEXT),
         ("read_for", _TEXT),  # the study
         ("mark", _TEXT),  # of verdicts: names the question, the rule and the seeds
+        ("content", _TEXTS),  # marks of what the rows hold (see lab.ledger.content)
+        ("again", _TEXT),  # of sealed rows that were read before: why once more
         ("command", _TEXT),
         ("user", _TEXT),
         ("host", _TEXT),

@@ -88,6 +88,7 @@ class ModuleForecaster(Forecaster):
         defaults: of the sections `data` and `training`, by dotted setting, other than the lab's.
         width: the setting that makes it wider.
         effective: parameters that a gradient reaches and the forecast reads, of a config and C; by default all.
+        small: dotted settings that make it small, for the checks of lab.contract.
         fused: whether the models of a stack are computed as one; None: on a GPU, where the module allows it.
         version: raised when a change to its code changes what a run computes. Of the house's own forecasters alone:
             any other's source is in its ids.
@@ -112,6 +113,7 @@ class ModuleForecaster(Forecaster):
         effective: Callable[[Any, int], int] | None = None,
         searches: Path | None = None,
         studies: Path | None = None,
+        small: Mapping[str, Any] | None = None,
         fused: bool | None = None,
         version: int = 1,
     ):
@@ -125,13 +127,14 @@ class ModuleForecaster(Forecaster):
         self._files = {} if of_the_house(module) else source_files(module, settings)
         self.config = _config_of(name, settings, defaults or {}, Presets(presets, searches), self._identity())
         self.space = {key: spec for key, spec in {**SPACE, **(space or {})}.items() if spec is not None}
-        self.diagnostics = dict(diagnostics or {})
+        self.diagnostics, self.small = dict(diagnostics or {}), dict(small or {})
         self.parts, self.arms = {}, {FULL: BASELINE}
         for part, switch in (parts or {}).items():
             self._add_part(part, switch)
         self.arms |= {arm.name: arm for arm in arms}
         for key in [
             *self.space,
+            *self.small,
             *([width] if width else []),
             *(key for arm in self.arms.values() for key in arm.overrides),
         ]:

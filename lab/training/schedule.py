@@ -9,16 +9,18 @@ from torch import Tensor
 from lab.settings.config import TrainingConfig
 
 COSINE_FLOOR = 0.01  # the cosine schedule ends at this share of lr
+DECAY, DECAY_FROM = 0.9, 3  # lr is multiplied by this after each epoch from this one on
 
 
 def schedule(training: Sequence[TrainingConfig], epoch: int, steps: int) -> Tensor:
     """(steps, N) float64: each step's share of the learning rate in `epoch` (from 1)."""
-    columns = []
-    for settings in training:
-        if settings.schedule == "constant":
-            columns.append(torch.ones(steps, dtype=torch.float64))
-            continue
+    return torch.stack([_shares(settings, epoch, steps) for settings in training], dim=1)
+
+
+def _shares(settings: TrainingConfig, epoch: int, steps: int) -> Tensor:
+    if settings.schedule == "cosine":
         done = (epoch - 1) * steps + torch.arange(steps, dtype=torch.float64)
         cosine = (1 + torch.cos(math.pi * done / (settings.max_epochs * steps))) / 2
-        columns.append(COSINE_FLOOR + (1 - COSINE_FLOOR) * cosine)
-    return torch.stack(columns, dim=1)
+        return COSINE_FLOOR + (1 - COSINE_FLOOR) * cosine
+    shares = {"constant": 1.0, "halving": 0.5 ** (epoch - 1), "decay": DECAY ** max(0, epoch - DECAY_FROM)}
+    return torch.full((steps,), shares[settings.schedule], dtype=torch.float64)

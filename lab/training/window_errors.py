@@ -1,4 +1,10 @@
-"""The error of every test window of a run: where it is kept, and what a difference owes to the windows there are."""
+"""The errors of windows of a run, on test or on sealed rows: how they are kept, and what a difference owes to the
+windows there are.
+
+Kept are means over blocks of consecutive windows, FEWEST blocks or more. An interval over time reads a mean and the ten
+lowest frequencies of a split (`over_time`): the mean is the same to rounding, and of the frequencies so many blocks
+keep all but a thousandth. A run takes 2 KiB, however long the series is.
+"""
 
 import io
 from collections.abc import Sequence
@@ -10,6 +16,10 @@ from numpy.typing import ArrayLike
 from lab.store.tables import Results
 from lab.training.over_time import time_interval
 
+FEWEST = 256  # blocks of a split, and twice as many at most; of a split of fewer windows each is kept
+BLOCK = np.dtype([("mse", "<f4"), ("windows", "<u4")])  # a block's mean, and of how many windows
+_MOST = 2**25  # windows of a split that a file may tell of: 128 MiB as numbers
+
 
 class WindowDifference(NamedTuple):
     """Of the test MSE of some runs less that of others."""
@@ -18,46 +28,66 @@ class WindowDifference(NamedTuple):
     interval: tuple[float, float]  # 95%, over test windows
 
 
-def windows_path(run: str) -> str:
+def windows_path(run: str, split: str = "test") -> str:
     """A folder for each run, so that its errors are found without a list of everybody's."""
-    return f"test_windows/{run}/mse.npy"
+    return f"{split}_windows/{run}/blocks.npy"
 
 
-def _old_path(run: str) -> str:
-    """Where they were kept before their names stated checksums."""
-    return f"test_windows/{run}.npy"
+def _old_paths(run: str) -> tuple[str, str]:
+    """Where the error of every test window was kept, and where before names stated checksums."""
+    return f"test_windows/{run}/mse.npy", f"test_windows/{run}.npy"
 
 
-def keep_window_errors(results: Results, run: str, errors: np.ndarray) -> None:
-    """`errors`: (windows,), the MSE over channels and steps of each test window, in the order of the series."""
-    buffer = io.BytesIO()
-    np.save(buffer, errors.astype(np.float32))
-    results.put_blob(windows_path(run), buffer.getvalue())
+def keep_window_errors(results: Results, run: str, errors: np.ndarray, split: str = "test") -> None:
+    """`errors`: (windows,), the MSE over channels and steps of each window of the split, in the order of the series."""
+    results.put_blob(windows_path(run, split), _encoded(errors))
 
 
-def window_errors(results: Results, run: str) -> np.ndarray | None:
-    """What is kept of a run, (windows,) float32; None where there is nothing that can be read."""
-    for path in (windows_path(run), _old_path(run)):
+def window_errors(results: Results, run: str, split: str = "test") -> np.ndarray | None:
+    """What is kept of a run, (windows,) float32, each window with the mean of its block.
+
+    None where there is nothing that can be read. What versions of before kept of every window is read in blocks, too.
+    """
+    for path in (windows_path(run, split), *(_old_paths(run) if split == "test" else ())):
         found = results.read_blob(path, _parsed)
         if found is not None:
             return found
     return None
 
 
-def windows_object(results: Results, run: str) -> tuple[str, bytes] | None:
-    """The object of a run, to be put elsewhere: its path there, and what it holds; None as of `window_errors`."""
-    for path in (windows_path(run), _old_path(run)):
-        data = results.read_blob(path, lambda data: data if _parsed(data) is not None else None)
-        if data is not None:
-            return windows_path(run), data
-    return None
+def windows_object(results: Results, run: str, split: str = "test") -> tuple[str, bytes] | None:
+    """What to put elsewhere for a run: its path there, and what it holds; None as of `window_errors`.
+
+    The error of every window, as versions of before kept it, goes as means over blocks, too.
+    """
+    errors = window_errors(results, run, split)
+    return None if errors is None else (windows_path(run, split), _encoded(errors))
+
+
+def _encoded(errors: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, _blocks(errors))
+    return buffer.getvalue()
+
+
+def _blocks(errors: np.ndarray) -> np.ndarray:
+    """(windows,) -> (blocks,) of BLOCK. The blocks of equally many windows are the same, so differences stay paired."""
+    length = max(len(errors) // FEWEST, 1)
+    first = np.arange(0, len(errors), length)
+    blocks = np.empty(len(first), BLOCK)
+    blocks["windows"] = np.diff(first, append=len(errors))
+    blocks["mse"] = np.add.reduceat(np.asarray(errors, float), first) / blocks["windows"] if len(first) else []
+    return blocks
 
 
 def _parsed(data: bytes) -> np.ndarray:
-    errors = np.load(io.BytesIO(data), allow_pickle=False)
-    if not isinstance(errors, np.ndarray) or errors.ndim != 1 or errors.dtype != np.float32:
-        raise ValueError("no errors of test windows: expected one row of 32-bit numbers")
-    return errors
+    found = np.load(io.BytesIO(data), allow_pickle=False)
+    if isinstance(found, np.ndarray) and found.ndim == 1:
+        if found.dtype == np.float32:  # of a version of before; as the others, or no difference from them is paired
+            found = _blocks(found)
+        if found.dtype == BLOCK and found["windows"].sum(dtype=np.uint64) <= _MOST:
+            return np.repeat(found["mse"], found["windows"])
+    raise ValueError("no errors of test windows: expected one row of 32-bit numbers, or of means over blocks of them")
 
 
 def window_difference(

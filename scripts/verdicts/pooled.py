@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def neighbours(rng: np.random.Generator, shape: tuple[int, ...], together: float
 
 def coverage_lines(count: int, few: int) -> Iterator[str]:
     yield "the 95% interval of the mean over series: coverage, lowest over the cases below, and mean width where all is"
-    yield f"normal ({count:,} studies a case, {few} for the Bayesian: Monte Carlo errors of {_error(count)} and {_error(few)})"
+    yield f"normal ({count:,} studies a case, {few} for the Bayesian: errors of {_error(count)}, {_error(few)})"
     rivals = ("t over series", "REML", "Bayes, 2 wide", "Bayes, 20 wide")
     yield f"{'series':>6s}{'deviation':>11s}" + "".join(f"{name:>18s}" for name in rivals)
     lowest: dict[str, list[float]] = {}
@@ -127,15 +128,15 @@ BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 def next_lines(count: int) -> Iterator[str]:
     yield "the chance that the effect has the likelier sign on the next series, as said and as it came out; over parts"
-    yield "whose mean effects deviate by 0.5, 1 or 3 times what their series do, which is 0.5 to 4; Brier scores of it, of"
+    yield "whose means deviate by 0.5, 1 or 3 times what their series do, which is 0.5 to 4; Brier scores of it, of"
     yield "Student's t with a flat prior, and of Laplace's rule of succession, (k + 1) / (K + 2)"
-    bins = "".join(f"{f'{low:.0%} to {high:.0%}':>16s}" for low, high in zip(BINS, BINS[1:], strict=False))
+    bins = "".join(f"{f'{low:.0%} to {high:.0%}':>16s}" for low, high in pairwise(BINS))
     yield f"{'means, series':<24s}{bins}{'Brier':>8s}{'flat':>8s}{'Laplace':>9s}"
     for size in (0.5, 1, 3):
         for series in (2, 4, 8):
             means, came = _next_series(series, size, count)
             yield _calibrated(f"{size:g} of deviation, {series}", means, came)
-    yield "at the next origin of a series: three before it; neighbours correlate by 0 or 0.7; as large as origins' deviation"
+    yield "at the next origin of a series: three before it; neighbours correlate by 0 or 0.7; effects in deviations"
     for together in (0.0, 0.7):
         for size in (0.5, 1, 3):
             rng = np.random.default_rng(7)
@@ -160,7 +161,7 @@ def _calibrated(name: str, means: Array, came: Array) -> str:
     rivals = (said, students_t(means).next_series, ((means > 0).sum(-1) + 1) / (k + 2))
     sure, right = np.maximum(said, 1 - said), (came > 0) == (said > 0.5)
     cells = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in pairwise(BINS):
         here = (sure >= low) & (sure < high)
         cells.append(f"{sure[here].mean():.0%} {right[here].mean():.0%}" if here.mean() > 0.005 else "")
     scores = [float(((one - (came > 0)) ** 2).mean()) for one in rivals]
@@ -168,10 +169,11 @@ def _calibrated(name: str, means: Array, came: Array) -> str:
 
 
 def family_lines(count: int) -> Iterator[str]:
-    yield f"{ARMS} arms that share `full`, 3 origins, {count:,} studies: the share with a false `helps` or `hurts` where the"
-    yield "parts do nothing on average over series, over seeds alone, with a 95% interval over series for each arm, and with"
+    yield f"{ARMS} arms that share `full`, 3 origins, {count:,} studies: the share with a false verdict where the"
+    yield "parts do nothing on average over series, over seeds alone, with a 95% interval over series an arm, and with"
     yield "that of the family (the rule); and the share of arms shown where all help by 2, by the last two"
-    yield f"{'series':>6s}{'deviation':>11s}{'seeds':>10s}{'each 95%':>10s}{'family':>9s}{'power: each':>15s}{'family':>9s}"
+    heads = f"{'seeds':>10s}{'each 95%':>10s}{'family':>9s}{'power: each':>15s}{'family':>9s}"
+    yield f"{'series':>6s}{'deviation':>11s}{heads}"
     for series in SERIES:
         for deviation in (0, 0.5, 1, 4):
             rates = [_family(series, deviation, count, mean) for mean in (0.0, 2.0)]

@@ -63,9 +63,9 @@ def hierarchical(
     cells: Array, variances: Array, seeds: int, scale: float = 2.0, tails: float = 4.0, prior: str = "normal"
 ) -> Found:
     """In the manner of Benavoli et al. (2017): series deviate from the mean as Student's t with `tails` degrees of
-    freedom, tau wide; origins as a normal, omega wide; half-normal priors on tau and omega, `scale` and scale / 2 deviations
-    of a seed's effect (their own prior, uniform up to 1,000 of them, is one for many series); a flat one on the mean.
-    By quadrature; the noise of seeds is taken as known."""
+    freedom, tau wide; origins as a normal, omega wide; half-normal priors on tau and omega, `scale` and scale / 2
+    deviations of a seed's effect (their own prior, uniform up to 1,000 of them, is one for many series); a flat one on
+    the mean. By quadrature; the noise of seeds is taken as known."""
     there = np.isfinite(cells[0])
     unit = np.sqrt(np.nanmean(variances, (-1, -2)) * seeds)[:, None, None]
     y, v = np.where(there, cells / unit, 0), np.where(there, variances / unit**2, np.inf)
@@ -99,7 +99,9 @@ def hierarchical(
     posterior = np.exp(total) * cell[:, None, None]
     posterior /= posterior.sum((1, 2, 3), keepdims=True)
     cumulated = np.cumsum(posterior.sum((1, 2)), -1)
-    bounds = [[np.interp(q, c, m + 0.5 * w) for c, m, w in zip(cumulated, mus, cell)] for q in (TAIL, 1 - TAIL)]
+    bounds = [
+        [np.interp(q, c, m + 0.5 * w) for c, m, w in zip(cumulated, mus, cell, strict=True)] for q in (TAIL, 1 - TAIL)
+    ]
     helps = stats.t.cdf(mus[:, None] / taus[None, :, None], tails)
     found = [np.asarray(b) * unit[:, 0, 0] for b in bounds]
     return Found(*found, (posterior.sum(2) * helps).sum((1, 2)))

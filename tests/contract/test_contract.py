@@ -1,5 +1,6 @@
 """The contract, for every forecaster that the registry knows and for a toy; and that it sees faults."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from ablations.contract import check_commands
 from lab.contract import CHECKS, ContractBroken, check_forecaster
 from lab.contract.check import name_of
 from lab.forecaster import Size
-from lab.registry import names
+from lab.registry import DEFAULT, names
 from lab.training.module_stack import Diagnostic, Field, ModuleForecaster, Section, Switch
 from tests.toy import TOY
 
@@ -21,6 +22,9 @@ from tests.toy import TOY
 SETTINGS: dict[str, dict[str, Any]] = {}
 TOY_NAME = "tests.toy:TOY"
 ROOT = Path(__file__).parents[2]
+# Whole commands take minutes a model: `make contract` tries all of them, the suite these.
+ALL = os.environ.get("DYNONET_CONTRACT") == "all"
+WHOLE = (TOY_NAME, *names()) if ALL else (TOY_NAME, DEFAULT, "cyclenet", "patchtst")
 
 
 @pytest.mark.parametrize("model", [TOY_NAME, *names()])
@@ -31,7 +35,7 @@ def test_a_forecaster_does_what_every_one_must(model: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [TOY_NAME, *names()])
+@pytest.mark.parametrize("model", WHOLE)
 def test_a_forecaster_goes_through_a_search_a_study_and_reports(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 def named(line: str) -> list[str]:
     """What a line names that it should not."""
-    line = re.sub(r"DYNONET_\w+", "", line)
+    line = re.sub(r"DYNONET_\w+|\\n", "", line)  # the n of a new line is no letter of a name
     for text in (text for texts in ALLOWED.values() for text in texts):
         line = line.replace(text, "")
     return [found[0] for found in NAMES.finditer(line)]

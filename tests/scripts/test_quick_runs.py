@@ -18,6 +18,7 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bench.step": (("--quick",), ("stock, flushed ", "stack of 2 ", "CPU time of an unrolled", "memory of each")),
     "bench.stack": (("--quick",), ("paper: B=8 .* 2  ", "make search: .* 2  ", "the kernel was compiled once")),
     "bench.module": (("--quick",), ("by hand ", "in turn, stack of 2 ", "as one, stack of 2 ", "aim: in turn")),
+    "bench.forecasters": (("--quick",), ("dynonet ", "crossformer .* 24 ", "tsmixer ")),
     "bench.search": (
         ("--seeds", "1", "--jobs", "1", "--budget", "0.5", *TINY_SEARCH),
         ("   0 ", "time to random search's best", "CPU s a search for the sampler"),

@@ -13,9 +13,11 @@ from lab.seeds import replicates
 from lab.series.bars.ridge import RIDGE
 from lab.settings.config import Config
 from lab.store.events import incidents
-from lab.store.outcomes import best_of, front_of
+from lab.store.outcomes import best_of, front_of, over_origins
 from lab.store.tables import Results
 from lab.training.window_errors import WindowDifference, window_difference
+from lab.unsealing.records import opened
+from tune.findings.agreement import agreements, losses_at
 from tune.findings.analysis import importance_of, improvements_of, repeated_in, rung_epochs, rungs_of
 from tune.findings.findings import (
     COMPLETE,
@@ -32,6 +34,7 @@ from tune.findings.findings import (
     SearchFindings,
     Trial,
 )
+from tune.findings.origins import at_origins, over_all
 from tune.proposals import Distributions, Proposal, optuna_trial, read_proposals
 from tune.space import Space
 
@@ -66,9 +69,13 @@ class Collector:
         self.searched = _by_trial(row for row in members if row["role"] == "search")
         self.finals = _by_trial(row for row in members if row["role"] == "final")
         self.rows: Mapping[str, Row] = results.runs({row["run"] for row in members})
-        beside = dict.fromkeys(row["run"] for row in members if row["role"] == "baseline")
+        beside = {row["run"]: row["cell"] for row in members if row["role"] == "baseline"}
         self.bars = [run for run in beside if run in self.rows]
-        self.baseline = [run for run in self.bars if self.rows[run]["model"] == RIDGE.name][:1]
+        own = [run for run in self.bars if beside[run] is None]  # at the data's own origin
+        self.baseline = [run for run in own if self.rows[run]["model"] == RIDGE.name][:1]
+        self.origins: Mapping[str, Any] = self.identity.get("origins", {})
+        complete = [name for name, proposal in self.proposals.items() if proposal.state == "complete"]
+        self.losses = losses_at(list(self.origins), complete, members, self.rows)
         mine = {run for ids in self.searched.values() for run in ids}
         self.shared = sum(self._of_another(self.rows[run], began) for run in mine if self._started(run))
         self.base = self._base()
@@ -84,6 +91,7 @@ class Collector:
         tests = self._tests()
         first = "" if best is None else best.trial
         finals = [self._errors(trial, ids, tests) for trial, ids in self.finals.items()]
+        origins = at_origins(self.origins, self.losses, first or None, lambda at: self._standing(best, at))
         max_epochs, seed = self.base.training.max_epochs, self.base.training.seed
         return SearchFindings(
             name=self.name, model=self.identity.get("model", DEFAULT),
@@ -113,6 +121,8 @@ class Collector:
             journal=f"optuna/{self.name}.journal" if self.results.storage.local else "",
             notes=tuple(self._notes(trials, finals, first)), provenance=self._provenance(),
             incidents=incidents(self.results, self.name),
+            sealed=opened(self.results, self.name),
+            origins=origins, agreements=agreements(self.losses), over=over_all([each.standing for each in origins]),
             skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 
@@ -122,10 +132,14 @@ class Collector:
         data = best.config.data
         return window_difference(self.results, self.finals[best.trial], self.baseline, data.seq_len + data.pred_len)
 
-    def _standing(self, best: Proposal | None) -> Standing:
-        ids = [] if best is None else self.finals.get(best.trial, [])
+    def _standing(self, best: Proposal | None, at: str | None = None) -> Standing:
+        """`at`: one of several origins; the last is the data's own, where the final replicates are."""
         data = (self.base if best is None else best.config).data
-        return standing_of(self.results, self.name, ids, data.seq_len + data.pred_len)
+        earlier = at is not None and at != list(self.origins)[-1]
+        trained = {} if best is None else self.searched if earlier else self.finals
+        ids = trained.get(best.trial, []) if best is not None else []
+        cell = at if earlier else None
+        return standing_of(self.results, self.name, ids, data.seq_len + data.pred_len, cell)
 
     def _base(self) -> Config:
         """The config around which was searched."""
@@ -166,7 +180,8 @@ class Collector:
             trial=proposal.trial, number=proposal.number, params=proposal.params,
             outcome=_outcome(proposal, [row["status"] for row in rows]), loss=value, reports=tuple(proposal.reports),
             error="" if proposal.state != "failed" else error[-1].strip() if error else "no message",
-            runs=tuple(row["run"] for row in rows), losses=tuple(_number(row["val_mse"]) for row in rows),
+            runs=tuple(row["run"] for row in rows), losses=_by_seed(rows, max(1, len(self.origins))),
+            at=self.losses.get(proposal.trial, {}),
             epochs=sum(row["epochs"] or 0 for row in rows), parameters=parameters,
             cpu_seconds=_sum(rows, "cpu_seconds"), gpu_seconds=_sum(rows, "gpu_seconds"),
             wall_seconds=max((row["wall_seconds"] or 0.0 for row in rows), default=0.0),
@@ -202,7 +217,8 @@ class Collector:
             mine = [trial for trial in trials if trial.outcome == outcome]
             if not mine:
                 continue
-            full = self.budget["replicates"] * sum(t.params.get("training.max_epochs", last) for t in mine)
+            seeds = self.budget["replicates"] * max(1, len(self.origins))
+            full = seeds * sum(t.params.get("training.max_epochs", last) for t in mine)
             costs.append(Cost(
                 of=outcome, trials=len(mine), runs=sum(len(t.runs) for t in mine), epochs=sum(t.epochs for t in mine),
                 all_epochs=full, cpu_seconds=sum(t.cpu_seconds for t in mine),
@@ -303,6 +319,15 @@ def _by_trial(members: Iterable[Row]) -> dict[str, list[str]]:
     for row in members:
         found.setdefault(row["trial"] or "", {})[row["run"]] = None
     return {trial: list(ids) for trial, ids in found.items()}
+
+
+def _by_seed(rows: Iterable[Row], origins: int) -> tuple[float, ...]:
+    """Each seed's validation MSE over so many origins."""
+    found: dict[int | None, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["seed"], []).append(_number(row["val_mse"]))
+    whole = [len(errors) == origins and not any(map(math.isnan, errors)) for errors in found.values()]
+    return tuple(over_origins(errors) if each else math.nan for errors, each in zip(found.values(), whole, strict=True))
 
 
 def _data_notes(rows: Iterable[Row]) -> list[str]:

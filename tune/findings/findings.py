@@ -13,7 +13,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from lab.references.standing import Standing
+from lab.series.bars.ridge import RIDGE
 from lab.training.window_errors import WindowDifference
+from lab.unsealing.records import Opened
+from tune.findings.agreement import Agreement
+from tune.findings.origins import AtOrigin, bar_over_all
 from tune.space import Range
 
 METRICS = ("val_mse", "test_mse", "test_mae")
@@ -30,17 +34,18 @@ class Trial:
     number: int
     params: Mapping[str, Any]  # searched settings by dotted path; a conditional one may be absent
     outcome: str  # of OUTCOMES: `diverged` and `stopped early` are what Optuna calls pruned
-    loss: float  # mean over its seeds of their best validation MSE; NaN where there is none
+    loss: float  # mean over its seeds of their best validation MSE (see `over_origins`); NaN where there is none
     reports: tuple[tuple[int, float], ...]  # (epoch, loss so far)
     error: str  # last line of what it raised last; "" unless it failed
     runs: tuple[str, ...]  # content ids, by seed
-    losses: tuple[float, ...]  # validation MSE of each run; NaN where there is none
+    losses: tuple[float, ...]  # validation MSE of each seed, over the origins; NaN where there is none
     epochs: int  # trained, all its runs together
     parameters: int | None  # of one model; None where nothing is on record
     cpu_seconds: float
     gpu_seconds: float
     wall_seconds: float  # of the longest of its runs
     optuna: FrozenTrial = field(repr=False, compare=False)
+    at: Mapping[str, float] = field(default_factory=dict)  # loss at each of several origins; {} unless it is complete
 
     @property
     def deviation(self) -> float:
@@ -148,7 +153,7 @@ class SearchFindings:
     finals: tuple[RunErrors, ...]  # the best trial's first; then those of trials that were the best once
     linear: RunErrors | None
     less_linear: WindowDifference | None  # of the best trial's final replicates and the linear baseline
-    standing: Standing  # of the best trial's final replicates against the bars
+    standing: Standing  # of the best trial's final replicates against the bars, at the data's own origin
     published: tuple[Published, ...]  # where the published table applies
     importance: Importance
     edges: tuple[Edge, ...]
@@ -160,12 +165,29 @@ class SearchFindings:
     notes: tuple[str, ...]  # what a reader must know
     provenance: Mapping[str, str]
     incidents: tuple[str, ...] = ()  # what went wrong on the way and was mended (see lab/store/events.py)
+    sealed: Opened = field(default_factory=Opened)  # what was read on rows set aside, when all else was settled
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
+    origins: tuple[AtOrigin, ...] = ()  # of a search over several, the data's own last
+    agreements: tuple[Agreement, ...] = ()  # of the rankings at them
+    over: Standing = field(default_factory=Standing)  # of bars as trials are valued over several origins
 
     @property
     def final(self) -> RunErrors | None:
         """The final replicates of the best trial."""
         return next((f for f in self.finals if self.best is not None and f.trial == self.best.trial), None)
+
+    @property
+    def marked(self) -> Standing:
+        """The bars to hold against the loss of a trial."""
+        return self.over if self.origins else self.standing
+
+    @property
+    def linear_loss(self) -> float:
+        """Of the linear baseline, as that of a trial; NaN where it is not on record."""
+        if self.origins:
+            bar = bar_over_all(self.over, RIDGE.name)
+            return math.nan if bar is None else bar.errors["val_mse"]
+        return math.nan if self.linear is None else self.linear.mean("val_mse")
 
     def of(self, outcome: str) -> tuple[Trial, ...]:
         return tuple(trial for trial in self.trials if trial.outcome == outcome)

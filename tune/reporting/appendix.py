@@ -106,6 +106,7 @@ def _settings(findings: SearchFindings) -> Iterator[Block | None]:
             ("objectives", ", ".join(findings.objectives)),
             ("sampler", f"{budget['sampler']}, seed {budget['seed']}"),
             ("trials on record", whole(len(findings.trials))),
+            *([("origins", ", ".join(each.name for each in findings.origins))] if findings.origins else []),
             ("seeds of a trial", ", ".join(map(str, findings.seeds))),
             ("last epoch", whole(findings.max_epochs)),
             ("early stopping", f"from epoch {budget['grace_epochs']}, one in {budget['reduction_factor']:g} goes on"),
@@ -142,7 +143,8 @@ def trials_csv(findings: SearchFindings) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["trial", "number", "outcome", "val_mse", "val_mse_deviation", "runs", "last_epoch", "epochs", "parameters",
-         "cpu_seconds", "gpu_seconds", "wall_seconds", "error", *paths]
+         "cpu_seconds", "gpu_seconds", "wall_seconds", "error", *paths,
+         *(f"val_mse_{each.name}" for each in findings.origins)]
     )  # fmt: skip
     for trial in findings.trials:
         numbers = (trial.loss, trial.deviation)
@@ -150,6 +152,7 @@ def trials_csv(findings: SearchFindings) -> str:
             [trial.trial, trial.number, trial.outcome, *("" if math.isnan(n) else repr(n) for n in numbers),
              len(trial.runs), trial.last_epoch, trial.epochs, "" if trial.parameters is None else trial.parameters,
              trial.cpu_seconds, trial.gpu_seconds, trial.wall_seconds, trial.error,
-             *(setting(trial.params[path]) if path in trial.params else "" for path in paths)]
+             *(setting(trial.params[path]) if path in trial.params else "" for path in paths),
+             *(repr(trial.at[each.name]) if each.name in trial.at else "" for each in findings.origins)]
         )  # fmt: skip
     return text.getvalue()

@@ -33,9 +33,9 @@ def reach(values: Sequence[float], least: float = -math.inf, margin: float = 0.0
 
 def marks_of(findings: SearchFindings) -> tuple[Mark, ...]:
     """The bars as figures draw them, by the loss."""
-    linear = findings.linear
+    linear = None if findings.origins else findings.linear
     return marks(
-        findings.standing, "val_mse",
+        findings.marked, "val_mse",
         None if linear is None else BarErrors("linear", {"val_mse": linear.mean("val_mse")}, linear.parameters, ()),
     )  # fmt: skip
 

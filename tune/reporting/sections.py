@@ -9,7 +9,9 @@ from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, 
 from lab.pages.skipped import skipped_note
 from lab.references.drawing import legend
 from lab.references.wording import added
+from lab.unsealing.blocks import error_table, readings
 from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
+from tune.reporting import agreement as agreement
 from tune.reporting import figures as figures
 from tune.reporting import lines as lines
 from tune.reporting.axes import LOSS, SHOWN, brief_value, marks_of, short_names
@@ -22,8 +24,10 @@ MOST_ROWS = 20  # trials in a table of the page; all are in trials.csv
 def evidence(findings: SearchFindings) -> list[Section | None]:
     return [
         section("The answer at a glance", "glance", _glance(findings)),
+        section("On sealed rows", "sealed", _sealed(findings)),
         section("Optimisation history", "history", _history(findings)),
         section("The best trials", "trials", _trials(findings)),
+        section("From one origin to the next", "origins", agreement.blocks(findings)),
         section("Importance of the settings", "importance", _importance(findings)),
         section("Parallel coordinates", "parallel", _parallel(findings)),
         section("Slices", "slices", _slices(findings)),
@@ -45,6 +49,12 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
             f"The best trial is {best.trial}: {LOSS} {mean_deviation(best.loss, best.deviation)}"
             f"{_over(best)}, with {whole(best.parameters)} parameters."
         )
+        if findings.origins:
+            at = ", ".join(f"{decimal(each.loss)} at {each.name}" for each in findings.origins)
+            yield Text(
+                f"The {LOSS} of a trial is the geometric mean over {len(findings.origins)} origins; of the best, {at}. "
+                f"Final replicates are trained at {findings.origins[-1].name}, the latest, alone."
+            )
     for note in (*skipped_note(findings.skipped), *findings.notes):
         yield Text(note, "banner")
     yield items(Item(text, f"On {split}") for split, text in comparisons(findings).items())
@@ -59,13 +69,27 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
     yield table(
         ("model", LOSS, "test MSE", "test MAE", "runs", "parameters"),
         _errors(findings),
-        "Errors on z-scored data: mean ± standard deviation over seeds",
+        "Errors on z-scored data: mean ± standard deviation over seeds"
+        + (f", at {findings.origins[-1].name}, the latest origin" if findings.origins else ""),
     )
     if best is not None:
         yield Text(
             f"The best of many trials looks better on validation than it is, for that is what it was chosen by. Final "
             f"replicates are trained anew with seeds that the search never saw, and read test once, after the choice: "
             f"theirs are the numbers to quote.{_reported(findings)}",
+            "note",
+        )
+
+
+def _sealed(findings: SearchFindings) -> Iterator[Block | None]:
+    found = findings.sealed
+    yield from readings(found)
+    for cell in found.cells:
+        yield error_table(found, cell, findings.data)
+    if found.looks:
+        yield Text(
+            "Rows that no training, selection or test had read, opened when all else was settled: with the final "
+            "replicates of the best trial, the bars and the networks before their first step.",
             "note",
         )
 
@@ -83,8 +107,10 @@ def _reported(findings: SearchFindings) -> str:
 def _errors(findings: SearchFindings) -> Iterator[tuple[str, ...]]:
     best, final = findings.best, findings.final
     if best is not None:
-        losses = mean_deviation(best.loss, best.deviation)
-        yield f"best trial, {best.trial}", losses, MISSING, MISSING, whole(len(best.runs)), whole(best.parameters)
+        losses, runs = mean_deviation(best.loss, best.deviation), len(best.runs)
+        if findings.origins:
+            losses, runs = decimal(findings.origins[-1].loss), runs // len(findings.origins)
+        yield f"best trial, {best.trial}", losses, MISSING, MISSING, whole(runs), whole(best.parameters)
     for errors in findings.finals:
         name = "final replicates" if errors is final else f"final replicates of {errors.trial}"
         yield _error_row(name, errors)
@@ -112,9 +138,10 @@ def comparisons(findings: SearchFindings) -> dict[str, str]:
     found: dict[str, str] = {}
     if linear is None or best is None:
         return found
-    bar = linear.mean("val_mse")
+    bar = findings.linear_loss
     if not math.isnan(bar):
-        found["validation"] = (
+        split = f"validation, over {len(findings.origins)} origins" if findings.origins else "validation"
+        found[split] = (
             f"the best trial ({decimal(best.loss)}) is {_compared(best.loss, bar)} the linear baseline ({decimal(bar)})"
             + (": a larger budget or another space is needed." if best.loss > bar else ".")
         )
@@ -273,4 +300,5 @@ def _curves(findings: SearchFindings) -> Iterator[Block | None]:
 
 def _bars_in(findings: SearchFindings) -> str:
     said = legend(marks_of(findings))
-    return f" Bars, fitted in closed form: {said}." if said else ""
+    over = ", their geometric means over the origins" if findings.origins else ""
+    return f" Bars, fitted in closed form{over}: {said}." if said else ""

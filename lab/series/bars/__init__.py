@@ -7,9 +7,9 @@ tables and reports have it then.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from lab.series.bars.bar import Bar, FittedBar, Problem, Solution, Unavailable
+from lab.series.bars.bar import Bar, FittedBar, Problem, Solution, Unavailable, reading
 from lab.series.bars.folded import FOLDED
 from lab.series.bars.last import LAST
 from lab.series.bars.mean import MEAN
@@ -17,6 +17,7 @@ from lab.series.bars.ridge import RIDGE
 from lab.series.bars.seasonal import SEASONAL
 from lab.series.bars.smoothed import SMOOTHED
 from lab.series.bars.windows import Metrics, map_errors
+from lab.series.roles import window_starts
 from lab.series.series import Series
 from lab.settings.data import DataConfig
 
@@ -24,14 +25,18 @@ BARS = {bar.name: bar for bar in (LAST, SEASONAL, RIDGE, SMOOTHED, FOLDED, MEAN)
 
 
 def fit_bars(
-    series: Series, data: DataConfig, bars: Iterable[Bar] = tuple(BARS.values()), role: str = "train"
-) -> Iterator[FittedBar | Unavailable]:
+    series: Series, data: DataConfig, bars: Iterable[Bar] = tuple(BARS.values()), role: str = "train",
+    lookbacks: Mapping[str, Sequence[int]] | None = None,
+) -> Iterator[FittedBar | Unavailable]:  # fmt: skip
     """Each bar fitted on every window of `role`, or why these windows cannot have it; in the order given.
+
+    Args:
+        lookbacks: by a bar's name, rows that it reads in place of `data.seq_len`; of several validation chooses.
 
     Raises:
         DataError: the training or validation rows hold no window of this S and H.
     """
-    problem = Problem(series, data, role)
+    problem = Problem(series, data, role, lookbacks or {})
     for bar in bars:
         try:
             yield fit(problem, bar)
@@ -39,9 +44,12 @@ def fit_bars(
             yield reason
 
 
-def fit_bar(series: Series, data: DataConfig, bar: Bar, role: str = "train") -> FittedBar:
+def fit_bar(
+    series: Series, data: DataConfig, bar: Bar, role: str = "train",
+    lookbacks: Mapping[str, Sequence[int]] | None = None,
+) -> FittedBar:  # fmt: skip
     """One bar. Raises Unavailable where these windows cannot have it, and as `fit_bars`."""
-    return fit(Problem(series, data, role), bar)
+    return fit(Problem(series, data, role, lookbacks or {}), bar)
 
 
 def fit_linear(series: Series, data: DataConfig, role: str = "train") -> FittedBar:
@@ -51,10 +59,12 @@ def fit_linear(series: Series, data: DataConfig, role: str = "train") -> FittedB
 
 def fit(problem: Problem, bar: Bar) -> FittedBar:
     """One bar, sharing what others of the problem have worked out. Raises as `fit_bar`."""
-    began, windows = time.perf_counter(), problem.train.windows
+    began = time.perf_counter()
     solution = problem.solution(bar)
     solution.weight.setflags(write=False)
-    validation = map_errors(solution.weight, problem.series, problem.data, "validation")
+    data = reading(problem.data, len(solution.weight))
+    windows = len(window_starts(problem.series, data, problem.role))
+    validation = map_errors(solution.weight, problem.series, data, "validation")
     return FittedBar(bar, solution, validation, windows, time.perf_counter() - began)
 
 

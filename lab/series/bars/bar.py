@@ -1,7 +1,7 @@
 """What a bar is: a map from window to horizon that follows from the training windows in closed form."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class Unavailable(DataError):
 class Solution:
     """A map and how it was chosen."""
 
-    weight: np.ndarray  # (S, H) float64: the forecast of a window x of mean m is (x - m) weight + m
+    weight: np.ndarray  # (S, H) float64: the forecast of a window x of mean m is (x - m) weight + m; S: its lookback
     fitted: int  # numbers that training windows set
     choices: Mapping[str, float] = field(default_factory=dict)  # what validation or the calendar chose, by name
     tried: tuple[Mapping[str, float], ...] = ()  # the choices that there were, with their `validation_mse`
@@ -34,8 +34,10 @@ class Problem:
     series: Series
     data: DataConfig
     role: str = "train"  # whose windows are fitted
+    lookbacks: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of a bar, for which validation chooses
     _moments: dict[str, Moments] = field(default_factory=dict)
     _solutions: dict[str, Solution] = field(default_factory=dict)
+    _others: dict[int, "Problem"] = field(default_factory=dict)  # of other lookbacks
 
     @property
     def train(self) -> Moments:
@@ -54,8 +56,39 @@ class Problem:
     def solution(self, bar: "Bar") -> Solution:
         """Of a bar, found once. Raises as `Bar.solve`."""
         if bar.name not in self._solutions:
-            self._solutions[bar.name] = bar.solve(self)
+            lookbacks = self.lookbacks.get(bar.name)
+            self._solutions[bar.name] = bar.solve(self) if lookbacks is None else self._of_lookbacks(bar, lookbacks)
         return self._solutions[bar.name]
+
+    def _at(self, steps: int) -> "Problem":
+        if steps == self.data.seq_len:
+            return self
+        if steps not in self._others:
+            self._others[steps] = Problem(self.series, reading(self.data, steps), self.role)
+        return self._others[steps]
+
+    def _of_lookbacks(self, bar: "Bar", lookbacks: Sequence[int]) -> Solution:
+        """Of a bar that reads so many rows, each on every window of its own length; the best on validation.
+
+        The targets of validation and test are the same rows, however far a window reaches back.
+        """
+        found: dict[int, tuple[float, Solution]] = {}
+        for steps in sorted(set(lookbacks)):
+            there = self._at(steps)
+            solution = bar.solve(there)
+            found[steps] = there.validation.mse(solution.weight), solution
+        best = min(found, key=lambda steps: found[steps][0])
+        solution = found[best][1]
+        tried = [
+            {"lookback": steps, **each}
+            for steps, (mse, other) in found.items()
+            for each in other.tried or [{**other.choices, "validation_mse": mse}]
+        ]
+        edge = len(found) > 1 and best in (min(found), max(found))
+        return replace(
+            solution, choices={"lookback": best, **solution.choices}, tried=tuple(tried),
+            edges=(*solution.edges, *(["lookback"] if edge else [])),
+        )  # fmt: skip
 
     @property
     def period(self) -> int:
@@ -84,6 +117,8 @@ class Bar:
     about: str  # one line, for help and pages
     solve: Callable[[Problem], Solution]  # raises Unavailable, or DataError: no window
     periodic: bool = False  # whether `data.period` changes it, and is part of its runs' ids
+    lookback: bool = False  # whether how far a window reaches back changes it
+    members: tuple["Bar", ...] = ()  # bars that it is made of, each with a lookback of its own
     version: int = 1  # raised when a change to its code changes its numbers; part of its runs' ids
 
 
@@ -133,4 +168,9 @@ class FittedBar:
     def evaluate(self, series: Series, data: DataConfig, role: str) -> Metrics:
         """The errors over every window of a role of `lab.series.window_starts`; of test, that is a look."""
         look_at(series, role, f"bar {self.bar.name}")
-        return map_errors(self.weight, series, data, role)
+        return map_errors(self.weight, series, reading(data, len(self.weight)), role)
+
+
+def reading(data: DataConfig, steps: int) -> DataConfig:
+    """The same windows, reaching so many rows back."""
+    return data if data.seq_len == steps else data.model_copy(update={"seq_len": steps})

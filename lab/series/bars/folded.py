@@ -35,5 +35,5 @@ def _solve(problem: Problem) -> Solution:
 
 FOLDED = Bar(
     "folded", "folded ridge", "ridge regression of coming periods on past ones, one map for every step of a period",
-    _solve, periodic=True,
+    _solve, periodic=True, lookback=True,
 )  # fmt: skip

@@ -45,4 +45,4 @@ def _solve(problem: Problem) -> Solution:
     return chosen([({"penalty": penalty}, weight) for penalty, weight in maps], problem, problem.train.cross.size)
 
 
-RIDGE = Bar("linear", "linear baseline", "ridge regression of the horizon on the window", _solve)
+RIDGE = Bar("linear", "linear baseline", "ridge regression of the horizon on the window", _solve, lookback=True)

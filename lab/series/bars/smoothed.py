@@ -33,4 +33,6 @@ def _solve(problem: Problem) -> Solution:
     return chosen(candidates, problem, problem.train.cross.size)
 
 
-SMOOTHED = Bar("smoothed", "smoothed ridge", "ridge regression on a moving average of the window", _solve)
+SMOOTHED = Bar(
+    "smoothed", "smoothed ridge", "ridge regression on a moving average of the window", _solve, lookback=True
+)

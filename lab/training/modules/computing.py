@@ -115,7 +115,8 @@ def as_one(
         words: Tensor | None, shares: Tensor,
     ) -> Output:  # fmt: skip
         masks.enter(words, shares)
-        return parts_of(functional_call(module, {**leaves, **buffers}, (window,), dict(asked)))
+        tensors = members.at_all_places({**leaves, **buffers})
+        return parts_of(functional_call(module, tensors, (window,), dict(asked), tie_weights=False))
 
     def axis(tensor: Tensor) -> int | None:
         return 0 if len(tensor) == len(members) else None  # what all share has an axis of 1, which `one` must not see

@@ -10,16 +10,16 @@ from lab.registry import DEFAULT, forecaster
 
 
 @contextmanager
-def own_modules(model: str) -> Iterator[list[str]]:
-    """Copies of the files that a forecaster is imported from, and nothing else that lies beside them: the paths of
-    its packages and modules as `py_modules` of a runtime_env takes them. [] for the house's forecasters.
+def own_modules(*models: str) -> Iterator[list[str]]:
+    """Copies of the files that forecasters are imported from, and nothing else that lies beside them: the paths of
+    their packages and modules as `py_modules` of a runtime_env takes them. [] for the house's forecasters.
     """
-    if model == DEFAULT:  # imported by nobody who does not need it
+    if set(models) <= {DEFAULT}:  # imported by nobody who does not need it
         yield []
         return
     from lab.training.module_stack import sources  # imports torch
 
-    files = sources(forecaster(model))
+    files = {name: path for model in models for name, path in sources(forecaster(model)).items()}
     with tempfile.TemporaryDirectory(prefix="dynonet-") as folder:
         for name, path in files.items():
             copy = Path(folder) / name

@@ -127,16 +127,22 @@ class Members:
         for place, module in enumerate(self.modules):
             mine = {name: nn.Parameter(view[place]) for name, view in views.items()}
             self.leaves.append(list(mine.values()))
-            for owner, table, key, name in list(_sites(module)):
-                tensor = mine[name] if name in mine else self.buffers[name][place]
+            kept = {name: buffer[place] for name, buffer in self.buffers.items()}  # one object wherever it is
+            for owner, table, key, _, name in list(_sites(module)):
+                tensor = mine[name] if name in mine else kept[name]
                 if table is owner._parameters and name not in mine:
                     tensor = nn.Parameter(tensor, requires_grad=False)
                 setattr(owner, key, tensor)  # not into the table: recurrent layers keep a list of their own besides
 
+    def at_all_places(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors by first name, as `functional_call` without `tie_weights` puts them wherever they belong. With it, a
+        module that is used twice is left with the tensors of the call."""
+        return {place: tensors[name] for *_, place, name in _sites(self.modules[0])}
+
     def collect(self) -> None:
         """Buffers that a forward put in the place of the old ones, instead of writing into them, join the others."""
         for place, module in enumerate(self.modules):
-            for owner, table, key, name in _sites(module):
+            for owner, table, key, _, name in _sites(module):
                 if table is not owner._buffers:
                     continue
                 mine, bound = table[key], self.buffers[name][place]
@@ -221,15 +227,16 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
-def _sites(module: nn.Module) -> Iterator[tuple[nn.Module, dict[str, Any], str, str]]:
-    """Every place of a tensor in a module: its owner, the owner's table, the key there, and the tensor's first name."""
+def _sites(module: nn.Module) -> Iterator[tuple[nn.Module, dict[str, Any], str, str, str]]:
+    """Every place of a tensor in a module: its owner, the owner's table, the key there, the name of this place, and the
+    tensor's first name. What a module used twice owns has one place."""
     names: dict[int, str] = {}
     for path, owner in module.named_modules():
         for table in (owner._parameters, owner._buffers):
             for key, tensor in table.items():
                 if tensor is not None:
-                    name = names.setdefault(id(tensor), f"{path}.{key}" if path else key)
-                    yield owner, table, key, name
+                    place = f"{path}.{key}" if path else key
+                    yield owner, table, key, place, names.setdefault(id(tensor), place)
 
 
 def _differences(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:

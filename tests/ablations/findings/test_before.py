@@ -164,6 +164,42 @@ def test_another_store_is_no_hiding_place(tiny: Any, results: Results, tmp_path:
     assert f"in study mine in {results.storage.url} (24 runs; judged once" in record.exploratory
 
 
+def test_re_tuned_arms_stand_on_evidence_of_their_own(results: Results) -> None:
+    """Which runs they are is known once they are tuned: another study has judged those very settings as its own."""
+    tuned = {arm: {"main": {"training.lr": 0.003}} for arm in ("full", "no_film")}
+    retuning: dict[str, Any] = {"nuisance": ["training.lr"], "retune": {"trials": 2}, "arms": ["no_film"], "seeds": 9}
+    fresh = {"baseline": {**small_study().baseline, "training.batch_size": 32}}
+
+    def retuned(name: str, **fields: Any) -> StudyRecord:
+        record = begin_knowing(results, small_study(name=name, **{**retuning, **fields}))
+        record.add_tuned(results, tuned, lambda then: known_before(results, asked(then).of_tuned()))
+        return record
+
+    baseline = {**fresh["baseline"], "training.lr": 0.003}
+    other = begin(results, small_study(name="other", baseline=baseline, arms=["no_film"], seeds=9))
+    add_runs(results, other, {"main": {arm: errors[:9] for arm, errors in TWELVE.items() if arm != "no_mixer"}})
+    other.add_judgement(results, 9)
+    first = retuned("first", **fresh)
+    assert "before its arms were re-tuned" in first.exploratory and "other (18 runs; judged once" in first.exploratory
+    assert StudyRecord.load(results, "first").exploratory == first.exploratory
+    clean = retuned("clean", baseline={**fresh["baseline"], "training.lr": 0.01, "model.worker_hidden": 4})
+    assert clean.exploratory == ""
+    # Their intervals are those of their own runs and windows.
+    better = [0.9 * loss for loss in TWELVE["full"][:9]]
+    errors = {
+        "full": TWELVE["full"],
+        "no_film": TWELVE["no_film"],
+        "full@tuned": TWELVE["full"],
+        "no_film@tuned": better,
+    }
+    add_runs(results, clean, {"main": {arm: losses[:9] for arm, losses in errors.items()}})
+    clean.add_judgement(results, 9)
+    untuned, own = findings_of(results, "clean").findings
+    assert own.name == "no_film@tuned" and own.both is not None and untuned.both is not None
+    assert untuned.effects["test_mse"].typical > 0 > own.effects["test_mse"].typical
+    assert own.both[0] < own.effects["test_mse"].typical < own.both[1] and own.windows != untuned.windows
+
+
 def test_it_is_said_wherever_verdicts_stand(results: Results) -> None:
     record = begin_knowing(results, small_study(name="second", seeds=12))
     add_runs(results, record, {"main": TWELVE})

@@ -17,6 +17,7 @@ from ablations import report
 from ablations.findings.findings import Findings
 from ablations.report import render
 from ablations.reporting import curves, figures
+from ablations.reporting.console import verdict_lines
 from ablations.reporting.curves import OWN_SCALE as OWN
 from ablations.reporting.outliers import outlying
 from lab.errors import ConfigError
@@ -200,6 +201,24 @@ def test_banners(found: Findings) -> None:
     ]
     assert '<p class="banner">The verdicts are exploratory: seeds were added by hand</p>' in text
     assert "may be compared: its runs do not compare</p>" in text
+
+
+def test_no_exploratory_verdict_stands_without_its_mark(found: Findings) -> None:
+    """Badges, tables, figures, CSV, LaTeX, the terminal: what was judged carries it; what was not promises nothing."""
+    marked = replace(found, exploratory="seeds were added", arms=())
+    files = render(marked)
+    badges = re.findall(r'<span class="badge ([^"]*)">([^<]*)</span>', files["report.html"])
+    bare = {text for _, text in badges if "(exploratory" not in text}
+    assert bare == {"inert", "incomplete"} and len(badges) > 60
+    assert {"helps", "hurts", "rows-only", "no-practical-effect", "undecided", "interaction"} < {
+        kind for kind, _ in badges
+    }
+    said = [line["says"] for line in csv.DictReader(io.StringIO(files["effects.csv"])) if line["primary"] == "true"]
+    assert {text for text in said if "(exploratory" not in text} == bare
+    assert files["report.html"].count("hurts, on these rows only (exploratory)</text>") == 1  # of a forest plot
+    for text in (files["effects.tex"], "\n".join(verdict_lines(marked))):
+        assert all(f"{verdict} (exploratory" in text for verdict in ("helps", "hurts", "undecided", "invalid"))
+        assert "inert (" not in text and text.count("(exploratory") == len([each for each in said if each not in bare])
 
 
 def test_what_happened_on_the_way(found: Findings) -> None:

@@ -176,6 +176,25 @@ def test_the_period_is_in_no_networks_id():
     assert config.override({"data.period": 12}).run_id("a") == config.run_id("a")
 
 
+def test_bars_of_unlike_lookbacks_forecast_the_same_rows_and_validation_chooses():
+    data = small().model_copy(update={"period": 6})
+    series = load_series(data)
+    lookbacks = {"linear": (12, 48, 30), "folded": (18,)}
+    found = {f.bar.name: f for f in fit_bars(series, data, lookbacks=lookbacks) if isinstance(f, FittedBar)}
+    alone = {s: fit_linear(series, data.model_copy(update={"seq_len": s})) for s in lookbacks["linear"]}
+    best = min(alone, key=lambda s: alone[s].validation.mse)
+    linear, folded, mean = found["linear"], found["folded"], found["mean_of_ridges"]
+    assert linear.solution.choices["lookback"] == best and np.allclose(linear.weight, alone[best].weight)
+    assert linear.train_windows == alone[best].train_windows and ("lookback" in linear.solution.edges) == (best != 30)
+    assert {each["lookback"] for each in linear.solution.tried} == {12, 30, 48}
+    longest = max(best, 18)
+    windows = np.random.default_rng(0).normal(size=(5, longest, 3))
+    each = [bar.forecast(windows[:, -len(bar.weight) :]) for bar in (linear, folded)]
+    np.testing.assert_allclose(mean.forecast(windows), np.mean(each, axis=0))
+    tests = [bar.evaluate(series, data, "test") for bar in found.values()]
+    assert len({test.windows for test in tests}) == 1 and len({len(bar.weight) for bar in found.values()}) > 2
+
+
 # Published figures
 
 
@@ -205,13 +224,8 @@ def test_published_figures_of_the_folded_ridge_and_its_mean_with_the_ridge():
     series, data = real("ETTh1", seq_len=336, pred_len=96)
     folded = fit_bar(series, data, BARS["folded"])
     assert folded.num_weights == 56 and figures(folded, series, data) == (0.3661, 0.3845)
-    # Its last 336 of 512 steps less the mean of those, beside the ridge of all 512.
-    longer = data.model_copy(update={"seq_len": 512})
-    own_mean = np.zeros((512, 96))
-    own_mean[-336:] = folded.weight - folded.weight.mean(axis=0) + 1 / 336
-    mean = (fit_linear(series, longer).weight + own_mean) / 2
-    errors = map_errors(mean, series, longer, "test")
-    assert (round(errors.mse, 4), round(errors.mae, 4)) == (0.3588, 0.3823)
+    mean = fit_bar(series, data, BARS["mean_of_ridges"], lookbacks={"linear": [512]})
+    assert mean.num_weights == 49_208 and figures(mean, series, data) == (0.3588, 0.3823)
 
 
 def test_published_figures_where_the_last_value_is_the_bar_and_where_it_is_none():
@@ -253,6 +267,29 @@ def test_command(tmp_path):
     folded = fit_bar(series, config.data, BARS["folded"])
     assert np.array_equal(np.load(tmp_path / "o" / "baseline.npz")["weight_folded"], folded.weight)
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["baseline.json", "baseline.npz"]
+
+
+def test_command_with_lookbacks(tmp_path, capsys):
+    assert main([*SMALL, "--lookback", "folded=36", "--lookback", "linear=12,48", "--out", str(tmp_path)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("folded ridge")]
+    bars = {bar["model"]: bar for bar in json.loads((tmp_path / "baseline.json").read_text())["bars"]}
+    assert "lookback 36" in row and bars["folded"]["lookback"] == 36 and bars["linear"]["lookback"] in (12, 48)
+    assert np.load(tmp_path / "baseline.npz")["weight_folded"].shape == (36, 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fold=36"], "unknown lookback 'fold'; did you mean 'folded'?"),
+        (["last_value=36"], "changes nothing of that bar; allowed: linear, smoothed, folded"),
+        (["folded=36,x"], "got 'folded=36,x'; expected rows, 2 or more"),
+        (["36", "--lookback", "linear=36"], "got rows of 'linear' twice"),
+        (["folded=36", "--bar", "linear"], "changes nothing of bar linear; allowed: linear"),
+    ],
+)
+def test_a_lookback_that_is_none(arguments, said, capsys):
+    assert main([*SMALL, "--lookback", *arguments]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_command_without_test(tmp_path, capsys, monkeypatch):

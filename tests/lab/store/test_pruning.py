@@ -81,13 +81,13 @@ def test_what_a_search_needs_stays_and_its_report_is_the_same(study: Searched, c
     searched = {f"t{n:05d}": runs_of(study, f"t{n:05d}") for n in range(9)}
     freed = {f"weights/{run}.pt" for trial, ids in searched.items() for run in ids if trial not in ("t00001", "t00008")}
     superseded = runs_of(study, "t00000", "final")
-    freed |= {f"weights/{run}.pt" for run in superseded} | {f"test_windows/{run}/mse.npy" for run in superseded}
+    freed |= {f"weights/{run}.pt" for run in superseded} | {f"test_windows/{run}/blocks.npy" for run in superseded}
     freed |= {f"checkpoints/runs/{run}/state.pt" for trial in ("t00003", "t00007") for run in searched[trial]}
     freed |= {path for run in searched["t00003"] for path in (f"checkpoints/runs/{run}.pt", f"test_windows/{run}.npy")}
     freed.add(STACK.format(StackRun.folder_of(searched["t00002"]).split("/")[1]))
     assert gone == freed, "and nothing else"
     kept = {f"weights/{run}.pt" for run in (*best, *pending, *runs_of(study, "t00001", "final"))}
-    assert kept | {"weights/linear.npz", "test_windows/linear/mse.npy", STACK.format("f" * 20)} <= files(results)
+    assert kept | {"weights/linear.npz", "test_windows/linear/blocks.npy", STACK.format("f" * 20)} <= files(results)
     twice = len(searched["t00003"])  # weights by both names
     assert f"{len(freed) + twice} files" in said.splitlines()[-2] and "stays on record" in said
     assert on_record(results) == records and render(findings_of(results, "mine")) == page
@@ -108,7 +108,12 @@ def test_a_run_that_another_study_needs_stays(study: Searched) -> None:
     left = files(results)
     assert {f"weights/{run}.pt" for run in (first, third, fourth)} <= left
     assert {f"checkpoints/runs/{run}/state.pt" for run in (third, fourth)} <= left
-    assert f"weights/{second}.pt" not in left, "an arm whose test is read needs its windows alone"
+    assert {f"weights/{second}.pt", f"test_windows/{second}/mse.npy"} <= left, "its sealed rows may yet be read"
+    key = {"run": second, "attempt": 1, "split": "sealed", "metric": "mse", "value": 0.5, "windows": 9}
+    results.add("evaluations", [key])
+    prune(results, ["mine"])
+    left = files(results)
+    assert f"weights/{second}.pt" not in left, "an arm whose test and sealed rows are read needs its windows alone"
     assert f"test_windows/{second}/mse.npy" in left
 
 

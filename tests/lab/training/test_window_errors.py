@@ -1,5 +1,6 @@
 """Errors of single test windows: what is kept, and the interval of a difference over windows."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lab.training.window_errors import (
     window_difference,
     window_errors,
     window_interval,
+    windows_object,
     windows_path,
 )
 
@@ -57,6 +59,28 @@ def test_the_difference_of_runs_on_record(store: Results) -> None:
     for runs, others, block in ((["a", "short"], ["linear"], 40), (["a"], ["unknown"], 40), (["a"], ["linear"], 401)):
         assert window_difference(store, runs, others, block) is None
     assert window_difference(store, [], ["linear"], 40) is None and window_errors(store, "unknown") is None
+
+
+def test_blocks_give_the_interval_of_all_windows_in_little_room(store: Results) -> None:
+    """As would do 1,650 runs of a study on many cells; versions of before kept every window, at either path."""
+    walks = lfilter([1], [1, -0.99], RNG.normal(size=(2, 2785)))
+    ours, theirs = (0.4 + 0.003 * walks + 0.05 * np.cumsum(RNG.normal(size=2785)) / 50).astype(np.float32)
+    keep_window_errors(store, "ours", ours)
+    buffer = io.BytesIO()
+    np.save(buffer, theirs)
+    store.put_blob("test_windows/named/mse.npy", buffer.getvalue())
+    store.storage.put("test_windows/unnamed.npy", buffer.getvalue())
+    for other in ("named", "unnamed"):
+        for block in (24, 608, 1232):
+            found = window_difference(store, ["ours"], [other], block)
+            assert found is not None and found.mean == pytest.approx((ours - theirs).mean(dtype=float), abs=1e-8)
+            low, high = window_interval(ours, theirs, block)
+            assert np.abs(np.subtract(found.interval, (low, high))).max() < 0.002 * (high - low)
+        (path, packed), kept = windows_object(store, other) or ("", b""), window_errors(store, other)
+        assert path == windows_path(other) and len(packed) < 2500 and kept is not None and kept.shape == (2785,)
+        store.put_blob(windows_path("copied"), packed)
+        again = window_errors(store, "copied")
+        assert again is not None and (again == kept).all(), "read and kept again they are the same"
 
 
 @pytest.mark.parametrize(("windows", "block"), [(2449, 432), (2161, 1056), (2785, 608)])  # ETT's H 96, 720, S 512

@@ -1,0 +1,175 @@
+"""What a pooled study found, section by section: its rows first, then where they hold, then cell by cell."""
+
+from collections.abc import Iterator
+
+from ablations.findings.findings import PRIMARY, Finding, Findings
+from ablations.reporting import sections
+from ablations.reporting.effect_sections import HOW_CONTRASTS, NULL, bounds, how, matched, retuned
+from ablations.reporting.phrases import LOSS, exploratory, place
+from ablations.reporting.pooled import figures
+from ablations.reporting.pooled.tables import cell_bars, header, shown
+from ablations.reporting.pooled.wording import counts, label, one_series, ordered, sentence, without_cells
+from ablations.reporting.sealed import sealed
+from ablations.reporting.tables import Row, effect_rows
+from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
+from lab.pages.formats import METRIC_NAMES, MISSING, counted, known, mean_deviation, percent, signed, whole
+from lab.pages.svg import slug
+
+
+def evidence(findings: Findings) -> list[Section | None]:
+    rows = effect_rows(findings)
+    return [
+        section("The answer at a glance", "glance", _glance(findings)),
+        section("Before you read on", "first", sections.first(findings)),
+        section("Effects over all cells", "pooled", _pooled(findings)),
+        section("Where they hold: cell by cell", "forest", _cells(findings)),
+        section("From origin to origin", "origins", _origins(findings)),
+        section("On sealed rows", "sealed", sealed(findings)),
+        section("Contrasts of the factorial", "contrasts", _contrasts(findings)),
+        section("Series, origins and their dates", "places", _places(findings)),
+        *sections.bars(findings),
+        section("Left out of the pooling", "left-out", _left_out(findings)),
+        section("Effects in each cell", "effects", _descriptive(findings, rows)),
+        *sections.cell_by_cell(findings),
+        section("Arms of matched capacity", "matched", [matched(findings, rows)]),
+        section("Frozen and re-tuned settings", "retuned", retuned(findings, rows)),
+    ]
+
+
+def _glance(findings: Findings) -> Iterator[Block | None]:
+    if findings.exploratory:
+        yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
+    tally = "; ".join(f"{name} {number}" for name, number in counts(findings.pooled).items())
+    asked = counted(len(findings.pooled), "question")
+    over = f"({findings.family} of them tested, each once over {_extent(findings)})"
+    yield Text(f"Of {asked} {over}: {tally}{exploratory(findings)}.")
+    yield items(Item(sentence(findings, row), row.name, label(findings, row)) for row in ordered(findings.pooled))
+
+
+def _extent(findings: Findings) -> str:
+    """`4 series, 11 cells`."""
+    series = {cell.series for cell in findings.cells}
+    return f"{len(series)} series, {counted(len(findings.cells), 'cell')}"
+
+
+def _pooled(findings: Findings) -> Iterator[Block | None]:
+    yield Text(
+        f"An effect is the {LOSS} without a part less the {LOSS} with it, paired by seed, in percent of the {LOSS} "
+        f"with it in that cell: positive where the part helps. {averaged(findings)}; what is shown is that of the "
+        f"typical run, a pseudo-median. {how(findings)}"
+    )
+    yield Text(f"{NULL}.")
+    yield table(header(findings), _rows(findings, contrasts=False), f"Effects on the {LOSS}, pooled", words=2)
+    about = (
+        "Thick: 95% over seeds; thin: over other series or origins, with an arrow where it goes on; hollow: undecided, "
+        "or on these series or at these origins only; shaded: the margin within which an effect is none in practice."
+    )
+    yield drawing(figures.overview(findings, "pooled-overview"), f"Pooled{exploratory(findings)}. {about}")
+    yield Text(_reach(findings), "note")
+
+
+def averaged(findings: Findings) -> str:
+    if one_series(findings):
+        return "It is averaged over the origins"
+    return "It is averaged over the origins of a series, then over series, which count alike"
+
+
+def _rows(findings: Findings, contrasts: bool) -> list[tuple[str, ...]]:
+    return [shown(findings, row) for row in findings.pooled if bool(row.one.factors) == contrasts]
+
+
+_OVER_SERIES = (
+    "Two intervals, two kinds of noise. Over seeds: what would vary if these arms were trained again on the same "
+    "series at the same origins. Over series and origins: what would vary on other series like these; it is Student's "
+    "t over the means of the series, 95% for its own arm alone. A verdict is decided over seeds first, in a family of "
+    "all arms; it stands without more words only where a family over series (Holm, at the same alpha) carries it too. "
+    "Few series show little: with two the interval reaches 12.7 standard errors to either side, with three 4.3, with "
+    "four 3.2; that a part helps on all of K series is a coin's luck once in 2^K times. The chances at the next series "
+    "and at the next origin are predictions of Student's t that start from an even chance: few series never promise "
+    "much. Nobody drew these series at random from the world's: 'like these' is a judgement."
+)
+_OVER_ORIGINS = (
+    "Two intervals, two kinds of noise. Over seeds: what would vary if these arms were trained again at the same "
+    "origins. Over origins: what would vary at other origins of this series; it is Student's t over its origins, 95% "
+    "for its own arm alone. A verdict is decided over seeds first, in a family of all arms; it stands without more "
+    "words only where a family over origins (Holm, at the same alpha) carries it too. Origins of one series share "
+    "training rows and drift: where neighbours are alike, that interval is too short. Nothing here speaks for other "
+    "series."
+)
+
+
+def _reach(findings: Findings) -> str:
+    return _OVER_ORIGINS if one_series(findings) else _OVER_SERIES
+
+
+def _cells(findings: Findings) -> Iterator[Block | None]:
+    yield Text("Descriptive: no verdict is given on a cell by itself; the family of tests is the pooled rows alone.")
+    yield drawing(
+        figures.heatmap(findings, "arms-by-cells"),
+        f"Effect in percent{exploratory(findings)}, arms by cells, and pooled: blue, positive: the part helps there; "
+        "red, negative: it hurts. Empty: the arm is left out there.",
+    )
+    over = "origins" if one_series(findings) else "series and origins"
+    yield Text(
+        "Arm by arm. Grey: each cell, by the date to which it was trained, with its 95% interval over seeds; last, "
+        f"pooled: thick over seeds; thin, and in brackets, over {over}.",
+        "note",
+    )
+    for row in findings.pooled:
+        drawn = figures.forest(findings, row, slug("forest", row.name))
+        yield drawing(drawn, f"{row.name}: {label(findings, row)}.")
+
+
+def _origins(findings: Findings) -> Iterator[Block | None]:
+    yield drawing(
+        figures.by_origin(findings, "by-origin"),
+        f"Effect against origin{exploratory(findings)}, with 95% intervals over seeds; each panel has a scale of its "
+        "own, the shaded band is the margin in all of them. Before: by how many test lengths training ends earlier.",
+    )
+
+
+def _contrasts(findings: Findings) -> Iterator[Block | None]:
+    if rows := _rows(findings, contrasts=True):
+        yield Text(HOW_CONTRASTS)
+        yield table(("contrast", *header(findings)[1:]), rows, f"Contrasts on the {LOSS}, pooled", words=2)
+
+
+def _places(findings: Findings) -> Iterator[Block | None]:
+    yield table(
+        ("cell", "series", "trained to", "test period", "H", "training ends at row", "test windows"),
+        [
+            (cell.name, cell.series, cell.trains_to or MISSING, cell.test_period or MISSING, str(cell.pred_len),
+             whole(cell.origin or None), whole(cell.test_windows))
+            for cell in findings.cells
+        ],
+        "Which rows and dates each cell is of",
+        words=4,
+    )  # fmt: skip
+    for metric in (PRIMARY, "val_mse"):
+        about = f"{METRIC_NAMES[metric]} by cell: the whole network and the bars (*: the best of them on validation)"
+        yield table(*cell_bars(findings, metric), f"{about[0].upper()}{about[1:]}")
+
+
+def _left_out(findings: Findings) -> Iterator[Block | None]:
+    yield table(
+        ("arm", "cells, and why"), [(row.name, without_cells(row)) for row in findings.pooled if row.left_out], words=2
+    )
+
+
+def _descriptive(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
+    yield Text(f"As on the page of a study of one cell, in units of the {LOSS}; no verdict rests on these.")
+    primary = list(zip(findings.findings, (row for row in rows if row["primary"]), strict=True))
+    for cell in findings.cells:
+        yield table(
+            ("arm", "without", "with", "effect", "%", "95% over seeds", "95% over windows", "95% over both", "n"),
+            [_effect(finding, row) for finding, row in primary if finding.cell == cell.name and known(row["effect"])],
+            f"Effects on the {LOSS}, descriptive: {place(findings, cell.name)}",
+        )
+
+
+def _effect(finding: Finding, row: Row) -> tuple[str, ...]:
+    return (
+        finding.name, mean_deviation(row["without_mean"], row["without_deviation"]),
+        mean_deviation(row["with_mean"], row["with_deviation"]), signed(row["effect"]), percent(row["percent"]),
+        bounds(row, "interval"), bounds(row, "window"), bounds(row, "both"), whole(row["n"]),
+    )  # fmt: skip

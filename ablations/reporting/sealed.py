@@ -1,0 +1,74 @@
+"""What was found on sealed rows, beside test: one section of the page, and a few lines of a terminal."""
+
+from collections.abc import Iterator
+
+from ablations.findings.findings import Findings, SealedEffect, SealedFindings
+from ablations.judging.verdicts import HELPS, HURTS
+from ablations.reporting.phrases import LOSS, place
+from lab.pages.blocks import Block, Text, table
+from lab.pages.formats import counted, interval, percent
+from lab.unsealing.blocks import error_table, readings
+
+ABOUT = (
+    "Rows that no training, selection or test had read were opened when all else was settled. An effect is that of the "
+    "same trained models with the same seeds, in percent of the error with the part; intervals are 95%, over seeds, "
+    "and over seeds and stretches of these rows. Descriptive: no verdict rests on it. These rows, too, are some months "
+    "and no others: whether the signs agree is what to look for."
+)
+
+
+def sealed(findings: Findings) -> Iterator[Block | None]:
+    found = findings.sealed
+    if found is None:
+        return
+    yield from readings(found.opened)
+    yield Text(ABOUT)
+    yield Text(agreement(found))
+    for cell in found.opened.cells:
+        yield table(
+            ("arm", "verdict on test", "on test", "95% over seeds", "on sealed rows", "95% over seeds", "95% over both",
+             "signs", "seeds"),
+            [_row(effect) for effect in found.effects if effect.cell == cell],
+            f"Effects on the {LOSS}, on test and on sealed rows: {place(findings, cell)}",
+            words=2,
+        )  # fmt: skip
+        yield error_table(found.opened, cell, place(findings, cell))
+
+
+def agreement(found: SealedFindings) -> str:
+    """How many signs agree: of all effects, and of those that a verdict was spoken of."""
+    if not found.effects:
+        return "No effect was read on both."
+    agreeing, effects = sum(effect.agrees for effect in found.effects), counted(len(found.effects), "effect")
+    said = f"{agreeing} of {effects} {'has' if agreeing == 1 else 'have'} the sign on sealed rows that test showed"
+    spoken = [effect.agrees for effect in found.effects if effect.verdict in (HELPS, HURTS)]
+    return f"{said}{f', and {sum(spoken)} of {len(spoken)} that were found to help or hurt' if spoken else ''}."
+
+
+def _row(effect: SealedEffect) -> tuple[str, ...]:
+    signs = "agree" if effect.agrees else "turn"
+    return (
+        effect.name, effect.verdict, percent(effect.test), interval(effect.test_interval), percent(effect.sealed),
+        interval(effect.sealed_interval), interval(effect.both), signs, str(effect.pairs),
+    )  # fmt: skip
+
+
+def sealed_lines(findings: Findings) -> list[str]:
+    """For a terminal."""
+    found = findings.sealed
+    if found is None:
+        return []
+    lines = ["", "sealed rows, read when all else was settled:"]
+    if found.opened.again:
+        lines.append(f"READ AGAIN, no confirmation: {found.opened.again}")
+    lines += [f"{look.text()}" for look in found.opened.looks]
+    width = max([3, *(len(effect.name) for effect in found.effects)])
+    for cell in found.opened.cells:
+        lines.append(f"cell {cell}: effect on test and on sealed rows")
+        lines += [
+            f"  {effect.name:<{width}s}  {percent(effect.test):>9s}  {percent(effect.sealed):>9s}  "
+            f"{'agree' if effect.agrees else 'turn'}"
+            for effect in found.effects
+            if effect.cell == cell
+        ]
+    return [*lines, agreement(found)]
