@@ -8,6 +8,7 @@ from ablations.planning.call import StudyCall
 from ablations.planning.plan import Work, make_plan
 from ablations.study.reading import create_study, load_study, with_settings
 from ablations.study.study import Study
+from forecasters import FORECASTERS
 from lab.arms import FULL
 from lab.errors import ConfigError
 from lab.settings.data import DataConfig
@@ -90,7 +91,11 @@ def test_some_models_in_some_cells_tuned_or_not() -> None:
             call.settings()
 
 
-def test_the_packaged_league_is_one() -> None:
+def test_the_packaged_leagues() -> None:
     study = load_study("league")
     assert study.model == "dynonet" and study.seeds == 3 and {"full", "dlinear", "patchtst"} <= set(study.table)
     assert all(study.config(cell, arm).data.pred_len == 96 for cell in study.cell_names for arm in study.table)
+    whole = load_study("league-full")
+    assert set(whole.forecasters) == set(FORECASTERS) and whole.pooled and len(whole.schedule()) == 1
+    far = whole.config("ETTh1-336"), whole.config("ETTh1-336", "dlinear")
+    assert far[0].training.lr == 1e-3 and [each.data.pred_len for each in far] == [336, 336]  # its own preset there
