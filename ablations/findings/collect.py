@@ -23,6 +23,7 @@ from ablations.findings.findings import (
 )
 from ablations.findings.gains import within_margin
 from ablations.findings.pooled import pooled_findings
+from ablations.findings.ranked import league_of
 from ablations.findings.record import StudyRecord
 from ablations.findings.runs import Recorded, device_seconds
 from ablations.findings.sealed import sealed_findings
@@ -101,6 +102,7 @@ class Collector:
             data_ledger=tuple(store_lines(self.results, self.record.data.values())),
             incidents=incidents(self.results, self.record.name),
             sealed=sealed_findings(self.results, self.recorded, found, pooled),
+            league=league_of(self.results, self.recorded, cells, arms),
             skipped=tuple(self.results.skipped_lines()),  # last: all is read by now
         )  # fmt: skip
 

@@ -35,7 +35,7 @@ from ablations.reporting.phrases import (
 )
 from ablations.reporting.wording import ORDER, spoken, unspoken
 from lab.arms import FULL
-from lab.pages.formats import METRIC_NAMES, chance, counted, known, p_clause, percent, percents
+from lab.pages.formats import METRIC_NAMES, chance, counted, known, p_clause, p_value, percent, percents
 
 _REACH = {"series": "over series and origins", "origins": "over origins", "": ""}
 
@@ -91,11 +91,10 @@ def one_series(findings: Findings) -> bool:
     return len({cell.series for cell in findings.cells}) == 1
 
 
-def held(pooled: Pooled, helps: bool = True) -> str:
-    """On how many series, or origins, it was so, of those without a diverged run: `3 of 4 series`."""
-    known_means = [mean for mean in pooled.means if known(mean)]
-    count = sum(mean > 0 if helps else mean < 0 for mean in known_means)
-    return f"{count} of {len(known_means)} {'origins' if pooled.over == 'origins' else 'series'}"
+def held(pooled: Pooled, helps: bool = True) -> tuple[int, int]:
+    """On how many series, or origins, it was so, of how many without a diverged run."""
+    means = [mean for mean in pooled.means if known(mean)]
+    return sum(mean > 0 if helps else mean < 0 for mean in means), len(means)
 
 
 def without_cells(row: PooledFinding) -> str:
@@ -132,6 +131,7 @@ def _equivalent(findings: Findings, row: PooledFinding) -> str:
     what = _what(findings, row)
     within = f"within ±{findings.study.margin_percent:g}%"
     equivalence = p_clause("adjusted p of equivalence", decision.equivalence_p_adjusted)
+    equivalence += _over(row, row.reach_equivalence_p)
     said = f"there is no practical effect of {what}{_confined(row)}{exploratory(findings)}"
     return f"{said}: {observed(row)} ({_numbers(row, equivalence)}), {within}"
 
@@ -224,7 +224,14 @@ def _numbers(row: PooledFinding, *more: str) -> str:
 
 def _p(row: PooledFinding) -> str:
     assert row.decision is not None
-    return p_clause("adjusted p", row.decision.p_adjusted)
+    return p_clause("adjusted p", row.decision.p_adjusted) + _over(row, row.reach_p)
+
+
+def _over(row: PooledFinding, p: float) -> str:
+    """The adjusted p that decides how far a verdict reaches, behind that over seeds."""
+    if row.pooled is None or row.pooled.interval is None or not known(p):
+        return ""
+    return f", over {row.pooled.over} {p_value(p)}"
 
 
 def _confined(row: PooledFinding) -> str:
@@ -239,22 +246,27 @@ def _confined(row: PooledFinding) -> str:
 
 
 def _elsewhere(row: PooledFinding) -> list[str]:
-    """A sentence: where it was so, and with what chance it is so elsewhere."""
+    """A sentence: where it was so, by how much from series to series, and with what chance it is so elsewhere."""
     pooled, hurts = row.pooled, row.shown == HURTS
-    if pooled is None or row.shown not in (HELPS, HURTS, UNDECIDED):
+    if pooled is None or row.shown not in (HELPS, HURTS, NO_EFFECT, UNDECIDED):
         return []
+    known_means = [mean for mean in pooled.means if known(mean)]
+    span = f"effects of {percent(min(known_means))} to {percent(max(known_means))}" if known_means else ""
+    places = "origins" if pooled.over == "origins" else "series"
+    if row.shown == NO_EFFECT:
+        return [f"From one of the {places} to another it had {span}."] if len(known_means) > 1 else []
     what, is_so = ("It helped", "that it helps") if not hurts else ("It hurt", "that it hurts")
     if row.one.instead or interacts(row.one):
         what, is_so = f"The effect was {'negative' if hurts else 'positive'}", "that it is so"
+    count, whole = held(pooled, not hurts)
+    where = f"{what} on {count} of {whole} {places}"
     if not known(pooled.typical):
-        whole = any(known(mean) for mean in pooled.means)
-        return [f"{what} on {held(pooled, not hurts)} without a diverged run."] if whole else []
-    places = [(pooled.next_series, "on the next series like these"), (pooled.next_origin, "at the next origin of one")]
+        return [f"{where} without a diverged run ({span})."] if whole else []
+    chances = [(pooled.next_series, "on the next series like these"), (pooled.next_origin, "at the next origin of one")]
     if pooled.over == "origins":
-        places = [(pooled.next_origin, "at the next origin of this series")]
-    said = [f"{_odds(1 - p if hurts else p)} {place}" for p, place in places if p is not None and known(p)]
-    chances = f"; the chance {is_so} is {listed(said)}" if said else ""
-    return [f"{what} on {held(pooled, not hurts)}{chances}."]
+        chances = [(pooled.next_origin, "at the next origin of this series")]
+    said = [f"{_odds(1 - p if hurts else p)} {place}" for p, place in chances if p is not None and known(p)]
+    return [f"{where} ({span}){f'; the chance {is_so} is {listed(said)}' if said else ''}."]
 
 
 def _odds(probability: float) -> str:
