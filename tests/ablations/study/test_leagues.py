@@ -4,14 +4,18 @@ from typing import Any
 
 import pytest
 
+from ablations.planning import preparation
 from ablations.planning.call import StudyCall
 from ablations.planning.plan import Work, make_plan
+from ablations.planning.preparation import Preparation
 from ablations.study.reading import create_study, load_study, with_settings
 from ablations.study.study import Study
 from forecasters import FORECASTERS
 from lab.arms import FULL
 from lab.errors import ConfigError
+from lab.settings.config import Config
 from lab.settings.data import DataConfig
+from lab.training.cost import Cost, Memory
 from tests.ablations.tiny import TINY
 
 LEAGUE: dict[str, Any] = {
@@ -57,6 +61,24 @@ def test_a_stack_is_of_one_model_and_the_plan_says_the_time_of_each() -> None:
     said = plan.text()
     assert "  arm again: 6 runs to train" in said and "NLinear, synthetic S=96 H=12" in said
     assert "3 seeds can decide no pair of models (8 could)" in said
+
+
+def test_each_model_is_prepared_and_measured_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another's settings are called, and however alike two shapes look."""
+    measured: list[Config] = []
+
+    def measure(session: Any, configs: Any, identity: Any) -> Any:
+        measured.extend(configs.values())
+        return {shape: (Cost(0.0, 1.0, 0.5), Memory(0, 0), 0) for shape in configs}
+
+    monkeypatch.setattr(preparation, "measure_shapes", measure)
+    monkeypatch.setattr(Preparation, "session", None)
+    study = league(models={"nlinear": {"model": "nlinear"}, "rlinear": {"model": "rlinear"}})
+    prepared = Preparation(study, StudyCall())
+    assert prepared.liveness() == {}
+    prepared._measure([study.config("near", arm) for arm in study.table])
+    assert [config.forecaster for config in measured] == ["dynonet", "nlinear", "rlinear"]
+    assert prepared._epoch_seconds(study.config("near", "nlinear")) == 1.0
 
 
 @pytest.mark.parametrize(
