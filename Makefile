@@ -1,4 +1,4 @@
-# search: a search with the embedded defaults, end to end. test: the tests. bench: the benchmarks, some 11 minutes.
+# search: a search with the embedded defaults, end to end. test: the tests. bench: the benchmarks, some 13 minutes.
 # Each installs what it needs first.
 PYTHON ?= python3
 WORKERS ?= 2
