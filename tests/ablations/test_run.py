@@ -234,11 +234,11 @@ def test_two_series_at_two_origins_killed_and_judged_as_one(begin: Callable[...,
     assert planned.wait() == 0, planned.said()
     said = planned.said()
     assert "2 arms x 4 cells x 7 seeds: 56 runs, 56 different ones, 28 on record, 28 to train" in said
-    assert "1 comparisons of test_mse, each pooled over its cells, at alpha 0.05" in said
+    assert "1 comparison of test_mse, each pooled over its cells, at alpha 0.05" in said
     assert "measuring a few steps of 2 shapes ..." in said, said
     assert "its verdicts would be EXPLORATORY: " in said and "in study alone (28 runs; judged once" in said
     for name in ("calm", "steep"):
-        assert f"series {name}: 2 cells, 14 runs to train in 2 stacks, at most " in said, said
+        assert f"series {name}: 2 cells, 14 runs to train in 1 stack, at most " in said, said
     driver = begin(file, "--stack-size", "4")
     driver.until(lambda: checkpoints(results))
     driver.kill()
