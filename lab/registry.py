@@ -11,6 +11,7 @@ from functools import cache
 from lab.console.printing import one_line
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Forecaster
+from lab.references.reports import Report
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
 
@@ -106,6 +107,12 @@ def study_name(model: str) -> str:
 def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
     """What others report of this data and horizon: model -> (test MSE, test MAE, parameters as printed)."""
     found: dict[str, tuple[float, float, str]] = importlib.import_module(f"{HOUSE}.reported").reported(data)
+    return found
+
+
+def reports(config: Config) -> tuple[Report, ...]:
+    """What others report of these settings' model on their data and horizon."""
+    found: tuple[Report, ...] = importlib.import_module(f"{HOUSE}.reported").reports(config.forecaster, config.data)
     return found
 
 

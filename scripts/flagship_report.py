@@ -32,7 +32,7 @@ from lab.pages import svg
 from lab.pages.formats import mean_deviation
 from lab.series import load_series
 from lab.store.frames import open_results
-from lab.store.schema import START
+from lab.store.schema import BARS, START
 from lab.store.tables import Results
 from tune.findings.collect import findings_of as search_findings
 from tune.findings.findings import COMPLETE, SearchFindings
@@ -136,7 +136,7 @@ def tuned(findings: SearchFindings) -> list[str]:
 
 
 def bars(findings: SearchFindings) -> list[str]:
-    """Every bar, and the winner before its first step, fitted anew: the records hold the linear baseline alone."""
+    """Every bar, and the winner before its first step, fitted anew, also where bars read other windows."""
     assert findings.final is not None
     lines = [
         "",
@@ -199,6 +199,7 @@ def budget(results: Results, searches: dict[str, SearchFindings], studies: dict[
     seen: set[str] = set()
     for name in (*searches, *studies):
         rows = [row for row in results.table("runs", name).to_pylist() if row["run"] not in seen]
+        rows = [row for row in rows if row["model"] not in BARS]  # which nothing trained
         seen |= {row["run"] for row in rows}
         trials = str(len(searches[name].trials)) if name in searches else ""
         hours = sum(row["cpu_seconds"] or 0 for row in rows) / 3600

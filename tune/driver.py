@@ -364,7 +364,7 @@ class Search:
             fresh = len(finals) - len(results.done(ids))
             if fresh:
                 where = "" if len(self.places) == 1 else f" at {self.places[-1].origin.name}, the latest origin"
-                print(f"retraining it with {fresh} fresh seeds{where}, then reading test once", flush=True)
+                print(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once", flush=True)
             else:
                 print(f"its {len(finals)} final runs are on record, and test has been read")
             self._train_final(results, finals)

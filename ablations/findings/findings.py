@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ablations.findings.league import League
 from ablations.judging.pooling import Pooled
 from ablations.judging.verdicts import DESCRIPTIVE, HELPS, HURTS, INCOMPLETE, NO_EFFECT, ON_THESE_ROWS, SAME
 from ablations.study.study import Study
@@ -238,6 +239,8 @@ class PooledFinding:
     pooled: Pooled | None  # None where no cell is left, or nothing is judged yet
     decision: Decision | None  # None where no cell asks anything: it is no member of the family
     validation: Pooled | None = None  # the same of the validation MSE
+    reach_p: float = math.nan  # over series (or origins), adjusted in the family; what reaches has it at most at alpha
+    reach_equivalence_p: float = math.nan  # likewise, of equivalence
 
     @property
     def name(self) -> str:
@@ -361,6 +364,7 @@ class Findings:
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
     pooled: tuple[PooledFinding, ...] = ()  # of a pooled study, in the order of `findings`: its family
     sealed: SealedFindings | None = None  # None: it was not unsealed
+    league: League | None = None  # of a study of models
 
     def cell(self, name: str) -> CellData:
         return next(cell for cell in self.cells if cell.name == name)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ablations.findings.effects import MISSED, UNDONE, Effects, pair_of
+from ablations.findings.effects import MISSED, NOTHING, UNDONE, Effects, pair_of
 from ablations.findings.findings import PRIMARY, Finding, PooledFinding
-from ablations.judging.pooling import CellEffect, Pooled, pool, reached_by
+from ablations.judging.pooling import CellEffect, Pooled, pool, reached_by, shared
 from ablations.judging.signed_ranks import signed_rank_interval
 from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, INVALID, ON_THESE_SERIES, SAME
 from ablations.planning.plan import POOLED
@@ -36,19 +36,32 @@ def _reaching(effects: Effects, rows: Sequence[PooledFinding]) -> list[PooledFin
     carriers = [
         row.pooled if row.pooled is not None and row.pooled.over == over else None for row in rows if row.name in judged
     ]
-    alpha = effects.study.alpha / len(effects.recorded.record.judged_looks[0])
+    looks, margin = len(effects.recorded.record.judged_looks[0]), effects.study.margin_percent
+    family = effects.recorded.family
     reach = reached_by(
-        [decision.verdict for decision in judged.values()], carriers, effects.study.margin_percent, alpha,
-        len(effects.recorded.hypotheses),
-    )  # fmt: skip
+        [decision.verdict for decision in judged.values()], carriers, margin, effects.study.alpha / looks, family
+    )
+    apart, same = (
+        {
+            name: NOTHING if one is None else min(looks * p, 1.0)
+            for name, one, p in zip(judged, carriers, shared(given, family).tolist(), strict=True)
+        }
+        for given in (
+            [NOTHING if one is None else one.p for one in carriers],
+            [NOTHING if one is None else one.equivalence_p(margin) for one in carriers],
+        )
+    )
     only = {ON_THESE_SERIES: ON_THESE_SERIES if over == "series" else AT_THESE_ORIGINS}
     far = dict(zip(judged, (only.get(verdict, verdict) for verdict in reach), strict=True))
     return [
-        replace(row, decision=replace(judged[row.name], verdict=far[row.name], over_seeds=judged[row.name].verdict))
+        replace(
+            row, decision=replace(judged[row.name], verdict=far[row.name], over_seeds=judged[row.name].verdict),
+            reach_p=apart[row.name], reach_equivalence_p=same[row.name],
+        )
         if row.name in judged
         else row
         for row in rows
-    ]
+    ]  # fmt: skip
 
 
 def _row(effects: Effects, name: str, found: dict[str, Finding]) -> PooledFinding:

@@ -171,11 +171,16 @@ def reached(
     hurt beyond these in at most alpha of studies. 95% for each arm alone would say so in 45% of studies of 12 arms.
     """
     said, way = np.asarray(verdict), np.nan_to_num(np.asarray(mean, float))
-    apart, same = (holm(np.nan_to_num(np.asarray(one, float), nan=1), family) <= alpha for one in (p, equivalence_p))
+    apart, same = (shared(one, family) <= alpha for one in (p, equivalence_p))
     carried = np.select(
         [said == HELPS, said == HURTS, said == NO_EFFECT], [apart & (way > 0), apart & (way < 0), same], True
     )
     return np.where(carried, said, ON_THESE_SERIES)
+
+
+def shared(p: ArrayLike, family: int) -> Array:
+    """The adjusted p over series, (..., k) -> (..., k); an arm without one counts as lost."""
+    return holm(np.nan_to_num(np.asarray(p, float), nan=1), family)
 
 
 def reached_by(

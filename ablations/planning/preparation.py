@@ -65,8 +65,8 @@ class Preparation:
             run = self.study.baseline_of(cell).run_id(identity)
             if (other := known.setdefault(run, cell)) != cell:
                 raise ConfigError(
-                    f"cells '{other}' and '{cell}' are the same rows of the same series, said in other words, and "
-                    "would count twice; leave one of them out"
+                    f"cells '{other}' and '{cell}' are the same, said in other words, and would count twice in what is "
+                    "pooled; leave one of them out"
                 )
 
     def _check_windows(self, config: Config, cell: str, arm: str) -> None:

@@ -3,6 +3,7 @@
 import textwrap
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
+from ablations.reporting.league.sections import league_lines
 from ablations.reporting.phrases import adds
 from ablations.reporting.pooled.console import said as pooled_sentences
 from ablations.reporting.pooled.console import verdict_lines as pooled_lines
@@ -48,6 +49,7 @@ def verdict_lines(findings: Findings) -> list[str]:
     lines.append("a verdict without more words holds over seeds and other stretches of this series, at 95% each;")
     lines.append("parameters: those that a gradient reaches and that the forecast reads")
     lines += sealed_lines(findings)
+    lines += league_lines(findings)
     lines += [f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes)]
     return lines
 

@@ -6,15 +6,18 @@ from ablations.findings.findings import Findings
 from ablations.judging.verdicts import AT_THESE_ORIGINS, ON_THESE_ROWS, ON_THESE_SERIES
 from ablations.reporting import sections, tables
 from ablations.reporting.appendix import record
+from ablations.reporting.league.sections import league_sections
+from ablations.reporting.league.tables import league_csv, league_tex
 from ablations.reporting.pooled import sections as pooled_sections
 from ablations.reporting.pooled import tables as pooled_tables
 from lab.pages.page import Page
 
 
 def render(findings: Findings) -> dict[str, str]:
-    """File name -> text of report.html, report.md, effects.csv and effects.tex. Pure."""
+    """File name -> text of report.html, report.md, effects.csv and effects.tex; of a league, its own tables. Pure."""
     page, written = page_of(findings), pooled_tables if findings.pooled else tables
-    return {
+    league = {} if findings.league is None else {"league.csv": league_csv(findings), "league.tex": league_tex(findings)}
+    return league | {
         "report.html": page.html(_badge),
         "report.md": page.markdown(),
         "effects.csv": written.effects_csv(findings),
@@ -24,6 +27,7 @@ def render(findings: Findings) -> dict[str, str]:
 
 def page_of(findings: Findings) -> Page:
     evidence = (pooled_sections if findings.pooled else sections).evidence(findings)
+    evidence = [*league_sections(findings), *evidence]
     return Page.of(
         f"Ablation study {findings.name}", findings.study.question, (*evidence, *record(findings)),
         "Figures are in report.html, every number in full precision in effects.csv.",

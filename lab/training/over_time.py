@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
+from scipy import optimize, stats
 
 _GRID = 300  # points at which the correlation is integrated
 # The longest memory, as a share of the series -> the number of cosines that makes the interval shortest (of 1 to 12).
@@ -29,21 +29,45 @@ def time_interval(values: ArrayLike, memory: float, level: float = 0.95) -> tupl
         ValueError: values that are not finite, a series shorter than `memory`, or a level outside (0, 1).
     """
     x = np.asarray(values, float)
-    if x.ndim != 1 or not np.isfinite(x).all():
+    if x.ndim != 1:
+        raise ValueError("losses of windows must be finite, in one row")
+    transforms, reach = _transformed(x, memory, level)
+    half = reach * np.sqrt((transforms**2).mean())
+    return float(x.mean() - half), float(x.mean() + half)
+
+
+def time_draws(
+    values: ArrayLike, memory: float, count: int, rng: np.random.Generator, level: float = 0.95
+) -> NDArray[np.float64]:
+    """(k, t) series over the same time -> (count, k) draws of how far their means may be off, all k together.
+
+    Of any difference of two of them, such draws have the interval of `time_interval` at this level: normal ones with
+    the transforms' covariance, as wide as Student's t, and wider by what correlation asks for. Raises ValueError as it.
+    """
+    x = np.atleast_2d(np.asarray(values, float))
+    transforms, reach = _transformed(x, memory, level)
+    cosines = transforms.shape[-1]
+    wider = reach / stats.t.isf((1 - level) / 2, cosines)
+    tails = np.sqrt(cosines / rng.chisquare(cosines, (count, 1)))
+    found = rng.standard_normal((count, cosines)) @ transforms.T
+    return np.asarray(wider * tails * found / np.sqrt(cosines))
+
+
+def _transformed(x: NDArray[np.float64], memory: float, level: float) -> tuple[NDArray[np.float64], float]:
+    """(..., t) -> the lowest cosine transforms of each, (..., q), and the critical value."""
+    if not np.isfinite(x).all():
         raise ValueError("losses of windows must be finite, in one row")
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
-    share = max(memory, 1) / max(len(x), 1)
+    length = x.shape[-1]
+    share = max(memory, 1) / max(length, 1)
     if share > 1:
-        raise ValueError(f"{len(x)} windows hold less than one block of {memory:g}: no interval over time can be had")
-    cosines = next(count for most, count in COSINES if share <= most)
-    cosines = min(cosines, len(x) - 1)
-    frequencies = np.pi * np.arange(1, cosines + 1)[:, None] * (np.arange(len(x)) + 0.5) / len(x)
-    transforms = np.sqrt(2) * np.cos(frequencies) @ (x - x.mean()) / len(x)
+        raise ValueError(f"{length} windows hold less than one block of {memory:g}: no interval over time can be had")
+    cosines = min(next(count for most, count in COSINES if share <= most), length - 1)
+    frequencies = np.pi * np.arange(1, cosines + 1)[:, None] * (np.arange(length) + 0.5) / length
+    transforms = np.sqrt(2) * (x - x.mean(-1, keepdims=True)) @ np.cos(frequencies).T / length
     # Rounded up, so that a window more or less does not solve it anew.
-    reach = critical_value(min(float(np.ceil(share * 200) / 200), 1.0), cosines, level)
-    half = reach * np.sqrt((transforms**2).mean())
-    return float(x.mean() - half), float(x.mean() + half)
+    return transforms, critical_value(min(float(np.ceil(share * 200) / 200), 1.0), cosines, level)
 
 
 @lru_cache(maxsize=1024)

@@ -19,21 +19,28 @@ from typing import Any
 import torch
 
 from lab.compute.device import prepare_process
+from lab.errors import ConfigError
 from lab.registry import forecaster, names
 from lab.series import load_series
 from lab.settings.config import Config
 from scripts.bench.turns import NO_MEASUREMENT, Subjects, Taken, one_turn, take_turns
 
 PUBLISHED = ("scripts", "h96")  # presets: the first that a forecaster has
-TRAIN_ROWS = 8640  # of ETTh1
+ROWS, TRAIN_ROWS = 14_400, 8640  # of ETTh1
 
 
 def config_of(name: str, preset: str | None, quick: bool) -> Config:
     found = forecaster(name)
     presets = [each for each in ([preset] if preset else PUBLISHED) if each in found.config.presets]
-    settings: dict[str, Any] = {"data.dataset": "synthetic", "data.pred_len": 96}
+    settings: dict[str, Any] = {"data.dataset": "synthetic", "data.synthetic.rows": ROWS, "data.pred_len": 96}
     if quick:
-        settings |= {"data.seq_len": 48, "data.pred_len": 12, "training.batch_size": 8, **found.small}
+        settings |= {
+            "data.seq_len": 48,
+            "data.pred_len": 12,
+            "data.synthetic.rows": 800,
+            "training.batch_size": 8,
+            **found.small,
+        }
     return found.config.create(settings, preset=presets[0] if presets else None)
 
 
@@ -74,9 +81,13 @@ def main() -> None:
     options.add_argument("--device", default="cpu")
     options.add_argument("--quick", action="store_true", help="one tiny step each: a check of this script")
     args = options.parse_args()
-    chosen = [
-        name for name in args.models.split(",") if not args.preset or args.preset in forecaster(name).config.presets
-    ]
+    try:
+        presets = {name: forecaster(name).config.presets for name in args.models.split(",")}
+    except ConfigError as error:
+        options.error(str(error))
+    chosen = [name for name, known in presets.items() if not args.preset or args.preset in known]
+    if not chosen:
+        options.error(f"no such preset: {args.preset}; there are {', '.join(sorted(set().union(*presets.values())))}")
     if args.quick:
         print(NO_MEASUREMENT)
     subjects: Subjects = {name: (stepping, [name, args.preset, args.quick]) for name in chosen}

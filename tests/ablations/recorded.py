@@ -10,6 +10,7 @@ from ablations.findings.record import StudyRecord
 from ablations.planning.plan import Hypothesis, Work
 from ablations.study.reading import create_study
 from ablations.study.study import Study
+from lab.settings.data import DataConfig
 from lab.store.tables import Results, run_params
 from lab.training.window_errors import keep_window_errors
 
@@ -31,8 +32,14 @@ def small_study(**fields: Any) -> Study:
     return create_study({"baseline": baseline, **content, **fields})
 
 
+def sha_of(data: DataConfig) -> str:
+    """An identity a synthetic seed and place of the splits; that of the first seed and its own splits is SHA."""
+    moved = data.origin or data.origins_back
+    return f"{1000 * data.synthetic.seed}{moved}".rjust(64, "0")
+
+
 def begin(results: Results, study: Study, inert: Mapping[Hypothesis, str] | None = None) -> StudyRecord:
-    data = dict.fromkeys(study.cell_names, SHA)
+    data = {cell: sha_of(study.baseline_of(cell).data) for cell in study.cell_names}
     return StudyRecord.begin(results, study.name, study, data, inert or {})
 
 
@@ -56,7 +63,7 @@ def add_runs(
     """
     study = record.study
     count = len(study.seed_list(record.seeds))
-    plan = Work.of(study, lambda data: SHA, inert=record.inert, train_inert=True, seeds=count)
+    plan = Work.of(study, sha_of, inert=record.inert, train_inert=True, seeds=count)
     rows, histories, readings = [], [], []
     count = 0
     for cell, by_arm in errors.items():

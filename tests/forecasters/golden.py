@@ -81,6 +81,7 @@ MODELS: dict[str, Model] = {
             (r"cross_attention", "read"), (r"\.norm1\.", ".norm_read."), (r"\.norm2\.", ".norm_feed."),
             (r"MLP1", "feed"), (r"linear_pred", "head"),
         ),
+        settings={"seg_len": "segment", "win_size": "window"},
         sizes={(96, 96): 42_176_036, (512, 96): 42_382_884},
     ),
     "cyclenet": Model(

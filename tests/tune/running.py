@@ -9,6 +9,7 @@ import pytest
 
 from dynonet.config import Config
 from lab.store.objects.checksums import plain
+from lab.store.outcomes import over_origins
 from lab.store.tables import Results
 from tune.search import asked, parser
 from tune.settings import SearchCall, SearchSettings
@@ -28,8 +29,9 @@ def outcomes(results: Results) -> dict[str, dict[str, Any]]:
 
 
 def check_complete(
-    results: Results, trials: int, replicates: int, epochs: int, finals: int, pruned: Collection[str] = ()
-) -> None:
+    results: Results, trials: int, replicates: int, epochs: int, finals: int, pruned: Collection[str] = (),
+    origins: int = 1,
+) -> None:  # fmt: skip
     """A finished study: every table whole, and all of them saying the same. `pruned`: what was since deleted of it."""
     events = rows(results, "trials")
     proposed = {row["trial"]: row for row in events if row["event"] == "proposed"}
@@ -42,14 +44,21 @@ def check_complete(
     done = Counter(row["run"] for row in runs if row["status"] in ("complete", "diverged"))
     assert set(done.values()) == {1}, "every run is done once"
     assert {row["run"] for row in runs} == {row["run"] for row in members}
-    assert Counter(row["role"] for row in members if row["role"] == "search") == {"search": trials * replicates}
+    assert Counter(row["role"] for row in members if row["role"] == "search") == {
+        "search": trials * replicates * origins
+    }
     latest = results.runs()
     history = rows(results, "history")
     for trial, row in ended.items():
-        mine = [latest[m["run"]] for m in members if m["trial"] == trial and m["role"] == "search"]
-        assert len(mine) == replicates and row["state"] in ("complete", "pruned")
+        its = [m for m in members if m["trial"] == trial and m["role"] == "search"]
+        mine, cells = [latest[m["run"]] for m in its], {m["cell"] for m in its}
+        assert len(mine) == replicates * origins == len(cells) * replicates and row["state"] in ("complete", "pruned")
         assert {r["status"] for r in mine} == ({"complete"} if row["state"] == "complete" else {"stopped"})
-        assert row["values"][0] == pytest.approx(sum(r["val_mse"] for r in mine) / replicates)
+        errors = [
+            sum(latest[m["run"]]["val_mse"] for m in its if m["cell"] == cell) / replicates
+            for cell in sorted(cells, key=str)
+        ]
+        assert row["values"][0] == pytest.approx(over_origins(errors))
         assert [r["epoch"] for r in row["reports"]] == list(range(1, max(r["epochs"] for r in mine) + 1))
         assert row["reports"][-1]["value"] == row["values"][0]
         assert (

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 
 from dynonet.config import Config
+from lab.store.outcomes import over_origins
 from lab.store.tables import Results, run_params
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
@@ -29,7 +30,7 @@ class Made:
     """A trial: its settings, and the loss of each replicate."""
 
     params: Mapping[str, Any]
-    losses: Sequence[float | None] = ()
+    losses: Sequence[float | None] = ()  # over several origins: those of each origin, one behind the other
     state: str | None = "complete"  # None: no outcome
     epochs: int = 6  # that each run was trained
     error: str | None = None
@@ -63,11 +64,16 @@ class Searched:
     name: str = "mine"
     specs: Mapping[str, Any] = field(default_factory=lambda: SPACE)
     budget: Budget = field(default_factory=lambda: Budget(replicates=2, grace_epochs=2, reduction_factor=2))
+    origins: Mapping[str, str] = field(default_factory=dict)  # name -> identity of the data there, its own last
 
     def __post_init__(self) -> None:
         self.space = Space(self.specs, self.base)
         self.settings = SearchSettings(self.name, self.base, self.space, self.budget)
-        text = json.dumps(self.settings.identity(SHA))
+        told = {
+            name: {"data_sha256": sha, "trains_on": 100 * number, "validates": f"year {number}"}
+            for number, (name, sha) in enumerate(self.origins.items(), 1)
+        }
+        text = json.dumps(self.settings.identity(SHA, told))
         self.results.add("studies", [{"study": self.name, "settings": text, "time": BEGUN}], key="settings")
         self.count = 0
 
@@ -79,6 +85,10 @@ class Searched:
             self.results.add(table, rows)
         return self
 
+    @property
+    def _places(self) -> Mapping[str | None, str]:
+        return {None: SHA} if not self.origins else dict(self.origins)
+
     def _add(self, made: Made, tables: Mapping[str, list[dict[str, Any]]]) -> None:
         number, self.count = self.count, self.count + 1
         trial, at = f"t{number:05d}", BEGUN + timedelta(minutes=1 + number)
@@ -89,19 +99,22 @@ class Searched:
         key = {"study": self.name, "trial": trial, "number": number, "time": at}
         proposed = {"event": "proposed", "params": json.dumps(made.params), "config": config.to_json()}
         tables["trials"].append({**key, **proposed, "distributions": distributions_to_json(drawn.distributions)})
-        for replicate in configs:
-            member = {"study": self.name, "trial": trial, "role": "search", "run": replicate.run_id(SHA)}
-            tables["members"].append(member)
+        places = [(name, sha, replicate) for name, sha in self._places.items() for replicate in configs]
+        for name, sha, replicate in places:
+            member = {"study": self.name, "trial": trial, "role": "search", "run": replicate.run_id(sha)}
+            tables["members"].append(member | {"cell": name})
         ended = made.state if made.state in ("complete", "failed") else "stopped"
-        for place, (replicate, loss) in enumerate(zip(configs, made.losses, strict=False)):
+        for place, ((_, sha, replicate), loss) in enumerate(zip(places, made.losses, strict=False)):
             status = "diverged" if made.diverged and place == 0 else ended
-            tables["runs"].append(self.run(replicate, status, loss, at, made.epochs, made.parameters))
+            tables["runs"].append(self.run(replicate, status, loss, at, made.epochs, made.parameters, sha))
         if made.state is None:
             return
         known = [loss for loss in made.losses if loss is not None]
         values: list[float] = []
-        if len(known) == self.budget.replicates:
-            values = [sum(known) / len(known), float(made.parameters)][: len(self.budget.objectives)]
+        if len(known) == len(places):
+            size = self.budget.replicates
+            means = [sum(known[at : at + size]) / size for at in range(0, len(known), size)]
+            values = [over_origins(means), float(made.parameters)][: len(self.budget.objectives)]
         reports = [{"epoch": epoch, "value": values[0] + 0.1 * (made.epochs - epoch)}
                    for epoch in range(1, made.epochs + 1) if values]  # fmt: skip
         told = values if values and made.state != "failed" else None
@@ -110,10 +123,10 @@ class Searched:
 
     @staticmethod
     def run(
-        config: Config, status: str, loss: float | None, at: datetime, epochs: int, parameters: int
+        config: Config, status: str, loss: float | None, at: datetime, epochs: int, parameters: int, sha: str = SHA
     ) -> dict[str, Any]:
         return {
-            **run_params(config), "run": config.run_id(SHA), "attempt": 1, "model": "dynonet", "status": status,
+            **run_params(config), "run": config.run_id(sha), "attempt": 1, "model": "dynonet", "status": status,
             "val_mse": loss, "epochs": epochs, "parameters": parameters, "cpu_seconds": 1.5, "wall_seconds": 1.0,
             "started": at, "ended": at, "git_commit": "abc", "git_dirty": False, "versions": "{}", "host": "<here>",
             "device": "cpu", "kernel": "numba",
@@ -131,11 +144,13 @@ class Searched:
             self.results.add("members", [member], key="final")
         return self
 
-    def linear(self, validation: float, test: float) -> "Searched":
-        row = {"run": "linear", "attempt": 1, "model": "linear", "status": "complete", "val_mse": validation}
+    def linear(self, validation: float, test: float, cell: str | None = None) -> "Searched":
+        run = f"linear{cell or ''}"
+        row = {"run": run, "attempt": 1, "model": "linear", "status": "complete", "val_mse": validation}
         self.results.add("runs", [{**row, "parameters": 84, "cpu_seconds": 0.1, "started": BEGUN, "ended": BEGUN}])
-        self.read_test("linear", test, "baseline")
-        self.results.add("members", [{"study": self.name, "role": "baseline", "run": "linear"}], key="baseline")
+        self.read_test(run, test, "baseline")
+        member = {"study": self.name, "role": "baseline", "run": run, "cell": cell}
+        self.results.add("members", [member], key="baseline")
         return self
 
     def read_test(self, run: str, error: float, purpose: str) -> None:

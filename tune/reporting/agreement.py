@@ -128,6 +128,7 @@ def travel(findings: SearchFindings, prefix: str) -> str:
         for place, agreement in enumerate(shown):
             _scatter(rows[0][place], agreement)
             _so_far(rows[1][place], agreement, place == 0)
+        figure.legend(*rows[1][0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
         return inline(figure, prefix, "Trials at one origin and the next, and the best so far at both")
 
 
@@ -146,7 +147,8 @@ def _scatter(axes: Axes, agreement: Agreement) -> None:
 def _so_far(axes: Axes, agreement: Agreement, named: bool) -> None:
     numbers = range(1, len(agreement.trials) + 1)
     for errors, colour, label in (
-        (agreement.here, BLUE, "where it was chosen"), (agreement.there, VERMILION, "at the next origin"),
+        (agreement.here, BLUE, "best so far, where it was chosen"),
+        (agreement.there, VERMILION, "the same trial at the next origin"),
     ):  # fmt: skip
         lowest = min(errors)
         if lowest <= 0 or not math.isfinite(lowest):
@@ -155,7 +157,6 @@ def _so_far(axes: Axes, agreement: Agreement, named: bool) -> None:
         axes.plot(numbers, above, color=colour, drawstyle="steps-post", linewidth=1.4, label=label)
     axes.set(xlabel="complete trials", ylim=(0, None))
     if named:
-        axes.set_ylabel("best so far, % above lowest")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        axes.set_ylabel("% above the lowest")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.grid(axis="y")

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ablations.findings.findings import PRIMARY, Findings, PooledFinding
+from ablations.reporting.league.sections import league_lines
 from ablations.reporting.phrases import LOSS, day
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, one_series, ordered, sentence
@@ -33,6 +34,7 @@ def verdict_lines(findings: Findings, how: str) -> list[str]:
     lines += ["", f"{LOSS} by cell (*: the best bar on validation)", *aligned(list(_cells(findings)), (0, 1, 2)), ""]
     lines += textwrap.wrap(_legend(findings) + _adjusted(findings, how), WIDTH)
     lines += sealed_lines(findings)
+    lines += league_lines(findings)
     return [*lines, *(f"note: {note}" for note in (*skipped_note(findings.skipped), *findings.notes))]
 
 
@@ -42,16 +44,14 @@ def said(findings: Findings) -> list[str]:
 
 
 def _legend(findings: Findings) -> str:
-    over, other = (
-        "the origins of a series, then over series",
-        "that over series and origins, by Student's t, for others",
-    )
+    over, other, place = "the origins of a series, then over series", "series and origins", "series"
     if one_series(findings):
-        over, other = "origins", "that over origins, by Student's t, for others"
+        over = other = place = "origins"
     return (
         "effect: test MSE without the part less test MSE with it, paired by seed, in percent of that with it, averaged "
         f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; that over {other}, "
-        "by Student's t, for others like these, and a verdict without more words reaches as far. "
+        "by Student's t, for others like these, each for its own arm alone; a verdict without more words stands in "
+        f"the family of tests over {place}, too (Holm). "
     )
 
 
@@ -59,7 +59,7 @@ def _adjusted(findings: Findings, how: str) -> str:
     level = f"alpha {findings.study.alpha:g}, {counted(findings.family, 'comparison')}"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     tally = "; ".join(f"{name} {number}" for name, number in counts(findings.pooled).items())
-    return f"adjusted p: {how} ({level}{looks}). In all: {tally}."
+    return f"Adjusted p over seeds: {how} ({level}{looks}). In all: {tally}."
 
 
 def _apart(findings: Findings) -> Iterator[tuple[str, ...]]:

@@ -79,21 +79,22 @@ def _rows(findings: Findings, contrasts: bool) -> list[tuple[str, ...]]:
 
 
 _OVER_SERIES = (
-    "Two intervals, two kinds of noise. Over seeds (and the adjusted p-values): what would vary if these arms were "
-    "trained again on the same series at the same origins. Over series and origins: what would vary on other series "
-    "like these; it is Student's t over the means of the series, and a verdict is given without more words only where "
-    "it reaches over series as well. Few series show little: with two the interval reaches 12.7 standard errors to "
-    "either side, with three 4.3, with four 3.2; that a part helps on all of K series is a coin's luck once in 2^K "
-    "times. The chances at the next series and at the next origin are predictions of Student's t that start from an "
-    "even chance: few series never promise much. Nobody drew these series at random from the world's: 'like these' "
-    "is a judgement."
+    "Two intervals, two kinds of noise. Over seeds: what would vary if these arms were trained again on the same "
+    "series at the same origins. Over series and origins: what would vary on other series like these; it is Student's "
+    "t over the means of the series, 95% for its own arm alone. A verdict is decided over seeds first, in a family of "
+    "all arms; it stands without more words only where a family over series (Holm, at the same alpha) carries it too. "
+    "Few series show little: with two the interval reaches 12.7 standard errors to either side, with three 4.3, with "
+    "four 3.2; that a part helps on all of K series is a coin's luck once in 2^K times. The chances at the next series "
+    "and at the next origin are predictions of Student's t that start from an even chance: few series never promise "
+    "much. Nobody drew these series at random from the world's: 'like these' is a judgement."
 )
 _OVER_ORIGINS = (
-    "Two intervals, two kinds of noise. Over seeds (and the adjusted p-values): what would vary if these arms were "
-    "trained again at the same origins. Over origins: what would vary at other origins of this series; it is Student's "
-    "t over its origins, and a verdict is given without more words only where that reaches as well. Origins of one "
-    "series share training rows and drift: where neighbours are alike, that interval is too short. Nothing here "
-    "speaks for other series."
+    "Two intervals, two kinds of noise. Over seeds: what would vary if these arms were trained again at the same "
+    "origins. Over origins: what would vary at other origins of this series; it is Student's t over its origins, 95% "
+    "for its own arm alone. A verdict is decided over seeds first, in a family of all arms; it stands without more "
+    "words only where a family over origins (Holm, at the same alpha) carries it too. Origins of one series share "
+    "training rows and drift: where neighbours are alike, that interval is too short. Nothing here speaks for other "
+    "series."
 )
 
 
@@ -102,19 +103,21 @@ def _reach(findings: Findings) -> str:
 
 
 def _cells(findings: Findings) -> Iterator[Block | None]:
-    mark = exploratory(findings)
     yield Text("Descriptive: no verdict is given on a cell by itself; the family of tests is the pooled rows alone.")
     yield drawing(
         figures.heatmap(findings, "arms-by-cells"),
-        f"Effect in percent{mark}, arms by cells, and pooled: blue, positive: the part helps there; red, negative: it "
-        "hurts. Empty: the arm is left out there.",
+        f"Effect in percent{exploratory(findings)}, arms by cells, and pooled: blue, positive: the part helps there; "
+        "red, negative: it hurts. Empty: the arm is left out there.",
+    )
+    over = "origins" if one_series(findings) else "series and origins"
+    yield Text(
+        "Arm by arm. Grey: each cell, by the date to which it was trained, with its 95% interval over seeds; last, "
+        f"pooled: thick over seeds; thin, and in brackets, over {over}.",
+        "note",
     )
     for row in findings.pooled:
-        yield drawing(
-            figures.forest(findings, row, slug("forest", row.name)),
-            f"{row.name}: {label(findings, row)}. Grey: each cell, with its 95% interval over seeds; last, pooled: "
-            "thick over seeds, thin, and in brackets, over series and origins, or origins alone.",
-        )
+        drawn = figures.forest(findings, row, slug("forest", row.name))
+        yield drawing(drawn, f"{row.name}: {label(findings, row)}.")
 
 
 def _origins(findings: Findings) -> Iterator[Block | None]:

@@ -7,7 +7,7 @@ from typing import Any
 from ablations.findings.findings import PRIMARY, CellData, Finding, Findings, Interval, PooledFinding
 from ablations.judging.pooling import Pooled
 from ablations.reporting.phrases import LOSS, adds, place
-from ablations.reporting.pooled.wording import held, label, one_series, without_cells
+from ablations.reporting.pooled.wording import held, label, one_series, reaching, without_cells
 from ablations.reporting.tables import (
     COLUMNS,
     LINEAR,
@@ -24,10 +24,21 @@ from lab.pages.formats import MISSING, chance, decimal, known, mean_deviation, p
 
 _NONE: Interval = (math.nan, math.nan)
 _NUMBERS = ("percent_low", "percent_high", "percent_mean", "reach_low", "reach_high", "reach_p")
+_SHARED = ("reach_p_adjusted", "reach_equivalence_p_adjusted")
 # What a cell's rows have not, and where a cell is: added to the columns of a study that is not pooled.
 MORE = (
-    *("level", "series", "origin", "trains_to", "test_period", *_NUMBERS, "margin_percent", "pooled_over"),
-    *("helps_on", "of", "next_series", "next_origin", "deviation_series", "deviation_origins", "cells", "left_out"),
+    *("level", "series", "origin", "trains_to", "test_period", *_NUMBERS, *_SHARED, "margin_percent"),
+    *(
+        "pooled_over",
+        "helps_on",
+        "of",
+        "next_series",
+        "next_origin",
+        "deviation_series",
+        "deviation_origins",
+        "cells",
+        "left_out",
+    ),
 )
 
 
@@ -87,6 +98,7 @@ def _pooled_row(findings: Findings, row: PooledFinding) -> Row:
         numbers |= {
             "adjusted_alpha": decision.interval_alpha, "p_adjusted": decision.p_adjusted,
             "equivalence_p": decision.equivalence_p, "equivalence_p_adjusted": decision.equivalence_p_adjusted,
+            "reach_p_adjusted": row.reach_p, "reach_equivalence_p_adjusted": row.reach_equivalence_p,
             "margin_percent": decision.margin, "seeds": decision.seeds, "look": decision.look,
         }  # fmt: skip
     return dict(_BLANK) | texts | numbers
@@ -108,11 +120,12 @@ def _own_percents(finding: Finding) -> Row:
 
 
 def header(findings: Findings) -> tuple[str, ...]:
-    over = "origins" if one_series(findings) else "series and origins"
-    chances = "next origin" if one_series(findings) else "next series / origin"
+    alone = one_series(findings)
+    over, chances = ("origins", "next origin") if alone else ("series and origins", "next series / origin")
+    place = "origins" if alone else "series"
     return (
-        *("arm", "verdict", "effect", "95% over seeds", f"95% over {over}", "helps on", chances),
-        *("adjusted p", "equivalence p"),
+        *("arm", "verdict", "effect", "95% over seeds", f"95% over {over}", f"helps on {place}", chances),
+        *(f"adjusted p, seeds / {place}", f"equivalence p, seeds / {place}"),
     )
 
 
@@ -120,20 +133,26 @@ def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
     """A pooled row under `header`."""
     pooled, decision = row.pooled, row.decision
     numbers: tuple[str, ...] = (MISSING,) * 5
+    ps: tuple[str, ...] = (MISSING,) * 2
     if pooled is not None:
-        numbers = (
-            percent(pooled.typical), percents(pooled.seeds), percents(pooled.interval), held(pooled),
-            _chances(pooled),
-        )  # fmt: skip
-    ps = (p_value(decision.p_adjusted), p_value(decision.equivalence_p_adjusted)) if decision else (p_value(None),) * 2
+        count, whole = held(pooled)
+        of = f"{count} of {whole}" + (" origins" if pooled.over == "origins" and not one_series(findings) else "")
+        reach = percents(reaching(findings, row))
+        numbers = (percent(pooled.typical), percents(pooled.seeds), reach, of, _chances(findings, pooled))
+    if decision is not None:
+        both = (
+            (decision.p_adjusted, row.reach_p),
+            (decision.equivalence_p_adjusted, row.reach_equivalence_p),
+        )
+        ps = tuple(" / ".join(map(p_value, pair)) for pair in both)
     return (row.name, label(findings, row), *numbers, *ps)
 
 
-def _chances(pooled: Pooled) -> str:
+def _chances(findings: Findings, pooled: Pooled) -> str:
     """That the part helps on the next series, and at the next origin: `87% / 84%`; a dash where there is none."""
     if not known(pooled.typical):
         return MISSING
-    return " / ".join(map(chance, (pooled.next_series, pooled.next_origin)[pooled.over != "series" :]))
+    return " / ".join(map(chance, (pooled.next_series, pooled.next_origin)[one_series(findings) :]))
 
 
 def cell_bars(findings: Findings, metric: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -160,8 +179,8 @@ def full(findings: Findings, cell: str, metric: str) -> str:
 
 def effects_tex(findings: Findings) -> str:
     r"""Two tables for a paper, of pooled effects and of errors by cell; they need \usepackage{booktabs} alone."""
-    _, _, _, seeds, reach, _, chances, *_ = header(findings)
-    head = " & ".join((*map(tex, ("Arm", f"effect [{seeds}]", reach, "helps on", chances)), "adjusted $p$"))
+    _, _, _, seeds, reach, helps, chances, p, _ = header(findings)
+    head = " & ".join(map(tex, ("Arm", f"effect [{seeds}]", reach, helps, chances, p)))
     rows = [_tex_row(findings, row) for row in findings.pooled]
     titles, bars = cell_bars(findings, PRIMARY)
     where = {cell.name: place(findings, cell.name) for cell in findings.cells}
@@ -185,7 +204,8 @@ _POOLED = (
     "An effect is the error without a part less that with it, paired by seed, in percent of the error with it and "
     "averaged over the origins of a series, then over series: positive where the part helps; it is that of the typical "
     "run, the pseudo-median, with its exact interval over seeds. The interval over series and origins holds for other "
-    "series like these; a verdict that is not said to hold on these series or at these origins only is carried by it. "
+    "series like these, 95% for one arm alone; a verdict that is not said to hold on these series or at these origins "
+    "only is carried by a family of tests over series, too (Student's t, Holm). "
     "Next: the chance that the part helps on another series like these, and at the next origin of one."
 )
 

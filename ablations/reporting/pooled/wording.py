@@ -6,7 +6,7 @@ says on how many series it was so, and with what chance it is on the next one. P
 
 from collections.abc import Callable, Iterable, Mapping
 
-from ablations.findings.findings import Finding, Findings, PooledFinding
+from ablations.findings.findings import Finding, Findings, Interval, PooledFinding
 from ablations.judging.pooling import Pooled
 from ablations.judging.verdicts import (
     AT_THESE_ORIGINS,
@@ -35,7 +35,7 @@ from ablations.reporting.phrases import (
 )
 from ablations.reporting.wording import ORDER, spoken, unspoken
 from lab.arms import FULL
-from lab.pages.formats import METRIC_NAMES, chance, counted, known, p_clause, percent, percents
+from lab.pages.formats import METRIC_NAMES, chance, counted, known, p_clause, p_value, percent, percents
 
 _REACH = {"series": "over series and origins", "origins": "over origins", "": ""}
 
@@ -77,7 +77,7 @@ def scope(findings: Findings, row: PooledFinding) -> str:
     """What it was pooled over: `4 series (11 cells, 9 seeds)`."""
     cells = [findings.cell(name) for name in row.cells] or list(findings.cells)
     series = list(dict.fromkeys(cell.series for cell in cells))
-    places = {(cell.series, cell.origin) for cell in cells}
+    places = {(cell.series, cell.origin or -cell.back) for cell in cells}
     seeds = "" if row.decision is None else counted(row.decision.seeds or len(findings.seeds), "seed")
     origins = counted(len(places), "origin") if len(series) == 1 else ""
     over = counted(len(cells), "cell") if len(cells) > max(len(series), len(places) if origins else 0) else ""
@@ -91,11 +91,19 @@ def one_series(findings: Findings) -> bool:
     return len({cell.series for cell in findings.cells}) == 1
 
 
-def held(pooled: Pooled, helps: bool = True) -> str:
-    """On how many series, or origins, it was so, of those without a diverged run: `3 of 4 series`."""
-    known_means = [mean for mean in pooled.means if known(mean)]
-    count = sum(mean > 0 if helps else mean < 0 for mean in known_means)
-    return f"{count} of {len(known_means)} {'origins' if pooled.over == 'origins' else 'series'}"
+def held(pooled: Pooled, helps: bool = True) -> tuple[int, int]:
+    """On how many series, or origins, it was so, of how many without a diverged run."""
+    means = [mean for mean in pooled.means if known(mean)]
+    return sum(mean > 0 if helps else mean < 0 for mean in means), len(means)
+
+
+def reaching(findings: Findings, row: PooledFinding) -> Interval | None:
+    """The interval that a verdict has to be carried by: over series, unless the study has but one.
+
+    Of a part that is alive on one of several series there is none, though its origins have one.
+    """
+    over = "origins" if one_series(findings) else "series"
+    return row.pooled.interval if row.pooled is not None and row.pooled.over == over else None
 
 
 def without_cells(row: PooledFinding) -> str:
@@ -132,6 +140,7 @@ def _equivalent(findings: Findings, row: PooledFinding) -> str:
     what = _what(findings, row)
     within = f"within ±{findings.study.margin_percent:g}%"
     equivalence = p_clause("adjusted p of equivalence", decision.equivalence_p_adjusted)
+    equivalence += _over(row, row.reach_equivalence_p)
     said = f"there is no practical effect of {what}{_confined(row)}{exploratory(findings)}"
     return f"{said}: {observed(row)} ({_numbers(row, equivalence)}), {within}"
 
@@ -224,7 +233,14 @@ def _numbers(row: PooledFinding, *more: str) -> str:
 
 def _p(row: PooledFinding) -> str:
     assert row.decision is not None
-    return p_clause("adjusted p", row.decision.p_adjusted)
+    return p_clause("adjusted p", row.decision.p_adjusted) + _over(row, row.reach_p)
+
+
+def _over(row: PooledFinding, p: float) -> str:
+    """The adjusted p that decides how far a verdict reaches, behind that over seeds."""
+    if row.pooled is None or row.pooled.interval is None or not known(p):
+        return ""
+    return f", over {row.pooled.over} {p_value(p)}"
 
 
 def _confined(row: PooledFinding) -> str:
@@ -239,22 +255,27 @@ def _confined(row: PooledFinding) -> str:
 
 
 def _elsewhere(row: PooledFinding) -> list[str]:
-    """A sentence: where it was so, and with what chance it is so elsewhere."""
+    """A sentence: where it was so, by how much from series to series, and with what chance it is so elsewhere."""
     pooled, hurts = row.pooled, row.shown == HURTS
-    if pooled is None or row.shown not in (HELPS, HURTS, UNDECIDED):
+    if pooled is None or not pooled.over or row.shown not in (HELPS, HURTS, NO_EFFECT, UNDECIDED):
         return []
+    known_means = [mean for mean in pooled.means if known(mean)]
+    span = f"effects of {percent(min(known_means))} to {percent(max(known_means))}" if known_means else ""
+    places = "origins" if pooled.over == "origins" else "series"
+    if row.shown == NO_EFFECT:
+        return [f"From one of the {places} to another it had {span}."] if len(known_means) > 1 else []
     what, is_so = ("It helped", "that it helps") if not hurts else ("It hurt", "that it hurts")
     if row.one.instead or interacts(row.one):
         what, is_so = f"The effect was {'negative' if hurts else 'positive'}", "that it is so"
+    count, whole = held(pooled, not hurts)
+    where = f"{what} on {count} of {whole} {places}"
     if not known(pooled.typical):
-        whole = any(known(mean) for mean in pooled.means)
-        return [f"{what} on {held(pooled, not hurts)} without a diverged run."] if whole else []
-    places = [(pooled.next_series, "on the next series like these"), (pooled.next_origin, "at the next origin of one")]
+        return [f"{where} without a diverged run ({span})."] if whole else []
+    chances = [(pooled.next_series, "on the next series like these"), (pooled.next_origin, "at the next origin of one")]
     if pooled.over == "origins":
-        places = [(pooled.next_origin, "at the next origin of this series")]
-    said = [f"{_odds(1 - p if hurts else p)} {place}" for p, place in places if p is not None and known(p)]
-    chances = f"; the chance {is_so} is {listed(said)}" if said else ""
-    return [f"{what} on {held(pooled, not hurts)}{chances}."]
+        chances = [(pooled.next_origin, "at the next origin of this series")]
+    said = [f"{_odds(1 - p if hurts else p)} {place}" for p, place in chances if p is not None and known(p)]
+    return [f"{where} ({span}){f'; the chance {is_so} is {listed(said)}' if said else ''}."]
 
 
 def _odds(probability: float) -> str:

@@ -15,7 +15,7 @@ from lab.errors import ConfigError
 
 PACKAGED = [
     "bilevel", "bilevel_tuned", "datasets", "factorial", "horizons", "only_one", "parts", "parts_tuned", "planted",
-    "quickstart", "retuned", "rows", "signals", "signals_unrolled",
+    "quickstart", "retuned", "rows", "series", "signals", "signals_unrolled",
 ]  # fmt: skip
 SMALL: dict[str, Any] = {"name": "mine", "question": "What is this part for?", "arms": ["no_film"]}
 
@@ -25,7 +25,7 @@ def study(**fields: Any) -> Study:
 
 
 def test_the_packaged_studies() -> None:
-    assert study_names() == sorted([*PACKAGED, "league"])
+    assert study_names() == sorted([*PACKAGED, "league", "league-full"])
 
 
 @pytest.mark.parametrize("name", PACKAGED)

@@ -13,30 +13,42 @@ from lab.references.titles import TITLES
 from lab.references.wording import added
 from lab.series import load_series
 from lab.series.bars import BARS, FittedBar, fit_bars
-from lab.series.bars.ridge import RIDGE
 from lab.store.frames import bars, load
 from lab.store.schema import BARS as MODELS
 from lab.store.tables import Results
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
-from lab.training.window_errors import window_errors
+from lab.training.window_errors import keep_window_errors, window_errors
 
 FLAGSHIP = Path(__file__).parents[3] / "results" / "flagship"
 START = ("model.trend_start=closed_form", "training.mode=joint", "data.period=8", "training.max_epochs=1")
 
 
 def test_the_ridge_on_record_of_before_is_found_by_its_id() -> None:
-    (recorded,) = bars("tuned-etth1-h96", FLAGSHIP).to_dict("records")
-    config = Config.create(preset="tuned-etth1-h96")
-    assert bar_run(RIDGE, config, recorded["data_sha256"]) == recorded["run"]
-    assert len({bar_run(bar, config, recorded["data_sha256"]) for bar in BARS.values()}) == len(BARS)
+    recorded = bars("tuned-etth1-h96", FLAGSHIP).set_index("model")
+    config, series = Config.create(preset="tuned-etth1-h96"), recorded.loc["linear", "data_sha256"]
+    assert {name: bar_run(bar, config, series) for name, bar in BARS.items()} == {
+        name: recorded.loc[name, "run"] for name in BARS
+    }
+    assert recorded.loc["linear", "run"] == "e5f82f00a3b7594d5c40", "as in records of before there were others"
+    assert set(recorded.index) == set(MODELS) and len(set(recorded["run"])) == len(BARS) + 10
     assert set(MODELS) == {*BARS, "start"} == set(TITLES)
 
 
-def test_a_store_of_before_has_the_ridge_alone_and_says_so() -> None:
-    frame = load("tuned-etth1-h96", FLAGSHIP)
+def test_a_store_of_before_has_the_ridge_alone_and_says_so(store: Results) -> None:
+    kept, name = Results(FLAGSHIP, create=False), "tuned-etth1-h96"
+    frame = load(name, FLAGSHIP)
     finals = frame.loc[frame["role"].str.contains("final"), "run"].tolist()
-    found = standing_of(Results(FLAGSHIP, create=False), "tuned-etth1-h96", finals, 608)
+    assert len(standing_of(kept, name, finals, 608).rows) == len(BARS) + 1
+    (ridge,) = bars(name, FLAGSHIP).query("model == 'linear'")["run"]
+    store.add("members", [row for row in kept.table("members", name).to_pylist() if row["run"] in (*finals, ridge)])
+    for table in ("runs", "evaluations"):
+        store.add(table, kept.of_runs(table, [*finals, ridge]).to_pylist())
+    for run in (*finals, ridge):
+        errors = window_errors(kept, run)
+        assert errors is not None
+        keep_window_errors(store, run, errors)
+    found = standing_of(store, name, finals, 608)
     assert [bar.title for bar in found.bars] == ["linear baseline"] and found.start is None
     assert found.over_best is not None and found.over_best.mean == pytest.approx(-0.0025, abs=5e-5)
     said = added(found)

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from ablations.findings.findings import Findings
+from ablations.judging.verdicts import ON_THESE_SERIES
 from ablations.report import render
+from ablations.reporting.appendix import record
 from ablations.reporting.console import sentence_lines, verdict_lines
 from ablations.reporting.pooled import figures
+from ablations.reporting.pooled.tables import header, shown
+from ablations.reporting.pooled.wording import sentence
 from lab.arms import FULL
+from lab.pages.blocks import Table
 from lab.pages.formats import chance, p_value, percent, percents
 from tests.ablations import pooled_example
 from tests.ablations.pooled_example import row
@@ -70,17 +75,21 @@ def test_the_csv_holds_what_was_found(found: Findings, lines: list[dict[str, str
 
 def test_tables_are_those_of_the_csv(found: Findings, files: dict[str, str], lines: list[dict[str, str]]) -> None:
     page, texts = Page(files["report.html"]), {name: files[name] for name in ("report.md", "effects.tex")}
-    shown = {line["arm"]: line for line in page.table("arm", "verdict", "effect")}
-    shown |= {line["contrast"]: line for line in page.table("contrast", "verdict", "effect")}
-    assert list(shown) == [each.name for each in found.pooled]
-    for line in lines[: len(shown)]:
+    rows = {line["arm"]: line for line in page.table("arm", "verdict", "effect")}
+    rows |= {line["contrast"]: line for line in page.table("contrast", "verdict", "effect")}
+    assert list(rows) == [each.name for each in found.pooled]
+    for line in lines[: len(rows)]:
         number = {name: float(line[name] or "nan") for name in line if line[name] == "" or name in _NUMBERS}
-        here, seeds = shown[line["finding"]], percents((number["percent_low"], number["percent_high"]))
+        here, seeds = rows[line["finding"]], percents((number["percent_low"], number["percent_high"]))
         reach = percents((number["reach_low"], number["reach_high"]))
-        told = [here[key] for key in ("effect", "95% over seeds", "95% over series and origins", "adjusted p")]
-        assert told == [percent(number["percent"]), seeds, reach, p_value(number["p_adjusted"])]
+        told = [here[key] for key in ("effect", "95% over seeds", "95% over series and origins")]
+        assert told == [percent(number["percent"]), seeds, reach]
+        if line["seeds"]:
+            both = (number["p_adjusted"], number["reach_p_adjusted"])
+            assert here["adjusted p, seeds / series"] == " / ".join(map(p_value, both))
         assert here["verdict"] == line["says"]
         if not np.isnan(number["percent"]):
+            assert here["helps on series"] == f"{line['helps_on']} of {line['of']}"
             assert here["next series / origin"] == f"{chance(number['next_series'])} / {chance(number['next_origin'])}"
             assert f"| {percent(number['percent'])} | {seeds} | {reach} |" in texts["report.md"]
             tex = f"{percent(number['percent'])} [{seeds}] & {reach} & ".replace("%", r"\%").replace("−", "$-$")
@@ -92,6 +101,7 @@ def test_tables_are_those_of_the_csv(found: Findings, files: dict[str, str], lin
 
 _NUMBERS = (
     *("percent", "percent_low", "percent_high", "reach_low", "reach_high", "next_series", "next_origin", "p_adjusted"),
+    "reach_p_adjusted",
 )
 
 
@@ -99,15 +109,20 @@ def test_how_many_series_and_how_far(found: Findings) -> None:
     """Each sentence names its count, its chances, and no more reach than it has."""
     said = {each.name: text for each in found.pooled for text in sentence_lines(found) if _about(each.name, text)}
     assert "the decomposition helps on these series only" in said["no_decomposition"]
-    assert "It helped on 3 of 4 series; the chance that it helps is 69% on the next series" in said["no_decomposition"]
-    assert "RevIN helps: without it the test MSE was 4.0% higher" in said["no_revin"]
+    helped = (
+        "It helped on 3 of 4 series (effects of −1.1% to +16.7%); the chance that it helps is 69% on the next series"
+    )
+    assert helped in said["no_decomposition"]
+    assert "RevIN helps: without it the test MSE was 5.0% higher" in said["no_revin"]
     assert "It helped on 4 of 4 series" in said["no_revin"]
     assert "hurts: without it the test MSE was 2.4% lower" in said["no_mixer"]
-    assert "It hurt on 4 of 4 series; the chance that it hurts is 89%" in said["no_mixer"]  # 1 - that it helps
+    assert (
+        "It hurt on 4 of 4 series (effects of −3.1% to −1.8%); the chance that it hurts is 89%" in said["no_mixer"]
+    )  # 1 - that it helps
     assert "Validation says the opposite: without it the validation MSE was 2.4% higher" in said["no_mixer"]
     assert "On the test split of 3 series (9 cells" in said["no_bilevel"] and "2 of 3 series" in said["no_bilevel"]
     assert "Left out: national_illness-back1 and national_illness (inert" in said["no_bilevel"]
-    assert "so that no size can be given. It helped on 3 of 3 series without a diverged run." in said["no_trend"]
+    assert "so that no size can be given. It helped on 3 of 3 series without a diverged run (" in said["no_trend"]
     alone = pooled_example.of_one_series(found)
     (text,) = (text for text in sentence_lines(alone) if _about("no_context", text))
     assert "ETTh1 (3 origins, 9 seeds)" in text and "at these origins only" in text and "series" not in text
@@ -153,6 +168,35 @@ def test_the_page_is_whole(found: Findings, files: dict[str, str]) -> None:
     assert {f"#{section}" for section in ("glance", "pooled", "forest", "origins", "places")} < set(page.addresses)
     dates = {line["cell"]: line["test period"] for line in page.table("cell", "series", "trained to")}
     assert list(dates) == [cell.name for cell in found.cells] and dates["ETTh1"] == "2017-11-01 to 2017-12-31"
+
+
+def test_origins_of_one_series_speak_for_no_other(found: Findings) -> None:
+    """A part that is alive on one of several series has an interval over origins, which is none over series."""
+    cells = [cell for cell in found.cells if cell.series == "ETTh1"]
+    alone = pooled_example.pooled_over("no_revin", cells)
+    assert alone.interval is not None and alone.over == "origins"
+    names = tuple(cell.name for cell in cells)
+    decided = row(found, "no_revin").decision
+    assert decided is not None
+    decided = replace(decided, verdict=ON_THESE_SERIES)
+    confined = replace(
+        row(found, "no_revin"), cells=names, pooled=alone, validation=None, decision=decided, reach_p=np.nan
+    )
+    told = dict(zip(header(found), shown(found, confined), strict=True))
+    assert told["95% over series and origins"] == "–" and told["helps on series"] == "3 of 3 origins"
+    assert told["next series / origin"] == "– / 86%" and told["adjusted p, seeds / series"] == "0.0117 / –"
+    said = sentence(found, confined)
+    assert "ETTh1 (3 origins, 9 seeds), RevIN helps on these series only" in said and "over series" not in said
+    assert percents(alone.interval) not in " ".join(svg_texts(figures.forest(found, confined, "p")))
+
+
+def test_the_page_of_several_origins_says_when_each_is_tested(found: Findings) -> None:
+    """Pooled or not."""
+    for made in (found, replace(found, pooled=())):
+        plan = next(section for section in record(made) if section is not None and section.id == "plan")
+        table = next(block for block in plan.blocks if isinstance(block, Table) and block.caption == "Cells")
+        assert table.header[:4] == ("cell", "data", "trained to", "test period")
+        assert table.rows[0][:4] == ("ETTh1-back2", "ETTh1", "2016-10-28 23:00", "2016-11-01 to 2016-12-31")
 
 
 def test_nothing_is_drawn_of_nothing(found: Findings) -> None:

@@ -1,0 +1,46 @@
+"""What a league found: its models, bars and starts in one ranking, and what is reported of each beside what was
+measured. `ranked.league_of` builds it from the records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ablations.judging.ranking import Ranking
+
+Kind = Literal["model", "start", "bar"]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A row of the league."""
+
+    name: str  # an arm's, or a bar's
+    title: str
+    kind: Kind
+    parameters: Mapping[str, int]  # by cell: those that a gradient reaches and the forecast reads; numbers of a bar
+    seconds: Mapping[str, float]  # by cell: device seconds of training one run, mean over seeds; {} for a bar
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a source reports of a model, beside what was measured."""
+
+    name: str
+    cell: str
+    reported: str  # MSE / MAE
+    measured: str
+    difference: float  # of the MSE: measured less reported
+    why: str  # it may differ; "" where nothing is known to
+
+
+@dataclass(frozen=True, eq=False)
+class League:
+    entrants: tuple[Entrant, ...]  # in the ranking's order
+    ranking: Ranking | None  # None: fewer than two can be ranked
+    best_bars: Mapping[str, str]  # cell -> the bar of the lowest validation error: chosen before test
+    beside: tuple[Beside, ...]
+    left_out: Mapping[str, str]  # title -> why it is not ranked
+    absent: tuple[str, ...] = ()  # registered models that the study does not ask for
+
+    def entrant(self, name: str) -> Entrant:
+        return next(entrant for entrant in self.entrants if entrant.name == name)

@@ -1,0 +1,126 @@
+"""From the records of a study of models to its ranking."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ablations.findings.findings import PRIMARY, ArmRuns, CellData
+from ablations.findings.league import Beside, Entrant, League
+from ablations.findings.runs import Recorded
+from ablations.judging.ranking import Sample, rank
+from ablations.study.models import MODELS
+from lab.arms import FULL
+from lab.pages.formats import decimal
+from lab.references.standing import BarErrors
+from lab.registry import names, reports
+from lab.store.schema import START
+from lab.store.tables import Results
+from lab.training.window_errors import window_errors
+
+
+def league_of(
+    results: Results, recorded: Recorded, cells: Sequence[CellData], arms: Sequence[ArmRuns]
+) -> League | None:
+    """None where the study is none of models."""
+    if recorded.study.kind != MODELS:
+        return None
+    found = _Ranked(results, recorded, [cell for cell in cells if not cell.invalid], arms)
+    return found.league({cell.name: f"cell {cell.name}: {cell.invalid}" for cell in cells if cell.invalid})
+
+
+class _Ranked:
+    def __init__(self, results: Results, recorded: Recorded, cells: Sequence[CellData], arms: Sequence[ArmRuns]):
+        self.results, self.study, self.cells = results, recorded.study, cells
+        self.runs = {(runs.arm, runs.cell): runs for runs in arms}
+        self.samples: dict[str, dict[str, Sample]] = {}
+        self.entrants: dict[str, Entrant] = {}
+        self.left_out: dict[str, str] = {}
+
+    def league(self, invalid: Mapping[str, str]) -> League:
+        self.left_out |= invalid
+        for arm in dict.fromkeys((FULL, *self.study.table)):
+            self._enter_arm(arm)
+        bars = dict.fromkeys(bar.name for cell in self.cells for bar in cell.standing.rows)
+        for bar in bars:
+            self._enter_bar(bar)
+        best = {
+            cell.name: cell.standing.best.name
+            for cell in self.cells
+            if cell.standing.best is not None and cell.standing.best.name in self.samples
+        }
+        ranking = None
+        if len(self.samples) > 1 and self.cells:
+            configs = {cell.name: self.study.config(cell.name).data for cell in self.cells}
+            memory = {name: data.seq_len + data.pred_len for name, data in configs.items()}
+            ranking = rank(self.samples, {cell.name: cell.series for cell in self.cells}, memory, best)
+        order = [place.name for place in ranking.places] if ranking else list(self.entrants)
+        return League(
+            tuple(self.entrants[name] for name in order),
+            ranking,
+            best,
+            tuple(self._beside()),
+            self.left_out,
+            tuple(sorted(names().keys() - set(self.study.forecasters))),
+        )
+
+    def title(self, arm: str) -> str:
+        """As pages call an arm."""
+        base = self.study.table[arm].untuned if arm in self.study.table else arm
+        entry = self.study.models.get(base)
+        title = self.study.forecaster.title if entry is None else entry.title
+        return f"{title}, tuned" if base != arm else title
+
+    def _enter_arm(self, arm: str) -> None:
+        rows = [self.runs.get((arm, cell.name)) for cell in self.cells]
+        if any(row is None or row.failed for row in rows):
+            self.left_out[self.title(arm)] = "runs are missing"
+            return
+        whole = {row.cell: row for row in rows if row is not None}
+        self.samples[arm] = {cell: self._sample(row) for cell, row in whole.items()}
+        self.entrants[arm] = Entrant(
+            arm, self.title(arm), "model", {cell: row.effective for cell, row in whole.items()},
+            {cell: row.device_seconds / max(len(row.runs), 1) for cell, row in whole.items()},
+        )  # fmt: skip
+
+    def _sample(self, row: ArmRuns) -> Sample:
+        complete = [run for run, status in zip(row.runs, row.statuses, strict=True) if status == "complete"]
+        return Sample(np.array(row.errors[PRIMARY], float), self._windows(complete))
+
+    def _windows(self, runs: Sequence[str]) -> np.ndarray | None:
+        kept = [errors for run in runs if (errors := window_errors(self.results, run)) is not None]
+        if not kept or len(kept) < len(runs) or len({len(errors) for errors in kept}) > 1:
+            return None
+        return np.asarray(np.mean(np.asarray(kept, float), axis=0))
+
+    def _enter_bar(self, name: str) -> None:
+        found: dict[str, BarErrors] = {
+            cell.name: bar for cell in self.cells for bar in cell.standing.rows if bar.name == name
+        }
+        first = next(iter(found.values()))
+        start = name == START
+        title = f"{self.study.forecaster.title} {first.title}" if start else first.title
+        if lacking := [cell.name for cell in self.cells if cell.name not in found]:
+            self.left_out[title] = f"it is not to be had in cell {', '.join(lacking)}"
+            return
+        self.samples[name] = {cell: self._bar_sample(bar, start) for cell, bar in found.items()}
+        numbers = {cell: bar.parameters or 0 for cell, bar in found.items()}
+        self.entrants[name] = Entrant(name, title, "start" if start else "bar", numbers, {})
+
+    def _bar_sample(self, bar: BarErrors, start: bool) -> Sample:
+        """Of a start there is one a seed, whose errors are the means of its windows."""
+        apart = [window_errors(self.results, run) for run in bar.runs] if start else []
+        known = [float(np.mean(errors, dtype=float)) for errors in apart if errors is not None]
+        seeds = np.array(known if known and len(known) == len(apart) else [bar.errors[PRIMARY]])
+        return Sample(seeds, self._windows(bar.runs))
+
+    def _beside(self) -> Iterator[Beside]:
+        for (arm, cell), row in self.runs.items():
+            mse, mae = row.mean(PRIMARY), row.mean("test_mae")
+            if mse is None or arm not in self.entrants:
+                continue
+            config = self.study.config(cell, arm)
+            for report in reports(config):
+                yield Beside(
+                    self.title(arm), cell, report.text(), f"{decimal(mse)} / {decimal(mae)}", mse - report.mse,
+                    report.differs(config, row.complete),
+                )  # fmt: skip

@@ -1,0 +1,103 @@
+"""The league's sections, and its lines for a terminal."""
+
+import textwrap
+from collections.abc import Iterator
+
+from ablations.findings.findings import Findings
+from ablations.findings.league import League
+from ablations.judging.ranking import Ranking
+from ablations.reporting.league import figures
+from ablations.reporting.league.tables import (
+    above_header,
+    above_rows,
+    beside_rows,
+    caption,
+    cost_rows,
+    ranking_header,
+    ranking_rows,
+)
+from lab.console.printing import aligned
+from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
+from lab.pages.formats import chance
+from lab.pages.svg import slug
+
+WIDTH = 118  # columns of a sentence
+BESIDE = (
+    "Reported figures are those of papers and tables, each by its own protocol; measured ones are means over the seeds "
+    "of this study, with every test window counted. Why they may differ is what is known of the protocols, no proof."
+)
+
+
+def league_sections(findings: Findings) -> list[Section | None]:
+    """None of them in a study that is no league."""
+    league = findings.league
+    if league is None:
+        return []
+    return [
+        section("The ranking", "ranking", _ranking(findings, league)),
+        section("Accuracy and what it costs", "cost", _cost(findings, league)),
+        section("Reported and measured", "reported", _beside(league)),
+    ]
+
+
+def _ranking(findings: Findings, league: League) -> Iterator[Block | None]:
+    ranking = league.ranking
+    if ranking is None:
+        yield Text("Fewer than two entrants are on record in every cell: there is nothing to rank.")
+    else:
+        yield Text(headline(league, ranking))
+        yield table(
+            ranking_header(ranking), ranking_rows(findings), "Models, starts and bars, the best mean rank first"
+        )
+        yield Text(caption(ranking), "note")
+        yield drawing(figures.ranks(findings, slug("league", "ranks")), "Mean ranks with their 95% interval.")
+        yield table(
+            above_header(ranking), above_rows(league), "Error less that of the best bar on validation ("
+            + "; ".join(f"{cell}: {league.entrant(bar).title}" for cell, bar in league.best_bars.items()) + ")",
+        )  # fmt: skip
+    yield items(Item(why, title) for title, why in league.left_out.items())
+    if league.absent:
+        yield Text(f"Not in this league: {', '.join(league.absent)}.", "note")
+
+
+def headline(league: League, ranking: Ranking) -> str:
+    """One sentence: who is likely best, and who cannot be told from it."""
+    ordered = sorted(ranking.places, key=lambda place: -place.best)
+    first, *rest = ordered
+    others = [place for place in rest if place.best >= 0.05]
+    said = f"{league.entrant(first.name).title} is the likeliest to be best on these cells ({chance(first.best)})"
+    if not others:
+        return f"{said}; no other reaches 5%."
+    named = ", ".join(f"{league.entrant(place.name).title} ({chance(place.best)})" for place in others)
+    return f"{said}; it may as well be {named}."
+
+
+def _cost(findings: Findings, league: League) -> Iterator[Block | None]:
+    cells = next((tuple(entrant.parameters) for entrant in league.entrants if entrant.kind == "model"), ())
+    header = ("model", *(text for cell in cells for text in (f"{cell}: parameters", "device time a run")))
+    yield table(header, cost_rows(league))
+    for cell in cells:
+        yield drawing(
+            figures.costs(findings, cell, slug("league", "cost", cell)),
+            f"Test MSE against parameters and against device seconds of a run, cell {cell}; lines are bars.",
+        )
+
+
+def _beside(league: League) -> Iterator[Block | None]:
+    rows = list(beside_rows(league))
+    if rows:
+        yield Text(BESIDE)
+    header = ("model", "cell", "why they may differ", "reported MSE / MAE", "measured", "measured less reported")
+    yield table(header, rows, words=3)
+
+
+def league_lines(findings: Findings) -> list[str]:
+    """For a terminal."""
+    league = findings.league
+    if league is None or league.ranking is None:
+        return []
+    lines = ["", "the ranking", *aligned([ranking_header(league.ranking), *ranking_rows(findings)], (0,))]
+    lines += textwrap.wrap(headline(league, league.ranking), WIDTH)
+    lines += textwrap.wrap(caption(league.ranking), WIDTH)
+    lines += [f"not ranked: {title}: {why}" for title, why in league.left_out.items()]
+    return [*lines, *textwrap.wrap(f"not in this league: {', '.join(league.absent) or 'none'}", WIDTH)]

@@ -1,0 +1,128 @@
+"""The league's numbers as texts, once: for the page, a terminal, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from ablations.findings.findings import PRIMARY, Findings
+from ablations.findings.league import Entrant, League
+from ablations.judging.ranking import Place, Ranking
+from ablations.reporting.phrases import LOSS
+from ablations.reporting.tables import tex
+from lab.pages.formats import MISSING, chance, decimal, duration, known, mean_deviation, signed, whole
+
+Texts = tuple[str, ...]
+
+
+def ranking_header(ranking: Ranking) -> Texts:
+    return ("model", "mean rank", "95% on these cells", "likely best", *(f"{LOSS}: {cell}" for cell in ranking.cells))
+
+
+def ranking_rows(findings: Findings) -> Iterator[Texts]:
+    """The best first."""
+    league = findings.league
+    if league is None or league.ranking is None:
+        return
+    for place in league.ranking.places:
+        ranks = " to ".join(f"{r:.1f}" for r in place.ranks) if known(place.ranks[0]) else MISSING
+        errors = (_error(findings, place, cell) for cell in league.ranking.cells)
+        yield (league.entrant(place.name).title, f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+
+
+def above_header(ranking: Ranking) -> Texts:
+    return ("model", *(f"{cell}: above the best bar, 95%" for cell in ranking.cells))
+
+
+def above_rows(league: League) -> Iterator[Texts]:
+    """Each model's error less that of the bar with the lowest validation error, by cell."""
+    if league.ranking is None or not league.best_bars:
+        return
+    for place in league.ranking.places:
+        entrant = league.entrant(place.name)
+        if entrant.kind != "bar":
+            yield (entrant.title, *(_above(place, cell) for cell in league.ranking.cells))
+
+
+def cost_rows(league: League) -> Iterator[Texts]:
+    """What each model costs: parameters and device time of a run, by cell."""
+    for entrant in league.entrants:
+        if entrant.kind == "model":
+            yield (entrant.title, *(text for cell in entrant.parameters for text in _cost(entrant, cell)))
+
+
+def beside_rows(league: League) -> Iterator[Texts]:
+    for each in league.beside:
+        yield (each.name, each.cell, each.why or MISSING, each.reported, each.measured, signed(each.difference))
+
+
+def league_csv(findings: Findings) -> str:
+    """Every number of the ranking in full precision, a row an entrant and cell."""
+    league, text = findings.league, io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([
+        "name", "title", "kind", "cell", PRIMARY, "mean_rank", "rank_low", "rank_high", "likely_best",
+        "likely_best_here", "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
+    ])  # fmt: skip
+    if league is not None and league.ranking is not None:
+        for place in league.ranking.places:
+            entrant = league.entrant(place.name)
+            for cell in league.ranking.cells:
+                above, (low, high) = place.above.get(cell, (None, (None, None)))
+                writer.writerow([
+                    place.name, entrant.title, entrant.kind, cell, place.errors[cell], place.rank, *place.ranks,
+                    place.best, place.best_in[cell], above, low, high, entrant.parameters[cell],
+                    entrant.seconds.get(cell),
+                ])  # fmt: skip
+    return text.getvalue()
+
+
+def league_tex(findings: Findings) -> str:
+    r"""A table for a paper; it needs \usepackage{booktabs} and nothing else."""
+    league = findings.league
+    if league is None or league.ranking is None:
+        return ""
+    cells = league.ranking.cells
+    lines = [
+        r"\begin{table}[t]", r"\centering", r"\small",
+        rf"\caption{{{tex(caption(league.ranking))}}}",
+        rf"\label{{tab:{findings.name.replace('_', '-')}-ranking}}",
+        rf"\begin{{tabular}}{{lrrr{'r' * len(cells)}}}", r"\toprule",
+        " & ".join(map(tex, ranking_header(league.ranking))) + r" \\", r"\midrule",
+    ]  # fmt: skip
+    lines += [" & ".join(map(tex, row)) + r" \\" for row in ranking_rows(findings)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def caption(ranking: Ranking) -> str:
+    """How the ranking is to be read."""
+    said = (
+        f"Ranks by the {LOSS} in each cell, 1 the lowest, averaged over the cells of a series and then over series. "
+        "The interval of a mean rank, and how likely a model has the lowest error (relative to the mean of all in a "
+        "cell, averaged alike), are over seeds and stretches of the test rows, on these cells"
+    )
+    lacking = [cell for cell in ranking.cells if cell not in ranking.over_time]
+    if lacking:
+        said += f"; of {', '.join(lacking)} over seeds alone, since too little is on record of single windows"
+    if ranking.difference is None:
+        return f"{said}. There is one series, so that nothing is said of others."
+    p = "" if ranking.friedman_p is None else f" (Friedman's test that all are alike: p = {ranking.friedman_p:.2g})"
+    return (
+        f"{said}. For other series like these {ranking.series}: mean ranks that lie {ranking.difference:.1f} or more "
+        f"apart differ (Nemenyi's critical difference, 5% for all pairs together){p}."
+    )
+
+
+def _error(findings: Findings, place: Place, cell: str) -> str:
+    runs = next((each for each in findings.arms if (each.arm, each.cell) == (place.name, cell)), None)
+    return decimal(place.errors[cell]) if runs is None else mean_deviation(runs.mean(PRIMARY), runs.deviation(PRIMARY))
+
+
+def _above(place: Place, cell: str) -> str:
+    if cell not in place.above:
+        return MISSING
+    gap, bounds = place.above[cell]
+    return f"{signed(gap)} ({signed(bounds[0])} to {signed(bounds[1])})" if known(bounds[0]) else signed(gap)
+
+
+def _cost(entrant: Entrant, cell: str) -> tuple[str, str]:
+    return whole(entrant.parameters[cell]), duration(entrant.seconds.get(cell))

@@ -1,0 +1,76 @@
+"""A league's records: who is ranked, who is left out and why, and what is reported beside what was measured."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ablations.findings.collect import findings_of
+from ablations.findings.findings import PRIMARY, Findings
+from ablations.reporting.console import verdict_lines
+from ablations.reporting.page import render
+from lab.arms import FULL
+from lab.registry import reports
+from lab.store.tables import Results
+from tests.ablations.recorded import add_runs, begin, small_study
+
+MODELS: dict[str, Any] = {
+    "near": {"model": "nlinear"}, "deep": {"model": "dlinear", "preset": "authors"}, "lost": {"model": "rlinear"},
+}  # fmt: skip
+ERRORS: dict[str, Any] = {
+    "one": {FULL: [0.40, 0.41, 0.42], "near": [0.30, 0.31, 0.32], "deep": [0.50, 0.51, 0.52],
+            "lost": [0.1, "missing", 0.1]},
+    "two": {FULL: [0.80, 0.81, 0.82], "near": [0.70, 0.71, 0.72], "deep": [0.60, 0.61, "diverged"],
+            "lost": [0.1, 0.1, 0.1]},
+}  # fmt: skip
+
+
+def found(folder: Path) -> Findings:
+    results = Results(folder / "out")
+    cells = {"one": {}, "two": {"data.pred_len": 12}}
+    record = begin(results, small_study(kind="models", arms=[], models=MODELS, seeds=3, cells=cells))
+    add_runs(results, record, ERRORS)
+    record.add_judgement(results, 3)
+    return findings_of(results, "mine")
+
+
+def test_the_ranking_is_of_the_runs_and_nobody_is_dropped_in_silence(tmp_path: Path) -> None:
+    findings = found(tmp_path)
+    league = findings.league
+    assert league is not None and league.ranking is not None
+    assert league.left_out == {"RLinear": "runs are missing"}
+    places = {place.name: place for place in league.ranking.places}
+    assert {name: place.rank for name, place in places.items()} == {"near": 1, FULL: 2, "deep": 3}
+    assert places["near"].errors == pytest.approx({"one": 0.31, "two": 0.71})
+    assert np.isnan(places["deep"].errors["two"]) and places["deep"].best == 0  # a run diverged: the worst
+    assert [league.entrant(name).title for name in (FULL, "deep")] == ["DynoNet", "DLinear (authors)"]
+    assert {runs.arm: runs.parameters for runs in findings.arms if runs.cell == "one"}["near"] == 96 * 6 + 6
+    effect = next(each for each in findings.findings if (each.name, each.cell) == ("near", "one")).effects[PRIMARY]
+    assert effect.typical == pytest.approx(-0.1) and effect.n == 3  # below the baseline's
+
+
+def test_one_set_of_numbers_on_the_page_in_a_terminal_and_in_files(tmp_path: Path) -> None:
+    findings = found(tmp_path)
+    files, lines = render(findings), verdict_lines(findings)
+    row = next(line.split() for line in lines if line.startswith("NLinear "))
+    assert row[1] == "1.0"
+    assert "| NLinear | 1.0 |" in files["report.md"] and "NLinear & 1.0 &" in files["league.tex"]
+    assert "not ranked: RLinear: runs are missing" in lines and "RLinear" in files["report.md"]
+    assert "Mean ranks with intervals" in files["report.html"]
+    table = list(csv.DictReader(io.StringIO(files["league.csv"])))
+    assert len(table) == 3 * 2
+    assert float(table[0][PRIMARY]) == pytest.approx(0.31) and table[0]["title"] == "NLinear"
+
+
+def test_what_is_reported_says_why_it_may_differ() -> None:
+    study = small_study(
+        kind="models", arms=[], models=MODELS, cells={"h": {"data.dataset": "ETTh1", "data.pred_len": 96}}
+    )
+    (searched,) = reports(study.config("h", "lost"))
+    assert searched.mse == 0.364 and "lookback was chosen on test" in searched.differs(study.config("h", "lost"), 3)
+    table, elsewhere = reports(study.config("h", "deep"))
+    assert elsewhere.differs(study.config("h", "deep"), 3) == "reads 96 steps there, 336 here"
+    assert table.mse == 0.456 and not reports(small_study().baseline_of("main"))
