@@ -21,6 +21,7 @@ from ablations.findings.findings import (
     Findings,
     Reading,
 )
+from ablations.findings.gains import within_margin
 from ablations.findings.pooled import pooled_findings
 from ablations.findings.ranked import league_of
 from ablations.findings.record import StudyRecord
@@ -94,7 +95,8 @@ class Collector:
             name=self.record.name, study=self.study, cells=cells, arms=arms, findings=tuple(found),
             pooled=pooled, family=self.recorded.family, looks=self.record.judged_looks[0],
             look=self.record.judged_looks[1], seeds=self.seeds,
-            exploratory=self.record.exploratory, notes=tuple(self._notes(arms, found)),
+            exploratory=self.record.exploratory,
+            notes=(*self._notes(arms, found), *within_margin(cells, (*found, *pooled), self.study.margin_percent)),
             device_seconds=self.recorded.device_seconds(), ledger=tuple(self._ledger()),
             events=tuple(self.record.events), provenance=self._provenance(),
             data_ledger=tuple(store_lines(self.results, self.record.data.values())),

@@ -165,6 +165,14 @@ def options() -> Iterator[Input]:
         ("a folder that cannot be written", "/proc/x"),
     ):
         yield Input("dynonet.baseline", name, (*TINY, "--out", path), ("--out",))
+    for name, lookback, said in (
+        ("a lookback of no such bar", "fold=8", "did you mean 'folded'"),
+        ("a lookback of a bar that needs none", "last_value=8", "last_value=8.*allowed: linear"),
+        ("a lookback that is no number", "linear=long", "linear=long.*rows"),
+        ("a lookback of one row", "linear=8,1", "linear=8,1.*2 or more"),
+        ("a lookback of nothing", "", "rows, 2 or more"),
+    ):
+        yield Input("dynonet.baseline", name, (*TINY, "--lookback", lookback), (said,))
     yield Input("dynonet.baseline", "no such preset", ("--preset", "h69"), ("did you mean 'h96'",))
     yield Input("dynonet.data", "no command", (), ("command",))
     yield Input("dynonet.data", "no such command", ("chek", "plain.csv"), ("chek.*check",))

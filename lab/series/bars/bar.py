@@ -75,8 +75,11 @@ class Problem:
         found: dict[int, tuple[float, Solution]] = {}
         for steps in sorted(set(lookbacks)):
             there = self._at(steps)
-            solution = bar.solve(there)
-            found[steps] = there.validation.mse(solution.weight), solution
+            try:
+                solution = bar.solve(there)
+                found[steps] = there.validation.mse(solution.weight), solution
+            except DataError as error:
+                raise type(error)(f"{bar.name} with a lookback of {steps}: {error}") from None
         best = min(found, key=lambda steps: found[steps][0])
         solution = found[best][1]
         tried = [
