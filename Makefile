@@ -1,11 +1,11 @@
-# search: a search with the embedded defaults, end to end. test: the tests. bench: the benchmarks, some 11 minutes.
+# search: a search with the embedded defaults, end to end. test: the tests. bench: the benchmarks, some 13 minutes.
 # Each installs what it needs first.
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test test-fast contract bench flagship flagship-report lint clean
+.PHONY: search test test-fast contract bench flagship flagship-report league league-report league-full lint clean
 
 search: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset quickstart $(ARGS)
@@ -47,6 +47,19 @@ flagship: $(VENV)/.installed
 # What the README says we found, from the records in results/flagship: pages, figure and tables, without training.
 flagship-report: $(VENV)/.installed
 	$(BIN)/python -m scripts.flagship_report
+
+# Its rivals beside it: what two cores train in some half an hour (ablations/studies/league.yaml; the page says what it
+# leaves out), and what the whole league would cost here, by model. Both go on where they stood; ARGS="--arms dlinear"
+# and --cells run a part.
+league: $(VENV)/.installed
+	$(BIN)/python -m ablations.run league $(ARGS)
+	$(BIN)/python -m ablations.report league
+
+league-report: $(VENV)/.installed
+	$(BIN)/python -m ablations.report league --results results/league
+
+league-full: $(VENV)/.installed
+	$(BIN)/python -m ablations.run league-full --dry-run $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -286,6 +286,7 @@ class SealedEffect:
     sealed_interval: Interval
     both: Interval | None  # on sealed rows, over seeds and stretches of time; None where they are too few for that
     verdict: str  # on test; of the pooled row, where cells are descriptive
+    beyond: bool  # whether that on test is beyond the margin within which an effect is none in practice
 
     @property
     def agrees(self) -> bool:

@@ -40,6 +40,7 @@ class League:
     best_bars: Mapping[str, str]  # cell -> the bar of the lowest validation error: chosen before test
     beside: tuple[Beside, ...]
     left_out: Mapping[str, str]  # title -> why it is not ranked
+    absent: tuple[str, ...] = ()  # registered models that the study does not ask for
 
     def entrant(self, name: str) -> Entrant:
         return next(entrant for entrant in self.entrants if entrant.name == name)

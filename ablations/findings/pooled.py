@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from ablations.findings.effects import MISSED, NOTHING, UNDONE, Effects, pair_of
 from ablations.findings.findings import PRIMARY, Finding, PooledFinding
 from ablations.judging.pooling import CellEffect, Pooled, pool, reached_by, shared
@@ -44,8 +42,11 @@ def _reaching(effects: Effects, rows: Sequence[PooledFinding]) -> list[PooledFin
         [decision.verdict for decision in judged.values()], carriers, margin, effects.study.alpha / looks, family
     )
     apart, same = (
-        dict(zip(judged, np.minimum(looks * shared(p, family), 1).tolist(), strict=True))
-        for p in (
+        {
+            name: NOTHING if one is None else min(looks * p, 1.0)
+            for name, one, p in zip(judged, carriers, shared(given, family).tolist(), strict=True)
+        }
+        for given in (
             [NOTHING if one is None else one.p for one in carriers],
             [NOTHING if one is None else one.equivalence_p(margin) for one in carriers],
         )

@@ -12,7 +12,7 @@ from ablations.study.models import MODELS
 from lab.arms import FULL
 from lab.pages.formats import decimal
 from lab.references.standing import BarErrors
-from lab.registry import reports
+from lab.registry import names, reports
 from lab.store.schema import START
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors
@@ -41,8 +41,8 @@ class _Ranked:
         for arm in dict.fromkeys((FULL, *self.study.table)):
             self._enter_arm(arm)
         bars = dict.fromkeys(bar.name for cell in self.cells for bar in cell.standing.rows)
-        for name in bars:
-            self._enter_bar(name)
+        for bar in bars:
+            self._enter_bar(bar)
         best = {
             cell.name: cell.standing.best.name
             for cell in self.cells
@@ -54,7 +54,14 @@ class _Ranked:
             memory = {name: data.seq_len + data.pred_len for name, data in configs.items()}
             ranking = rank(self.samples, {cell.name: cell.series for cell in self.cells}, memory, best)
         order = [place.name for place in ranking.places] if ranking else list(self.entrants)
-        return League(tuple(self.entrants[name] for name in order), ranking, best, tuple(self._beside()), self.left_out)
+        return League(
+            tuple(self.entrants[name] for name in order),
+            ranking,
+            best,
+            tuple(self._beside()),
+            self.left_out,
+            tuple(sorted(names().keys() - set(self.study.forecasters))),
+        )
 
     def title(self, arm: str) -> str:
         """As pages call an arm."""

@@ -66,7 +66,12 @@ class _Effects:
         typical, interval = _typical(sealed)
         both = self._both(finding, runs, typical * scale / 100, interval, scale)
         verdict = self.pooled.get(finding.name, finding.verdict) if finding.descriptive else finding.verdict
-        return SealedEffect(finding.name, finding.cell, len(seeds), *_typical(test), typical, interval, both, verdict)
+        on_test, test_interval = _typical(test)
+        return SealedEffect(
+            name=finding.name, cell=finding.cell, pairs=len(seeds), test=on_test, test_interval=test_interval,
+            sealed=typical, sealed_interval=interval, both=both, verdict=verdict,
+            beyond=abs(on_test) > self.recorded.study.margin_percent,
+        )  # fmt: skip
 
     def _both(
         self, finding: Finding, runs: Sequence[list[list[str]]], typical: float, interval: Interval, scale: float

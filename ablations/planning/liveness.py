@@ -1,7 +1,9 @@
 """Before compute is spent: which comparisons of a study are dead? (See lab.training.liveness for how that is found.)"""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
+from ablations.study.pieces import Comparison
 from ablations.study.study import Study
 from lab.series import Series
 from lab.training.liveness import Liveness, compare, probe
@@ -12,22 +14,38 @@ def check_liveness(
 ) -> list[Liveness]:
     """Each comparison of the study in each cell, in the order of the arms.
 
+    A cell at several origins is looked at where training ends last. What is alive there is taken to be so at its other
+    origins, for the same settings learn there from the same series; what is inert there is looked at in each.
+
     Args:
         series: by cell.
         cells: all by default.
         seed: the study's first by default.
     """
     seed = study.seed_list(1)[0] if seed is None else seed
+    asked = study.cell_names if cells is None else tuple(cells)
+    latest = {study.places[cell].listed: cell for cell in asked}  # an earlier origin comes first
+    found = {cell: _in_cell(study, cell, study.comparisons_in(cell), series[cell], seed) for cell in latest.values()}
+    for cell in asked:
+        if cell not in found:
+            there = {liveness.arm: liveness for liveness in found[latest[study.places[cell].listed]]}
+            alive = {name for name, liveness in there.items() if not liveness.inert}
+            comparisons = study.comparisons_in(cell)
+            again = [each for each in comparisons if each.name not in alive]
+            here = {liveness.arm: liveness for liveness in _in_cell(study, cell, again, series[cell], seed)}
+            found[cell] = [here.get(each.name) or replace(there[each.name], cell=cell) for each in comparisons]
+    return [liveness for cell in asked for liveness in found[cell]]
+
+
+def _in_cell(study: Study, cell: str, comparisons: Sequence[Comparison], series: Series, seed: int) -> list[Liveness]:
+    names = list(dict.fromkeys(arm for c in comparisons for arm in (c.with_part, c.without)))
+    configs = {name: study.config(cell, name, seed) for name in names}
+    probes = dict(zip(names, probe(list(configs.values()), series), strict=True))
     found = []
-    for cell in study.cell_names if cells is None else cells:
-        comparisons = study.comparisons_in(cell)
-        names = list(dict.fromkeys(arm for c in comparisons for arm in (c.with_part, c.without)))
-        configs = {name: study.config(cell, name, seed) for name in names}
-        probes = dict(zip(names, probe(list(configs.values()), series[cell]), strict=True))
-        for comparison in comparisons:
-            arm, against = comparison.name, comparison.arm.against
-            pair = configs[arm], configs[against]
-            found.append(compare(study.table[arm], against, cell, pair, (probes[arm], probes[against])))
+    for comparison in comparisons:
+        arm, against = comparison.name, comparison.arm.against
+        pair = configs[arm], configs[against]
+        found.append(compare(study.table[arm], against, cell, pair, (probes[arm], probes[against])))
     return found
 
 

@@ -10,10 +10,12 @@ from ablations.planning.capacity import Match, match_arms
 from ablations.planning.liveness import check_liveness, dead_factors
 from ablations.planning.plan import STACK, Hypothesis, Plan, Room, Work, make_plan
 from ablations.planning.stacks import measure_shapes
+from ablations.study.models import MODELS
 from ablations.study.study import Study
 from lab.console.printing import print
 from lab.errors import ConfigError, DataError
 from lab.machines.session import RaySession
+from lab.registry import forecaster_of
 from lab.series import Series, load_series, window_starts
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
@@ -74,7 +76,7 @@ class Preparation:
         if reason := too_large(config, self.series[cell].num_channels):
             raise ConfigError(f"arm '{arm}' (cell '{cell}'): {reason}")
         baseline = self.study.baseline_of(cell)
-        for role in dict.fromkeys((*self.study.forecaster.learners(config).values(), "validation", "test")):
+        for role in dict.fromkeys((*forecaster_of(config).learners(config).values(), "validation", "test")):
             try:
                 windows = len(window_starts(self.series[cell], config.data, role))
             except DataError as error:
@@ -100,11 +102,13 @@ class Preparation:
         """Ray, started when it is first asked for."""
         if self._session is None:
             print("starting Ray ...", flush=True)
-            self._session = RaySession(self.call.resources, self.series.values(), self.study.model)
+            self._session = RaySession(self.call.resources, self.series.values(), self.study.forecasters)
         return self._session
 
     def liveness(self) -> dict[Hypothesis, str]:
         """Comparisons that a few steps show to change nothing, with the reason; each is printed."""
+        if self.study.kind == MODELS:  # no model is another one without a part
+            return {}
         print("checking that every arm changes what it should ...", flush=True)
         for dead in dead_factors(self.study, self.series):
             raise ConfigError(
@@ -153,22 +157,21 @@ class Preparation:
     def _shape(self, config: Config) -> Hashable:
         """What a step costs hangs on: wherever its origin lies, a shape is measured once."""
         there = config.data.model_copy(update={"origin": None, "origins_back": 0})
-        return self.study.forecaster.stack_key(config.model_copy(update={"data": there}))
+        return config.forecaster, forecaster_of(config).stack_key(config.model_copy(update={"data": there}))
 
     def _windows(self, config: Config) -> tuple[int, int]:
         """That it is trained on in an epoch, whoever learns from them, and that it is validated on."""
         series = self._series[self.identity_of(config.data)]
-        roles = self.study.forecaster.learners(config).values()
+        roles = forecaster_of(config).learners(config).values()
         trained = sum(len(window_starts(series, config.data, role)) for role in roles)
         return trained, len(window_starts(series, config.data, "validation"))
 
     def _measure(self, configs: Iterable[Config]) -> list[Hashable]:
         """The shapes of these configs, each measured once: on one of those whose steps cost most, where it has most
         windows."""
-        dearness = self.study.forecaster.dearness
         shapes: dict[Hashable, tuple[Any, Config]] = {}
-        for config in {(self.study.forecaster.stack_key(each), dearness(each)): each for each in configs}.values():
-            shape, cost = self._shape(config), (dearness(config), self._windows(config))
+        for config in {_dearest(each): each for each in configs}.values():
+            shape, cost = self._shape(config), (forecaster_of(config).dearness(config), self._windows(config))
             if shape not in shapes or cost > shapes[shape][0]:
                 shapes[shape] = cost, config
         new = {shape: config for shape, (_, config) in shapes.items() if shape not in self._costs}
@@ -195,6 +198,12 @@ class Preparation:
                 most.append(math.floor((MEMORY_SHARE * room - memory.base) / memory.model))
         fits = max(1, min(most, default=STACK))
         return fits if self.session.gpus else min(fits, STACK)
+
+
+def _dearest(config: Config) -> Hashable:
+    """What may tell the time of a step of two configs apart."""
+    forecaster = forecaster_of(config)
+    return config.forecaster, forecaster.stack_key(config), forecaster.dearness(config)
 
 
 def _series(study: Study, cell: str) -> Series:

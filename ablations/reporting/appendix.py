@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ablations.findings.findings import Findings
-from ablations.reporting.phrases import place
+from ablations.reporting.phrases import place, several_origins
 from lab.pages.blocks import Block, Item, Section, Text, items, section, table
-from lab.pages.formats import counted, duration, setting, whole
+from lab.pages.formats import MISSING, counted, duration, setting, whole
 from lab.pages.skipped import skipped_section
 
 
@@ -66,12 +66,15 @@ def _plan(findings: Findings) -> Iterator[Block | None]:
         search = f"{counted(study.retune.trials, 'trial')} of {counted(study.retune.replicates, 'seed')} an arm"
         rows.append(("re-tuning", f"{search}, from seed {study.retune.seed_offset}"))
     yield table(("what", "value"), rows, words=2)
+    dated = several_origins(findings)
     yield table(
-        ("cell", "data", "S", "H", "protocol", "channels", "test windows", "sha256"),
+        ("cell", "data", *(("trained to", "test period") if dated else ()), "S", "H", "protocol", "channels",
+         "test windows", "sha256"),
         [
             (
                 cell.name,
                 cell.dataset,
+                *((cell.trains_to or MISSING, cell.test_period or MISSING) if dated else ()),
                 str(cell.seq_len),
                 str(cell.pred_len),
                 cell.protocol or "-",
@@ -82,8 +85,8 @@ def _plan(findings: Findings) -> Iterator[Block | None]:
             for cell in findings.cells
         ],
         "Cells",
-        words=7,
-    )
+        words=9 if dated else 7,
+    )  # fmt: skip
     for cell in findings.cells:
         yield table(
             ("setting", "value"),

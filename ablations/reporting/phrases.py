@@ -26,8 +26,14 @@ def place(findings: Findings, cell: str, *more: str) -> str:
     data = findings.cell(cell)
     name = f"cell {cell}" if len(findings.cells) > 1 and cell != data.dataset else ""
     protocol = "" if data.protocol in ("", "clean") else f"{data.protocol} protocol"
-    ends = f"trained to {day(data.trains_to)}" if findings.pooled and data.trains_to else ""  # origins of one series
+    dated = data.trains_to and (findings.pooled or several_origins(findings))
+    ends = f"trained to {day(data.trains_to)}" if dated else ""
     return f"{data.dataset} ({', '.join(filter(None, (name, f'H={data.pred_len}', ends, protocol, *more)))})"
+
+
+def several_origins(findings: Findings) -> bool:
+    """Whether a series is in it at more than one origin, so that dates tell its cells apart."""
+    return any(cell.back for cell in findings.cells)
 
 
 def day(date: str) -> str:

@@ -6,7 +6,7 @@ from ablations.findings.findings import Findings, SealedEffect, SealedFindings
 from ablations.judging.verdicts import HELPS, HURTS
 from ablations.reporting.phrases import LOSS, place
 from lab.pages.blocks import Block, Text, table
-from lab.pages.formats import counted, interval, percent
+from lab.pages.formats import MISSING, counted, percent
 from lab.unsealing.blocks import error_table, readings
 
 ABOUT = (
@@ -23,7 +23,7 @@ def sealed(findings: Findings) -> Iterator[Block | None]:
         return
     yield from readings(found.opened)
     yield Text(ABOUT)
-    yield Text(agreement(found))
+    yield Text(agreement(found, findings.study.margin_percent))
     for cell in found.opened.cells:
         yield table(
             ("arm", "verdict on test", "on test", "95% over seeds", "on sealed rows", "95% over seeds", "95% over both",
@@ -35,22 +35,37 @@ def sealed(findings: Findings) -> Iterator[Block | None]:
         yield error_table(found.opened, cell, place(findings, cell))
 
 
-def agreement(found: SealedFindings) -> str:
-    """How many signs agree: of all effects, and of those that a verdict was spoken of."""
+def agreement(found: SealedFindings, margin: float) -> str:
+    """How many signs agree: of the effects beyond the margin, and of those that a verdict was spoken of."""
     if not found.effects:
         return "No effect was read on both."
-    agreeing, effects = sum(effect.agrees for effect in found.effects), counted(len(found.effects), "effect")
-    said = f"{agreeing} of {effects} {'has' if agreeing == 1 else 'have'} the sign on sealed rows that test showed"
+    beyond = [effect for effect in found.effects if effect.beyond]
+    if not beyond:
+        return f"No effect on test is beyond the margin of {margin:g}%: there is no sign to look for."
+    agreeing = sum(effect.agrees for effect in beyond)
+    said = (
+        f"Of {counted(len(beyond), 'effect')} on test beyond the margin of {margin:g}%, {agreeing} "
+        f"{'has' if agreeing == 1 else 'have'} the same sign on sealed rows"
+    )
     spoken = [effect.agrees for effect in found.effects if effect.verdict in (HELPS, HURTS)]
-    return f"{said}{f', and {sum(spoken)} of {len(spoken)} that were found to help or hurt' if spoken else ''}."
+    return f"{said}{f'; of {len(spoken)} found to help or hurt, {sum(spoken)}' if spoken else ''}."
+
+
+def _signs(effect: SealedEffect) -> str:
+    if not effect.beyond:
+        return "within the margin"
+    return "agree" if effect.agrees else "turn"
 
 
 def _row(effect: SealedEffect) -> tuple[str, ...]:
-    signs = "agree" if effect.agrees else "turn"
     return (
-        effect.name, effect.verdict, percent(effect.test), interval(effect.test_interval), percent(effect.sealed),
-        interval(effect.sealed_interval), interval(effect.both), signs, str(effect.pairs),
+        effect.name, effect.verdict, percent(effect.test), _bounds(effect.test_interval), percent(effect.sealed),
+        _bounds(effect.sealed_interval), _bounds(effect.both), _signs(effect), str(effect.pairs),
     )  # fmt: skip
+
+
+def _bounds(bounds: tuple[float, float] | None) -> str:
+    return MISSING if bounds is None else f"{percent(bounds[0])} to {percent(bounds[1])}"
 
 
 def sealed_lines(findings: Findings) -> list[str]:
@@ -66,9 +81,8 @@ def sealed_lines(findings: Findings) -> list[str]:
     for cell in found.opened.cells:
         lines.append(f"cell {cell}: effect on test and on sealed rows")
         lines += [
-            f"  {effect.name:<{width}s}  {percent(effect.test):>9s}  {percent(effect.sealed):>9s}  "
-            f"{'agree' if effect.agrees else 'turn'}"
+            f"  {effect.name:<{width}s}  {percent(effect.test):>9s}  {percent(effect.sealed):>9s}  {_signs(effect)}"
             for effect in found.effects
             if effect.cell == cell
         ]
-    return [*lines, agreement(found)]
+    return [*lines, agreement(found, findings.study.margin_percent)]

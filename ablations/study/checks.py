@@ -92,7 +92,7 @@ def _check_models(study: Study) -> None:
     for where, settings in said:
         for key in dotted(settings):
             for name, entry in study.models.items():
-                if key == "preset" or key not in entry.forecaster.config.names():
+                if key != "preset" and key not in entry.forecaster.config.names():
                     raise ConfigError(
                         f"{where} sets {key}, which model '{name}' has not; what all have can be said for all, and the "
                         "rest under models"

@@ -4,7 +4,7 @@
     question: Where does it stand among its rivals?
     kind: models
     model: mine                                 # the arm `full`, from `preset` and `baseline` as in any study
-    cells: {ETTh1: {data.dataset: ETTh1}}
+    cells: {ETTh1: {data.dataset: ETTh1}, far: {preset: far, data.pred_len: 336}}  # a preset is the baseline's
     models:
       ridge_net: {model: my_package.nets:RIDGE_NET}          # its defaults, which are its published settings
       other: {model: other, preset: authors, settings: {training.max_epochs: 20}}
@@ -60,7 +60,9 @@ class ModelArm(Section):
         )  # fmt: skip
 
     def config(self, base: Config, cell: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
-        """Its settings on the data of the baseline; `cell`, `overrides`: what is said for every model."""
+        """Its settings on the data of the baseline; `cell`, `overrides`: what is said for every model. A cell's
+        preset is the baseline's alone."""
+        cell = {key: value for key, value in dotted(cell).items() if key != "preset"}
         known = self.forecaster.config.names()
         shared = {key: value for key, value in base.flat().items() if key in known and _is_shared(key)}
         preset = {} if self.preset is None else {"preset": self.preset}

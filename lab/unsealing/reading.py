@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lab.errors import DataError
+from lab.ledger.cache import read as read_own
 from lab.ledger.looks import SEALED, open_look, record
 from lab.ledger.sealed import on_own, read_before, told
 from lab.references.starts import Starts
@@ -69,6 +70,8 @@ def unseal(results: Results, study: str, again: str | None = None) -> list[str]:
         openings = _openings(results, study, planned(results, study), again)
         openings = [_on_ledger(results, study, each) for each in openings]  # all of them before any is read
         lines = [line for each in openings for line in _open(results, each)]
+    if problem := read_own().problem:
+        lines.append(f"your own ledger cannot be read, so that these results alone tell who read before: {problem}")
     return [*lines, *error_lines(opened(results, study))]
 
 

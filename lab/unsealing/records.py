@@ -33,8 +33,8 @@ class Look:
     again: str  # why rows that were read before were read once more; "" of the first reading
 
     def text(self) -> str:
-        read = f"rows {self.first}..{self.end} of {self.dataset}, from row {self.origin} on unseen in training"
-        return f"{read}, were read on {self.when} by {self.who}: {self.runs} runs"
+        rows = f"rows {self.first}..{self.end} of {self.dataset} were read by {self.who} on {self.when}"
+        return f"{rows}, with {self.runs} runs trained on rows before {self.origin}"
 
 
 @dataclass(frozen=True)

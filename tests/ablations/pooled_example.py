@@ -221,7 +221,7 @@ def _finding(name: str, cell: CellData) -> Finding:
     )  # fmt: skip
 
 
-def _pooled(name: str, cells: list[CellData], sign: int = 1) -> Pooled:
+def pooled_over(name: str, cells: list[CellData], sign: int = 1) -> Pooled:
     def effects(cell: CellData) -> Array:
         without, with_part = _sides(name, cell)
         return 100 * sign * (without - with_part) / with_part.mean()
@@ -241,7 +241,7 @@ def _pooled_row(name: str, ones: tuple[Finding, ...]) -> PooledFinding:
     first = next((one for one in mine if not one.inert), mine[0])
     if not inside:
         return PooledFinding(first, (), left, None, None)
-    pooled = _pooled(name, inside)
+    pooled = pooled_over(name, inside)
     decision = Decision(
         verdict=verdict, look=1, seeds=9, p_adjusted=p, interval=pooled.seeds, interval_alpha=0.005, margin=1.0,
         equivalence_p=equivalence / 10, equivalence_p_adjusted=equivalence, over_seeds=over_seeds,
@@ -249,4 +249,4 @@ def _pooled_row(name: str, ones: tuple[Finding, ...]) -> PooledFinding:
     sign = -1 if name == "no_mixer" else 1  # its validation says the opposite
     apart, same = (min(1.0, 10 * one) for one in (pooled.p, pooled.equivalence_p(1.0)))
     cells_in = tuple(cell.name for cell in inside)
-    return PooledFinding(first, cells_in, left, pooled, decision, _pooled(name, inside, sign), apart, same)
+    return PooledFinding(first, cells_in, left, pooled, decision, pooled_over(name, inside, sign), apart, same)

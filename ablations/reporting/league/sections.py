@@ -56,6 +56,8 @@ def _ranking(findings: Findings, league: League) -> Iterator[Block | None]:
             + "; ".join(f"{cell}: {league.entrant(bar).title}" for cell, bar in league.best_bars.items()) + ")",
         )  # fmt: skip
     yield items(Item(why, title) for title, why in league.left_out.items())
+    if league.absent:
+        yield Text(f"Not in this league: {', '.join(league.absent)}.", "note")
 
 
 def headline(league: League, ranking: Ranking) -> str:
@@ -97,4 +99,5 @@ def league_lines(findings: Findings) -> list[str]:
     lines = ["", "the ranking", *aligned([ranking_header(league.ranking), *ranking_rows(findings)], (0,))]
     lines += textwrap.wrap(headline(league, league.ranking), WIDTH)
     lines += textwrap.wrap(caption(league.ranking), WIDTH)
-    return [*lines, *(f"not ranked: {title}: {why}" for title, why in league.left_out.items())]
+    lines += [f"not ranked: {title}: {why}" for title, why in league.left_out.items()]
+    return [*lines, *textwrap.wrap(f"not in this league: {', '.join(league.absent) or 'none'}", WIDTH)]

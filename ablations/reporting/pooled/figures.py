@@ -17,7 +17,7 @@ from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, ON_THESE_SE
 from ablations.reporting.figures import STRETCHED, fields, mark_of, stretched
 from ablations.reporting.phrases import LOSS, day
 from ablations.reporting.pooled.tables import in_percent
-from ablations.reporting.pooled.wording import brief
+from ablations.reporting.pooled.wording import brief, reaching
 from lab.pages.formats import known, percent, percents
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 
@@ -105,12 +105,11 @@ def _pooled_line(findings: Findings, row: PooledFinding, name: str, numbers: boo
     pooled, verdict = row.pooled, brief(findings, row)
     if pooled is None or not known(pooled.typical):
         return _Line(name, math.nan, None, None, verdict)
-    marker, colour = mark_of(row.one, row.shown)
-    text = f"{percent(pooled.typical)} ({percents(pooled.interval or pooled.seeds)})" if numbers else verdict
-    if not numbers:
-        text = f"{percent(pooled.typical)}  {verdict}"
-    hollow = row.verdict in _HOLLOW
-    return _Line(name, pooled.typical, pooled.seeds, pooled.interval, text, marker, colour, hollow, 6)
+    (marker, colour), reach = mark_of(row.one, row.shown), reaching(findings, row)
+    size, hollow = percent(pooled.typical), row.verdict in _HOLLOW
+    text = f"{size} ({percents(reach) if reach else 'over seeds ' + percents(pooled.seeds)})"
+    text = text if numbers else f"{size}  {verdict}"
+    return _Line(name, pooled.typical, pooled.seeds, reach, text, marker, colour, hollow, 6)
 
 
 def _forest(axes: Axes, lines: Sequence[_Line], margin: float) -> None:

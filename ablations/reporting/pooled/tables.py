@@ -7,7 +7,7 @@ from typing import Any
 from ablations.findings.findings import PRIMARY, CellData, Finding, Findings, Interval, PooledFinding
 from ablations.judging.pooling import Pooled
 from ablations.reporting.phrases import LOSS, adds, place
-from ablations.reporting.pooled.wording import held, label, one_series, without_cells
+from ablations.reporting.pooled.wording import held, label, one_series, reaching, without_cells
 from ablations.reporting.tables import (
     COLUMNS,
     LINEAR,
@@ -136,10 +136,9 @@ def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
     ps: tuple[str, ...] = (MISSING,) * 2
     if pooled is not None:
         count, whole = held(pooled)
-        numbers = (
-            percent(pooled.typical), percents(pooled.seeds), percents(pooled.interval), f"{count} of {whole}",
-            _chances(pooled),
-        )  # fmt: skip
+        of = f"{count} of {whole}" + (" origins" if pooled.over == "origins" and not one_series(findings) else "")
+        reach = percents(reaching(findings, row))
+        numbers = (percent(pooled.typical), percents(pooled.seeds), reach, of, _chances(findings, pooled))
     if decision is not None:
         both = (
             (decision.p_adjusted, row.reach_p),
@@ -149,11 +148,11 @@ def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
     return (row.name, label(findings, row), *numbers, *ps)
 
 
-def _chances(pooled: Pooled) -> str:
+def _chances(findings: Findings, pooled: Pooled) -> str:
     """That the part helps on the next series, and at the next origin: `87% / 84%`; a dash where there is none."""
     if not known(pooled.typical):
         return MISSING
-    return " / ".join(map(chance, (pooled.next_series, pooled.next_origin)[pooled.over != "series" :]))
+    return " / ".join(map(chance, (pooled.next_series, pooled.next_origin)[one_series(findings) :]))
 
 
 def cell_bars(findings: Findings, metric: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -6,7 +6,7 @@ says on how many series it was so, and with what chance it is on the next one. P
 
 from collections.abc import Callable, Iterable, Mapping
 
-from ablations.findings.findings import Finding, Findings, PooledFinding
+from ablations.findings.findings import Finding, Findings, Interval, PooledFinding
 from ablations.judging.pooling import Pooled
 from ablations.judging.verdicts import (
     AT_THESE_ORIGINS,
@@ -77,7 +77,7 @@ def scope(findings: Findings, row: PooledFinding) -> str:
     """What it was pooled over: `4 series (11 cells, 9 seeds)`."""
     cells = [findings.cell(name) for name in row.cells] or list(findings.cells)
     series = list(dict.fromkeys(cell.series for cell in cells))
-    places = {(cell.series, cell.origin) for cell in cells}
+    places = {(cell.series, cell.origin or -cell.back) for cell in cells}
     seeds = "" if row.decision is None else counted(row.decision.seeds or len(findings.seeds), "seed")
     origins = counted(len(places), "origin") if len(series) == 1 else ""
     over = counted(len(cells), "cell") if len(cells) > max(len(series), len(places) if origins else 0) else ""
@@ -95,6 +95,15 @@ def held(pooled: Pooled, helps: bool = True) -> tuple[int, int]:
     """On how many series, or origins, it was so, of how many without a diverged run."""
     means = [mean for mean in pooled.means if known(mean)]
     return sum(mean > 0 if helps else mean < 0 for mean in means), len(means)
+
+
+def reaching(findings: Findings, row: PooledFinding) -> Interval | None:
+    """The interval that a verdict has to be carried by: over series, unless the study has but one.
+
+    Of a part that is alive on one of several series there is none, though its origins have one.
+    """
+    over = "origins" if one_series(findings) else "series"
+    return row.pooled.interval if row.pooled is not None and row.pooled.over == over else None
 
 
 def without_cells(row: PooledFinding) -> str:
@@ -248,7 +257,7 @@ def _confined(row: PooledFinding) -> str:
 def _elsewhere(row: PooledFinding) -> list[str]:
     """A sentence: where it was so, by how much from series to series, and with what chance it is so elsewhere."""
     pooled, hurts = row.pooled, row.shown == HURTS
-    if pooled is None or row.shown not in (HELPS, HURTS, NO_EFFECT, UNDECIDED):
+    if pooled is None or not pooled.over or row.shown not in (HELPS, HURTS, NO_EFFECT, UNDECIDED):
         return []
     known_means = [mean for mean in pooled.means if known(mean)]
     span = f"effects of {percent(min(known_means))} to {percent(max(known_means))}" if known_means else ""

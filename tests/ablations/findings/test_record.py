@@ -10,6 +10,7 @@ from ablations.findings.record import StudyRecord
 from ablations.study.reading import load_study
 from lab.errors import ConfigError
 from lab.store.tables import Results
+from lab.unsealing.settled import unsettled
 from tests.ablations.recorded import SHA, begin, small_study
 
 DATA = {"main": SHA}
@@ -114,3 +115,21 @@ def test_drivers_whose_clocks_differ(results: Results) -> None:
             "seeds were added by hand, from 8 to 9", "verdicts were read at 9 seeds",
             "seeds were added by hand, from 9 to 12, after verdicts had been read", "verdicts were read at 12 seeds",
         ]  # fmt: skip
+
+
+def test_when_a_study_is_settled(store: Results) -> None:
+    """So that its sealed rows may be read: all looks, or one that decided all; with all seeds that were asked for."""
+    record = begin(store, small_study(seeds="auto", max_seeds=12, looks=2))
+    first, last = record.looks
+    assert unsettled(store, "mine") == "it is not judged yet"
+    record.add_settled(store)
+    record.add_judgement(store, first)
+    assert unsettled(store, "mine") == "looks taken: 1 of 2"
+    record.add_settled(store)  # as the command does where nothing is undecided
+    record.add_settled(store)
+    found = StudyRecord.load(store, "mine")
+    assert unsettled(store, "mine") == "" and found.settled and len(found.events) == 3
+    found.add_seeds(store, last + 3)
+    assert unsettled(store, "mine") == f"seeds were added, and it is not judged with all {last + 3} yet"
+    found.add_judgement(store, last + 3)
+    assert unsettled(store, "mine") == ""

@@ -4,13 +4,18 @@ from typing import Any
 
 import pytest
 
+from ablations.planning import preparation
 from ablations.planning.call import StudyCall
 from ablations.planning.plan import Work, make_plan
+from ablations.planning.preparation import Preparation
 from ablations.study.reading import create_study, load_study, with_settings
 from ablations.study.study import Study
+from forecasters import FORECASTERS
 from lab.arms import FULL
 from lab.errors import ConfigError
+from lab.settings.config import Config
 from lab.settings.data import DataConfig
+from lab.training.cost import Cost, Memory
 from tests.ablations.tiny import TINY
 
 LEAGUE: dict[str, Any] = {
@@ -58,6 +63,24 @@ def test_a_stack_is_of_one_model_and_the_plan_says_the_time_of_each() -> None:
     assert "3 seeds can decide no pair of models (8 could)" in said
 
 
+def test_each_model_is_prepared_and_measured_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another's settings are called, and however alike two shapes look."""
+    measured: list[Config] = []
+
+    def measure(session: Any, configs: Any, identity: Any) -> Any:
+        measured.extend(configs.values())
+        return {shape: (Cost(0.0, 1.0, 0.5), Memory(0, 0), 0) for shape in configs}
+
+    monkeypatch.setattr(preparation, "measure_shapes", measure)
+    monkeypatch.setattr(Preparation, "session", None)
+    study = league(models={"nlinear": {"model": "nlinear"}, "rlinear": {"model": "rlinear"}})
+    prepared = Preparation(study, StudyCall())
+    assert prepared.liveness() == {}
+    prepared._measure([study.config("near", arm) for arm in study.table])
+    assert [config.forecaster for config in measured] == ["dynonet", "nlinear", "rlinear"]
+    assert prepared._epoch_seconds(study.config("near", "nlinear")) == 1.0
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -90,7 +113,11 @@ def test_some_models_in_some_cells_tuned_or_not() -> None:
             call.settings()
 
 
-def test_the_packaged_league_is_one() -> None:
+def test_the_packaged_leagues() -> None:
     study = load_study("league")
     assert study.model == "dynonet" and study.seeds == 3 and {"full", "dlinear", "patchtst"} <= set(study.table)
     assert all(study.config(cell, arm).data.pred_len == 96 for cell in study.cell_names for arm in study.table)
+    whole = load_study("league-full")
+    assert set(whole.forecasters) == set(FORECASTERS) and whole.pooled and len(whole.schedule()) == 1
+    far = whole.config("ETTh1-336"), whole.config("ETTh1-336", "dlinear")
+    assert far[0].training.lr == 1e-3 and [each.data.pred_len for each in far] == [336, 336]  # its own preset there

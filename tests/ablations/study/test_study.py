@@ -25,7 +25,7 @@ def study(**fields: Any) -> Study:
 
 
 def test_the_packaged_studies() -> None:
-    assert study_names() == sorted([*PACKAGED, "league"])
+    assert study_names() == sorted([*PACKAGED, "league", "league-full"])
 
 
 @pytest.mark.parametrize("name", PACKAGED)

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from ablations.findings.findings import Findings
+from ablations.judging.verdicts import ON_THESE_SERIES
 from ablations.report import render
+from ablations.reporting.appendix import record
 from ablations.reporting.console import sentence_lines, verdict_lines
 from ablations.reporting.pooled import figures
+from ablations.reporting.pooled.tables import header, shown
+from ablations.reporting.pooled.wording import sentence
 from lab.arms import FULL
+from lab.pages.blocks import Table
 from lab.pages.formats import chance, p_value, percent, percents
 from tests.ablations import pooled_example
 from tests.ablations.pooled_example import row
@@ -70,12 +75,12 @@ def test_the_csv_holds_what_was_found(found: Findings, lines: list[dict[str, str
 
 def test_tables_are_those_of_the_csv(found: Findings, files: dict[str, str], lines: list[dict[str, str]]) -> None:
     page, texts = Page(files["report.html"]), {name: files[name] for name in ("report.md", "effects.tex")}
-    shown = {line["arm"]: line for line in page.table("arm", "verdict", "effect")}
-    shown |= {line["contrast"]: line for line in page.table("contrast", "verdict", "effect")}
-    assert list(shown) == [each.name for each in found.pooled]
-    for line in lines[: len(shown)]:
+    rows = {line["arm"]: line for line in page.table("arm", "verdict", "effect")}
+    rows |= {line["contrast"]: line for line in page.table("contrast", "verdict", "effect")}
+    assert list(rows) == [each.name for each in found.pooled]
+    for line in lines[: len(rows)]:
         number = {name: float(line[name] or "nan") for name in line if line[name] == "" or name in _NUMBERS}
-        here, seeds = shown[line["finding"]], percents((number["percent_low"], number["percent_high"]))
+        here, seeds = rows[line["finding"]], percents((number["percent_low"], number["percent_high"]))
         reach = percents((number["reach_low"], number["reach_high"]))
         told = [here[key] for key in ("effect", "95% over seeds", "95% over series and origins")]
         assert told == [percent(number["percent"]), seeds, reach]
@@ -163,6 +168,35 @@ def test_the_page_is_whole(found: Findings, files: dict[str, str]) -> None:
     assert {f"#{section}" for section in ("glance", "pooled", "forest", "origins", "places")} < set(page.addresses)
     dates = {line["cell"]: line["test period"] for line in page.table("cell", "series", "trained to")}
     assert list(dates) == [cell.name for cell in found.cells] and dates["ETTh1"] == "2017-11-01 to 2017-12-31"
+
+
+def test_origins_of_one_series_speak_for_no_other(found: Findings) -> None:
+    """A part that is alive on one of several series has an interval over origins, which is none over series."""
+    cells = [cell for cell in found.cells if cell.series == "ETTh1"]
+    alone = pooled_example.pooled_over("no_revin", cells)
+    assert alone.interval is not None and alone.over == "origins"
+    names = tuple(cell.name for cell in cells)
+    decided = row(found, "no_revin").decision
+    assert decided is not None
+    decided = replace(decided, verdict=ON_THESE_SERIES)
+    confined = replace(
+        row(found, "no_revin"), cells=names, pooled=alone, validation=None, decision=decided, reach_p=np.nan
+    )
+    told = dict(zip(header(found), shown(found, confined), strict=True))
+    assert told["95% over series and origins"] == "–" and told["helps on series"] == "3 of 3 origins"
+    assert told["next series / origin"] == "– / 86%" and told["adjusted p, seeds / series"] == "0.0117 / –"
+    said = sentence(found, confined)
+    assert "ETTh1 (3 origins, 9 seeds), RevIN helps on these series only" in said and "over series" not in said
+    assert percents(alone.interval) not in " ".join(svg_texts(figures.forest(found, confined, "p")))
+
+
+def test_the_page_of_several_origins_says_when_each_is_tested(found: Findings) -> None:
+    """Pooled or not."""
+    for made in (found, replace(found, pooled=())):
+        plan = next(section for section in record(made) if section is not None and section.id == "plan")
+        table = next(block for block in plan.blocks if isinstance(block, Table) and block.caption == "Cells")
+        assert table.header[:4] == ("cell", "data", "trained to", "test period")
+        assert table.rows[0][:4] == ("ETTh1-back2", "ETTh1", "2016-10-28 23:00", "2016-11-01 to 2016-12-31")
 
 
 def test_nothing_is_drawn_of_nothing(found: Findings) -> None:
