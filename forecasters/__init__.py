@@ -17,3 +17,5 @@ FORECASTERS: dict[str, str] = {
     "timesnet": "forecasters.timesnet:TIMESNET",
     "tsmixer": "forecasters.tsmixer:TSMIXER",
 }
+# Families of which any model is a forecaster by its name there: `--model nf:NHITS`.
+FAMILIES: dict[str, str] = {"nf": "forecasters.nf"}

@@ -46,7 +46,9 @@ def forecaster(name: str) -> Forecaster:
         raise ConfigError(f"{known}, or package.module:OBJECT of one's own")
     where = names().get(name, name)
     module, _, attribute = where.partition(":")
-    if where == name:
+    family = importlib.import_module(HOUSE).FAMILIES.get(module)
+    module = family or module
+    if where == name and family is None:
         _import_from_here()
     try:
         found = importlib.import_module(module)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ablations.findings.findings import Findings
-from ablations.reporting.phrases import place, several_origins
+from ablations.reporting.phrases import network, place, several_origins
 from lab.pages.blocks import Block, Item, Section, Text, items, section, table
 from lab.pages.formats import MISSING, counted, duration, setting, whole
 from lab.pages.skipped import skipped_section
@@ -33,12 +33,14 @@ def _changes(findings: Findings) -> Iterator[Block | None]:
     cells: dict[tuple[str, str, str, str], list[str]] = {}
     for runs in findings.arms:
         for key, (full, here) in runs.difference.items():
+            if here is None and findings.league is not None:  # another model's
+                continue
             cells.setdefault((runs.arm, key, setting(full), setting(here)), []).append(runs.cell)
     several = len(findings.cells) > 1
     yield table(
         ("arm", "setting", "full", "here", *(["cells"] if several else [])),
         [(*change, *([", ".join(where)] if several else [])) for change, where in cells.items()],
-        "Settings that differ from the whole network (full)",
+        f"Settings that differ from {network(findings)} (full)",
         words=5,
     )
 

@@ -4,7 +4,7 @@ import textwrap
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.reporting.league.sections import league_lines
-from ablations.reporting.phrases import adds
+from ablations.reporting.phrases import adds, network
 from ablations.reporting.pooled.console import said as pooled_sentences
 from ablations.reporting.pooled.console import verdict_lines as pooled_lines
 from ablations.reporting.sealed import sealed_lines
@@ -36,7 +36,7 @@ def verdict_lines(findings: Findings) -> list[str]:
         rows = [_HEADER, *_baselines(findings, cell.name)]
         rows += [_row(findings, finding) for finding in findings.of_cell(cell.name)]
         lines += aligned(rows, _LEFT)
-        for text in (against_linear(findings, cell.name), *added(cell.standing, "the whole network")):
+        for text in (against_linear(findings, cell.name), *added(cell.standing, network(findings))):
             lines += textwrap.wrap(text, WIDTH)
     level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"

@@ -31,6 +31,11 @@ def place(findings: Findings, cell: str, *more: str) -> str:
     return f"{data.dataset} ({', '.join(filter(None, (name, f'H={data.pred_len}', ends, protocol, *more)))})"
 
 
+def network(findings: Findings) -> str:
+    """What the arms are held against, as a sentence calls it: the model itself where others stand beside it."""
+    return "the whole network" if findings.league is None else findings.study.forecaster.title
+
+
 def several_origins(findings: Findings) -> bool:
     """Whether a series is in it at more than one origin, so that dates tell its cells apart."""
     return any(cell.back for cell in findings.cells)

@@ -6,7 +6,7 @@ from ablations.findings.findings import METRICS, PRIMARY, Findings
 from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
-from ablations.reporting.phrases import LOSS, exploratory, place
+from ablations.reporting.phrases import LOSS, exploratory, network, place
 from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
@@ -81,7 +81,7 @@ def _bars(findings: Findings) -> Iterator[Block | None]:
             [(b.title, *(decimal(b.errors[m]) for m in BAR_METRICS), whole(b.parameters)) for b in standing.rows],
             where,
         )
-        yield items(Item(text, where) for text in added(standing, "the whole network"))
+        yield items(Item(text, where) for text in added(standing, network(findings)))
 
 
 def first(findings: Findings) -> Iterator[Block | None]:

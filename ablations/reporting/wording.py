@@ -5,9 +5,11 @@ is not "no effect", and a small effect is none only where it was shown to be sma
 these rows; the part, not the arm without it, is what helps or hurts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from ablations.findings.findings import PRIMARY, Finding, Findings
+from ablations.findings.findings import PRIMARY, Finding, Findings, PooledFinding
 from ablations.judging.verdicts import (
     AT_THESE_ORIGINS,
     DESCRIPTIVE,
@@ -35,6 +37,7 @@ from ablations.reporting.phrases import (
     interaction_meaning,
     interacts,
     mark,
+    network,
     numbers,
     observed,
     pairs,
@@ -124,38 +127,47 @@ def _helps(findings: Findings, finding: Finding, shown: str) -> str:
     return f"{what} {verb(what, shown)}"
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
+_Asked = TypeVar("_Asked", Finding, PooledFinding)
+
+
+def ordered(findings: Iterable[_Asked]) -> list[_Asked]:
     """Those that are decided first; otherwise in the order given."""
     return sorted(findings, key=lambda finding: ORDER.index(finding.verdict))
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:
     """How many findings there are of each label, those that are decided first."""
-    labels = [kind(finding) for finding in ordered(findings)]
-    return {name: labels.count(name) for name in dict.fromkeys(labels)}
+    return tally(kind(finding) for finding in ordered(findings))
+
+
+def tally(kinds: Iterable[str]) -> dict[str, int]:
+    """How many of each, in the order in which they come first."""
+    return dict(Counter(kinds))
 
 
 def against_linear(findings: Findings, cell: str) -> str:
     """Whether the whole network beats the closed-form linear baseline, on average and seed by seed."""
     where, bar = f"On the test split of {place(findings, cell)}", findings.cell(cell).linear.get(PRIMARY)
     if bar is None or not known(bar):
-        return f"{where}, no linear baseline is on record to compare the whole network with."
+        return f"{where}, no linear baseline is on record to compare {network(findings)} with."
     full = next((runs for runs in findings.arms if (runs.arm, runs.cell) == (FULL, cell)), None)
     losses = [loss for loss in full.errors.get(PRIMARY, ()) if known(loss)] if full else []
     if full is None:
         return _arms_against_linear(findings, cell, where, bar)
     if not losses:
-        return f"{where}, no run of the whole network is complete; the linear baseline has a {LOSS} of {decimal(bar)}."
+        lost = f"{where}, no run of {network(findings)} is complete"
+        return f"{lost}; the linear baseline has a {LOSS} of {decimal(bar)}."
     mean, better = full.mean(PRIMARY) or 0.0, sum(loss < bar for loss in losses)
+    it = "the network" if findings.league is None else "it"
     beats = "beats the baseline" if mean < bar else "does not beat the baseline"
     if len(losses) == 1:
-        end = f"the network {beats}, as far as one seed can say"
+        end = f"{it} {beats}, as far as one seed can say"
     else:
         share = {0: "none", len(losses): "all"}.get(better, f"{better}")
-        end = f"on average the network {beats}; {share} of its {len(losses)} seeds did"
+        end = f"on average {it} {beats}; {share} of its {len(losses)} seeds did"
     spread = mean_deviation(mean, full.deviation(PRIMARY))
     return (
-        f"{where}, the whole network has a {LOSS} of {spread} (mean ± deviation over "
+        f"{where}, {network(findings)} has a {LOSS} of {spread} (mean ± deviation over "
         f"{counted(len(losses), 'seed')}) and the closed-form linear baseline one of {decimal(bar)}: {end}."
         f"{over_windows(findings.cell(cell).less_linear)}"
     )

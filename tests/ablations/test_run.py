@@ -18,12 +18,9 @@ from ablations.report import render
 from ablations.run import main
 from ablations.study.reading import create_study, load_study
 from dynonet.config import Config
-from lab.references.runs import start_run
-from lab.references.starts import Starts
-from lab.results import main as main_results
 from lab.series import load_series
-from lab.series.bars import BARS, fit_linear
-from lab.store.frames import bars, load
+from lab.series.bars import fit_linear
+from lab.store.frames import load
 from lab.store.pruning import prune
 from lab.store.tables import Results
 from lab.training.trainer import StackTrainer, evaluate_weights
@@ -97,40 +94,6 @@ def test_a_whole_study_and_what_is_not_trained_again(begin: Callable[..., Driver
     assert more.wait() == 0 and "24 runs, 24 different ones, 21 on record, 3 to train" in more.said(), more.said()
     assert "EXPLORATORY: seeds were added by hand, from 7 to 8, after verdicts had been read" in more.said()
     check_complete(results, "tiny", 24)
-
-
-@pytest.mark.slow
-def test_a_study_of_closed_form_starts_keeps_bars_and_starts_with_its_records(
-    begin: Callable[..., Driver], tmp_path: Path
-) -> None:
-    """Of every seed of the whole network, which begins at a bar: on record, in the table and sentences, in a copy."""
-    start = {"model.trend_start": "closed_form", "training.mode": "joint", "training.max_epochs": 1}
-    name = write(tmp_path, baseline={**TINY["baseline"], **start}, arms=["no_workers"], seeds=6)
-    driver = begin(name)
-    assert driver.wait() == 0, driver.said()
-    results = Results(tmp_path / "results")
-    found = findings_of(results, "tiny").cells[0].standing
-    study = create_study({**TINY, "baseline": {**TINY["baseline"], **start}, "arms": ["no_workers"], "seeds": 6})
-    configs = [study.config("main", "full", seed) for seed in (1, 2, 3, 4, 5, 6)]
-    series = load_series(configs[0].data)
-    assert found.start is not None and found.over_start is not None and found.over_start.seeds == 6
-    assert set(found.start.runs) == {start_run(config.run_id(series.identity)) for config in configs}
-    alone = [each.mse for each in Starts(configs, series).evaluate("test")]
-    assert found.start.errors["test_mse"] == pytest.approx(np.mean(alone), rel=1e-6)
-    assert {bar.name for bar in found.bars} == set(BARS) and found.missing == ()
-    begun = f"before the first step  {found.start.errors['test_mse']:.4f}".split()
-    assert any(line.split()[: len(begun)] == begun for line in driver.said().splitlines()), driver.said()
-    assert "Before its first step the whole network has a test MSE of" in " ".join(driver.said().split())
-
-    to = tmp_path / "kept"
-    assert main_results(["copy", "tiny", "--to", str(to), "--results", str(tmp_path / "results")]) == 0
-    assert findings_of(Results(to), "tiny").cells[0].standing == found, "with the interval over test windows"
-    assert len(bars("tiny", to)) == len(BARS) + 6
-    page = render(findings_of(Results(to), "tiny"))["report.html"]
-    assert "before the first step" in page and "Before its first step the whole network" in page
-    again = begin(name)
-    assert again.wait() == 0 and "nothing is left to train" in again.said()
-    assert len(bars("tiny", tmp_path / "results")) == len(BARS) + 6, "each once"
 
 
 @pytest.mark.slow
