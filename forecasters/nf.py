@@ -95,7 +95,7 @@ def of(name: str) -> ModuleForecaster:
     asked = inspect.signature(network.__init__).parameters
     several = "n_series" in asked and bool(getattr(network, "MULTIVARIATE", True))
     kind = Multivariate if several else Univariate
-    made = type(name, (kind,), {"network": network, "__module__": __name__, "__doc__": network.__doc__})
+    made: Any = type(name, (kind,), {"network": network, "__module__": __name__, "__doc__": network.__doc__})
     settings = create_model(f"{name}Settings", __base__=Section, __module__=__name__, **_settings(network))
     title = f"{name} (neuralforecast{'' if several else ', each channel by itself'})"
     found = ModuleForecaster(name.lower(), made, settings, title=title)

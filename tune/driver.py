@@ -48,6 +48,7 @@ from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals
 from tune.searcher import FailureRecorder, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
+from tune.space.windows import lookbacks
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +202,8 @@ class Search:
 
     def search(self, results: Results, stop: Stop, scratch: Path) -> Proposals:
         """Trains trials until there are as many as asked for, or `stop` says why not. Returns all of the study."""
-        study, budget = self.settings.study, self.settings.budget
+        settings = self.settings
+        study, budget, reach = settings.study, settings.budget, lookbacks(settings.space)
         optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
         self._close_left_over(results, proposals)
@@ -217,7 +219,9 @@ class Search:
         said = [
             line
             for place in self.places
-            for line in record_bars(results, study, place.config(self.settings.base), place.series, place.cell)
+            for line in record_bars(
+                results, study, place.config(settings.base), place.series, place.cell, lookbacks=reach
+            )
         ]
         print("\n".join(dict.fromkeys(said)), end="\n" if said else "")
         if self.tracker is not None:

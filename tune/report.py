@@ -13,6 +13,7 @@ from lab.console.commands import command_named
 from lab.pages.skipped import skipped_note
 from lab.reports import ReportCommand
 from lab.store.tables import Results
+from lab.unsealing.records import error_lines
 from tune.findings.findings import SearchFindings
 from tune.reporting.page import page_of, render
 from tune.reporting.sections import comparisons
@@ -39,6 +40,7 @@ def _summary(findings: SearchFindings) -> list[str]:
     best = findings.best
     lines = ["no trial is complete" if best is None else f"best: {best.trial}, validation MSE {best.loss:.4f}"]
     lines += [f"on {split}, {text}" for split, text in comparisons(findings).items()]
+    lines += error_lines(findings.sealed)
     return lines + [f"note: {note}" for note in skipped_note(findings.skipped)]
 
 

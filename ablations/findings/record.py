@@ -31,6 +31,7 @@ from lab.store.tables import Results
 from lab.unsealing.settled import ABLATION, SETTLED
 
 KIND = ABLATION
+_BY_CELL = ("settings", "data_sha256")  # of an identity
 _NO_PROMISE = ": an error rate of alpha can no longer be promised"
 
 
@@ -173,7 +174,7 @@ class StudyRecord:
         now = identity(study, data, train_inert)
         if study.seeds != "auto":
             now["rule"]["looks"] = self.identity["rule"]["looks"]
-        if unlike := differences(self.identity, now):
+        if unlike := _unlike(self.identity, now):
             shown = "\n  ".join(unlike[:12])
             raise ConfigError(
                 f"study '{self.name}' was begun with other settings, and results of both do not mix:\n  {shown}\n"
@@ -351,6 +352,21 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
         }
     found: dict[str, Any] = json.loads(json.dumps(content))  # as it will be read back
     return found
+
+
+def _unlike(told: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, a line each: cells that only one of them has by their names alone."""
+    before, after = list(told["data_sha256"]), list(now["data_sha256"])
+    if set(before) == set(after):
+        return differences(told, now)
+    both = set(before) & set(after)
+
+    def kept(content: Mapping[str, Any]) -> dict[str, Any]:
+        by_cell = {key: {cell: each for cell, each in content[key].items() if cell in both} for key in _BY_CELL}
+        arms = {name: each for name, each in content["arms"].items() if name.rpartition(" (")[2][:-1] in both}
+        return {**content, **by_cell, "arms": arms}
+
+    return [f"cells: {', '.join(before)} -> {', '.join(after)}", *differences(kept(told), kept(now))]
 
 
 def _when(row: Mapping[str, Any]) -> str:

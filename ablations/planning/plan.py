@@ -71,7 +71,8 @@ class Plan:
     def text(self, devices: int = 1) -> str:
         """What `--dry-run` prints."""
         study, arms, cells = self.study, len({r.arm for r in self.runs}), len({r.cell for r in self.runs})
-        level = study.alpha / (len(self.looks) * max(self.family, 1))
+        joint = study.correction == "max_t"
+        level = study.alpha / (len(self.looks) * (1 if joint else max(self.family, 1)))
         looks = "" if len(self.looks) == 1 else f", looks at {', '.join(map(str, self.looks))} seeds"
         reach = smallest_p(self.looks[-1])
         pooled = ", each pooled over its cells," if study.pooled else ""
@@ -80,7 +81,8 @@ class Plan:
             f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
             f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
             f"{self.to_train} to train",
-            f"{self.family} comparisons of {study.metric}{pooled} at alpha {study.alpha:g} (Holm{looks}): "
+            f"{self.family} {'comparison' if self.family == 1 else 'comparisons'} of {study.metric}{pooled} at alpha "
+            f"{study.alpha:g} ({'max-t' if joint else 'Holm'}{looks}): "
             f"{self.looks[-1]} seeds reach p {reach:.2g}, {level:.2g} is needed",
         ]
         groups: dict[str, list[PlannedStack]] = defaultdict(list)

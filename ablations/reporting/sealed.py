@@ -8,6 +8,7 @@ from ablations.reporting.phrases import LOSS, place
 from lab.pages.blocks import Block, Text, table
 from lab.pages.formats import MISSING, counted, percent
 from lab.unsealing.blocks import error_table, readings
+from lab.unsealing.records import error_lines
 
 ABOUT = (
     "Rows that no training, selection or test had read were opened when all else was settled. An effect is that of the "
@@ -74,8 +75,6 @@ def sealed_lines(findings: Findings) -> list[str]:
     if found is None:
         return []
     lines = ["", "sealed rows, read when all else was settled:"]
-    if found.opened.again:
-        lines.append(f"READ AGAIN, no confirmation: {found.opened.again}")
     lines += [f"{look.text()}" for look in found.opened.looks]
     width = max([3, *(len(effect.name) for effect in found.effects)])
     for cell in found.opened.cells:
@@ -85,4 +84,4 @@ def sealed_lines(findings: Findings) -> list[str]:
             for effect in found.effects
             if effect.cell == cell
         ]
-    return [*lines, agreement(found, findings.study.margin_percent)]
+    return [*lines, agreement(found, findings.study.margin_percent), *error_lines(found.opened)]

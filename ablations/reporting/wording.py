@@ -5,9 +5,11 @@ is not "no effect", and a small effect is none only where it was shown to be sma
 these rows; the part, not the arm without it, is what helps or hurts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from ablations.findings.findings import PRIMARY, Finding, Findings
+from ablations.findings.findings import PRIMARY, Finding, Findings, PooledFinding
 from ablations.judging.verdicts import (
     AT_THESE_ORIGINS,
     DESCRIPTIVE,
@@ -125,15 +127,22 @@ def _helps(findings: Findings, finding: Finding, shown: str) -> str:
     return f"{what} {verb(what, shown)}"
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
+_Asked = TypeVar("_Asked", Finding, PooledFinding)
+
+
+def ordered(findings: Iterable[_Asked]) -> list[_Asked]:
     """Those that are decided first; otherwise in the order given."""
     return sorted(findings, key=lambda finding: ORDER.index(finding.verdict))
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:
     """How many findings there are of each label, those that are decided first."""
-    labels = [kind(finding) for finding in ordered(findings)]
-    return {name: labels.count(name) for name in dict.fromkeys(labels)}
+    return tally(kind(finding) for finding in ordered(findings))
+
+
+def tally(kinds: Iterable[str]) -> dict[str, int]:
+    """How many of each, in the order in which they come first."""
+    return dict(Counter(kinds))
 
 
 def against_linear(findings: Findings, cell: str) -> str:

@@ -36,13 +36,28 @@ class _Found:
 
 def record_bars(
     results: Results, study: str, base: Config, series: Series, cell: str | None = None,
-    bars: Iterable[Bar] = tuple(BARS.values()),
+    bars: Iterable[Bar] = tuple(BARS.values()), lookbacks: Sequence[int] = (),
 ) -> list[str]:  # fmt: skip
     """Records every bar that this data can have as a run of its own, with its reading of test.
 
-    `cell`: of an ablation, where bars stand beside the arms.
+    `cell`: of an ablation, where bars stand beside the arms. `lookbacks`: rows that windows reach back, each with bars
+    of its own (`lab.references.standing` lets validation choose); else those of `base`.
     Returns a line for each that it cannot have, with the reason.
     """
+    bars = tuple(bars)
+    at = [base.override({"data.seq_len": steps}) for steps in lookbacks] or [base]
+    without = [_record_bars(results, study, config, series, cell, bars) for config in at]
+    return [
+        f"no bar '{BARS[name].title}' here: {reason}"
+        for name, reason in without[-1].items()
+        if all(name in reasons for reasons in without)
+    ]
+
+
+def _record_bars(
+    results: Results, study: str, base: Config, series: Series, cell: str | None, bars: Sequence[Bar]
+) -> dict[str, str]:
+    """Why there is no such bar, by its name."""
     ids = {bar.name: bar_run(bar, base, series.identity) for bar in bars}
     known = _known(results, ids.values())
     lacking = [name for name, run in ids.items() if run not in known]
@@ -61,7 +76,7 @@ def record_bars(
             found[ids[name]] = _fitted(fitted, base, series, time.process_time() - took)
     _record(results, found, series)
     _join(results, study, [run for name, run in ids.items() if name not in reasons], cell)
-    return [f"no bar '{BARS[name].title}' here: {reason}" for name, reason in reasons.items()]
+    return reasons
 
 
 def bar_run(bar: Bar, base: Config, data_sha256: str) -> str:

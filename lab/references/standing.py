@@ -28,6 +28,7 @@ class BarErrors:
     errors: Mapping[str, float]  # of METRICS; NaN where there is none
     parameters: int | None
     runs: tuple[str, ...]
+    lookback: int | None = None  # rows that its windows reach back
 
     @property
     def title(self) -> str:
@@ -51,6 +52,7 @@ class Standing:
     over_start: Added | None = None  # paired by seed, the interval over seeds (paired t)
     over_best: Added | None = None  # the interval over test windows
     missing: tuple[str, ...] = field(default=())  # titles of bars that are not on record
+    lookbacks: tuple[int, ...] = ()  # several: those among which validation chose, for each bar by itself
 
     @property
     def rows(self) -> tuple[BarErrors, ...]:
@@ -82,11 +84,23 @@ def _with_readings(results: Results, runs: Sequence[str]) -> Mapping[str, Row]:
     return rows
 
 
+def chosen(bars: Iterable[Row]) -> list[Row]:
+    """Of each bar the run that is best on validation: it may be there with several lookbacks."""
+    best: dict[str, Row] = {}
+    for row in bars:
+        rival = best.setdefault(row["model"], row)
+        if _number(row["val_mse"]) < _number(rival["val_mse"]):
+            best[row["model"]] = row
+    return list(best.values())
+
+
 def _standing(results: Results, references: Iterable[Row], trained: Sequence[Row], block: int) -> Standing:
     by_model: dict[str, dict[str, Row]] = {}
     for row in references:
         by_model.setdefault(row["model"], {})[row["run"]] = row
-    bars = [_errors(name, by_model[name].values()) for name in BARS if name in by_model]
+    known = [row for name in BARS for row in by_model.get(name, {}).values()]
+    bars = [_errors(row["model"], [row]) for row in chosen(known)]
+    lookbacks = sorted({row["params.data.seq_len"] for row in known if row.get("params.data.seq_len")})
     validated = [bar for bar in bars if not math.isnan(bar.errors["val_mse"])]
     best = min(validated, key=lambda bar: bar.errors["val_mse"], default=None)
     starts = by_model.get(START, {})
@@ -95,13 +109,15 @@ def _standing(results: Results, references: Iterable[Row], trained: Sequence[Row
         tuple(bars), _errors(START, [start for _, start in pairs]) if pairs else None, best,
         _over_start(pairs), None if best is None else _over_best(results, best, trained, block),
         tuple(bar.title for name, bar in BARS.items() if name not in by_model) if bars else (),
+        tuple(lookbacks) if len(lookbacks) > 1 else (),
     )  # fmt: skip
 
 
 def _errors(name: str, rows: Iterable[Row]) -> BarErrors:
     rows = list(rows)
     means = {metric: float(np.mean([_number(row.get(metric)) for row in rows])) for metric in METRICS}
-    return BarErrors(name, means, rows[0].get("parameters"), tuple(row["run"] for row in rows))
+    runs, steps = tuple(row["run"] for row in rows), rows[0].get("params.data.seq_len")
+    return BarErrors(name, means, rows[0].get("parameters"), runs, steps)
 
 
 def _over_start(pairs: Sequence[tuple[Row, Row]]) -> Added | None:

@@ -2,11 +2,14 @@
 
 from lab.pages.formats import counted, decimal, interval, known, signed
 from lab.references.standing import Added, Standing
+from lab.series.bars import LAST
 
 
 def added(standing: Standing, network: str = "the network") -> list[str]:
-    """A sentence each: against the start, against the best bar on validation, and which bars are not on record."""
-    return [*filter(None, (_to_start(standing, network), _to_best(standing, network), _missing(standing)))]
+    """A sentence each: against the start, against the best bar on validation, how far back bars look, which are not on
+    record."""
+    said = (_to_start(standing, network), _to_best(standing, network), _lookbacks(standing), _missing(standing))
+    return [*filter(None, said)]
 
 
 def _to_start(standing: Standing, network: str) -> str:
@@ -47,6 +50,14 @@ def _to_best(standing: Standing, network: str) -> str:
 def _noun(title: str) -> str:
     """As a sentence calls it."""
     return {"seasonal": "seasonal value"}.get(title, title)
+
+
+def _lookbacks(standing: Standing) -> str:
+    if not standing.lookbacks:
+        return ""
+    among = " or ".join(map(str, standing.lookbacks))
+    chose = ", ".join(f"{bar.title} {bar.lookback}" for bar in standing.bars if bar.name != LAST.name)
+    return f"Bars look back {among} rows, as proposals do; validation chose for each: {chose}."
 
 
 def _missing(standing: Standing) -> str:

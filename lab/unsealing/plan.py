@@ -1,7 +1,7 @@
 """Which runs of a study are to be read on which sealed rows: those at the latest origin of each series."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from lab.errors import DataError
 from lab.references.runs import start_run
+from lab.references.standing import chosen
 from lab.registry import DEFAULT, forecaster
 from lab.series import Series, load_series
 from lab.series.sealed import unsealed
@@ -64,7 +65,8 @@ def planned(results: Results, study: str) -> list[Sealed]:
         row["run"] for row in members
         if row["role"] in ("arm", "baseline") or (row["role"] == "final" and row["trial"] == best)
     ]  # fmt: skip
-    rows = {run: row for run, row in results.runs(wanted).items() if row["status"] == "complete"}
+    complete = {run: row for run, row in results.runs(wanted).items() if row["status"] == "complete"}
+    rows = _without_rivals(complete, members)
     found: dict[str, Sealed] = {}
     without: set[str] = set()  # identities
     for run in _runs(rows):
@@ -83,6 +85,20 @@ def planned(results: Results, study: str) -> list[Sealed]:
             "study is begun"
         )
     return latest
+
+
+def _without_rivals(rows: Mapping[str, Row], members: Sequence[Row]) -> dict[str, Row]:
+    """Less those of each bar that look back other rows than validation chose in their cell."""
+    beside: dict[str | None, list[Row]] = defaultdict(list)  # bars by cell
+    for member in members:
+        if member["run"] in rows and _is_bar(rows[member["run"]]):
+            beside[member["cell"]].append(rows[member["run"]])
+    kept = {row["run"] for there in beside.values() for row in chosen(there)}
+    return {run: row for run, row in rows.items() if run in kept or not _is_bar(row)}
+
+
+def _is_bar(row: Row) -> bool:
+    return row["model"] in BARS and row["model"] != START
 
 
 def _runs(rows: Mapping[str, Row]) -> Iterator[Run]:

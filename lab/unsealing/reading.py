@@ -158,8 +158,6 @@ def _open(results: Results, opening: Opening) -> Iterator[str]:
     where = f"{sealed.series.name}, sealed rows {_rows(sealed)} ({_period(sealed)})"
     count = len(sealed.runs)
     yield f"{where}: {count} runs" + (f", {len(known)} of them read already" if known else "")
-    if opening.again:
-        yield f"  AGAIN: {opening.again}"
     purpose = AGAIN.format(opening.again) if opening.again else FIRST
     done = 0
     with open_look(sealed.series, SEALED):

@@ -139,7 +139,7 @@ def _look(row: Row) -> Look:
 
 def error_lines(found: Opened) -> list[str]:
     """A table for a terminal: the error of each kind of run on test and on sealed rows."""
-    lines = []
+    lines = [f"READ AGAIN, no confirmation: {found.again}"] if found.again else []
     several = len(found.cells) > 1
     for cell in found.cells:
         lines += ["", f"{f'cell {cell}, ' if several and cell else ''}{found.windows[cell]} windows of sealed rows"]

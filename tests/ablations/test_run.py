@@ -11,26 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from ablations.findings.collect import findings_of
-from ablations.findings.record import StudyRecord
 from ablations.report import main as main_report
 from ablations.report import render
 from ablations.run import main
 from ablations.study.reading import create_study, load_study
 from dynonet.config import Config
-from lab.references.runs import start_run
-from lab.references.starts import Starts
-from lab.results import main as main_results
 from lab.series import load_series
-from lab.series.bars import BARS, fit_linear
-from lab.store.frames import bars, load
+from lab.series.bars import fit_linear
+from lab.store.frames import load
 from lab.store.pruning import prune
 from lab.store.tables import Results
 from lab.training.trainer import StackTrainer, evaluate_weights
 from lab.training.window_errors import window_errors
-from tests.ablations.tiny import TINY
+from tests.ablations.tiny import TINY, check_complete, checkpoints, write
 from tests.processes import Driver, drivers, gone
 
 
@@ -39,39 +34,6 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     """Starts studies in `tmp_path`; none of their processes outlives the test."""
     with drivers("ablations.run", tmp_path) as start:
         yield start
-
-
-def write(folder: Path, **fields: Any) -> str:
-    content = {**TINY, **fields}
-    path = folder / f"{content['name']}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path.name
-
-
-def checkpoints(results: Results) -> list[str]:
-    """Of stacks that are training."""
-    return [p for p in results.storage.list("checkpoints") if p.endswith(".pt") and "/runs/" not in p]
-
-
-def check_complete(results: Results, name: str, runs: int) -> None:
-    """Every run of the study is done once, from its first attempt, and its test was read once."""
-    record = StudyRecord.load(results, name)
-    members = [row for row in results.table("members", name).to_pylist() if row["role"] == "arm"]
-    rows = results.table("runs", name).to_pylist()
-    trained = [row for row in rows if row["model"] == "dynonet"]
-    assert len(trained) == runs == len({row["run"] for row in members})
-    assert {(row["status"], row["attempt"]) for row in trained} == {("complete", 1)}
-    history = results.table("history", name).to_pylist()
-    for row in trained:
-        steps = [h["step"] for h in history if h["run"] == row["run"] and h["metric"] == "val_mse"]
-        assert steps == list(range(1, row["epochs"] + 1)), "every epoch is on record once"
-    readings = results.table("evaluations", name).to_pylist()
-    read = Counter((row["run"], row["metric"], row["channel"]) for row in readings)
-    assert set(read.values()) == {1} and {row["run"] for row in readings} >= {row["run"] for row in trained}
-    assert not results.storage.list("checkpoints")
-    findings = findings_of(results, name)
-    assert {f.shown for f in findings.findings} <= {"helps", "hurts", "no practical effect", "undecided", "inert"}
-    assert record.judged
 
 
 @pytest.mark.slow
@@ -135,40 +97,6 @@ def test_a_whole_study_and_what_is_not_trained_again(begin: Callable[..., Driver
 
 
 @pytest.mark.slow
-def test_a_study_of_closed_form_starts_keeps_bars_and_starts_with_its_records(
-    begin: Callable[..., Driver], tmp_path: Path
-) -> None:
-    """Of every seed of the whole network, which begins at a bar: on record, in the table and sentences, in a copy."""
-    start = {"model.trend_start": "closed_form", "training.mode": "joint", "training.max_epochs": 1}
-    name = write(tmp_path, baseline={**TINY["baseline"], **start}, arms=["no_workers"], seeds=6)
-    driver = begin(name)
-    assert driver.wait() == 0, driver.said()
-    results = Results(tmp_path / "results")
-    found = findings_of(results, "tiny").cells[0].standing
-    study = create_study({**TINY, "baseline": {**TINY["baseline"], **start}, "arms": ["no_workers"], "seeds": 6})
-    configs = [study.config("main", "full", seed) for seed in (1, 2, 3, 4, 5, 6)]
-    series = load_series(configs[0].data)
-    assert found.start is not None and found.over_start is not None and found.over_start.seeds == 6
-    assert set(found.start.runs) == {start_run(config.run_id(series.identity)) for config in configs}
-    alone = [each.mse for each in Starts(configs, series).evaluate("test")]
-    assert found.start.errors["test_mse"] == pytest.approx(np.mean(alone), rel=1e-6)
-    assert {bar.name for bar in found.bars} == set(BARS) and found.missing == ()
-    begun = f"before the first step  {found.start.errors['test_mse']:.4f}".split()
-    assert any(line.split()[: len(begun)] == begun for line in driver.said().splitlines()), driver.said()
-    assert "Before its first step the whole network has a test MSE of" in " ".join(driver.said().split())
-
-    to = tmp_path / "kept"
-    assert main_results(["copy", "tiny", "--to", str(to), "--results", str(tmp_path / "results")]) == 0
-    assert findings_of(Results(to), "tiny").cells[0].standing == found, "with the interval over test windows"
-    assert len(bars("tiny", to)) == len(BARS) + 6
-    page = render(findings_of(Results(to), "tiny"))["report.html"]
-    assert "before the first step" in page and "Before its first step the whole network" in page
-    again = begin(name)
-    assert again.wait() == 0 and "nothing is left to train" in again.said()
-    assert len(bars("tiny", tmp_path / "results")) == len(BARS) + 6, "each once"
-
-
-@pytest.mark.slow
 def test_cells_of_one_file_are_trained_each_on_its_own(begin: Callable[..., Driver], tmp_path: Path) -> None:
     """Cells that differ in the split, the channels or the date column alone: each run equals that one trained alone,
     its baseline the linear map fitted alone; what the file is not as it should be stands on the page."""
@@ -211,60 +139,6 @@ def test_cells_of_one_file_are_trained_each_on_its_own(begin: Callable[..., Driv
     assert main_report(["tiny", "--results", str(tmp_path / "results"), "--out", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page" / "report.html").read_text()
     assert "mine" in page and str(tmp_path) not in page
-
-
-@pytest.mark.slow
-def test_two_series_at_two_origins_killed_and_judged_as_one(begin: Callable[..., Driver], tmp_path: Path) -> None:
-    """The latest origin's runs are those of the study of one origin; the others are trained, each where it ends."""
-    results, generator = Results(tmp_path / "results"), np.random.default_rng(0)
-    for name, speed in (("calm", 9.0), ("steep", 3.0)):
-        frame = pd.DataFrame({"date": pd.date_range("2020", periods=500, freq="h")})
-        frame["a"] = np.sin(np.arange(500) / speed) + 0.3 * generator.normal(size=500)
-        frame.to_csv(tmp_path / f"{name}.csv", index=False)
-    settings = {"training.max_epochs": 10, "training.patience": 10}
-    fields: dict[str, Any] = {
-        "baseline": {k: v for k, v in TINY["baseline"].items() if "synthetic" not in k} | settings,
-        "cells": {name: {"data.path": f"{name}.csv"} for name in ("calm", "steep")}, "arms": ["no_trend"], "seeds": 7,
-    }  # fmt: skip
-    driver = begin(write(tmp_path, name="alone", **fields))
-    assert driver.wait() == 0, driver.said()
-    known = {run: row["ended"] for run, row in results.runs().items()}
-    file = write(tmp_path, name="both", origins=2, **fields)
-    planned = begin(file, "--dry-run")
-    assert planned.wait() == 0, planned.said()
-    said = planned.said()
-    assert "2 arms x 4 cells x 7 seeds: 56 runs, 56 different ones, 28 on record, 28 to train" in said
-    assert "1 comparisons of test_mse, each pooled over its cells, at alpha 0.05" in said
-    assert "measuring a few steps of 2 shapes ..." in said, said
-    assert "its verdicts would be EXPLORATORY: " in said and "in study alone (28 runs; judged once" in said
-    for name in ("calm", "steep"):
-        assert f"series {name}: 2 cells, 14 runs to train in 2 stacks, at most " in said, said
-    driver = begin(file, "--stack-size", "4")
-    driver.until(lambda: checkpoints(results))
-    driver.kill()
-    assert gone(driver.mark)
-    driver = begin(file, "--stack-size", "4")
-    assert driver.wait() == 0, driver.said()
-    check_complete(results, "both", 56)
-    assert all(results.runs()[run]["ended"] == ended for run, ended in known.items()), "none is trained again"
-
-    study, found = load_study(tmp_path / file), findings_of(results, "both")
-    (row,) = found.pooled
-    assert row.cells == study.cell_names == ("calm-back1", "calm", "steep-back1", "steep") and not row.left_out
-    assert [cell.origin for cell in found.cells] == [200, 300, 200, 300] and found.family == 1
-    assert found.cells[0].test_period.startswith("2020-01-13") and found.cells[0].series == "calm"
-    percent = []
-    for cell in study.cell_names:
-        config = study.config(cell, "full", 3)
-        series = load_series(config.data)
-        (run,) = StackTrainer([config], series).train()
-        assert run.weights is not None and run.run in results.runs()
-        arms = {arms.arm: np.array(arms.errors["test_mse"]) for arms in found.arms if arms.cell == cell}
-        alone = evaluate_weights(config, run.weights, series, "test").mse[0].item()
-        assert arms["full"][2] == pytest.approx(alone, rel=1e-5)
-        percent.append(100 * (arms["no_trend"] - arms["full"]) / arms["full"].mean())
-    assert row.pooled is not None and row.pooled.by_seed == pytest.approx(np.mean(percent, axis=0))
-    assert row.pooled.means == pytest.approx(np.mean(percent, axis=1).reshape(2, 2).mean(axis=1))
 
 
 @pytest.mark.slow

@@ -252,10 +252,16 @@ def test_time_budget_then_ctrl_c_and_sigterm_then_to_the_end_with_two_objectives
 
 @pytest.mark.slow
 def test_on_an_object_store(begin: Callable[..., Driver], s3_url: str, tmp_path: Path) -> None:
-    driver = begin("--results", s3_url, "--trials", "2", "--max-epochs", "2", "--final-replicates", "1")
+    start = ("model.trend_start=closed_form", "training.mode=joint")  # a bar, which is recorded beside the final
+    driver = begin("--results", s3_url, "--trials", "2", "--max-epochs", "2", "--final-replicates", "1", *start)
     assert driver.wait() == 0, driver.said()
     results = Results(s3_url)
     check_complete(results, 2, 2, 2, 1)
+    begun = findings_of(results, "smoke").standing.start
+    assert begun is not None and len(begun.runs) == 1
+    row = ["before", "the", "first", "step", f"{begun.errors['test_mse']:.4f}"]
+    assert any(line.split()[:5] == row for line in driver.said().splitlines()), driver.said()
+    assert "Before its first step the best config has a test MSE of" in driver.said()
     best = tmp_path / "best.yaml"
     best.write_bytes(results.get_blob("artifacts/smoke/best.yaml"))
     assert Config.from_yaml(best).training.max_epochs == 2

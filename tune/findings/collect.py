@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from lab.errors import ConfigError
-from lab.references.standing import Standing, standing_of
+from lab.references.standing import Standing, chosen, standing_of
 from lab.registry import DEFAULT, forecaster, reported
 from lab.seeds import replicates
 from lab.series.bars.ridge import RIDGE
@@ -72,7 +72,7 @@ class Collector:
         beside = {row["run"]: row["cell"] for row in members if row["role"] == "baseline"}
         self.bars = [run for run in beside if run in self.rows]
         own = [run for run in self.bars if beside[run] is None]  # at the data's own origin
-        self.baseline = [run for run in own if self.rows[run]["model"] == RIDGE.name][:1]
+        self.baseline = [row["run"] for row in chosen(self.rows[run] for run in own) if row["model"] == RIDGE.name]
         self.origins: Mapping[str, Any] = self.identity.get("origins", {})
         complete = [name for name, proposal in self.proposals.items() if proposal.state == "complete"]
         self.losses = losses_at(list(self.origins), complete, members, self.rows)

@@ -82,7 +82,8 @@ def blocks(findings: SearchFindings) -> Iterator[Block | None]:
     yield Text(
         f"A trial is trained at {counted(len(findings.origins), 'origin')}, rows where training ends, and its "
         f"{LOSS} is the geometric mean over them: one percent counts the same at each. Errors here are those on "
-        "validation, of complete trials; no test row was read for them."
+        "validation, of complete trials; no test row was read for them. Start: the best trial's networks before their "
+        "first step, where that is a closed form."
     )
     yield table(PLACES_HEADER, placed(findings.origins), f"{LOSS[0].upper()}{LOSS[1:]} at each origin", words=3)
     yield drawing(
@@ -90,7 +91,7 @@ def blocks(findings: SearchFindings) -> Iterator[Block | None]:
         "Above: complete trials at one origin and the next (vermilion: chosen by the first; a ring: lowest at the "
         "next). Below: the best trial so far by the first, as far above the lowest there (blue), and the same trial at "
         "the next origin (vermilion): where that rises while the blue falls, the search tunes itself to one stretch "
-        "of rows.",
+        "of rows. Values far above the others are cut off.",
     )
     if not findings.agreements:
         yield Text("Of fewer than two complete trials there is no ranking to compare.", "note")

@@ -30,3 +30,9 @@ def check_windows(space: Space, series: Series) -> None:
                 flat = config.flat()
                 here = ", ".join(f"{path}={shown(path, flat[path], settings)}" for path in searched)
                 raise DataError(f"space: with {here}: {error}") from None
+
+
+def lookbacks(space: Space) -> list[int]:
+    """The rows that windows of proposals reach back: all of a choice, the ends of a range, else those of the base."""
+    found = {item.path: item.ends() for item in space.ranges}.get("data.seq_len", [space.base.data.seq_len])
+    return sorted(int(steps) for steps in found)

@@ -7,8 +7,9 @@ from ablations.findings.findings import PRIMARY, Findings, PooledFinding
 from ablations.reporting.league.sections import league_lines
 from ablations.reporting.phrases import LOSS, day
 from ablations.reporting.pooled.tables import cell_bars, header, shown
-from ablations.reporting.pooled.wording import counts, one_series, ordered, sentence
+from ablations.reporting.pooled.wording import counts, one_series, sentence
 from ablations.reporting.sealed import sealed_lines
+from ablations.reporting.wording import ordered
 from lab.console.printing import aligned
 from lab.pages.formats import MISSING, counted, percent
 from lab.pages.skipped import skipped_note

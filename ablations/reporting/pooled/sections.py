@@ -8,9 +8,10 @@ from ablations.reporting.effect_sections import HOW_CONTRASTS, NULL, bounds, how
 from ablations.reporting.phrases import LOSS, exploratory, place
 from ablations.reporting.pooled import figures
 from ablations.reporting.pooled.tables import cell_bars, header, shown
-from ablations.reporting.pooled.wording import counts, label, one_series, ordered, sentence, without_cells
+from ablations.reporting.pooled.wording import counts, label, one_series, sentence, without_cells
 from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import Row, effect_rows
+from ablations.reporting.wording import ordered
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import METRIC_NAMES, MISSING, counted, known, mean_deviation, percent, signed, whole
 from lab.pages.svg import slug

@@ -33,7 +33,7 @@ from ablations.reporting.phrases import (
     mark,
     subject,
 )
-from ablations.reporting.wording import ORDER, spoken, unspoken
+from ablations.reporting.wording import ordered, spoken, tally, unspoken
 from lab.arms import FULL
 from lab.pages.formats import METRIC_NAMES, chance, counted, known, p_clause, p_value, percent, percents
 
@@ -62,15 +62,9 @@ def kind(row: PooledFinding) -> str:
     return unspoken(row.one, row.shown) + _only(row)
 
 
-def ordered(rows: Iterable[PooledFinding]) -> list[PooledFinding]:
-    """Those that are decided first; otherwise in the order given."""
-    return sorted(rows, key=lambda row: ORDER.index(row.verdict))
-
-
 def counts(rows: Iterable[PooledFinding]) -> dict[str, int]:
     """How many rows there are of each verdict, those that are decided first."""
-    kinds = [kind(row) for row in ordered(rows)]
-    return {name: kinds.count(name) for name in dict.fromkeys(kinds)}
+    return tally(kind(row) for row in ordered(rows))
 
 
 def scope(findings: Findings, row: PooledFinding) -> str:

@@ -2,8 +2,8 @@
 
 A bar is a map from the window, less its own mean, to the horizon, one for all channels: each of them one file and one
 row of `BARS`. To add one, write `solve(problem) -> Solution` from the moments of the windows (`windows.Moments`, which
-cost next to nothing, whatever the series' length) and give it a row: the command `python -m lab.baseline`, records,
-tables and reports have it then.
+cost next to nothing, whatever the series' length), say whether windows of another `lookback` change it, and give it a
+row: the command `python -m lab.baseline`, records, tables and reports have it then.
 """
 
 import time

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ablations.findings.record import StudyRecord
-from ablations.study.reading import load_study
+from ablations.study.reading import create_study, load_study
 from lab.errors import ConfigError
 from lab.store.tables import Results
 from lab.unsealing.settled import unsettled
@@ -115,6 +115,25 @@ def test_drivers_whose_clocks_differ(results: Results) -> None:
             "seeds were added by hand, from 8 to 9", "verdicts were read at 9 seeds",
             "seeds were added by hand, from 9 to 12, after verdicts had been read", "verdicts were read at 12 seeds",
         ]  # fmt: skip
+
+
+def test_a_study_that_became_a_pooled_one_is_another(results: Results) -> None:
+    """What is on record under its name is read as it was, and not gone on with."""
+    now = load_study("datasets")
+    old = create_study({**now.model_dump(exclude_defaults=True, exclude={"origins", "pooled"}), "seeds": 10})
+    data = dict.fromkeys(old.cell_names, SHA)
+    StudyRecord.begin(results, "datasets", old, data, {})
+    record = StudyRecord.load(results, "datasets")
+    assert record.study == old and not record.study.pooled and record.family == 18
+    record.check_same(old, data)
+    with pytest.raises(ConfigError) as refused:
+        record.check_same(now, dict.fromkeys(now.cell_names, SHA))
+    said = str(refused.value)
+    assert "'datasets' was begun with other settings" in said and "Take another name (--study OTHER)" in said
+    assert said.splitlines()[1:-1] == [
+        "  cells: ETTh1, ETTh2 -> ETTh1-back1, ETTh1, ETTh2-back1, ETTh2",
+        "  rule.pooled: (not set) -> True",
+    ]
 
 
 def test_when_a_study_is_settled(store: Results) -> None:

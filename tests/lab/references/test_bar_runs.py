@@ -120,3 +120,24 @@ def test_sentences(start: Added | None, best: Added | None, said: str) -> None:
     assert said in text and "The best bar on validation is the smoothed ridge (0.5000)" in text
     if best is not None and best.interval is not None:
         assert text.endswith("so other test rows could turn it round.")
+
+
+def test_validation_chooses_a_bars_lookback(tiny: Config, store: Results) -> None:
+    """Proposals of a search read windows of several lengths: a bar that may not is no rival."""
+    series = load_series(tiny.data)
+    lines = record_bars(store, "mine", tiny, series, lookbacks=[16, 36])
+    assert lines == [], "a period of 24 fits into 36"
+    found = standing_of(store, "mine", [], 20)
+    rows = store.runs([row["run"] for row in store.table("members", "mine").to_pylist()])
+    by_bar: dict[str, dict[int, float]] = {}
+    for row in rows.values():
+        by_bar.setdefault(row["model"], {})[row["params.data.seq_len"]] = row["val_mse"]
+    assert {len(errors) for errors in by_bar.values()} == {1, 2} and found.lookbacks == (16, 36)
+    for bar in found.bars:
+        errors = by_bar[bar.name]
+        assert bar.errors["val_mse"] == min(errors.values()) == errors[bar.lookback or 0]
+    assert {bar.name for bar in found.bars} == set(BARS) and found.missing == ()
+    last = by_bar["last_value"]
+    assert last[16] == pytest.approx(last[36])
+    linear = next(bar for bar in found.bars if bar.name == "linear")
+    assert any(f"linear baseline {linear.lookback}" in line for line in added(found))

@@ -32,7 +32,7 @@ from lab.store.objects.checksums import named as with_checksum
 from lab.store.schema import PARTITIONED, SCHEMA_VERSION, VERSION_KEY, file_schema
 from lab.store.tables import Results, ResultsError
 from lab.training.readings import load_weights
-from lab.training.window_errors import keep_window_errors, window_errors, windows_path
+from lab.training.window_errors import BLOCK, keep_window_errors, window_errors, windows_path
 from tests.tune.searched import BEGUN, Searched, spread
 from tune import report
 from tune.findings.collect import findings_of
@@ -306,6 +306,7 @@ BLOBS: dict[str, Callable[[Path], bytes]] = {
     "a pickle in torch's coat": lambda root: saved({"config": Executed(root / "executed"), "weights": {}}),
     "a pickle in numpy's coat": lambda root: npy(np.array([Executed(root / "executed")], object)),
     "an array in an archive": lambda root: npz(np.ones(1000, np.float32)),
+    "blocks of windows without end": lambda root: npy(np.array([(0.5, 2**32 - 1)] * 9, BLOCK)),
     "words for numbers": lambda root: npy(np.array(["a"] * 1000)),
     "numbers without end": lambda root: (CLAIM % 10**15).ljust(127) + b"\n",
     "fewer numbers than none": lambda root: (CLAIM % -1).ljust(127) + b"\n",
@@ -364,7 +365,7 @@ def test_every_page_says_what_was_passed_over(root: Path, capsys: pytest.Capture
     results = Results(root)
     newest = max((root / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
-    (kept,) = (root / windows_path(next(iter(results.runs(["linear"])))).replace("mse.npy", "")).iterdir()
+    (kept,) = (root / windows_path(next(iter(results.runs(["linear"])))).replace("blocks.npy", "")).iterdir()
     kept.write_bytes(b"\0" * kept.stat().st_size)
     for command in (["list"], ["show", "mine"], ["export", "mine", "--csv", str(tmp_path / "x.csv")]):
         assert results_command.main([*command, "--results", str(root)]) == 0
@@ -373,4 +374,4 @@ def test_every_page_says_what_was_passed_over(root: Path, capsys: pytest.Capture
     assert "2 objects of the records could not be read" in capsys.readouterr().out
     for name in ("report.html", "report.md"):
         text = (tmp_path / "page" / name).read_text()
-        assert newest.name in text and "linear/mse-" in text and "Passed over" in text
+        assert newest.name in text and "linear/blocks-" in text and "Passed over" in text

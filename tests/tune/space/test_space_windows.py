@@ -19,6 +19,8 @@ def check(tiny: Config, specs: dict[str, Any]) -> None:
 def test_lengths_that_fit_and_settings_that_decide_no_window(tiny: Config) -> None:
     check(tiny, {"data.seq_len": {"int": [4, 32]}, "training.lr": {"float": [1e-3, 1e-2]}})
     check(tiny, {"data.worker_rows": {"choice": ["before_meta", "train"]}})
+    alone = {"choice": ["joint"]}  # which learns from no meta rows
+    check(tiny.override({"training.mode": "joint"}), {"data.seq_len": {"int": [16, 64]}, "training.mode": alone})
     check(tiny, {"data.seq_len": {"choice": [8, 16, 32]}, "data.meta_fraction": {"float": [0.2, 0.7]}})
 
 
@@ -33,9 +35,9 @@ def test_lengths_that_fit_and_settings_that_decide_no_window(tiny: Config) -> No
             "with data.seq_len=32, data.meta_fraction=0.15: synthetic: 'meta' has 27 rows",
         ),
         (
-            {"data.seq_len": {"int": [16, 64], "when": {"training.mode": "joint"}},
+            {"data.seq_len": {"int": [16, 160], "when": {"training.mode": "joint"}},
              "training.mode": {"choice": ["alternating", "joint"]}},
-            "with data.seq_len=64, training.mode=joint|with training.mode=joint, data.seq_len=64",
+            "with data.seq_len=160, training.mode=joint|with training.mode=joint, data.seq_len=160",
         ),
     ],
 )  # fmt: skip

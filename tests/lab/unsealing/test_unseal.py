@@ -160,7 +160,7 @@ def test_a_study_is_unsealed_once(store: Results, tmp_path: Path, monkeypatch: A
     # With a reason it is read, and that it is no first reading stands on the ledger and the page.
     assert call("other", "--again", " ")[0] == 2
     code, said = call("other", "--again", "to show that it can be done")
-    assert code == 0 and "AGAIN: to show that it can be done (read before: " in said
+    assert code == 0 and "READ AGAIN, no confirmation: to show that it can be done (read before: " in said
     assert looks_at_sealed()[1]["again"].startswith("to show that it can be done (read before: ")
     told_again = section("On sealed rows", "sealed", sealed(findings_of(store, "other")))
     page = Page.of("other", "", [told_again], "").markdown()
