@@ -86,10 +86,11 @@ def at_text(losses: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Scores:
-    """Test errors of some runs of one kind."""
+    """Errors of some runs of one kind, on test but for the first."""
 
     name: str
     parameters: int
+    validation: list[float]
     mse: list[float]
     mae: list[float]
 
@@ -98,29 +99,31 @@ class Scores:
             spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
             return f"{statistics.fmean(values):.4f}{spread}" if values else "-"
 
-        return f"{self.name:<34s}{text(self.mse):>18s}{text(self.mae):>18s}{self.parameters:>12,d}"
+        errors = "".join(f"{text(values):>18s}" for values in (self.validation, self.mse, self.mae))
+        return f"{self.name:<31s}{errors}{self.parameters:>12,d}"
 
 
 def scores_of(results: Results, name: str, ids: Sequence[str]) -> Scores:
-    """The recorded test readings of some runs."""
+    """What some runs came to on validation, and the recorded readings of test."""
     found: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
     for row in results.of_runs("evaluations", ids).to_pylist():
         if row["split"] == "test" and row["channel"] is None:
             found[row["metric"]].setdefault(row["run"], row["value"])
     runs = results.runs(ids)
     parameters = next((row["parameters"] for row in runs.values()), 0)
-    return Scores(name, parameters, list(found["mse"].values()), list(found["mae"].values()))
+    validation = [row["val_mse"] for row in runs.values() if row.get("val_mse") is not None]
+    return Scores(name, parameters, validation, list(found["mse"].values()), list(found["mae"].values()))
 
 
 def comparison_table(scores: Sequence[Scores], standing: Standing, base: Config) -> list[str]:
-    """Test errors beside the bars and, where it applies, the published table."""
-    lines = [f"{'test':<34s}{'MSE':>18s}{'MAE':>18s}{'parameters':>12s}"]
+    """Errors beside the bars and, where it applies, the published table."""
+    lines = [f"{'':<31s}{'validation MSE':>18s}{'test MSE':>18s}{'test MAE':>18s}{'parameters':>12s}"]
     lines += [score.row() for score in scores]
     for bar in standing.rows:
-        errors = [decimal(bar.errors[f"test_{metric}"]) for metric in METRICS]
-        lines.append(f"{bar.title:<34s}{errors[0]:>18s}{errors[1]:>18s}{bar.parameters or 0:>12,d}")
+        errors = "".join(f"{decimal(bar.errors[name]):>18s}" for name in ("val_mse", "test_mse", "test_mae"))
+        lines.append(f"{bar.title:<31s}{errors}{bar.parameters or 0:>12,d}")
     for name, (mse, mae, size) in reported(base.data).items():
-        lines.append(f"{name + ', as reported':<34s}{mse:>18.3f}{mae:>18.3f}{size:>12s}")
+        lines.append(f"{name + ', as reported':<31s}{'':>18s}{mse:>18.3f}{mae:>18.3f}{size:>12s}")
     return lines
 
 

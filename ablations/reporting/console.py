@@ -12,7 +12,7 @@ from ablations.reporting.tables import LINEAR, bar_rows
 from ablations.reporting.wording import against_linear, label, ordered, sentence
 from lab.arms import FULL
 from lab.console.printing import aligned
-from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed, whole
+from lab.pages.formats import decimal, known, mean_deviation, p_value, percent, signed, whole
 from lab.pages.skipped import skipped_note
 from lab.references.wording import added
 
@@ -82,17 +82,45 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
     for runs in findings.arms:
         if (runs.cell, runs.arm) == (cell, FULL):
             shown = mean_deviation(runs.mean(PRIMARY), runs.deviation(PRIMARY))
-            rows.append((FULL, shown, "", "", "", "", "", str(runs.complete), f"{runs.effective:,}", ""))
+            rows.append(
+                (
+                    FULL,
+                    shown,
+                    "",
+                    "",
+                    "",
+                    "",
+                    "",
+                    str(runs.complete),
+                    f"{runs.effective:,}",
+                    _validated(runs.mean("val_mse")),
+                )
+            )
     data = findings.cell(cell)
-    linear = decimal(data.linear.get(PRIMARY))
-    rows.append((LINEAR, linear, "", "", "", "", "", "", f"{data.linear_parameters:,}", ""))
+    linear, validated = decimal(data.linear.get(PRIMARY)), _validated(data.linear.get("val_mse"))
+    rows.append((LINEAR, linear, "", "", "", "", "", "", f"{data.linear_parameters:,}", validated))
     return [
         *rows,
         *(
-            (row["arm"], decimal(row[PRIMARY]), "", "", "", "", "", "", whole(row["effective"]), "")
+            (
+                row["arm"],
+                decimal(row[PRIMARY]),
+                "",
+                "",
+                "",
+                "",
+                "",
+                "",
+                whole(row["effective"]),
+                _validated(row["val_mse"]),
+            )
             for row in bar_rows(data)
         ),
     ]
+
+
+def _validated(mse: float | None) -> str:
+    return f"validation MSE {decimal(mse)}" if known(mse) else ""
 
 
 def _row(findings: Findings, finding: Finding) -> tuple[str, ...]:
