@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ablations.findings.findings import Findings
 from ablations.findings.league import Entrant, Kind, League
@@ -23,7 +24,7 @@ def ranks(findings: Findings, prefix: str) -> str:
         return ""
     places = league.ranking.places
     with style():
-        figure = Figure(figsize=(8, 1.2 + 0.28 * len(places)), layout="constrained")
+        figure = Figure(figsize=(8, 1.3 + 0.28 * len(places)), layout="constrained")
         axes = figure.subplots()
         for row, place in enumerate(places):
             colour = _colour(findings, league.entrant(place.name))
@@ -34,7 +35,7 @@ def ranks(findings: Findings, prefix: str) -> str:
             axes.text(1.02, row, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
         _difference(axes, league.ranking)
         axes.set_yticks(range(len(places)), [league.entrant(place.name).title for place in places])
-        axes.set_ylim(len(places) - 0.4, -1.4)
+        axes.set_ylim(len(places) - 0.4, -2.0)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("mean rank (1: the lowest error); 95% on these cells")
@@ -69,6 +70,9 @@ def costs(findings: Findings, cell: str, prefix: str) -> str:
         for axes, text in ((left, "effective parameters"), (right, "device seconds of a run")):
             _lines(axes, league, errors, cell)
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.margins(x=0.15)
             axes.set_xlabel(text)
         _points(left, findings, [(each, each.parameters[cell], errors[each.name]) for each in models])
         _points(right, findings, [(each, max(each.seconds[cell], 1e-3), errors[each.name]) for each in models])
@@ -88,7 +92,7 @@ def _lines(axes: Axes, league: League, errors: dict[str, float], cell: str) -> N
             entrant = league.entrant(name)
             axes.axhline(errors[name], color=_COLOURS[entrant.kind], linewidth=1, linestyle="--")
             axes.text(
-                0.99, errors[name], entrant.title, transform=axes.get_yaxis_transform(), fontsize=7.5, ha="right",
+                0.01, errors[name], entrant.title, transform=axes.get_yaxis_transform(), fontsize=7.5, ha="left",
                 va="bottom", color=INK,
             )  # fmt: skip
 
