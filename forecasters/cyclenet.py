@@ -73,9 +73,9 @@ CYCLENET = ModuleForecaster(
         "authors": {"data.seq_len": 336},
         "authors-mlp": {"data.seq_len": 336, "model.kind": "mlp", "training.lr": 2e-3},
     },
-    # The authors' script, but for its longer windows; it takes a tenth off the rate after each epoch.
+    # The authors' script, but for its longer windows.
     defaults={
         "data.seq_len": 96, "training.batch_size": 256, "training.lr": 5e-3, "training.max_epochs": 30,
-        "training.patience": 5,
+        "training.patience": 5, "training.schedule": "decay",
     },
 )  # fmt: skip

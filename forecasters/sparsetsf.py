@@ -88,9 +88,9 @@ SPARSETSF = ModuleForecaster(
         "authors": {"data.seq_len": 720},
         "authors-mlp": {"data.seq_len": 720, "model.kind": "mlp", "model.hidden": 128, "training.lr": 2e-3},
     },
-    # The authors' script, but for its longer windows; it takes a tenth off the rate after each epoch.
+    # The authors' script, but for its longer windows.
     defaults={
         "data.seq_len": 96, "training.batch_size": 256, "training.lr": 0.02, "training.max_epochs": 30,
-        "training.patience": 5,
+        "training.patience": 5, "training.schedule": "decay",
     },
 )  # fmt: skip

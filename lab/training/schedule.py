@@ -9,7 +9,10 @@ from torch import Tensor
 from lab.settings.config import TrainingConfig
 
 COSINE_FLOOR = 0.01  # the cosine schedule ends at this share of lr
-DECAY, DECAY_FROM = 0.9, 3  # lr is multiplied by this after each epoch from this one on
+# lr is multiplied by these after each epoch from these on: the usual scripts count the epoch that has ended, so that
+# halving begins with the third.
+HALF, HALF_FROM = 0.5, 2
+DECAY, DECAY_FROM = 0.9, 3
 
 
 def schedule(training: Sequence[TrainingConfig], epoch: int, steps: int) -> Tensor:
@@ -22,5 +25,9 @@ def _shares(settings: TrainingConfig, epoch: int, steps: int) -> Tensor:
         done = (epoch - 1) * steps + torch.arange(steps, dtype=torch.float64)
         cosine = (1 + torch.cos(math.pi * done / (settings.max_epochs * steps))) / 2
         return COSINE_FLOOR + (1 - COSINE_FLOOR) * cosine
-    shares = {"constant": 1.0, "halving": 0.5 ** (epoch - 1), "decay": DECAY ** max(0, epoch - DECAY_FROM)}
+    shares = {
+        "constant": 1.0,
+        "halving": HALF ** max(0, epoch - HALF_FROM),
+        "decay": DECAY ** max(0, epoch - DECAY_FROM),
+    }
     return torch.full((steps,), shares[settings.schedule], dtype=torch.float64)

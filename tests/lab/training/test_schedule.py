@@ -10,7 +10,7 @@ from lab.training.schedule import schedule
     ("name", "shares"),  # of the first step of epochs 1 to 6
     [
         ("constant", [1, 1, 1, 1, 1, 1]),
-        ("halving", [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32]),
+        ("halving", [1, 1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]),
         ("decay", [1, 1, 1, 0.9, 0.81, 0.729]),
         ("cosine", [1, 0.505 + 0.495 * 0.75**0.5, 0.7525, 0.505, 0.2575, 0.505 - 0.495 * 0.75**0.5]),
     ],
