@@ -30,10 +30,12 @@ from lab.baseline import every_bar, one_bar, table
 from lab.errors import DataError
 from lab.pages import svg
 from lab.pages.formats import mean_deviation
+from lab.references.wording import added
 from lab.series import load_series
 from lab.store.frames import open_results
 from lab.store.schema import BARS, START
 from lab.store.tables import Results
+from tune.conclusion import origins_text
 from tune.findings.collect import findings_of as search_findings
 from tune.findings.findings import COMPLETE, SearchFindings
 from tune.progress import params_text
@@ -42,6 +44,7 @@ from tune.reporting.sections import comparisons
 ROOT = Path(__file__).parents[1]
 SEARCH, FRONT = "tuned-etth1-h96", "front-etth1-h96"
 PUBLISHED, SIGNALS, PARTS, BILEVEL = "parts-published", "signals-published", "parts_tuned", "bilevel_tuned"
+SERIES = ("series-etth1", "series-etth2", "series-exchange", "series-illness")  # searches over several origins
 STUDIES = (PUBLISHED, SIGNALS, PARTS, BILEVEL)
 MSE, MAE = "test_mse", "test_mae"
 FAR = 1.15  # times the error of a panel's first row: off its axis
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     results = open_results(options.results)
     there = results.studies()
-    searches = {name: search_findings(results, name) for name in (SEARCH, FRONT) if name in there}
+    searches = {name: search_findings(results, name) for name in (SEARCH, FRONT, *SERIES) if name in there}
     studies = {name: ablation_findings(results, name) for name in STUDIES if name in there}
     for name in searches:
         page(tune.report.main, name, options)
@@ -67,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines += reproduced(studies[PUBLISHED]) + tuned(searches[SEARCH]) + bars(searches[SEARCH])
     if FRONT in searches:
         lines += front(searches[FRONT])
+    for name in SERIES:
+        if name in searches:
+            lines += over_origins(searches[name])
     for findings in studies.values():
         lines += ["", *verdict_lines(findings), "", *sentence_lines(findings)]
     print("\n".join(lines + budget(results, searches, studies)))
@@ -191,6 +197,22 @@ def front(findings: SearchFindings) -> list[str]:
             lines += [HEADER, spread("its best by MSE, fresh seeds", final.known(MSE), final.known(MAE),
                                      final.parameters or 0)]  # fmt: skip
     return lines
+
+
+def over_origins(findings: SearchFindings) -> list[str]:
+    """The winner by the mean over origins, on fresh seeds at the latest; every bar there; and how rankings agree."""
+    best, final = findings.best, findings.final
+    lines = ["", f"{findings.name}: the best of {len(findings.trials)} trials by the mean over origins", HEADER]
+    if final is not None:
+        lines.append(spread("tuned", final.known(MSE), final.known(MAE), final.parameters or 0))
+    for bar in findings.standing.rows:
+        lines.append(
+            f"{bar.title:<34s}{bar.errors[MSE]:>8.4f}{'':>47s}{bar.errors[MAE]:>8.4f}{bar.parameters or 0:>18,d}"
+        )
+    if best is not None:
+        lines.append(f"  {best.trial}: {params_text(dict(best.params), DYNONET.config)}")
+    lines += [f"  {text}" for text in added(findings.standing, "the tuned network")]
+    return lines + [f"  {text}".rstrip() for text in origins_text(findings)]
 
 
 def budget(results: Results, searches: dict[str, SearchFindings], studies: dict[str, Findings]) -> list[str]:
