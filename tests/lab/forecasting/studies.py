@@ -1,0 +1,33 @@
+"""A file of one's own, and a study of two seeds on it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lab.settings.config import Config
+from lab.store.tables import Results
+from lab.training.stack_run import StackRun
+
+S, H, ROWS = 16, 4, 300
+
+
+def own_file(folder: Path, rows: int = ROWS) -> Path:
+    hours = np.arange(rows)
+    noise = np.random.default_rng(1).normal(size=(rows, 2))  # more rows begin alike
+    frame = pd.DataFrame({"date": pd.date_range("2024-01-01", periods=rows, freq="h")})
+    frame["load"] = 500 + 80 * np.sin(2 * np.pi * hours / 24) + 10 * noise[:, 0]
+    frame["price"] = 3 + np.cos(2 * np.pi * hours / 12) + 0.2 * noise[:, 1]
+    path = folder / "mine.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def study_of(store: Results, config: Config, finals: bool = True) -> list[str]:
+    """Two seeds on record as a study `mine`."""
+    stack = StackRun(store, [config.with_seed(seed) for seed in (1, 2)])
+    roles = ("search", "final") if finals else ("search",)
+    store.add("members", [{"study": "mine", "trial": "t0", "role": r, "run": run} for r in roles for run in stack.ids])
+    while stack.step().state == "running":
+        pass
+    return stack.ids
