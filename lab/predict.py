@@ -174,6 +174,7 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
         "backtest": None if tested is None else tested.record(),
     }  # fmt: skip
     written = write(out, args.format, frame, tested, done)
+    on_record(model, done)
     if args.plots:
         from lab.forecasting.drawing import draw  # matplotlib takes a second to import
 
@@ -214,6 +215,21 @@ def table(frame: pd.DataFrame) -> list[str]:
     return ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
 
 
+def on_record(model: ForecastModel, done: Mapping[str, Any]) -> None:
+    """Keeps what was done in the results that the runs came from. A store that cannot take it costs that alone."""
+    results, now = model.place.results, time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    if results is None:
+        return
+    try:
+        results.put_blob(f"forecasts/{model.place.study or done['runs'][0]}/{now}.json", _json(done))
+    except StorageError as error:
+        print(f"note: not on record in {results.storage.url}: {error}", file=sys.stderr)
+
+
+def _json(done: Mapping[str, Any]) -> bytes:
+    return (json.dumps(done, indent=1) + "\n").encode()
+
+
 def write(out: Path, kind: str, frame: pd.DataFrame, tested: Backtest | None, done: Mapping[str, Any]) -> list[str]:
     """The tables, and what was done; each appears whole or not at all. Returns the names of the files."""
     bodies = {}
@@ -222,7 +238,7 @@ def write(out: Path, kind: str, frame: pd.DataFrame, tested: Backtest | None, do
             buffer = io.BytesIO()
             content.to_csv(buffer, index=False) if kind == "csv" else content.to_parquet(buffer, index=False)
             bodies[f"{name}.{kind}"] = buffer.getvalue()
-    bodies["forecast.json"] = (json.dumps(done, indent=1, default=str) + "\n").encode()
+    bodies["forecast.json"] = _json(done)
     for name, body in bodies.items():
         partial = out / f".{name}.{os.getpid()}"
         partial.write_bytes(body)

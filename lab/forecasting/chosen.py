@@ -4,8 +4,9 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 
 from lab.console.printing import one_line
 from lab.errors import ConfigError, DataError, nearest, unknown
-from lab.registry import forecaster
+from lab.forecasting.members import Weights
+from lab.registry import DEFAULT, forecaster
 from lab.settings.config import Config
 from lab.store.frames import open_results
 from lab.store.outcomes import over_origins
@@ -30,13 +32,18 @@ class Chosen:
     """Runs of one config, a seed each."""
 
     configs: tuple[Config, ...]
-    weights: tuple[Mapping[str, torch.Tensor], ...]
+    read: Callable[[], tuple[Weights, ...]]  # their weights, which a bar in their place does without
     epochs: tuple[int, ...]  # that each one's choice took
     runs: tuple[str, ...]
     identity: str  # of the series that they saw
     text: str  # which they are, as a sentence calls them
     study: str | None = None
     results: Results | None = None
+
+    @cached_property
+    def weights(self) -> tuple[Weights, ...]:
+        """Raises DataError where they are not there."""
+        return self.read()
 
 
 def chosen_of(
@@ -143,9 +150,17 @@ def _of_rows(results: Results, rows: Sequence[Row], text: str, study: str | None
         if row["status"] != "complete":
             raise ResultsError(f"run {row['run']} is {row['status']}; a forecast needs one that is complete")
     rows = sorted(rows, key=lambda row: row["seed"] if row["seed"] is not None else -1)
-    found = [load_weights(results, row) for row in rows]
+
+    def read() -> tuple[Weights, ...]:
+        try:
+            return tuple(load_weights(results, row)[1] for row in rows)
+        except DataError as error:  # pruned, or records alone were copied
+            again = "lab.train of these settings makes them anew, for --from FOLDER; --bar best needs none"
+            raise DataError(f"{error}; {again}") from None
+
+    settings = [forecaster(row["model"] or DEFAULT).config for row in rows]
     return _checked(Chosen(
-        tuple(config for config, _ in found), tuple(weights for _, weights in found),
+        tuple(each.from_json(row["config"]) for each, row in zip(settings, rows, strict=True)), read,
         tuple(int(row["best_epoch"]) for row in rows), tuple(row["run"] for row in rows), rows[0]["data_sha256"],
         f"{text} ({_seeds(len(rows))})", study, results,
     ))  # fmt: skip
@@ -175,7 +190,7 @@ def of_folder(folder: Path) -> Chosen:
         raise DataError(f"{one_line(folder)}: no run in it has come to its end; the command that trains it goes on")
     configs = tuple(forecaster(models[run["run"]]).config.from_json(run["config"]) for run in runs)
     return _checked(Chosen(
-        configs, tuple(run["weights"] for run in runs), tuple(run["best_epoch"] for run in runs),
+        configs, lambda: tuple(run["weights"] for run in runs), tuple(run["best_epoch"] for run in runs),
         tuple(run["run"] for run in runs), state["data_sha256"], f"what was trained in {folder} ({_seeds(len(runs))})",
     ))  # fmt: skip
 

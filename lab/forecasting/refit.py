@@ -34,7 +34,13 @@ def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambd
     Raises DataError: rows without dates, too few for a window to train on, or on which a seed diverges.
     """
     model = judged.model
-    series = _whole(judged, given)
+    config = None if judged.chosen is None else judged.chosen.configs[0]
+    learner = None if config is None else config.validation_learner
+    # A trainer asks for validation rows: the last horizon, which nobody looks at. Who learns from such rows gets as
+    # many as it had, which no one else trains on.
+    before = judged.series.validation
+    held = judged.data.pred_len if learner is None else before[1] - before[0]
+    series = _whole(judged, given, held, learner is not None)
     model.known.read_as_inputs(given, len(given.values), "fitted again", model.place.results, model.place.study)
     members: Members
     if judged.chosen is None:
@@ -44,7 +50,8 @@ def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambd
         members, how = _trained(judged, series, device, tell), _epochs(judged.chosen.epochs)
     assert given.stamps is not None
     rows = f"{len(given.values):,} rows, {shown_date(given.stamps[0])} to {shown_date(given.stamps[-1])}"
-    about = {**model.about, "weights": f"fitted again on all {rows}, {how}", "refit": True}
+    apart = "" if learner is None else f" ({learner[0]} on the last {held:,}, the rest on those before)"
+    about = {**model.about, "weights": f"fitted again on all {rows}{apart}, {how}", "refit": True}
     return replace(model, members=members, mean=series.mean, std=series.std, about=about)
 
 
@@ -56,20 +63,16 @@ def _epochs(epochs: tuple[int, ...]) -> str:
     return f"each seed for the epochs that its choice took ({', '.join(map(str, epochs))})"
 
 
-def _whole(judged: Judged, given: Given) -> Series:
-    """The rows as a series that trains on all of them."""
+def _whole(judged: Judged, given: Given, held: int, apart: bool) -> Series:
+    """The rows as a series that trains on all of them; on all but the last `held` where these are kept `apart`."""
     series, rows, horizon = judged.series, len(given.values), judged.data.pred_len
     if given.stamps is None:
         raise DataError(f"{given.name}: to be fitted again, rows need dates; give a DataFrame or a file, or do without")
-    learns = judged.chosen is not None and judged.chosen.configs[0].learns_from_validation
-    # A trainer asks for validation rows: the last horizon, which nobody looks at. Who learns from such rows gets as
-    # many as it had, which no one else trains on.
-    held = series.validation[1] - series.validation[0] if learns else horizon
-    train = rows - held if learns else rows
+    train = rows - held if apart else rows
     if train < judged.data.seq_len + horizon:
         raise DataError(
             f"{given.name}: {rows} rows are too few to fit again on: a window takes S + H = {judged.data.seq_len} + "
-            f"{horizon}{f', and {held} are held back, from which a part learns' if learns else ''}; give more of them, "
+            f"{horizon}{f', and {held} are kept apart, from which a part learns' if apart else ''}; give more of them, "
             "or keep the weights that were judged (--no-refit)"
         )
     last = (rows - held, rows)

@@ -17,19 +17,20 @@ from lab.forecasting.refit import refit
 from lab.ledger.cache import read as looks
 from lab.registry import forecaster
 from lab.series import load_series
+from lab.series.calendar import calendar_of
 from lab.series.windows import Windows
 from lab.store.schema import ResultsError
 from lab.store.tables import Results
 from lab.train import main as train_main
 from lab.training.readings import load_weights
-from tests.lab.forecasting.studies import ROWS, H, S, own_file, study_of
+from tests.lab.forecasting.studies import ROWS, H, S, own_file, stack_of, study_of
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("model", ["dynonet", "cyclenet"])
+@pytest.mark.parametrize("model", ["dynonet", "tests.lab.forecasting.studies:DATED"])
 def test_it_is_what_the_networks_say_by_hand(model: str, base: Config, store: Results) -> None:
-    if model == "cyclenet":  # which asks for the number of the row, too
+    if model != "dynonet":  # it asks for the calendar and the number of the row, too
         settings = {"data.dataset": "csv", "data.path": base.data.path, "data.seq_len": S, "data.pred_len": H}
         settings |= {"training.max_epochs": 2, "training.batch_size": 32}
         base = forecaster(model).config.create(settings)  # type: ignore[assignment]
@@ -41,7 +42,8 @@ def test_it_is_what_the_networks_say_by_hand(model: str, base: Config, store: Re
     # By hand: windows of the series with rows behind its end that nothing may read.
     series = load_series(base.data)
     every = (np.concatenate([frame[list(series.channels)], np.full((H, 2), 1e9)]) - series.mean) / series.std
-    windows = Windows(every, S, H, CPU, torch.float32)
+    dates = calendar_of(pd.date_range("2024-01-01", periods=ROWS + H, freq="h").to_numpy())
+    windows = Windows(every, S, H, CPU, torch.float32, calendar=dates if model != "dynonet" else None)
     inputs, _ = windows.inputs(torch.tensor([[ROWS - S]]))
     pairs = [load_weights(store, store.runs([run])[run]) for run in ids]
     with torch.no_grad():
@@ -95,6 +97,16 @@ def test_fitted_again_on_the_training_rows_it_is_what_was_judged(base: Config, s
         assert not np.allclose(other.predict_given(whole)["forecast"], expected["forecast"], rtol=1e-4)
         assert other.about["refit"] and f"all {ROWS} rows" in other.about["weights"]
         assert other.band is one.model.band
+    # Who learns from the validation rows gets as many, behind the others'.
+    base = base.override({"data.controller_rows": "validation", "training.max_epochs": 1})
+    store.add(
+        "members", [{"study": "other", "arm": "full", "role": "arm", "run": run} for run in stack_of(store, base)]
+    )
+    one = judged(of_study(store, "other"), CPU)
+    part = before.model.reading.read(pd.read_csv(str(base.data.path)).iloc[: before.series.validation[1]])
+    same, expected = refit(one, part, CPU), one.model.predict_given(whole)
+    assert np.allclose(same.predict_given(whole)["forecast"], expected["forecast"], rtol=1e-4)
+    assert "(the controller on the last 60, the rest on those before)" in same.about["weights"]
     with pytest.raises(DataError, match=r"18 rows are too few to fit again on.*--no-refit"):
         refit(before, before.model.reading.read(pd.read_csv(str(base.data.path)).iloc[:18]), CPU)
 

@@ -37,6 +37,8 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     (first,) = walked.iloc[:1].to_dict("records")
     assert first["actual"] == pytest.approx(truth[first["channel"]][first["date"]]) and first["step"] == 1
     assert len(pd.read_parquet(out / "forecast.parquet")) == 2 * H
+    kept = [json.loads(store.get_blob(path)) for path in store.storage.list("forecasts/mine")]
+    assert done in kept and {each["refit"] for each in kept} == {False, True}, "on record, too"
     look = store.table("looks").to_pylist()
     assert [(row["purpose"], row["split"], row["run_ids"]) for row in look] == [("backtest", "test", ids)]
     saved = ["--from", str(tmp_path / "mine.forecast"), "--data", str(base.data.path), "--out", str(tmp_path / "two")]
