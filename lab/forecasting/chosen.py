@@ -1,7 +1,6 @@
 """Which runs are to forecast: a run on record, the best of a study, or what is in a folder of `lab.train`."""
 
 import json
-import math
 import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,7 +56,7 @@ def chosen_of(
     if study is not None and run is not None:
         raise ConfigError(f"study {study} and run {run} each say what forecasts; name one")
     if study is None and (arm is not None or cell is not None):
-        raise ConfigError("an arm or a cell is one of a study; name the study too")
+        raise ConfigError("an arm or a cell is one of a study; give the study, too (--study NAME)")
     if study is not None:
         return of_study(open_results(place), study, arm, cell)
     return of_folder(Path(place)) if run is None else of_run(open_results(place), run)
@@ -161,7 +160,7 @@ def _of_rows(results: Results, rows: Sequence[Row], text: str, study: str | None
     settings = [forecaster(row["model"] or DEFAULT).config for row in rows]
     return _checked(Chosen(
         tuple(each.from_json(row["config"]) for each, row in zip(settings, rows, strict=True)), read,
-        tuple(int(row["best_epoch"]) for row in rows), tuple(row["run"] for row in rows), rows[0]["data_sha256"],
+        tuple(row["best_epoch"] or 0 for row in rows), tuple(row["run"] for row in rows), rows[0]["data_sha256"],
         f"{text} ({_seeds(len(rows))})", study, results,
     ))  # fmt: skip
 
@@ -201,8 +200,6 @@ def _checked(chosen: Chosen) -> Chosen:
     for config in chosen.configs[1:]:
         if config.with_seed(first.training.seed) != first:
             raise ConfigError(f"{chosen.text} differ in more than their seeds; name one with --run")
-    if not all(math.isfinite(epoch) and epoch >= 1 for epoch in chosen.epochs):
-        raise DataError(f"{chosen.text}: the epochs of the choice are not on record")
     return chosen
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lab.console.printing import one_line
-from lab.errors import DataError
-from lab.series.own import Understood, understand
+from lab.errors import DataError, nearest
+from lab.series.own import MOST_NAMED, Understood, understand
 from lab.series.reading.dates import Step, shown_date
 from lab.series.reading.files import frame_table, read_file
 from lab.series.series import Series
@@ -81,8 +81,13 @@ class Reading:
             place, name = str(path), path.name
         else:
             raise DataError(
-                f"rows to forecast from: got {type(rows).__name__}; a DataFrame, an array or a file is needed"
+                f"rows to forecast from: got {type(rows).__channel_}; a DataFrame, an array or a file is needed"
             )
+        there = [column.name for column in table.columns]
+        for channel in self.channels:
+            if channel not in there:
+                hint = nearest(channel, there) or f"; columns: {', '.join(map(one_line, there[:MOST_NAMED]))}"
+                raise DataError(f"{place}: no column '{one_line(channel)}', a channel that the model has learned{hint}")
         data = DataConfig(dataset="frame", channels=self.channels, **settings)
         return self.of_understood(understand(table, data), place, name)
 

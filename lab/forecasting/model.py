@@ -132,7 +132,8 @@ class ForecastModel:
         except FileNotFoundError:
             raise DataError(f"{one_line(path)}: no such file") from None
         except Exception as error:  # whatever unpickling makes of a foreign file
-            raise DataError(f"{one_line(path)}: no forecast model ({type(error).__name__})") from None
+            kind = type(error).__name__
+            raise DataError(f"{one_line(path)}: no forecast model ({kind}); ForecastModel.save writes one") from None
         if not isinstance(found, dict) or found.get("format") != "forecast model":
             raise DataError(
                 f"{one_line(path)}: no forecast model, though a file of torch's: ForecastModel.save writes one"

@@ -84,6 +84,10 @@ def _whole(judged: Judged, given: Given, held: int, apart: bool) -> Series:
 def _trained(judged: Judged, series: Series, device: torch.device, tell: Told) -> Members:
     chosen = judged.chosen
     assert chosen is not None
+    if not all(chosen.epochs):
+        raise DataError(
+            f"{chosen.text}: the epochs that the choice took are not on record; --no-refit keeps its weights"
+        )
     trainer = StackTrainer(chosen.configs, series, device)
     found: dict[int, Weights] = {}
     last = max(chosen.epochs)

@@ -1,5 +1,6 @@
 """A forecast is what the trained networks say of the last rows, in own units and dates, wherever they come from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from lab.store.tables import Results
 from lab.train import main as train_main
 from lab.training.readings import load_weights
 from tests.lab.forecasting.studies import ROWS, H, S, own_file, stack_of, study_of
+from tests.tune.searched import SHA, Searched, spread
+from tune.findings.collect import findings_of
+from tune.settings import Budget
 
 CPU = torch.device("cpu")
 
@@ -128,6 +132,31 @@ def test_sealed_rows_are_inputs_on_the_ledger_and_the_file_must_be_as_it_was(bas
         lab.load(store.storage.url, study="mine")
 
 
+def test_of_a_search_it_is_the_best_trial_and_its_final_seeds(tiny: Config, store: Results, tmp_path: Path) -> None:
+    search = Searched(store, tiny).add(*spread(8))
+    assert (
+        of_study(store, "mine").text
+        == "the seeds of t00001, the best trial of mine, which has no final ones yet (2 seeds)"
+    )
+    search.finals("t00000", spread(1)[0].params, [0.1])  # of the trial that was the best once
+    assert "the seeds of t00001" in of_study(store, "mine").text
+    search.finals("t00001", spread(2)[1].params, [0.7, 0.8, 0.9])
+    found = of_study(store, "mine")
+    assert found.text == "the final seeds of t00001, the best trial of mine (3 seeds)" and len(set(found.runs)) == 3
+    assert findings_of(store, "mine").best.trial == "t00001"  # type: ignore[union-attr]
+    with pytest.raises(DataError, match=r"has no weights on record.*lab\.train of these settings"):
+        _ = found.weights
+    rolling = Results(tmp_path / "rolling")
+    budget = Budget(replicates=2, grace_epochs=2, reduction_factor=2, origins=2)
+    places = {"origin 100": "a" * 64, "origin 200": SHA}
+    search = Searched(rolling, tiny, budget=budget, origins=places)
+    one, two = spread(2)
+    search.add(replace(one, losses=(0.5, 0.5, 0.3, 0.3)), replace(two, losses=(0.9, 0.9, 0.1, 0.1)))
+    found = of_study(rolling, "mine")
+    best = [config.run_id(SHA) for config in found.configs]
+    assert "t00001" in found.text and list(found.runs) == best, "by the geometric mean, at the latest origin"
+
+
 def test_the_file_may_have_got_newer_rows(base: Config, store: Results) -> None:
     study_of(store, base)
     before = lab.load(store.storage.url, study="mine")
@@ -147,7 +176,9 @@ def test_rows_that_are_not_the_models_are_refused(base: Config, store: Results, 
     gap = frame.assign(load=frame["load"].where(frame.index != 290))
     wrong = {
         "15 rows, and the model reads the last 16": frame.iloc[:15],
-        "no column 'price'; did you mean 'prices'": frame.rename(columns={"price": "prices"}),
+        "no column 'price', a channel that the model has learned; did you mean 'prices'": frame.rename(
+            columns={"price": "prices"}
+        ),
         "a row every 2 hours, and the model has learned one every 1 hour": late,
         "channel 'load', row 290: no value": gap,
         "dates of UTC, and the model has learned no time zone": frame.assign(date=frame["date"].dt.tz_localize("UTC")),
