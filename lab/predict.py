@@ -44,7 +44,9 @@ _SHOWN = 6  # steps and channels of the table on the screen
 
 def parser() -> argparse.ArgumentParser:
     result = Parser(prog=f"python -m {as_typed('lab.predict')}", description=(__doc__ or "").split("\n")[0])
-    result.add_argument("overrides", nargs="*", metavar="section.key=value", help="dotted settings, of --bar alone")
+    result.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="of --bar alone; or how --data is read"
+    )
     result.add_argument("--study", help="the final seeds of a search's best trial, or the seeds of an arm")
     result.add_argument("--arm", help="of an ablation (default: full)")
     result.add_argument("--cell", help="of an ablation with several")
@@ -90,11 +92,9 @@ def source_of(args: argparse.Namespace, device: torch.device) -> Source:
     named = [f"--{n}" for n, v in (("study", args.study), ("run", args.run), ("from", args.source)) if v is not None]
     if len(named) > 1:
         raise ConfigError(f"{' and '.join(named)} each say what forecasts; take one of them")
-    own = [
-        *args.overrides,
-        *([f"--preset {args.preset}"] if args.preset else []),
-        *([args.config] if args.config else []),
-    ]
+    # Beside records, settings say how the rows of --data are to be understood, and nothing else.
+    own = [f"--{name}" for name in ("preset", "config") if getattr(args, name)]
+    own += args.overrides if args.data is None else []
     if named and own:
         raise ConfigError(f"{one_line(own[0])}: with {named[0]} the settings are those on record; leave it out")
     if not named:
@@ -150,7 +150,8 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     make_folder(out)
     # Whatever the rows are refused for is said before test is looked at and anything is trained.
     if args.data is not None:
-        given = model.reading.read(args.data)
+        alone = not (args.study or args.run or args.source)  # then settings say what is learned from
+        given = model.reading.told([] if alone else args.overrides).read(args.data)
     else:
         assert judged is not None
         given = judged.whole()

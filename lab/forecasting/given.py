@@ -1,7 +1,7 @@
 """Rows that a forecast reads: what a model asks of them, and how a frame, a file or an array is read as such."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from lab.console.printing import one_line
-from lab.errors import DataError, nearest
+from lab.errors import ConfigError, DataError, nearest
 from lab.series.own import MOST_NAMED, Understood, understand
 from lab.series.reading.dates import Step, shown_date
 from lab.series.reading.files import frame_table, read_file
 from lab.series.series import Series
+from lab.settings.config import Config
 from lab.settings.data import OWN, DataConfig
 
 Rows: TypeAlias = "pd.DataFrame | np.ndarray | str | Path"
@@ -56,6 +57,21 @@ class Reading:
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> "Reading":
         return cls(**{**state, "channels": tuple(state["channels"]), "step": Step(**state["step"])})
+
+    def told(self, overrides: Sequence[str]) -> "Reading":
+        """With other settings of how one's own data is understood, such as `data.date_column=Day`.
+
+        Raises ConfigError: another setting, or a value that is not allowed.
+        """
+        for key in Config.parse_overrides(overrides):
+            if key.removeprefix("data.") not in self.settings:
+                allowed = ", ".join(f"data.{name}" for name in self.settings)
+                raise ConfigError(
+                    f"{key}: what was learned stays as it is; of the rows of --data may be said: {allowed}"
+                )
+        before = {f"data.{name}": value for name, value in self.settings.items()}
+        data = Config.create({"data.dataset": "frame", **before}, overrides=overrides).data
+        return replace(self, settings={name: getattr(data, name) for name in self.settings})
 
     def read(self, rows: Rows) -> Given:
         """The rows of a DataFrame (dates in its index or its column of dates), a .csv or .parquet file, or an array

@@ -41,7 +41,11 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     assert done in kept and {each["refit"] for each in kept} == {False, True}, "on record, too"
     look = store.table("looks").to_pylist()
     assert [(row["purpose"], row["split"], row["run_ids"]) for row in look] == [("backtest", "test", ids)]
-    saved = ["--from", str(tmp_path / "mine.forecast"), "--data", str(base.data.path), "--out", str(tmp_path / "two")]
+    assert abs(done["backtest"]["coverage"] - 0.8) < 0.1
+    renamed = truth.reset_index().rename(columns={"date": "Tag"})
+    renamed.to_csv(tmp_path / "newer.csv", index=False, sep=";", decimal=",")
+    saved = ["--from", str(tmp_path / "mine.forecast"), "--data", str(tmp_path / "newer.csv"), "data.date_column=Tag"]
+    saved += ["--out", str(tmp_path / "two")]
     assert main(saved) == 0
     assert (tmp_path / "two" / "forecast.csv").read_text() == expected.to_csv(index=False)
     assert len(looks().looks) == 1, "the one walk"
@@ -64,6 +68,7 @@ def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: p
         "no folder of lab.train": ["--from", str(tmp_path)],
         "no forecast model": ["--from", str(tmp_path / "other.yaml"), "--data", str(base.data.path)],
         "a row every 1 day, and the model": [*mine, "mine", "--backtest", "--data", short],
+        "what was learned stays as it is": [*mine, "mine", "--data", short, "data.seq_len=8"],
         "a period is 24 steps by the calendar": [
             "--bar", "seasonal", f"data.path={base.data.path}", "data.seq_len=16", "data.pred_len=4",
         ],
