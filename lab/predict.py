@@ -155,7 +155,7 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     else:
         assert judged is not None
         given = judged.whole()
-    model.predict_given(given, args.level)
+    model.check(given, args.level)
     for note in dict.fromkeys((*model.about["notes"], *given.notes)):
         print(f"note: {note}", file=sys.stderr)
     tested = backtest(judged, args.level, command) if args.backtest and judged is not None else None
@@ -222,7 +222,9 @@ def on_record(model: ForecastModel, done: Mapping[str, Any]) -> None:
     if results is None:
         return
     try:
-        results.put_blob(f"forecasts/{model.place.study or done['runs'][0]}/{now}.json", _json(done))
+        results.put_blob(
+            f"forecasts/{model.place.study or (done['runs'] or [done['model']])[0]}/{now}.json", _json(done)
+        )
     except StorageError as error:
         print(f"note: not on record in {results.storage.url}: {error}", file=sys.stderr)
 

@@ -55,14 +55,18 @@ class Band:
     def about(self, forecasts: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
         """The band's ends (..., H, C) about what the seeds say (N, ..., H, C), with their mean within.
 
-        Raises ConfigError: a level that so few windows cannot have, or none.
+        Raises ConfigError as `at`.
         """
-        reach = self.reach[percent(level) - 1]
+        reach, mean = self.at(level), forecasts.mean(0)
+        return np.minimum(forecasts.min(0) - reach, mean), np.maximum(forecasts.max(0) + reach, mean)
+
+    def at(self, level: float) -> np.ndarray:
+        """q of a level (H, C). Raises ConfigError: a level that so few windows cannot have, or none."""
+        reach: np.ndarray = self.reach[percent(level) - 1]
         if not np.isfinite(reach).all():
             most = math.floor(100 * self.windows / (self.windows + 1))
             raise ConfigError(
                 f"level: got {level:g}, and {self.windows} validation windows bear {most / 100:g} at most; take a "
                 "lower level, or more validation rows"
             )
-        mean = forecasts.mean(0)
-        return np.minimum(forecasts.min(0) - reach, mean), np.maximum(forecasts.max(0) + reach, mean)
+        return reach

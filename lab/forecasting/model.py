@@ -76,14 +76,10 @@ class ForecastModel:
 
     def predict_given(self, given: Given, level: float = DEFAULT_LEVEL) -> pd.DataFrame:
         """`predict` of rows that were read."""
+        self.check(given, level)
         seq_len, pred_len = self.reading.seq_len, self.reading.pred_len
         dates, calendar = self.reading.dates(given), None
-        if self.members.wants_calendar:
-            if dates is None or given.stamps is None:
-                raise DataError(
-                    f"{given.name}: {self.members.title} reads the calendar, and the dates that come next are not "
-                    "known; give rows with dates of one step"
-                )
+        if self.members.wants_calendar and dates is not None and given.stamps is not None:
             calendar = calendar_of(np.concatenate([given.stamps[-seq_len:], dates]))[None]
         self.known.read_as_inputs(given, seq_len, "forecast", self.place.results, self.place.study)
         window = ((given.values[-seq_len:] - self.mean) / self.std)[None]
@@ -97,6 +93,15 @@ class ForecastModel:
             raise DataError(f"{given.name}: the forecast is not finite; are the rows of the scale that was learned?")
         assert len(frame) == pred_len * len(self.channels)
         return frame
+
+    def check(self, given: Given, level: float) -> None:
+        """What `predict` refuses of rows that were read, and of a level, without forecasting."""
+        self.band.at(level)
+        if self.members.wants_calendar and self.reading.dates(given) is None:
+            raise DataError(
+                f"{given.name}: {self.members.title} reads the calendar, and the dates that come next are not known; "
+                "give rows with dates of one step"
+            )
 
     def plot(self, rows: Rows, level: float = DEFAULT_LEVEL, history: int | None = None) -> "Figure":
         """History, forecast and band, a panel a channel. `history`: rows shown before it (twice the horizon)."""

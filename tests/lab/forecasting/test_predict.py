@@ -48,7 +48,8 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     saved += ["--out", str(tmp_path / "two")]
     assert main(saved) == 0
     assert (tmp_path / "two" / "forecast.csv").read_text() == expected.to_csv(index=False)
-    assert len(looks().looks) == 1, "the one walk"
+    assert main(["--run", ids[0], "--bar", "best", "--results", url, "--out", str(out)]) == 0
+    assert "ridge" in capsys.readouterr().out and len(looks().looks) == 1, "the one walk"
 
 
 def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
