@@ -52,7 +52,8 @@ def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambd
     rows = f"{len(given.values):,} rows, {shown_date(given.stamps[0])} to {shown_date(given.stamps[-1])}"
     apart = "" if learner is None else f" ({learner[0]} on the last {held:,}, the rest on those before)"
     about = {**model.about, "weights": f"fitted again on all {rows}{apart}, {how}", "refit": True}
-    return replace(model, members=members, mean=series.mean, std=series.std, about=about)
+    band = replace(model.band, reach=model.band.reach * (model.std / series.std).astype(np.float32))  # in own units
+    return replace(model, members=members, mean=series.mean, std=series.std, band=band, about=about)
 
 
 def _epochs(epochs: tuple[int, ...]) -> str:
@@ -93,7 +94,9 @@ def _trained(judged: Judged, series: Series, device: torch.device, tell: Told) -
     last = max(chosen.epochs)
     while trainer.epoch < last:
         trainer.train_epoch()
-        if lost := set(range(len(chosen.configs))) - set(trainer.active):
+        finite = trainer.stack.losses.isfinite().all(0).tolist() if trainer.active else []
+        kept = {run for run, good in zip(trainer.active, finite, strict=True) if good}
+        if lost := set(range(len(chosen.configs))) - kept - set(found):
             seeds = ", ".join(str(chosen.configs[run].training.seed) for run in sorted(lost))
             raise DataError(f"fitted again on all rows, seed {seeds} diverged; --no-refit keeps the weights judged")
         done = [place for place, run in enumerate(trainer.active) if chosen.epochs[run] == trainer.epoch]
