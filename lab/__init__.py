@@ -11,16 +11,18 @@ if TYPE_CHECKING:
     from lab.arms import Arm
     from lab.errors import ConfigError, DataError
     from lab.forecaster import Forecaster
+    from lab.forecasting.model import ForecastModel
+    from lab.forecasting.opening import load
     from lab.series import Series, load_series
     from lab.settings.config import Config
-    from lab.store.frames import bars, history, joined, load, open_results
+    from lab.store.frames import bars, history, joined, open_results
     from lab.store.schema import ResultsError
     from lab.store.tables import Results
     from lab.training.trainer import StackTrainer
 
 __all__ = [
-    "Arm", "Config", "ConfigError", "DataError", "Forecaster", "Results", "ResultsError", "Series", "StackTrainer",
-    "bars", "history", "joined", "load", "load_series", "open_results",
+    "Arm", "Config", "ConfigError", "DataError", "ForecastModel", "Forecaster", "Results", "ResultsError", "Series",
+    "StackTrainer", "bars", "history", "joined", "load", "load_series", "open_results",
 ]  # fmt: skip
 
 
@@ -42,9 +44,10 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "Arm": "lab.arms", "Config": "lab.settings.config", "ConfigError": "lab.errors", "DataError": "lab.errors",
-        "Forecaster": "lab.forecaster", "Results": "lab.store.tables", "ResultsError": "lab.store.schema",
+        "ForecastModel": "lab.forecasting.model", "Forecaster": "lab.forecaster", "Results": "lab.store.tables",
+        "ResultsError": "lab.store.schema",
         "Series": "lab.series", "StackTrainer": "lab.training.trainer", "bars": "lab.store.frames",
         "history": "lab.store.frames", "joined": "lab.store.frames",
-        "load": "lab.store.frames", "load_series": "lab.series", "open_results": "lab.store.frames",
+        "load": "lab.forecasting.opening", "load_series": "lab.series", "open_results": "lab.store.frames",
     },
 )  # fmt: skip

@@ -30,6 +30,7 @@ import cluster.checks
 import cluster.submit
 import dynonet.baseline
 import dynonet.data
+import dynonet.predict
 import dynonet.train
 import lab.baseline
 import lab.machines.session
@@ -41,7 +42,8 @@ from scripts.bad_inputs import Input, all_inputs
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "dynonet.data": dynonet.data.main, "dynonet.train": dynonet.train.main,
-    "dynonet.baseline": dynonet.baseline.main, "tune.search": tune.search.main, "ablations.run": ablations.run.main,
+    "dynonet.baseline": dynonet.baseline.main, "dynonet.predict": dynonet.predict.main,
+    "tune.search": tune.search.main, "ablations.run": ablations.run.main,
     "tune.results": lambda given: lab.results.main(list(given)), "tune.report": tune.report.main,
     "ablations.report": ablations.report.main, "cluster.submit": cluster.submit.main,
     "cluster.checks": lambda given: cluster.checks.main(list(given)),

@@ -18,5 +18,6 @@ def all_inputs(folder: Path) -> list[Input]:
     return [
         *files.files(), *files.tables(), *files.data_settings(), *settings.settings(), *settings.yaml(),
         *settings.options(), *settings.environment(), *searches.spaces(), *searches.searches(), *studies.studies(),
-        *studies.study_options(), *records.stores(), *records.clusters(), *records.good(),
+        *studies.study_options(), *records.stores(), *records.forecasts(),
+        *records.clusters(), *records.good(),
     ]  # fmt: skip

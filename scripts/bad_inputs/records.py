@@ -73,6 +73,33 @@ def stores() -> Iterator[Input]:
         )
 
 
+def forecasts() -> Iterator[Input]:
+    none, bar = ("--results", "emptied"), ("--bar", "linear", *TINY)
+    own = ("--bar", "linear", "data.path=plain.csv", *WINDOWS)
+    for name, given, said in (
+        ("nothing named", (), "--study NAME.*--bar best"),
+        ("two named", ("--study", "a", "--run", "b"), "--study and --run"),
+        ("an arm of no study", ("--arm", "full", "--from", "emptied"), "arm.*study"),
+        ("settings beside a study", ("--study", "a", "training.lr=1"), "training.lr.*on record"),
+        ("no such study", (*none, "--study", "quickstart"), "quickstart"),
+        ("no such run", (*none, "--run", "abc"), "abc"),
+        ("a folder of nothing", ("--from", "emptied"), "emptied.*lab.train"),
+        ("a file of another kind", ("--from", "plain.csv", "--data", "plain.csv"), "plain.csv.*no forecast model"),
+        ("a saved model and no rows", ("--from", "plain.csv"), "--data"),
+        ("no such bar", ("--bar", "linaer", *TINY), "did you mean 'linear'"),
+        ("a level in percent", (*bar, "--level", "90"), "0.01 to 0.99"),
+        ("a level that is none", (*bar, "--level", "nan"), "level"),
+        ("a level that so few windows do not bear", (*own, "--level", "0.99"), "13 validation windows"),
+        ("no such file of rows", (*own, "--data", "gone.csv"), "gone.csv.*no such file"),
+        ("rows of other channels", (*bar, "--data", "plain.csv"), "no column 'HUFL'"),
+        ("rows that are a folder", (*own, "--data", "emptied"), "emptied.*no such file"),
+        ("an --out that is a file", (*bar, "--out", "plain.csv"), "--out.*plain.csv"),
+        ("a format that is none", (*bar, "--format", "xlsx"), "xlsx"),
+    ):
+        yield Input("dynonet.predict", name, given, (said,))
+    yield Input("dynonet.predict", "good", (*bar, "--out", "forecast"), good=True)
+
+
 def clusters() -> Iterator[Input]:
     nobody = ("--address", "http://127.0.0.1:9")
     there = ("--results", "/srv/x", *nobody)

@@ -15,8 +15,8 @@ from lab.console.commands import command_named
 from tests.processes import ROOT
 
 COMMANDS = (
-    "dynonet.train", "lab.train", "lab.baseline", "lab.series.__main__", "tune.search", "lab.results", "tune.report",
-    "ablations.run", "ablations.report", "cluster.submit", "cluster.checks",
+    "dynonet.train", "lab.train", "lab.baseline", "lab.predict", "lab.series.__main__", "tune.search", "lab.results",
+    "tune.report", "ablations.run", "ablations.report", "cluster.submit", "cluster.checks",
 )  # fmt: skip
 
 

@@ -1,0 +1,138 @@
+"""The choice fitted again on all rows up to the last: the same settings and seeds, for as many epochs as it took.
+
+Nothing is chosen here, so nothing validates: a network is trained for the epochs at which validation found its best,
+under the schedule that it had, and a bar keeps the penalties and kernels that validation chose. Scaling, and every
+share of the training rows, are those of all rows. The band stays that of the judged weights' past errors.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+
+from lab.errors import DataError
+from lab.forecasting.given import Given
+from lab.forecasting.making import Judged
+from lab.forecasting.members import BarMap, Members, Weights, networks
+from lab.forecasting.model import ForecastModel
+from lab.series import Series
+from lab.series.bars import BARS, Bar, Problem, Solution
+from lab.series.bars.windows import Moments
+from lab.series.origins import Splits
+from lab.series.own import Understood
+from lab.series.reading.dates import Dates, shown_date
+from lab.training.trainer import StackTrainer
+
+Told = Callable[[str], None]
+
+
+def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambda line: None) -> ForecastModel:
+    """The model fitted on all of the rows given. `tell`: is told of each epoch.
+
+    Raises DataError: rows without dates, too few for a window to train on, or on which a seed diverges.
+    """
+    model = judged.model
+    config = None if judged.chosen is None else judged.chosen.configs[0]
+    learner = None if config is None else config.validation_learner
+    # A trainer asks for validation rows: the last horizon, which nobody looks at. Who learns from such rows gets as
+    # many as it had, which no one else trains on.
+    before = judged.series.validation
+    held = judged.data.pred_len if learner is None else before[1] - before[0]
+    series = _whole(judged, given, held, learner is not None)
+    model.known.read_as_inputs(given, len(given.values), "fitted again", model.place.results, model.place.study)
+    members: Members
+    if judged.chosen is None:
+        members = _bar(judged, series)
+        how = "with what validation had chosen"
+    else:
+        members, how = _trained(judged, series, device, tell), _epochs(judged.chosen.epochs)
+    assert given.stamps is not None
+    rows = f"{len(given.values):,} rows, {shown_date(given.stamps[0])} to {shown_date(given.stamps[-1])}"
+    apart = "" if learner is None else f" ({learner[0]} on the last {held:,}, the rest on those before)"
+    about = {**model.about, "weights": f"fitted again on all {rows}{apart}, {how}", "refit": True}
+    band = replace(model.band, reach=model.band.reach * (model.std / series.std).astype(np.float32))  # in own units
+    return replace(model, members=members, mean=series.mean, std=series.std, band=band, about=about)
+
+
+def _epochs(epochs: tuple[int, ...]) -> str:
+    if len(set(epochs)) == 1:
+        return (
+            f"for the {epochs[0]} epochs that the choice took" if epochs[0] > 1 else "for one epoch, as the choice took"
+        )
+    return f"each seed for the epochs that its choice took ({', '.join(map(str, epochs))})"
+
+
+def _whole(judged: Judged, given: Given, held: int, apart: bool) -> Series:
+    """The rows as a series that trains on all of them; on all but the last `held` where these are kept `apart`."""
+    series, rows, horizon = judged.series, len(given.values), judged.data.pred_len
+    if given.stamps is None:
+        raise DataError(f"{given.name}: to be fitted again, rows need dates; give a DataFrame or a file, or do without")
+    train = rows - held if apart else rows
+    if train < judged.data.seq_len + horizon:
+        raise DataError(
+            f"{given.name}: {rows} rows are too few to fit again on: a window takes S + H = {judged.data.seq_len} + "
+            f"{horizon}{f', and {held} are kept apart, from which a part learns' if apart else ''}; give more of them, "
+            "or keep the weights that were judged (--no-refit)"
+        )
+    last = (rows - held, rows)
+    understood = Understood(series.channels, given.values, Dates(given.stamps, series.zone), series.step, given.notes)
+    splits = Splits((0, train), last, last, own=False)
+    return Series.checked(series.name, understood, splits, None, f"all rows of {given.name}")
+
+
+def _trained(judged: Judged, series: Series, device: torch.device, tell: Told) -> Members:
+    chosen = judged.chosen
+    assert chosen is not None
+    if not all(chosen.epochs):
+        raise DataError(
+            f"{chosen.text}: the epochs that the choice took are not on record; --no-refit keeps its weights"
+        )
+    trainer = StackTrainer(chosen.configs, series, device)
+    found: dict[int, Weights] = {}
+    last = max(chosen.epochs)
+    while trainer.epoch < last:
+        trainer.train_epoch()
+        finite = trainer.stack.losses.isfinite().all(0).tolist() if trainer.active else []
+        kept = {run for run, good in zip(trainer.active, finite, strict=True) if good}
+        if lost := set(range(len(chosen.configs))) - kept - set(found):
+            seeds = ", ".join(str(chosen.configs[run].training.seed) for run in sorted(lost))
+            raise DataError(f"fitted again on all rows, seed {seeds} diverged; --no-refit keeps the weights judged")
+        done = [place for place, run in enumerate(trainer.active) if chosen.epochs[run] == trainer.epoch]
+        for place, weights in zip(done, trainer.stack.weights(done) if done else [], strict=True):
+            found[trainer.active[place]] = weights
+        tell(f"fitting again: epoch {trainer.epoch} of {last}")
+    return networks(chosen.configs, [found[run] for run in range(len(found))], series.num_channels, device)
+
+
+class _Recorded:
+    """Stands for validation: of each map that is tried, in turn, the error that it had when it was judged."""
+
+    def __init__(self, solution: Solution):
+        self._errors: Iterator[float] = (tried["validation_mse"] for tried in solution.tried)
+
+    def mse(self, weight: np.ndarray) -> float:
+        return next(self._errors)
+
+
+class _AsChosen(Problem):
+    """A problem of other rows in which every bar chooses as it did in the one that was judged."""
+
+    def __init__(self, judged: Problem, series: Series):
+        super().__init__(series, judged.data)
+        self._judged = judged
+        self._recorded: _Recorded | None = None
+
+    def solution(self, bar: Bar) -> Solution:
+        self._recorded = _Recorded(self._judged.solution(bar))
+        return super().solution(bar)
+
+    def moments(self, role: str) -> Moments:
+        return cast(Moments, self._recorded) if role == "validation" else super().moments(role)
+
+
+def _bar(judged: Judged, series: Series) -> BarMap:
+    name = judged.model.about["model"]
+    problem = _AsChosen(Problem(judged.series, judged.data), series)
+    return BarMap(name, problem.solution(BARS[name]).weight)

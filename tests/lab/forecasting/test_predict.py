@@ -1,0 +1,80 @@
+"""The command: what it writes, says and refuses."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lab
+from dynonet.config import Config
+from lab.ledger.cache import read as looks
+from lab.predict import main
+from lab.store.tables import Results
+from tests.lab.forecasting.studies import H, study_of
+
+
+def test_from_a_study_to_a_forecast_and_a_walk_over_test(
+    base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = study_of(store, base)
+    out, url = tmp_path / "out", store.storage.url
+    typed = ["--study", "mine", "--results", url, "--out", str(out)]
+    assert main([*typed, "--no-refit", "--save", str(tmp_path / "mine.forecast"), "--plots"]) == 0
+    said = capsys.readouterr().out
+    assert "the mean of 2 seeds; the weights that were judged" in said and "better than this" in said
+    read = pd.read_csv(out / "forecast.csv", parse_dates=["date"])
+    expected = lab.load(url, study="mine").predict(str(base.data.path))
+    pd.testing.assert_frame_equal(read, expected, check_dtype=False)
+    assert (out / "forecast.png").stat().st_size > 10_000 and not looks().looks
+    assert main([*typed, "--backtest", "--format", "parquet", "--level", "0.8"]) == 0
+    said = capsys.readouterr().out
+    assert "fitted again on all 300 rows, 2024-01-01 00:00 to 2024-01-13 11:00" in said
+    done = json.loads((out / "forecast.json").read_text())
+    assert done["runs"] == ids and done["refit"] and done["backtest"]["windows"] == 57
+    walked = pd.read_parquet(out / "backtest.parquet")
+    truth = pd.read_csv(str(base.data.path), parse_dates=["date"]).set_index("date")
+    (first,) = walked.iloc[:1].to_dict("records")
+    assert first["actual"] == pytest.approx(truth[first["channel"]][first["date"]]) and first["step"] == 1
+    assert len(pd.read_parquet(out / "forecast.parquet")) == 2 * H
+    kept = [json.loads(store.get_blob(path)) for path in store.storage.list("forecasts/mine")]
+    assert done in kept and {each["refit"] for each in kept} == {False, True}, "on record, too"
+    look = store.table("looks").to_pylist()
+    assert [(row["purpose"], row["split"], row["run_ids"]) for row in look] == [("backtest", "test", ids)]
+    assert abs(done["backtest"]["coverage"] - 0.8) < 0.1
+    renamed = truth.reset_index().rename(columns={"date": "Tag"})
+    renamed.to_csv(tmp_path / "newer.csv", index=False, sep=";", decimal=",")
+    saved = ["--from", str(tmp_path / "mine.forecast"), "--data", str(tmp_path / "newer.csv"), "data.date_column=Tag"]
+    saved += ["--out", str(tmp_path / "two")]
+    assert main(saved) == 0
+    assert (tmp_path / "two" / "forecast.csv").read_text() == expected.to_csv(index=False)
+    assert main(["--run", ids[0], "--bar", "best", "--results", url, "--out", str(out)]) == 0
+    assert "ridge" in capsys.readouterr().out and len(looks().looks) == 1, "the one walk"
+
+
+def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study_of(store, base)
+    short = str(tmp_path / "short.csv")
+    Path(short).write_text("date,load,price\n2024-01-01,1,2\n2024-01-02,1,2\n")
+    (tmp_path / "other.yaml").write_text("a: 1\n")
+    mine = ["--results", store.storage.url, "--out", str(tmp_path / "out"), "--study"]
+    wrong = {
+        "nothing is named that forecasts": [],
+        "--study and --run each say": [*mine, "mine", "--run", "a"],
+        "the settings are those on record": [*mine, "mine", "training.lr=0.1"],
+        "is a search: it has no arms": [*mine, "mine", "--arm", "full"],
+        "did you mean 'mine'": [*mine, "mime"],
+        "whole percentages": [*mine, "mine", "--level", "90"],
+        "57 validation windows bear 0.98 at most": [*mine, "mine", "--level", "0.99", "--backtest"],
+        "no folder of lab.train": ["--from", str(tmp_path)],
+        "no forecast model": ["--from", str(tmp_path / "other.yaml"), "--data", str(base.data.path)],
+        "a row every 1 day, and the model": [*mine, "mine", "--backtest", "--data", short],
+        "what was learned stays as it is": [*mine, "mine", "--data", short, "data.seq_len=8"],
+        "a period is 24 steps by the calendar": [
+            "--bar", "seasonal", f"data.path={base.data.path}", "data.seq_len=16", "data.pred_len=4",
+        ],
+    }  # fmt: skip
+    for said, arguments in wrong.items():
+        assert main(arguments) == 2, said
+        assert said in capsys.readouterr().err
+    assert not looks().looks, "all of it before test is looked at"
