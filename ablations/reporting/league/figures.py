@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from ablations.findings.findings import Findings
 from ablations.findings.league import Entrant, Kind, League
 from ablations.judging.ranking import Ranking
-from lab.pages.formats import chance, decimal, known
+from lab.pages.formats import chance, decimal, known, shortened
 from lab.pages.svg import BLUE, GREEN, GREY, INK, VERMILION, drawn_or_said, inline, style
 
 _COLOURS: dict[Kind, str] = {"model": BLUE, "start": GREEN, "bar": GREY}
@@ -147,7 +147,3 @@ def forecasts(findings: Findings, cell: str, prefix: str) -> str:
         for axes, row in zip(grid[-1], found[models[0].name].rows, strict=True):
             axes.set_xlabel(f"rows from {row - 1:,} on")
         return inline(figure, prefix, f"Forecasts of a few windows, cell {cell}")
-
-
-def shortened(title: str, most: int) -> str:
-    return title if len(title) <= most else f"{title[: most - 1]}…"

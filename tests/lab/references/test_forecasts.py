@@ -1,4 +1,4 @@
-"""The few forecasts that pages show: of windows that the rule names, whole beside the truth, and copied with a study."""
+"""The few forecasts that pages show: of windows that the rule names, beside the truth, and copied with a study."""
 
 from pathlib import Path
 
