@@ -84,7 +84,7 @@ class Ablation:
         if study.retune is not None and not study.tuned:
             searches = len(_searched(study, inert)) * len(study.cell_names)
             lines.append(
-                f"before that {searches} searches of {study.retune.trials} trials x {study.retune.replicates} seeds, "
+                f"before that {searches} searches of {study.retune.text}, "
                 f"after it {searches * len(plan.seeds)} runs with what they chose"
             )
         lines.append(f"resources: {session.resources}; {session.concurrent} stacks at once")
