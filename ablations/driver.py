@@ -21,6 +21,7 @@ from ablations.planning.progress import StudyProgress
 from ablations.planning.stacks import StackFailures, StackSearcher
 from ablations.planning.tuning import check_search, search_name, tune_arm
 from ablations.reporting.console import verdict_lines
+from ablations.study.models import MODELS
 from ablations.study.reading import changed
 from ablations.study.study import Study
 from lab.arms import FULL
@@ -31,6 +32,7 @@ from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.session import Stop
 from lab.machines.trial import TrialSpec
+from lab.references.forecasts import record_forecasts
 from lab.references.runs import record_bars, record_starts
 from lab.store.events import record_event
 from lab.store.schema import DONE
@@ -82,7 +84,7 @@ class Ablation:
         if study.retune is not None and not study.tuned:
             searches = len(_searched(study, inert)) * len(study.cell_names)
             lines.append(
-                f"before that {searches} searches of {study.retune.trials} trials x {study.retune.replicates} seeds, "
+                f"before that {searches} searches of {study.retune.text}, "
                 f"after it {searches * len(plan.seeds)} runs with what they chose"
             )
         lines.append(f"resources: {session.resources}; {session.concurrent} stacks at once")
@@ -156,6 +158,7 @@ class Ablation:
                 done = self._tune(results, record, stop, scratch) and self._looks(results, record, stop, scratch)
                 if stop.reason is None:
                     self._record_starts(results, record)
+                    self._record_forecasts(results, record)
             if stop.reason is not None:
                 return drive.stopped(stop, "ablations.run")
             results.compact_many()
@@ -171,6 +174,15 @@ class Ablation:
             complete = [seed for seed in sorted(rows) if recorded.status(FULL, cell, seed) == "complete"]
             configs = [record.study.config(cell, FULL, seed) for seed in complete]
             record_starts(results, self.name, configs, self.prepared.series[cell], cell)
+
+    def _record_forecasts(self, results: Results, record: StudyRecord) -> None:
+        """Of a league's models, a few windows of the first complete run of each, for the page."""
+        recorded, study = Recorded.of(results, record), record.study
+        for cell in study.cell_names if study.kind == MODELS else ():
+            firsts = [recorded.first(arm, cell) for arm in dict.fromkeys((FULL, *study.table))]
+            rows = {row["run"]: row for row in firsts if row}
+            for why in record_forecasts(results, self.name, rows, self.prepared.series[cell]).values():
+                print(f"cell {cell}: no forecasts to show: {why}", flush=True)
 
     def _add_seeds(self, results: Results, record: StudyRecord, seeds: int | tuple[int, ...]) -> None:
         """Seeds that the command line asks for are added; a file that says another number than the record adds none."""

@@ -30,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
     add("--cells", help="only these cells, comma-separated, as the study lists them")
     add("--tuned", action="store_true", help="of a league: beside each model the best that a search of it finds")
     add("--trials", type=int, help="with --tuned: of each search (default: the study's, else 20)")
+    about = "with --tuned: device seconds of each search, equal where models cost unlike, in place of --trials"
+    add("--search-seconds", type=float, metavar="S", help=about)
     add("--seeds", help="how many, a comma-separated list of them, or auto: more only where nothing is decided")
     add("--max-seeds", type=int, help="with --seeds auto: at most so many (default: the study's, else 16)")
     add("--looks", type=int, help="with --seeds auto: how often to look; alpha is shared among the looks")
@@ -52,6 +54,7 @@ def asked(args: argparse.Namespace) -> StudyCall:
     return StudyCall(
         **told(args), study=args.study, name=args.name, seeds=None if args.seeds is None else _seeds(args.seeds),
         arms=_names(args.arms), cells=_names(args.cells), tuned=args.tuned, trials=args.trials,
+        search_seconds=args.search_seconds,
         max_seeds=args.max_seeds, looks=args.looks, alpha=args.alpha, margin=args.margin, max_epochs=args.max_epochs,
         match_capacity=args.match_capacity, train_inert=args.train_inert, stack_size=args.stack_size,
         device_hours=args.device_hours, ledger=args.ledger,

@@ -1,5 +1,7 @@
 """Published results on ETTh1 at H=96 (multivariate), each as its source reports it, to stand beside our own."""
 
+from pathlib import Path
+
 from lab.references.reports import Report
 from lab.settings.data import DataConfig
 
@@ -14,6 +16,8 @@ PUBLISHED_ETTH1_H96: dict[str, tuple[float, float, str]] = {
     "Autoformer": (0.449, 0.459, "500K"),
     "DLinear": (0.456, 0.452, "10K"),
 }
+
+RECORDS = Path(__file__).parents[1] / "results" / "league"  # of what `make league` measured of the same models
 
 # Test MSE of the published code itself at its published settings, by seed.
 PUBLISHED_CODE_ETTH1_H96: dict[int, float] = {1: 0.3909, 2: 0.4072, 12345: 0.4224}

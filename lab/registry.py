@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 from lab.console.printing import one_line
 from lab.errors import ConfigError, unknown
@@ -110,6 +111,11 @@ def reported(data: DataConfig) -> dict[str, tuple[float, float, str]]:
     """What others report of this data and horizon: model -> (test MSE, test MAE, parameters as printed)."""
     found: dict[str, tuple[float, float, str]] = importlib.import_module(f"{HOUSE}.reported").reported(data)
     return found
+
+
+def league_records() -> Path:
+    """Where the house keeps what its own league measured, beside its code; there may be nothing."""
+    return Path(importlib.import_module(f"{HOUSE}.reported").RECORDS)
 
 
 def reports(config: Config) -> tuple[Report, ...]:

@@ -27,6 +27,8 @@ from lab.console.printing import Parser, one_line, print
 from lab.errors import ConfigError, DataError
 from lab.forecaster import Forecaster
 from lab.ledger.looks import looking
+from lab.pages.formats import counted, shortened
+from lab.references.measured import measured
 from lab.registry import add_model_argument, forecaster, reported
 from lab.series import load_series
 from lab.settings.config import Config
@@ -190,8 +192,14 @@ def print_results(trainer: StackTrainer, metrics: Sequence[dict[str, Any]], *, r
     for line in lines:
         assert line.test is not None
         print(f"{line.title:24s}{line.validation.mse:>32.4f}{line.test.mse:>10.4f}{line.test.mae:>10.4f}")
+    others = measured(None, trainer.series.identity, data.pred_len)
+    for each in others:
+        errors = "".join(f"{each.mean(metric):>10.4f}" for metric in ("test_mse", "test_mae"))
+        print(
+            f"{shortened(each.title, 24):24s}{'':32s}{errors}  measured in {each.study}, {counted(each.runs, 'seed')}"
+        )
     for name, (mse, mae, size) in reported(data).items():
-        print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}")
+        print(f"{name + ', ' + size:24s}{'':32s}{mse:>10.3f}{mae:>10.3f}  quoted")
 
 
 @command_named("lab.train")

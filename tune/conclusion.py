@@ -9,7 +9,8 @@ from typing import Any
 import ray
 
 from lab.compute.device import device_for, use_threads
-from lab.pages.formats import decimal
+from lab.pages.formats import decimal, shortened
+from lab.references.measured import Measured
 from lab.references.standing import Standing
 from lab.references.wording import added
 from lab.registry import configs_of_json, reported
@@ -115,15 +116,22 @@ def scores_of(results: Results, name: str, ids: Sequence[str]) -> Scores:
     return Scores(name, parameters, validation, list(found["mse"].values()), list(found["mae"].values()))
 
 
-def comparison_table(scores: Sequence[Scores], standing: Standing, base: Config) -> list[str]:
-    """Errors beside the bars and, where it applies, the published table."""
+def comparison_table(
+    scores: Sequence[Scores], standing: Standing, base: Config, others: Sequence[Measured] = ()
+) -> list[str]:
+    """Errors beside the bars, beside `others` as leagues measured them and, where it applies, the published table."""
     lines = [f"{'':<31s}{'validation MSE':>18s}{'test MSE':>18s}{'test MAE':>18s}{'parameters':>12s}"]
     lines += [score.row() for score in scores]
     for bar in standing.rows:
         errors = "".join(f"{decimal(bar.errors[name]):>18s}" for name in ("val_mse", "test_mse", "test_mae"))
         lines.append(f"{bar.title:<31s}{errors}{bar.parameters or 0:>12,d}")
+    for each in others:
+        errors = "".join(f"{each.text(name):>18s}" for name in ("val_mse", "test_mse", "test_mae"))
+        lines.append(f"{shortened(f'{each.title}, measured', 30):<31s}{errors}{each.parameters:>12,d}")
     for name, (mse, mae, size) in reported(base.data).items():
-        lines.append(f"{name + ', as reported':<31s}{'':>18s}{mse:>18.3f}{mae:>18.3f}{size:>12s}")
+        lines.append(f"{name + ', quoted':<31s}{'':>18s}{mse:>18.3f}{mae:>18.3f}{size:>12s}")
+    if others:
+        lines.append(f"measured: in {', '.join(sorted({each.study for each in others}))}; quoted: as papers report it")
     return lines
 
 

@@ -18,6 +18,7 @@ from lab.machines.options import Call
 from lab.machines.session import DoesNotFit, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
+from lab.references.measured import measured
 from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
 from lab.registry import model_option
@@ -379,7 +380,8 @@ class Search:
             scores.append(scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
         data = best.config.data
         standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
-        print("\n" + "\n".join(comparison_table(scores, standing, settings.base)))
+        others = measured(results, self.series.identity, data.pred_len)
+        print("\n" + "\n".join(comparison_table(scores, standing, settings.base, others)))
         print("\n".join(verdicts(standing, [best.values[0], *at.values()][-1])))
         if len(self.places) > 1:
             print("\n".join(origins_text(findings_of(results, settings.study))))

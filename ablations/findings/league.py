@@ -2,10 +2,11 @@
 measured. `ranked.league_of` builds it from the records."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ablations.judging.ranking import Ranking
+from lab.references.forecasts import Forecasts
 
 Kind = Literal["model", "start", "bar"]
 
@@ -19,6 +20,8 @@ class Entrant:
     kind: Kind
     parameters: Mapping[str, int]  # by cell: those that a gradient reaches and the forecast reads; numbers of a bar
     seconds: Mapping[str, float]  # by cell: device seconds of training one run, mean over seeds; {} for a bar
+    # By cell: device seconds of a step of one model, with what validation takes between; where steps are on record.
+    step: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class League:
     beside: tuple[Beside, ...]
     left_out: Mapping[str, str]  # title -> why it is not ranked
     absent: tuple[str, ...] = ()  # registered models that the study does not ask for
+    # Cell -> model -> what its first complete run makes of a few test windows, all of the same rows.
+    forecasts: Mapping[str, Mapping[str, Forecasts]] = field(default_factory=dict)
 
     def entrant(self, name: str) -> Entrant:
         return next(entrant for entrant in self.entrants if entrant.name == name)

@@ -11,6 +11,7 @@ from ablations.judging.ranking import Sample, rank
 from ablations.study.models import MODELS
 from lab.arms import FULL
 from lab.pages.formats import decimal
+from lab.references.forecasts import Forecasts, forecasts_of_run
 from lab.references.standing import BarErrors
 from lab.registry import names, reports
 from lab.store.schema import START
@@ -30,11 +31,12 @@ def league_of(
 
 class _Ranked:
     def __init__(self, results: Results, recorded: Recorded, cells: Sequence[CellData], arms: Sequence[ArmRuns]):
-        self.results, self.study, self.cells = results, recorded.study, cells
+        self.results, self.study, self.cells, self.recorded = results, recorded.study, cells, recorded
         self.runs = {(runs.arm, runs.cell): runs for runs in arms}
         self.samples: dict[str, dict[str, Sample]] = {}
         self.entrants: dict[str, Entrant] = {}
         self.left_out: dict[str, str] = {}
+        self.forecasts: dict[str, dict[str, Forecasts]] = {cell.name: {} for cell in cells}
 
     def league(self, invalid: Mapping[str, str]) -> League:
         self.left_out |= invalid
@@ -61,6 +63,7 @@ class _Ranked:
             tuple(self._beside()),
             self.left_out,
             tuple(sorted(names().keys() - set(self.study.forecasters))),
+            {cell: of_the_same_rows(found) for cell, found in self.forecasts.items()},
         )
 
     def title(self, arm: str) -> str:
@@ -77,10 +80,22 @@ class _Ranked:
             return
         whole = {row.cell: row for row in rows if row is not None}
         self.samples[arm] = {cell: self._sample(row) for cell, row in whole.items()}
+        for cell in whole:
+            run = self.recorded.first(arm, cell).get("run")
+            shown = None if run is None else forecasts_of_run(self.results, run)
+            if shown is not None:
+                self.forecasts[cell][arm] = shown
         self.entrants[arm] = Entrant(
             arm, self.title(arm), "model", {cell: row.effective for cell, row in whole.items()},
             {cell: row.device_seconds / max(len(row.runs), 1) for cell, row in whole.items()},
+            {cell: step for cell, row in whole.items() if (step := self._step(row)) is not None},
         )  # fmt: skip
+
+    def _step(self, row: ArmRuns) -> float | None:
+        """Device seconds of a step. None: it is not on record how many an epoch has."""
+        shown = self.forecasts[row.cell].get(row.arm)
+        epochs = sum(self.recorded.row(row.arm, row.cell, seed).get("epochs") or 0 for seed in row.seeds)
+        return row.device_seconds / (epochs * shown.steps) if shown is not None and epochs and shown.steps else None
 
     def _sample(self, row: ArmRuns) -> Sample:
         complete = [run for run, status in zip(row.runs, row.statuses, strict=True) if status == "complete"]
@@ -124,3 +139,14 @@ class _Ranked:
                     self.title(arm), cell, report.text(), f"{decimal(mse)} / {decimal(mae)}", mse - report.mse,
                     report.differs(config, row.complete),
                 )  # fmt: skip
+
+
+def of_the_same_rows(found: Mapping[str, Forecasts]) -> dict[str, Forecasts]:
+    """Those of the rows that the first is of: in one figure stands one truth."""
+    first = next(iter(found.values()), None)
+    return {
+        name: each
+        for name, each in found.items()
+        if first is not None and (each.rows, each.channel) == (first.rows, first.channel)
+        and each.truth.shape == first.truth.shape
+    }  # fmt: skip

@@ -342,7 +342,7 @@ def identity(study: Study, data: Mapping[str, str], train_inert: bool = False) -
             **({} if study.correction == "holm" else {"correction": study.correction}),
             **({"pooled": True} if study.pooled else {}),
         },
-        "retune": None if study.retune is None else study.retune.model_dump(mode="json"),
+        "retune": None if study.retune is None else study.retune.model_dump(mode="json", exclude_none=True),
     }  # fmt: skip
     if study.model != DEFAULT:
         content |= {"model": study.model, **study.forecaster.config.identity}

@@ -86,6 +86,11 @@ class Recorded:
             return "complete" if row.get(PRIMARY) is not None and np.isfinite(row[PRIMARY]) else "diverged"
         return row["status"] if row.get("status") in ("diverged", "failed") else "missing"
 
+    def first(self, arm: str, cell: str) -> Member:
+        """The row of the complete run with the lowest seed, or {}: which is shown, where one stands for all."""
+        seeds = sorted(self.members.get((arm, cell), {}))
+        return next((self.row(arm, cell, seed) for seed in seeds if self.status(arm, cell, seed) == "complete"), {})
+
     def losses(self, arm: str, cell: str, seeds: Sequence[int], metric: str = PRIMARY) -> Array:
         """(seeds,), NaN unless the run is complete: a diverged run's best epoch is no result."""
         found = []

@@ -12,6 +12,8 @@ from lab.machines.options import MOST_SECONDS, Call
 from lab.registry import DEFAULT
 from lab.store.schema import check_study
 
+MOST_TRIALS = 1000  # of a search that ends by what it has spent
+
 
 @dataclass(frozen=True)
 class StudyCall(Call):
@@ -23,6 +25,7 @@ class StudyCall(Call):
     cells: tuple[str, ...] | None = None  # only these, as the study lists them
     tuned: bool = False  # of a league: beside each model the best that a search of it finds
     trials: int | None = None  # of each such search
+    search_seconds: float | None = None  # of a device, of each such search
     seeds: int | tuple[int, ...] | str | None = None  # how many, which, or auto; None: the study's
     max_seeds: int | None = None
     looks: int | None = None
@@ -80,14 +83,17 @@ class StudyCall(Call):
     def _retune(self, study: Study) -> dict[str, Any]:
         """What --tuned asks for."""
         if not self.tuned:
-            if self.trials is not None:
-                raise ConfigError("--trials goes with --tuned")
+            for option, value in (("trials", self.trials), ("search-seconds", self.search_seconds)):
+                if value is not None:
+                    raise ConfigError(f"--{option} goes with --tuned")
             return {}
         if study.kind != MODELS:
             raise ConfigError(
                 "--tuned goes with a league; a study of one model says `retune` and `nuisance` in its file"
             )
         asked = {} if study.retune is None else study.retune.model_dump(exclude_defaults=True)
+        if self.search_seconds is not None:
+            asked |= {"device_seconds": self.search_seconds, "trials": MOST_TRIALS}
         return {"retune": asked | ({} if self.trials is None else {"trials": self.trials})}
 
     def name_on_record(self) -> str:

@@ -2,9 +2,12 @@
 on seeds that no replicate has, through the same driver as `python -m tune.search`."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ablations.findings.runs import device_seconds
 from ablations.study.checks import ranges
 from ablations.study.study import Study
 from lab.console.printing import print
@@ -20,6 +23,8 @@ from tune.progress import params_text
 from tune.settings import Budget, SearchSettings
 from tune.space import Space
 from tune.space.windows import check_windows
+
+SHARE = 0.7  # of what is left, that trials are asked for at once
 
 
 def search_name(study: str, arm: str, cell: str) -> str:
@@ -50,6 +55,37 @@ def check_search(study: Study, arm: str, cell: str, name: str, series: Series) -
         raise DataError(f"retune: arm '{arm}' (cell '{cell}'): {error}") from None
 
 
+def rounds(results: Results, study: Study, settings: SearchSettings) -> Iterator[int]:
+    """How many trials the search is to come to, again and again until its budget is spent; what is asked next follows
+    from what is on record then, so that a search that was killed goes on as it would have gone.
+
+    In device seconds: most of what the seconds that are left should buy, by the mean of the trials so far; a trial more
+    than the budget at most, but for trials that cost more than those before.
+    """
+    retune, most = study.retune, settings.budget.trials
+    if retune is None or retune.device_seconds is None:
+        yield most
+        return
+    asked = 0
+    while True:
+        trials, spent = _spent(results, settings.study)
+        if trials and (trials >= most or spent >= retune.device_seconds):
+            print(f"{trials} trials took {spent:.3g} of {retune.device_seconds:g} device seconds", flush=True)
+            if not asked:
+                yield trials  # all is on record: what it came to
+            return
+        buys = SHARE * (retune.device_seconds - spent) * trials / spent if spent > 0 else 1
+        asked = min(most, trials + max(1, int(buys)))
+        yield asked
+
+
+def _spent(results: Results, study: str) -> tuple[int, float]:
+    """Trials with an outcome, and the device seconds of all runs of a search, each once."""
+    ended = {row["trial"] for row in results.table("trials", study).to_pylist() if row["event"] == "outcome"}
+    runs = {row["run"] for row in results.table("members", study).to_pylist() if row["role"] == "search"}
+    return len(ended), sum(device_seconds(row) for row in results.runs(runs).values())
+
+
 def tune_arm(
     study: Study,
     arm: str,
@@ -65,10 +101,14 @@ def tune_arm(
 
     None if it was stopped (see `stop`), or no trial was complete.
     """
-    search = Search(search_settings(study, arm, cell, name), call, session)
+    settings = search_settings(study, arm, cell, name)
     with Lease(results.storage, name):
-        search.check_settings(results, record=True)
-        proposals = search.search(results, stop, scratch / name)
+        Search(settings, call, session).check_settings(results, record=True)
+        for trials in rounds(results, study, settings):
+            budget = replace(settings.budget, trials=trials)
+            proposals = Search(replace(settings, budget=budget), call, session).search(results, stop, scratch / name)
+            if stop.reason is not None or len(proposals.outcomes) < trials:  # stopped, or the space is used up
+                break
     best = proposals.best()
     if stop.reason is not None or best is None:
         return None

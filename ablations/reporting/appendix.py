@@ -65,7 +65,10 @@ def _plan(findings: Findings) -> Iterator[Block | None]:
     ]
     rows += [(f"{name} settings", ", ".join(patterns) or "none named") for name, patterns in study.groups.items()]
     if study.retune is not None:
-        search = f"{counted(study.retune.trials, 'trial')} of {counted(study.retune.replicates, 'seed')} an arm"
+        retune = study.retune
+        search = f"{counted(retune.trials, 'trial')} of {counted(retune.replicates, 'seed')} an arm"
+        if retune.device_seconds is not None:
+            search = f"{retune.device_seconds:g} device seconds an arm and cell, at most {search}"
         rows.append(("re-tuning", f"{search}, from seed {study.retune.seed_offset}"))
     yield table(("what", "value"), rows, words=2)
     dated = several_origins(findings)

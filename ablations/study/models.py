@@ -22,6 +22,7 @@ from ablations.study.pieces import Section, layered
 from lab.arms import FULL, PLAIN, Arm, Variant
 from lab.errors import ConfigError
 from lab.forecaster import Forecaster
+from lab.references.titles import title_with
 from lab.registry import forecaster
 from lab.settings.config import Config
 from lab.settings.data import SOURCE
@@ -44,10 +45,7 @@ class ModelArm(Section):
 
     @property
     def title(self) -> str:
-        changes = ", ".join(
-            filter(None, (self.preset, *(f"{key}={value}" for key, value in dotted(self.settings).items())))
-        )
-        return f"{self.forecaster.title} ({changes})" if changes else self.forecaster.title
+        return title_with(self.forecaster.title, self.preset, self.settings)
 
     def arm(self, name: str, base: Forecaster) -> Arm:
         """Compared with the baseline: its error less the baseline's. Raises ConfigError for a bad name."""

@@ -56,6 +56,8 @@ class Retune(Section):
     """The search that each arm gets before its replicates. It varies the study's nuisance settings."""
 
     trials: int = Field(20, ge=1, le=1_000_000)
+    # Of each search: trials go on until so much is spent, `trials` at most. Equal where models cost unlike.
+    device_seconds: float | None = Field(None, gt=0, le=1e9)
     replicates: int = Field(2, ge=1, le=1000)  # seeds of a proposal
     seed_offset: int = Field(RETUNE, ge=0, le=2**62)  # the search's seeds are this, this + 1, ...
     space: dict[str, dict[str, Any]] = Field(
@@ -65,6 +67,12 @@ class Retune(Section):
     @property
     def seeds(self) -> tuple[int, ...]:
         return replicates(self.seed_offset, self.replicates)
+
+    @property
+    def text(self) -> str:
+        """The budget of one search."""
+        trials = f"{self.trials} trials x {self.replicates} seeds"
+        return trials if self.device_seconds is None else f"{self.device_seconds:g} device seconds (at most {trials})"
 
 
 @dataclass(frozen=True)

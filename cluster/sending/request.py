@@ -13,11 +13,10 @@ import tune.search
 from ablations.planning.call import StudyCall
 from cluster.sending.packing import PACKED, ROOT
 from lab.errors import ConfigError
-from lab.registry import DEFAULT, forecaster
 from lab.settings.files import data_paths
 from lab.settings.yaml import read_mapping, read_text
 from lab.store.place import OPTION, VARIABLE
-from lab.training.module_stack import sources
+from lab.training.modules.copies import files_of
 from tune.settings import SearchCall
 
 MODULES = {"search": "tune.search", "ablations": "ablations.run"}
@@ -31,8 +30,8 @@ class Request:
 
     Attributes:
         arguments: of the module's command line, as the job gets them.
-        files: contents of the files that arguments name, and of those that a forecaster of one's own is imported from,
-            by their name in the package.
+        files: contents of the files that arguments name, and of those that forecasters of one's own are imported
+            from, by their name in the package.
         notes: what the user should know, one line each.
     """
 
@@ -76,8 +75,8 @@ def read_request(kind: str, arguments: Sequence[str], keys: Sequence[str] = ()) 
         new = f"{FILES}/{len(files)}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(path).name)}"
         files[new] = read_text(path).encode()
         arguments = [_renamed(argument, path, new) for argument in arguments]
-    study, model = _study(call)
-    files |= own_files(model)
+    study, models = _study(call)
+    files |= own_files(*models)
     # As the arguments and the files that they name write it, before it is taken from a folder.
     overrides = dict(text.partition("=")[::2] for text in call.overrides)
     for path in data_paths([overrides, *(read_mapping(path) for path in call.files)]):
@@ -138,28 +137,29 @@ def _asked(kind: str, arguments: Sequence[str]) -> SearchCall | StudyCall:
     return ablations.run.asked(ablations.run.parser().parse_intermixed_args(arguments))
 
 
-def _study(call: SearchCall | StudyCall) -> tuple[str, str]:
-    """The name that the study goes by, and its model. Raises ConfigError for what the command itself would refuse."""
+def _study(call: SearchCall | StudyCall) -> tuple[str, tuple[str, ...]]:
+    """The name that the study goes by, and its models. Raises ConfigError for what the command itself would refuse."""
     if isinstance(call, SearchCall):
-        return call.settings().study, call.model
+        return call.settings().study, (call.model,)
     study, name = call.settings()
     study.schedule()  # too few seeds to decide anything
-    return name, study.model
+    return name, study.forecasters
 
 
-def own_files(model: str) -> dict[str, bytes]:
-    """What a forecaster of one's own is imported from, by name in the package.
+def own_files(*models: str) -> dict[str, bytes]:
+    """What forecasters of one's own are imported from, by name in the package.
 
-    Raises ConfigError for a name that the package has already: there the one would be taken for the other.
+    Raises ConfigError for a name that the package, or another of them, has already: there the one would be taken for
+    the other.
     """
-    files = {} if model == DEFAULT else sources(forecaster(model))
-    for name, path in files.items():
+    found = files_of(*models)
+    for name, path in found.items():
         if (ROOT / name).resolve() != path and (name in PACKED or (ROOT / name).exists()):
             raise ConfigError(
-                f"model '{model}' is imported from {path}, and the project has a {name} of its own; rename yours, "
-                "which goes along to the cluster"
+                f"a model of this study is imported from {path}, and the project has a {name} of its own; rename "
+                "yours, which goes along to the cluster"
             )
-    return {name: path.read_bytes() for name, path in files.items()}
+    return {name: path.read_bytes() for name, path in found.items()}
 
 
 def _renamed(argument: str, path: str, new: str) -> str:

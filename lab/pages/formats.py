@@ -126,3 +126,8 @@ def setting(value: object) -> str:
 def brief(value: object) -> str:
     """A setting's value beside many others: four significant digits of a number that is not whole."""
     return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else setting(value)
+
+
+def shortened(text: str, most: int) -> str:
+    """A name where there is room for so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

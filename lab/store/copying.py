@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lab.references.forecasts import forecasts_object
 from lab.store.columns import concat
 from lab.store.files import encode, file_path
 from lab.store.objects.storage import PUTS_AT_ONCE
@@ -41,14 +42,16 @@ class Copied:
     runs: int  # of which there was nothing before, or less
     rows: int
     windows: int  # runs whose errors by test window were not there
+    forecasts: int = 0  # runs whose forecasts were not
 
     @property
     def nothing(self) -> bool:
-        return not (self.rows or self.windows)
+        return not (self.rows or self.windows or self.forecasts)
 
 
 def copy_studies(results: Results, studies: Iterable[str], to: Results) -> Copied:
-    """Copies what is on record of some studies, and the errors by test window; weights and checkpoints stay behind.
+    """Copies what is on record of some studies, the errors by test window, and the forecasts that pages show; weights
+    and checkpoints stay behind.
 
     Raises:
         ResultsError: no such study, or another of that name in `to`; nothing is copied.
@@ -61,10 +64,11 @@ def copy_studies(results: Results, studies: Iterable[str], to: Results) -> Copie
     members = [results.table("members", study, ["run"]) for study in names]
     ids = pc.unique(concat(members)["run"]).to_pylist()
     rows = _copy_looks(results, names, ids, to)  # before what they were taken at
-    new_runs, windows = 0, 0
+    new_runs, windows, forecasts = 0, 0, 0
     for start in range(0, len(ids), RUNS_AT_ONCE):
         some = ids[start : start + RUNS_AT_ONCE]
         windows += _copy_windows(results, some, to)
+        forecasts += _copy_forecasts(results, some, to)
         for table in ("history", "evaluations", "runs"):  # the rows that make a run count last
             fresh = _fresh(table, results.of_runs(table, some), to.of_runs(table, some))
             rows += _write(to, table, table, fresh)
@@ -74,7 +78,7 @@ def copy_studies(results: Results, studies: Iterable[str], to: Results) -> Copie
         for study in names:
             fresh = _fresh(table, results.table(table, study), to.table(table, study))
             rows += _write(to, table, f"{table}/study={study}", fresh)
-    return Copied(new_runs, rows, windows)
+    return Copied(new_runs, rows, windows, forecasts)
 
 
 def _check_same(results: Results, study: str, to: Results) -> None:
@@ -117,6 +121,16 @@ def _copy_windows(results: Results, runs: Sequence[str], to: Results) -> int:
     with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
         for done in [pool.submit(to.put_blob, *item) for item in objects]:
             done.result()
+    return len(objects)
+
+
+def _copy_forecasts(results: Results, runs: Sequence[str], to: Results) -> int:
+    """Of the one run of each model of a league; other studies keep none."""
+    here, there = ({path.split("/")[1] for path in of.storage.list("test_forecasts")} for of in (results, to))
+    found = [forecasts_object(results, run) for run in runs if run in here - there]
+    objects = [item for item in found if item is not None]
+    for item in objects:
+        to.put_blob(*item)
     return len(objects)
 
 

@@ -16,6 +16,7 @@ from cluster import entry
 from cluster.sending.packing import pack, tree
 from cluster.sending.request import read_request
 from lab.errors import ConfigError
+from tests.own_package import own_package
 from tests.processes import ROOT
 
 
@@ -82,3 +83,27 @@ def test_what_ray_submit_copies_finds_project_and_python_and_keeps_spaces(tmp_pa
     refused = submitted(["search", "--results", "results"])
     assert refused.returncode == 1 and refused.stderr.startswith("error: --results: got 'results'; an object store")
     assert entry.unquoted(entry.quoted(arguments)) == arguments
+
+
+def test_every_model_of_a_league_travels_along_and_none_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_package(tmp_path, monkeypatch):
+        source = (tmp_path / "my_package" / "my_module.py").read_text()
+        (tmp_path / "second.py").write_text(source)
+        league = tmp_path / "league.yaml"
+        league.write_text(
+            "name: own\nquestion: Which of these is the best?\nkind: models\nmodel: my_package.my_module:LINEAR\n"
+            "models: {second: {model: 'second:LINEAR'}, nlinear: {model: nlinear}}\nseeds: 3\n"
+        )
+        arguments = [str(league), "--results", "/shared"]
+        files = read_request("ablations", arguments).files
+        assert {"my_package/my_module.py", "second.py"} < files.keys() and files["second.py"] == source.encode()
+        assert not any(name.startswith(("lab/", "forecasters/")) for name in files)
+        found = {"second:LINEAR": tmp_path / "elsewhere.py"}
+        monkeypatch.setattr(
+            "lab.training.module_stack.sources",
+            lambda model: {"second.py": found.get(model.config.forecaster, tmp_path / "second.py")},
+        )
+        with pytest.raises(ConfigError, match=r"under one name; rename one"):
+            read_request("ablations", arguments)

@@ -43,7 +43,7 @@ def made(*targets: str) -> str:
 
 
 def named() -> list[Command]:
-    texts = [README, made("search", "bench", "flagship", "flagship-report")]
+    texts = [README, made("search", "bench", "flagship", "flagship-report", "league", "league-report", "league-full")]
     texts += [ast.get_docstring(ast.parse(path.read_text())) or "" for path in PROGRAMS]
     return list(dict.fromkeys(command for text in texts for command in commands(text)))
 
@@ -124,7 +124,7 @@ def check_names(command: Command, found: Read) -> None:
             assert tune.search.asked(arguments).settings()
         case "ablations.run":
             study, _ = ablations.run.asked(arguments).settings()
-            assert arguments.arms is None or len(study.arms) == len(arguments.arms.split(","))
+            assert arguments.arms is None or len((*study.arms, *study.models)) == len(arguments.arms.split(","))
         case "dynonet.train":
             assert configs_of(arguments)
         case "dynonet.baseline" | "lab.baseline":

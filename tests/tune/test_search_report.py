@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 from dynonet.config import Config
 from lab.errors import ConfigError
 from lab.pages.formats import brief, mean_deviation
+from lab.references.measured import Measured
+from lab.references.standing import Standing
 from lab.store.events import SHOWN, record_event
 from lab.store.tables import Results, ResultsError
 from lab.training.window_errors import keep_window_errors
@@ -23,11 +26,13 @@ from tests.html_page import Page
 from tests.tune import searched
 from tests.tune.searched import SPACE, Made, Searched
 from tune import report
+from tune.conclusion import comparison_table
 from tune.findings.analysis import LEAST_COMPLETE, rung_epochs
 from tune.findings.collect import findings_of
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
 from tune.report import render
 from tune.reporting import figures
+from tune.reporting.figures import quoted
 from tune.reporting.sections import comparisons
 from tune.settings import Budget
 
@@ -102,10 +107,26 @@ def test_every_part_is_there(findings: SearchFindings, files: dict[str, str]) ->
     assert [row["trial"] for row in page.table("trial", "error, its last line")] == ["t00024"]
     for text in (
         "t00025 a run of it diverged", "t00000 and t00026 have the same settings.", "1 trial has no outcome yet",
-        "DynoNet (published), as reported", "optuna-dashboard optuna/mine.journal", "PED-ANOVA", "a backdrop",
+        "DynoNet (published), quoted", "optuna-dashboard optuna/mine.journal", "PED-ANOVA", "a backdrop",
         "were saved",
     ):  # fmt: skip
         assert text in page.text, text
+
+
+def test_what_a_league_measured_stands_beside_what_is_quoted(findings: SearchFindings) -> None:
+    errors = {"val_mse": (0.7, 0.7), "test_mse": (0.38, 0.40), "test_mae": (0.5, 0.5)}
+    found = (Measured("PatchTST (authors)", "rivals", errors, 3, 99_000), Measured("Own", "rivals", errors, 2, 50))
+    files = render(replace(findings, measured=found))
+    page = Page(files["report.html"])
+    rows = {row["model"]: row for row in page.table("model", "validation MSE")}
+    assert rows["PatchTST (authors), measured"]["test MSE"] == "0.3900 ± 0.0141"
+    assert (rows["PatchTST (authors), measured"]["runs"], rows["Own, measured"]["runs"]) == ("2 of 3", "2")
+    assert rows["PatchTST, quoted"]["test MSE"] == "0.414" and "measured is of rivals" in page.text
+    assert "quoted test MSE" in files["report.html"] and "measured in a league" in files["report.html"]
+    assert "PatchTST" not in [model.name for model in quoted(replace(findings, measured=found))]
+    table = comparison_table([], Standing(), Config.create({"data.dataset": "ETTh1"}), found)
+    assert any(line.startswith("PatchTST (authors), measured ") and "0.3900 ± 0.0141" in line for line in table)
+    assert any(line.startswith("PatchTST, quoted ") for line in table)
 
 
 def test_the_files_hold_one_set_of_numbers(findings: SearchFindings, files: dict[str, str]) -> None:
@@ -146,7 +167,7 @@ def test_what_is_recorded_stays_text(begin: Callable[..., Searched]) -> None:
     assert page.table("trial", "error, its last line")[0]["error, its last line"] == NASTY.splitlines()[-1]
     assert 'RuntimeError: &lt;script>alert("&amp;")&lt;/script> \\| \\_a\\_ \\*b\\*' in files["report.md"]
     assert csv_rows(files["trials.csv"])[2]["error"] == NASTY.splitlines()[-1]
-    assert "as reported" not in page.text, "the published table is about ETTh1"
+    assert "quoted" not in page.text, "the published table is about ETTh1"
 
 
 def test_off_and_nought_are_two_choices_on_every_page(begin: Callable[..., Searched]) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from lab.errors import ConfigError
+from lab.references.measured import measured
 from lab.references.standing import Standing, chosen, standing_of
 from lab.registry import DEFAULT, forecaster, reported
 from lab.seeds import replicates
@@ -110,6 +111,7 @@ class Collector:
                 Published(model, mse, mae, _count(printed), printed)
                 for model, (mse, mae, printed) in reported(self.base.data).items()
             ),
+            measured=measured(self.results, self.identity["data_sha256"], self.base.data.pred_len),
             importance=importance_of(trials),
             edges=tuple(
                 Edge(path, best.params[path], end) for path, end in self.space.edges(best.params).items()

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from lab.references.measured import Measured
 from lab.references.standing import Standing
 from lab.series.bars.ridge import RIDGE
 from lab.training.window_errors import WindowDifference
@@ -155,6 +156,7 @@ class SearchFindings:
     less_linear: WindowDifference | None  # of the best trial's final replicates and the linear baseline
     standing: Standing  # of the best trial's final replicates against the bars, at the data's own origin
     published: tuple[Published, ...]  # where the published table applies
+    measured: tuple[Measured, ...]  # what leagues on record have of the same series and horizon
     importance: Importance
     edges: tuple[Edge, ...]
     rungs: tuple[Rung, ...]

@@ -20,8 +20,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from optuna.importance import BaseImportanceEvaluator
 from optuna.visualization import matplotlib as optuna_plots
 
+from lab.pages.formats import shortened
 from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 from lab.references.drawing import reached
+from lab.references.measured import titles_of
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
 from tune.reporting.axes import LOSS, marks_of, plain_log, reach, short_names
 from tune.space import Range
@@ -189,7 +191,7 @@ def _slice_axis(axes: Axes, item: Range) -> None:
 
 @drawn_or_said
 def accuracy(findings: SearchFindings, prefix: str) -> str:
-    """Loss against parameters, the published models behind. Of two objectives: Optuna's Pareto front, and its line."""
+    """Loss against parameters, other models behind. Of two objectives: Optuna's Pareto front, and its line."""
     trials = [t for t in findings.ranked() if t.parameters is not None]
     if not trials:
         return ""
@@ -215,27 +217,32 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
         _points(axes, stopped, "stopped early, where it stood", facecolors="none", edgecolors=GREY)
         bars, losses = marks_of(findings), [trial.loss for trial in trials]
         losses += reached(bars, max(losses))
-        axes.set(xscale="log", xlabel="parameters", ylabel="MSE" if findings.published else LOSS)
-        if published := findings.published:
-            axes.plot(
-                [model.parameters for model in published], [model.mse for model in published], "s", color=PURPLE,
-                markerfacecolor="none", label="published, test MSE as reported",
-            )  # fmt: skip
-        low, high = reach(losses + [model.mse for model in published])
+        others = _others(findings)
+        axes.set(xscale="log", xlabel="parameters", ylabel="MSE" if others else LOSS)
+        for of, fill, label in (
+            (findings.measured, PURPLE, "measured in a league, test MSE"),
+            (quoted(findings), "none", "quoted test MSE"),
+        ):  # fmt: skip
+            if of:
+                axes.plot(
+                    [model.parameters for model in of], [model.mse for model in of], "s", color=PURPLE,
+                    markerfacecolor=fill, label=label,
+                )  # fmt: skip
+        low, high = reach(losses + [mse for _, _, mse in others])
         axes.set_ylim(low, high)
         for bar in bars:
             if low < bar.error < high:
                 if bar.best and bar.parameters:
                     axes.plot([bar.parameters], [bar.error], "D", color=INK)
                 bar.line(axes, f"{bar.title} (best bar)" if bar.best else bar.title if bar.start else None)
-        _named_at_the_right(axes, published)
+        _named_at_the_right(axes, others)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         left, right = axes.get_xlim()
         if right < 100 * left:  # too few powers of ten to read a size by
             axes.xaxis.set_minor_formatter(FuncFormatter(_some_minor))
         axes.grid()
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3 if published else 4)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3 if others else 4)
         return _finish(figure, (8, 3.8), prefix, f"{LOSS} against parameters")
 
 
@@ -244,15 +251,27 @@ def _points(axes: Axes, trials: Sequence[Trial], label: str, **look: Any) -> Non
         axes.scatter([t.parameters or 0 for t in trials], [t.loss for t in trials], label=label, **look)
 
 
-def _named_at_the_right(axes: Axes, models: Sequence[Published]) -> None:
-    """The published models' names in a column, evenly apart where their marks are too close, each with a line to it."""
+def quoted(findings: SearchFindings) -> tuple[Published, ...]:
+    """Published figures of models that no league has measured."""
+    known = titles_of(findings.measured)
+    return tuple(model for model in findings.published if model.name.partition(" (")[0] not in known)
+
+
+def _others(findings: SearchFindings) -> list[tuple[str, float, float]]:
+    """Name, parameters and test MSE of other models, each once."""
+    found = [(shortened(each.title, 34), float(each.parameters), each.mse) for each in findings.measured]
+    return [*found, *((model.name, model.parameters, model.mse) for model in quoted(findings))]
+
+
+def _named_at_the_right(axes: Axes, models: Sequence[tuple[str, float, float]]) -> None:
+    """Other models' names in a column, evenly apart where their marks are too close, each with a line to it."""
     (low, high), gap = axes.get_ylim(), 0.055
     height = 1.0 + gap
-    for place, model in enumerate(sorted(models, key=lambda model: (-model.mse, model.name))):
-        wanted = (min(model.mse, high) - low) / (high - low)
+    for place, (name, parameters, mse) in enumerate(sorted(models, key=lambda model: (-model[2], model[0]))):
+        wanted = (min(mse, high) - low) / (high - low)
         height = max(min(wanted, height - gap), gap * (len(models) - 1 - place))
         axes.annotate(
-            model.name, (model.parameters, model.mse), (1.03, height), textcoords="axes fraction", va="center",
+            name, (parameters, mse), (1.03, height), textcoords="axes fraction", va="center",
             fontsize=7.5, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": PURPLE, "alpha": 0.45, "linewidth": 0.6, "shrinkA": 1,
                         "shrinkB": 4, "relpos": (0, 0.5)},

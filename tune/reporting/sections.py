@@ -101,7 +101,12 @@ def _over(trial: Trial) -> str:
 
 
 def _reported(findings: SearchFindings) -> str:
-    return " Published errors are those of the papers, on test." if findings.published else ""
+    said = ""
+    if found := findings.measured:
+        said += (
+            f" What is called measured is of {', '.join(sorted({each.study for each in found}))}, on these test rows."
+        )
+    return said + (" Quoted errors are those of the papers, on test." if findings.published else "")
 
 
 def _errors(findings: SearchFindings) -> Iterator[tuple[str, ...]]:
@@ -121,9 +126,13 @@ def _errors(findings: SearchFindings) -> Iterator[tuple[str, ...]]:
             whole(len(bar.runs)),
             whole(bar.parameters),
         )
+    for each in findings.measured:
+        cells = (mean_deviation(each.mean(metric), each.deviation(metric)) for metric in METRICS)
+        count = whole(each.runs) if each.runs == each.asked else f"{each.runs} of {each.asked}"
+        yield f"{each.title}, measured", *cells, count, whole(each.parameters)
     for model in findings.published:
         published = (decimal(model.mse, 3), decimal(model.mae, 3))
-        yield f"{model.name}, as reported", MISSING, *published, MISSING, model.printed
+        yield f"{model.name}, quoted", MISSING, *published, MISSING, model.printed
 
 
 def _error_row(name: str, errors: RunErrors) -> tuple[str, ...]:
@@ -251,10 +260,11 @@ def _pareto(findings: SearchFindings) -> Iterator[Block | None]:
     if findings.front:
         about = f"{about} The line joins the trials that no other beats in both, drawn by Optuna."
     about += _bars_in(findings)
-    if findings.published:
+    if findings.published or findings.measured:
         about += (
-            " Squares: errors on test, as the models' papers report them. They stand there as a backdrop: they are "
-            "figures of another split, and no trial's error on it."
+            " Squares: other models' errors on test, filled where a league measured them here, hollow where they are "
+            "quoted as their papers report them. They stand there as a backdrop: they are figures of another split, "
+            "and no trial's error on it."
         )
     yield drawing(figures.accuracy(findings, "pareto"), about)
     yield table(

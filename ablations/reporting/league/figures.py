@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -9,10 +10,11 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from ablations.findings.findings import Findings
 from ablations.findings.league import Entrant, Kind, League
 from ablations.judging.ranking import Ranking
-from lab.pages.formats import chance, known
+from lab.pages.formats import chance, decimal, known, shortened
 from lab.pages.svg import BLUE, GREEN, GREY, INK, VERMILION, drawn_or_said, inline, style
 
 _COLOURS: dict[Kind, str] = {"model": BLUE, "start": GREEN, "bar": GREY}
+WIDE, HIGH = 0.45, 0.042  # of an axes: what a name takes beside its point
 FULL_COLOUR = VERMILION  # of the model that the study is of
 
 
@@ -65,14 +67,14 @@ def costs(findings: Findings, cell: str, prefix: str) -> str:
     if not models:
         return ""
     with style():
-        figure = Figure(figsize=(9, 4), layout="constrained")
+        figure = Figure(figsize=(9, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, text in ((left, "effective parameters"), (right, "device seconds of a run")):
             _lines(axes, league, errors, cell)
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.margins(x=0.15)
+            axes.margins(x=0.1)
             axes.set_xlabel(text)
         _points(left, findings, [(each, each.parameters[cell], errors[each.name]) for each in models])
         _points(right, findings, [(each, max(each.seconds[cell], 1e-3), errors[each.name]) for each in models])
@@ -81,9 +83,21 @@ def costs(findings: Findings, cell: str, prefix: str) -> str:
 
 
 def _points(axes: Axes, findings: Findings, points: Sequence[tuple[Entrant, float, float]]) -> None:
+    """Each with its name to the right of it, and higher where another's name stands there already."""
     for entrant, x, y in points:
         axes.plot([x], [y], "o", color=_colour(findings, entrant), markersize=5)
-        axes.annotate(entrant.title, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7.5)
+    axes.autoscale_view()
+    (left, right), (low, high) = np.log10(axes.get_xlim()), axes.get_ylim()
+    taken: list[tuple[float, float]] = []
+    for entrant, x, y in sorted(points, key=lambda point: point[2]):
+        across, up = float((np.log10(x) - left) / (right - left)), (y - low) / (high - low)
+        while any(abs(across - a) < WIDE and abs(up - b) < HIGH for a, b in taken):
+            up += HIGH / 4
+        taken.append((across, up))
+        axes.annotate(
+            shortened(entrant.title, 26), (x, y), xytext=(across + 0.015, up), textcoords="axes fraction", fontsize=7.5,
+            va="center", annotation_clip=False, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
+        )  # fmt: skip
 
 
 def _lines(axes: Axes, league: League, errors: dict[str, float], cell: str) -> None:
@@ -103,3 +117,33 @@ def _colour(findings: Findings, entrant: Entrant) -> str:
     plain = entrant.name.removesuffix("@tuned")
     mine = entrant.kind == "model" and (plain in own or plain not in findings.study.models)
     return FULL_COLOUR if mine else _COLOURS[entrant.kind]
+
+
+@drawn_or_said
+def forecasts(findings: Findings, cell: str, prefix: str) -> str:
+    """A row a model, in the ranking's order, and a column a window: the forecast beside the truth."""
+    league = findings.league
+    found = {} if league is None else league.forecasts.get(cell, {})
+    if league is None or not found:
+        return ""
+    models = [entrant for entrant in league.entrants if entrant.name in found]
+    columns = len(found[models[0].name].rows)
+    with style():
+        figure = Figure(figsize=(2.8 * columns, 0.5 + 1.15 * len(models)), layout="constrained")
+        grid = figure.subplots(len(models), columns, sharex="col", sharey="col", squeeze=False)
+        for entrant, line in zip(models, grid, strict=True):
+            shown = found[entrant.name]
+            for place, axes in enumerate(line):
+                past, truth, forecast = shown.past[place], shown.truth[place], shown.forecast[place]
+                ahead = range(1, len(truth) + 1)
+                axes.plot(range(1 - len(past), 1), past, color=INK, linewidth=0.7, alpha=0.6)
+                axes.plot(ahead, truth, color=INK, linewidth=0.9)
+                axes.plot(ahead, forecast, color=_colour(findings, entrant), linewidth=1.5)
+                axes.axvline(0.5, color=GREY, linewidth=0.6)
+                axes.tick_params(length=2)
+                error = float(np.mean(np.square(forecast.astype(float) - truth)))
+                axes.set_title(f"MSE {decimal(error, 3)}", loc="right", fontsize=7.5, pad=1)
+            line[0].set_title(shortened(entrant.title, 60), loc="left", fontsize=8.5, pad=11)
+        for axes, row in zip(grid[-1], found[models[0].name].rows, strict=True):
+            axes.set_xlabel(f"rows from {row - 1:,} on")
+        return inline(figure, prefix, f"Forecasts of a few windows, cell {cell}")

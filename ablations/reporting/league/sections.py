@@ -12,6 +12,7 @@ from ablations.reporting.league.tables import (
     above_rows,
     beside_rows,
     caption,
+    cost_header,
     cost_rows,
     ranking_header,
     ranking_rows,
@@ -22,6 +23,10 @@ from lab.pages.formats import chance
 from lab.pages.svg import slug
 
 WIDTH = 118  # columns of a sentence
+STEP = (
+    "Device seconds are CPU seconds on a CPU and wall seconds on a GPU, a stack's shared among its models; a step is "
+    "of one model, with what validation takes between."
+)
 BESIDE = (
     "Reported figures are those of papers and tables, each by its own protocol; measured ones are means over the seeds "
     "of this study, with every test window counted. Why they may differ is what is known of the protocols, no proof."
@@ -36,6 +41,7 @@ def league_sections(findings: Findings) -> list[Section | None]:
     return [
         section("The ranking", "ranking", _ranking(findings, league)),
         section("Accuracy and what it costs", "cost", _cost(findings, league)),
+        section("Forecasts", "forecasts", _forecasts(findings, league)),
         section("Reported and measured", "reported", _beside(league)),
     ]
 
@@ -74,13 +80,30 @@ def headline(league: League, ranking: Ranking) -> str:
 
 def _cost(findings: Findings, league: League) -> Iterator[Block | None]:
     cells = next((tuple(entrant.parameters) for entrant in league.entrants if entrant.kind == "model"), ())
-    header = ("model", *(text for cell in cells for text in (f"{cell}: parameters", "device time a run")))
-    yield table(header, cost_rows(league))
+    yield table(cost_header(league), cost_rows(league))
+    if any(entrant.step for entrant in league.entrants):
+        yield Text(STEP, "note")
     for cell in cells:
         yield drawing(
             figures.costs(findings, cell, slug("league", "cost", cell)),
             f"Test MSE against parameters and against device seconds of a run, cell {cell}; lines are bars.",
         )
+
+
+def _forecasts(findings: Findings, league: League) -> Iterator[Block | None]:
+    for cell, found in league.forecasts.items():
+        if not found:
+            yield Text(f"Of cell {cell} no forecasts are on record.", "note")
+            continue
+        first = next(iter(found.values()))
+        yield drawing(
+            figures.forecasts(findings, cell, slug("league", "forecasts", cell)),
+            f"What the first seed of each model makes of {len(first.rows)} test windows, channel {first.channel}, cell "
+            f"{cell}; the thin line is the truth. The windows are the middles of equal stretches of test, whatever the "
+            "errors; of each its MSE.",
+        )
+        if lacking := [each.title for each in league.entrants if each.kind == "model" and each.name not in found]:
+            yield Text(f"No forecasts are on record of {', '.join(lacking)} in cell {cell}.", "note")
 
 
 def _beside(league: League) -> Iterator[Block | None]:

@@ -43,8 +43,13 @@ def above_rows(league: League) -> Iterator[Texts]:
             yield (entrant.title, *(_above(place, cell) for cell in league.ranking.cells))
 
 
+def cost_header(league: League) -> Texts:
+    cells = next((tuple(entrant.parameters) for entrant in league.entrants if entrant.kind == "model"), ())
+    return ("model", *(text for cell in cells for text in (f"{cell}: parameters", "device time a run", "a step")))
+
+
 def cost_rows(league: League) -> Iterator[Texts]:
-    """What each model costs: parameters and device time of a run, by cell."""
+    """What each model costs: parameters, device time of a run and of a step, by cell."""
     for entrant in league.entrants:
         if entrant.kind == "model":
             yield (entrant.title, *(text for cell in entrant.parameters for text in _cost(entrant, cell)))
@@ -62,6 +67,7 @@ def league_csv(findings: Findings) -> str:
     writer.writerow([
         "name", "title", "kind", "cell", PRIMARY, "mean_rank", "rank_low", "rank_high", "likely_best",
         "likely_best_here", "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
+        "device_seconds_a_step",
     ])  # fmt: skip
     if league is not None and league.ranking is not None:
         for place in league.ranking.places:
@@ -71,7 +77,7 @@ def league_csv(findings: Findings) -> str:
                 writer.writerow([
                     place.name, entrant.title, entrant.kind, cell, place.errors[cell], place.rank, *place.ranks,
                     place.best, place.best_in[cell], above, low, high, entrant.parameters[cell],
-                    entrant.seconds.get(cell),
+                    entrant.seconds.get(cell), entrant.step.get(cell),
                 ])  # fmt: skip
     return text.getvalue()
 
@@ -124,5 +130,7 @@ def _above(place: Place, cell: str) -> str:
     return f"{signed(gap)} ({signed(bounds[0])} to {signed(bounds[1])})" if known(bounds[0]) else signed(gap)
 
 
-def _cost(entrant: Entrant, cell: str) -> tuple[str, str]:
-    return whole(entrant.parameters[cell]), duration(entrant.seconds.get(cell))
+def _cost(entrant: Entrant, cell: str) -> Texts:
+    step = entrant.step.get(cell)
+    shown = MISSING if step is None else f"{1000 * step:.3g} ms"
+    return whole(entrant.parameters[cell]), duration(entrant.seconds.get(cell)), shown

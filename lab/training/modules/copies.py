@@ -6,7 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab.errors import ConfigError
 from lab.registry import DEFAULT, forecaster
+
+
+def files_of(*models: str) -> dict[str, Path]:
+    """What forecasters of one's own are imported from, by name below an import path; the house's have none.
+
+    Raises ConfigError where two models would be imported under one name: there the one would be taken for the other.
+    """
+    from lab.training.module_stack import sources  # imports torch
+
+    found: dict[str, Path] = {}
+    for model in models:
+        for name, path in ({} if model == DEFAULT else sources(forecaster(model))).items():
+            if found.setdefault(name, path) != path:
+                raise ConfigError(
+                    f"model '{model}' is imported from {path}, and another model of this study from {found[name]}: "
+                    "both go along to the cluster under one name; rename one"
+                )
+    return found
 
 
 @contextmanager
@@ -17,9 +36,7 @@ def own_modules(*models: str) -> Iterator[list[str]]:
     if set(models) <= {DEFAULT}:  # imported by nobody who does not need it
         yield []
         return
-    from lab.training.module_stack import sources  # imports torch
-
-    files = {name: path for model in models for name, path in sources(forecaster(model)).items()}
+    files = files_of(*models)
     with tempfile.TemporaryDirectory(prefix="dynonet-") as folder:
         for name, path in files.items():
             copy = Path(folder) / name

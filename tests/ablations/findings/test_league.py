@@ -13,9 +13,11 @@ from ablations.findings.findings import PRIMARY, Findings
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.page import render
 from lab.arms import FULL
+from lab.references.forecasts import Forecasts, encoded, forecasts_path
+from lab.references.measured import measured
 from lab.registry import reports
 from lab.store.tables import Results
-from tests.ablations.recorded import add_runs, begin, small_study
+from tests.ablations.recorded import SHA, add_runs, begin, small_study
 
 MODELS: dict[str, Any] = {
     "near": {"model": "nlinear"}, "deep": {"model": "dlinear", "preset": "authors"}, "lost": {"model": "rlinear"},
@@ -32,7 +34,7 @@ def found(folder: Path) -> Findings:
     results = Results(folder / "out")
     cells = {"one": {}, "two": {"data.pred_len": 12}}
     record = begin(results, small_study(kind="models", arms=[], models=MODELS, seeds=3, cells=cells))
-    add_runs(results, record, ERRORS)
+    add_runs(results, record, ERRORS, data_sha256=SHA)
     record.add_judgement(results, 3)
     return findings_of(results, "mine")
 
@@ -63,6 +65,34 @@ def test_one_set_of_numbers_on_the_page_in_a_terminal_and_in_files(tmp_path: Pat
     table = list(csv.DictReader(io.StringIO(files["league.csv"])))
     assert len(table) == 3 * 2
     assert float(table[0][PRIMARY]) == pytest.approx(0.31) and table[0]["title"] == "NLinear"
+
+
+def test_forecasts_on_record_are_drawn_and_say_what_a_step_took(tmp_path: Path) -> None:
+    found(tmp_path)
+    results, ahead = Results(tmp_path / "out"), np.zeros((3, 6), np.float32)
+    for row in results.table("members", "mine").to_pylist():
+        if (row["arm"], row["cell"]) in ((FULL, "one"), ("near", "one"), ("deep", "one")):
+            rows = (100, 120, 140) if row["arm"] != "deep" else (0, 20, 40)  # of other rows: not beside the others
+            kept = Forecasts(ahead, ahead + 1, ahead[:, :4], rows, "A", 5)
+            results.put_blob(forecasts_path(row["run"]), encoded(kept))
+    findings = findings_of(results, "mine")
+    league, html = findings.league, render(findings)["report.html"]
+    assert league is not None and league.forecasts["one"].keys() == {FULL, "near"} and not league.forecasts["two"]
+    assert "MSE 1.000" in html and "no forecasts are on record" in html
+    assert "No forecasts are on record of DLinear (authors) in cell one." in html
+    assert league.entrant("near").step == {"one": pytest.approx(1.5 / (3 * 5))}  # 3 epochs of 5 steps in 1.5 s
+    assert "| 100 ms |" in render(findings)["report.md"]
+
+
+def test_others_find_what_a_league_measured_and_nothing_of_other_rows(tmp_path: Path) -> None:
+    found(tmp_path)
+    results = Results(tmp_path / "out")
+    assert [(each.title, round(each.mse, 4), each.runs, each.asked) for each in measured(results, SHA, 6)] == [
+        ("RLinear", 0.1, 2, 2), ("NLinear", 0.31, 3, 3), ("DynoNet", 0.41, 3, 3), ("DLinear (authors)", 0.51, 3, 3),
+    ]  # fmt: skip
+    (deep,) = (each for each in measured(results, SHA, 12) if each.title.startswith("DLinear"))
+    assert (deep.runs, deep.asked, deep.study) == (2, 3, "mine") and deep.mean("test_mae") == pytest.approx(1.605)
+    assert not measured(results, SHA, 24) and not measured(results, "f" * 64, 6) and not measured(None, SHA, 6)
 
 
 def test_what_is_reported_says_why_it_may_differ() -> None:

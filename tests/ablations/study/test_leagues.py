@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ablations.findings.record import identity
 from ablations.planning import preparation
 from ablations.planning.call import StudyCall
 from ablations.planning.plan import Work, make_plan
@@ -108,7 +109,15 @@ def test_some_models_in_some_cells_tuned_or_not() -> None:
             with_settings(league(), **changes)
     tuned, _ = StudyCall(study="league", arms=("rlinear",), tuned=True, trials=7).settings()
     assert tuned.retune is not None and tuned.retune.trials == 7 and tuned.kind == "models"
-    for call in (StudyCall(study="parts", tuned=True), StudyCall(study="league", trials=7)):
+    spent, _ = StudyCall(study="league", arms=("rlinear",), tuned=True, search_seconds=60).settings()
+    assert spent.retune is not None and spent.retune.text == "60 device seconds (at most 1000 trials x 2 seeds)"
+    assert identity(tuned, {})["retune"].keys() == {
+        "trials", "replicates", "seed_offset", "space",
+    }, "as before there were budgets in seconds"  # fmt: skip
+    for call in (
+        StudyCall(study="parts", tuned=True), StudyCall(study="league", trials=7),
+        StudyCall(study="league", search_seconds=60),
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match=r"--tuned goes with|goes with --tuned"):
             call.settings()
 
