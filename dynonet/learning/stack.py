@@ -5,6 +5,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from dynonet.parts import SIGNALS
 from dynonet.traits import stacking
 from lab.compute.cuda_graphs import Replayed
 from lab.compute.draws import seed_keys
-from lab.errors import ConfigError
+from lab.errors import ConfigError, DataError
 from lab.forecaster import Inputs
 from lab.series import Series, window_starts
 from lab.series.windows import Windows
@@ -62,6 +63,20 @@ class _Members:
         self.every = {group.unroll_every for _, group in self.groups if group.mode == "unrolled"}
 
 
+def _held_out(configs: Sequence[Config], series: Series, workers: np.ndarray) -> np.ndarray:
+    """Where the windows of the controllers' batches begin. Nobody reads them where all train jointly: there may be
+    none, and the workers' stand for them.
+
+    Raises DataError: they hold no window, and somebody needs one.
+    """
+    try:
+        return window_starts(series, configs[0].data, "controller")
+    except DataError:
+        if all(config.training.mode == "joint" for config in configs):
+            return workers
+        raise
+
+
 class TrainingStack:
     """DynoNets side by side, in the order of `stacking.group_key`.
 
@@ -74,9 +89,9 @@ class TrainingStack:
         first = configs[0]
         self.layout, self.device, self.dtype = Layout.of(first, series.num_channels), device, dtype
         self._windows = Windows.of(series, first.data, device, dtype)
+        starts = window_starts(series, first.data, stacking.worker_role(first))
         self._worker, self._held_out = (
-            torch.as_tensor(window_starts(series, first.data, role).copy(), device=device)
-            for role in stacking.learners(first).values()
+            torch.as_tensor(rows.copy(), device=device) for rows in (starts, _held_out(configs, series, starts))
         )
         self.steps = len(self._worker) // min(first.training.batch_size, len(self._worker))
         self._members = _Members(configs, self.layout, device, dtype)

@@ -41,6 +41,10 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("--quick",),
         ("lognormal, 1 to 8 ", "exponential, equal means", "max-t, false verdicts", " +4.6 ", "`auto`: coverage"),
     ),
+    "verdicts.pooled": (
+        ("--quick",),
+        ("the 95% interval of the mean over series", "at the next origin of a series", "12 arms that share `full`"),
+    ),
     "scaling.simulate": (
         ("--quick", "--runs", "100", "--gpus", "1,10"),
         ("search, 100 runs", "study, by default", "  the same, compacted"),
