@@ -32,7 +32,8 @@ bench: $(VENV)/.installed
 
 # The flagship study whole, some hours of two cores; each command goes on where it stood. Preset tuned-etth1-h96 of
 # dynonet.presets, which the last two studies start from, is what the first search found.
-FLAGSHIP := tuned-etth1-h96 front-etth1-h96 parts-published signals-published parts_tuned bilevel_tuned
+SERIES := series-etth1 series-etth2 series-exchange series-illness
+FLAGSHIP := tuned-etth1-h96 front-etth1-h96 parts-published signals-published parts_tuned bilevel_tuned $(SERIES)
 flagship: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset etth1-h96 --study tuned-etth1-h96
 	$(BIN)/python -m tune.search --preset etth1-h96 --study front-etth1-h96 --objectives val_mse,parameters \
@@ -42,6 +43,10 @@ flagship: $(VENV)/.installed
 	$(BIN)/python -m ablations.run signals training.protocol=published --study signals-published --seeds 10
 	$(BIN)/python -m ablations.run parts_tuned
 	$(BIN)/python -m ablations.run bilevel_tuned
+	$(BIN)/python -m tune.search --preset series-etth1
+	$(BIN)/python -m tune.search --preset series-etth2
+	$(BIN)/python -m tune.search --preset series-exchange
+	$(BIN)/python -m tune.search --preset series-illness
 	$(BIN)/python -m tune.results copy $(FLAGSHIP) --to results/flagship
 
 # What the README says we found, from the records in results/flagship: pages, figure and tables, without training.
