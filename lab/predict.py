@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from lab.forecasting.chosen import chosen_of
 from lab.forecasting.given import Given
 from lab.forecasting.making import Judged, better_bar, judged_bar, judged_of
 from lab.forecasting.model import ForecastModel
-from lab.forecasting.refit import refit
+from lab.forecasting.refit import kept, refit
 from lab.provenance import code_provenance
 from lab.registry import add_model_argument, forecaster
 from lab.series.bars import BARS
@@ -159,7 +159,9 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     for note in dict.fromkeys((*model.about["notes"], *given.notes)):
         print(f"note: {note}", file=sys.stderr)
     tested = backtest(judged, args.level, command) if args.backtest and judged is not None else None
-    if judged is not None and not args.no_refit:
+    if judged is not None and not args.no_refit and (why := kept(judged)):
+        model = replace(model, about={**model.about, "weights": f"{model.about['weights']}, not fitted again: {why}"})
+    elif judged is not None and not args.no_refit:
         model = refit(judged, given, device, lambda line: print(line, file=sys.stderr, flush=True))
     frame = model.predict_given(given, args.level)
     lines = said(model, given, args.level, tested)

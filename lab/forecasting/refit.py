@@ -1,5 +1,8 @@
 """The choice fitted again on all rows up to the last: the same settings and seeds, for as many epochs as it took.
 
+Networks that start from a closed form keep the judged weights (`kept`): validation chose how strongly that form is
+penalised, and rows that are fitted cannot choose it anew.
+
 Nothing is chosen here, so nothing validates: a network is trained for the epochs at which validation found its best,
 under the schedule that it had, and a bar keeps the penalties and kernels that validation chose. Scaling, and every
 share of the training rows, are those of all rows. The band stays that of the judged weights' past errors.
@@ -17,6 +20,7 @@ from lab.forecasting.given import Given
 from lab.forecasting.making import Judged
 from lab.forecasting.members import BarMap, Members, Weights, networks
 from lab.forecasting.model import ForecastModel
+from lab.references.starts import starts_closed
 from lab.series import Series
 from lab.series.bars import BARS, Bar, Problem, Solution
 from lab.series.bars.windows import Moments
@@ -28,11 +32,20 @@ from lab.training.trainer import StackTrainer
 Told = Callable[[str], None]
 
 
+def kept(judged: Judged) -> str:
+    """Why the judged weights are not fitted again; "" where they can be."""
+    if judged.chosen is None or not starts_closed(judged.chosen.configs[0]):
+        return ""
+    return "the networks start from a closed form whose penalty validation chose, and fitted rows cannot choose it anew"
+
+
 def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambda line: None) -> ForecastModel:
     """The model fitted on all of the rows given. `tell`: is told of each epoch.
 
-    Raises DataError: rows without dates, too few for a window to train on, or on which a seed diverges.
+    Raises DataError: rows without dates, too few for a window to train on, or on which a seed diverges; or `kept`.
     """
+    if why := kept(judged):
+        raise DataError(f"not fitted again: {why}; do without (--no-refit, refit=False)")
     model = judged.model
     config = None if judged.chosen is None else judged.chosen.configs[0]
     learner = None if config is None else config.validation_learner

@@ -8,6 +8,7 @@ import pytest
 
 import lab
 from dynonet.config import Config
+from lab.errors import DataError
 from lab.ledger.cache import read as looks
 from lab.predict import main
 from lab.store.tables import Results
@@ -50,6 +51,21 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     assert (tmp_path / "two" / "forecast.csv").read_text() == expected.to_csv(index=False)
     assert main(["--run", ids[0], "--bar", "best", "--results", url, "--out", str(out)]) == 0
     assert "ridge" in capsys.readouterr().out and len(looks().looks) == 1, "the one walk"
+
+
+def test_a_closed_form_start_is_not_fitted_again(
+    base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Validation chose its penalty: with none left, one that fits the rows best would be taken."""
+    study_of(store, base.override({"model.trend_start": "closed_form"}))
+    out, url = tmp_path / "out", store.storage.url
+    assert main(["--study", "mine", "--results", url, "--out", str(out)]) == 0
+    assert "the weights that were judged" in (said := capsys.readouterr().out) and "not fitted again: the net" in said
+    read = pd.read_csv(out / "forecast.csv", parse_dates=["date"])
+    expected = lab.load(url, study="mine").predict(str(base.data.path))
+    pd.testing.assert_frame_equal(read, expected, check_dtype=False)
+    with pytest.raises(DataError, match="cannot choose it anew; do without"):
+        lab.load(url, study="mine", refit=True)
 
 
 def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
