@@ -259,8 +259,8 @@ def test_on_an_object_store(begin: Callable[..., Driver], s3_url: str, tmp_path:
     check_complete(results, 2, 2, 2, 1)
     begun = findings_of(results, "smoke").standing.start
     assert begun is not None and len(begun.runs) == 1
-    row = ["before", "the", "first", "step", f"{begun.errors['test_mse']:.4f}"]
-    assert any(line.split()[:5] == row for line in driver.said().splitlines()), driver.said()
+    row = ["before", "the", "first", "step", *(f"{begun.errors[name]:.4f}" for name in ("val_mse", "test_mse"))]
+    assert any(line.split()[:6] == row for line in driver.said().splitlines()), driver.said()
     assert "Before its first step the best config has a test MSE of" in driver.said()
     best = tmp_path / "best.yaml"
     best.write_bytes(results.get_blob("artifacts/smoke/best.yaml"))
