@@ -41,6 +41,7 @@ def test_predictions_beside_real_runs() -> None:
 MEASURE = """
 import json
 from scripts.scaling import costs
+from scripts.scaling.runs import Real
 real = Real(wall=2.0, first=1.0, loop=1.5, proposing=0.5, snapshot=0.01, lengths=(1,), up=(0.0,))
 costs.runs.tuned = lambda *_, **__: real
 if __name__ == "__main__":
