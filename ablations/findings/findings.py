@@ -16,6 +16,7 @@ from ablations.judging.pooling import Pooled
 from ablations.judging.verdicts import DESCRIPTIVE, HELPS, HURTS, INCOMPLETE, NO_EFFECT, ON_THESE_ROWS, SAME
 from ablations.study.study import Study
 from lab.arms import PLAIN, Variant
+from lab.references.by_run import ByRun
 from lab.references.standing import Standing
 from lab.training.window_errors import WindowDifference
 from lab.unsealing.records import Opened
@@ -48,7 +49,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class ArmRuns:
+class ArmRuns(ByRun):
     """The runs of one arm in one cell: a row in the table of errors."""
 
     cell: str
@@ -68,21 +69,8 @@ class ArmRuns:
     diagnoses: tuple[Diagnosis, ...] = ()
     far: tuple[int, ...] = ()  # seeds of complete runs whose test MSE is far above the others' (reach.outlying_runs)
 
-    def mean(self, metric: str) -> float | None:
-        """Over complete runs; None where there is none."""
-        known = self._known(metric)
-        return statistics.fmean(known) if known else None
-
-    def deviation(self, metric: str) -> float | None:
-        """Standard deviation over complete runs; None with fewer than two."""
-        known = self._known(metric)
-        return statistics.stdev(known) if len(known) > 1 else None
-
-    def _known(self, metric: str) -> list[float]:
-        return [value for value in self.errors[metric] if not math.isnan(value)]
-
     def median(self, metric: str) -> float | None:
-        known = self._known(metric)
+        known = self.known(metric)
         return statistics.median(known) if known else None
 
     @property

@@ -1,6 +1,6 @@
 """What was found, section by section, in the order in which a reader asks. How it was found is in `appendix`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ablations.findings.findings import METRICS, PRIMARY, Findings
 from ablations.judging.verdicts import INERT, SAME
@@ -64,13 +64,18 @@ def cell_by_cell(findings: Findings) -> list[Section | None]:
 
 
 def _glance(findings: Findings) -> Iterator[Block | None]:
+    said = (Item(sentence(findings, f), f.name, label(findings, f)) for f in ordered(findings.findings))
+    return glance(findings, counts(findings.findings), f"over {counted(len(findings.cells), 'cell')}", said)
+
+
+def glance(findings: Findings, kinds: Mapping[str, int], over: str, said: Iterable[Item]) -> Iterator[Block | None]:
+    """How many questions came to which verdict, and each in a sentence. `over`: what they were tested over."""
     if findings.exploratory:
         yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
-    tally = "; ".join(f"{name} {number}" for name, number in counts(findings.findings).items())
-    asked = counted(len(findings.findings), "question")
-    over = f"({findings.family} of them tested, over {counted(len(findings.cells), 'cell')})"
-    yield Text(f"Of {asked} {over}: {tally}{exploratory(findings)}.")
-    yield items(Item(sentence(findings, f), f.name, label(findings, f)) for f in ordered(findings.findings))
+    tally = "; ".join(f"{name} {number}" for name, number in kinds.items())
+    asked = f"Of {counted(sum(kinds.values()), 'question')} ({findings.family} of them tested, {over})"
+    yield Text(f"{asked}: {tally}{exploratory(findings)}.")
+    yield items(said)
 
 
 def _bars(findings: Findings) -> Iterator[Block | None]:

@@ -12,12 +12,12 @@ from lab.series import Series
 from lab.settings.config import Config
 from lab.store.outcomes import over_origins
 from lab.store.tables import Results
-from lab.training.stack_run import Report, StackRun
+from lab.training.stack_run import Report, StackRun, TrialRun, carried
 
 Stack: TypeAlias = tuple[Sequence[Config], Series]  # what one origin trains, on its data
 
 
-class OriginsRun:
+class OriginsRun(TrialRun):
     """The stacks of one trial, one an origin, on their way into the results.
 
     Each has checkpoints of its own, so that a kill costs the epoch of one stack at most, and goes on from there; those
@@ -42,19 +42,13 @@ class OriginsRun:
         for stack in self.stacks:
             stack.halvings = self.halvings
 
-    def step(self) -> Report:
+    def advance(self) -> None:
         """One epoch of every stack that still trains; those that are an epoch ahead, since a kill came between them,
-        wait for the others. A diverged run ends the trial, as in a StackRun."""
+        wait for the others."""
         last = min((stack.epoch for stack in self.stacks if stack.going), default=0)
         for stack in self.stacks:
             while not self._diverged() and stack.going and stack.epoch == last:
                 stack.advance()
-        report = self.report()
-        if report.state == "pruned":
-            self.close("stopped")
-        elif report.state == "complete":
-            self.finish()
-        return report
 
     def _diverged(self) -> bool:
         return any(stack.report().state == "pruned" for stack in self.stacks)
@@ -66,7 +60,7 @@ class OriginsRun:
         state = next((state for state in ("pruned", "running") if state in states), "complete")
         behind = [part.epoch for part in parts if part.state != "complete"]
         epoch = min(behind, default=max(part.epoch for part in parts))
-        columns = [_carried(part.reports, epoch) for part in parts]
+        columns = [carried(dict(part.reports), epoch) for part in parts]
         reports = []
         for number, values in enumerate(zip(*columns, strict=True), 1):
             present = [value for value in values if value is not None]
@@ -95,12 +89,3 @@ def stacks_run(
         return OriginsRun(results, stacks, device, provenance, most)
     ((configs, series),) = stacks
     return StackRun(results, configs, device, provenance, series, most=most)
-
-
-def _carried(reports: Sequence[tuple[int, float]], epochs: int) -> list[float | None]:
-    """A value an epoch: a stack that has ended stays at its best."""
-    known = dict(reports)
-    column: list[float | None] = []
-    for number in range(1, epochs + 1):
-        column.append(known.get(number, column[-1] if column else None))
-    return column

@@ -8,6 +8,7 @@ import hashlib
 import io
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,46 @@ class Report:
     ended: int  # runs that are done
 
 
-class StackRun:
+class TrialRun(ABC):
+    """What a trial trains, epoch by epoch."""
+
+    def step(self) -> Report:
+        """One epoch of a trial. A diverged run ends the trial (see StackRun's `outlive_divergence`): the others are
+        recorded as stopped."""
+        self.advance()
+        report = self.report()
+        if report.state == "pruned":
+            self.close("stopped")
+        elif report.state == "complete":
+            self.finish()
+        return report
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Trains one epoch of what still trains, writes checkpoints, records what has finished."""
+
+    @abstractmethod
+    def report(self) -> Report:
+        """Where the trial stands."""
+
+    @abstractmethod
+    def close(self, status: str, error: str | None = None) -> None:
+        """Ends every run before its time, and puts it on record."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Drops the checkpoints: every run is on record."""
+
+
+def carried(known: Mapping[int, float], epochs: int) -> list[float | None]:
+    """A value an epoch, from 1: what has ended stays as it was last; None before the first value."""
+    column: list[float | None] = []
+    for number in range(1, epochs + 1):
+        column.append(known.get(number, column[-1] if column else None))
+    return column
+
+
+class StackRun(TrialRun):
     """The runs of one stack on their way into the results.
 
     Args:
@@ -213,17 +253,6 @@ class StackRun:
         self._checkpoint()
         self._seal_finished()
 
-    def step(self) -> Report:
-        """One epoch of a trial. A diverged run ends the trial (see `outlive_divergence`): the others are recorded as
-        stopped."""
-        self.advance()
-        report = self.report()
-        if report.state == "pruned":
-            self.close("stopped")
-        elif report.state == "complete":
-            self.finish()
-        return report
-
     def finish(self) -> None:
         """Drops the checkpoints of a stack that has come to its end: every run is on record."""
         for path in self.results.storage.list(self.folder):
@@ -253,11 +282,8 @@ class StackRun:
         """Every epoch's mean over the runs, from the first epoch at which all have a value."""
         columns: list[list[float | None]] = [[value] * epochs for value in done_before]
         for run in self.runs:
-            found = {row["epoch"]: row["best_val_mse"] for row in run.history if "best_val_mse" in row}
-            column: list[float | None] = []
-            for number in range(1, epochs + 1):
-                column.append(found.get(number, column[-1] if column else None))
-            columns.append(column)
+            found = {int(row["epoch"]): row["best_val_mse"] for row in run.history if "best_val_mse" in row}
+            columns.append(carried(found, epochs))
         reports = []
         for number, values in enumerate(zip(*columns, strict=True), 1):
             present = [value for value in values if value is not None]

@@ -1,7 +1,6 @@
 """What a study found on sealed rows, beside test, from the records alone."""
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from lab.arms import FULL
 from lab.ledger.looks import SEALED, TEST
 from lab.pages.formats import mean_deviation
+from lab.references.by_run import ByRun
 from lab.references.titles import TITLES
 from lab.series.bars import BARS
 from lab.store.schema import START
@@ -38,7 +38,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(ByRun):
     """Runs of one kind: an arm, the final replicates, a bar, or starts; by run, in the order of their seeds."""
 
     cell: str
@@ -46,18 +46,6 @@ class Group:
     title: str
     runs: tuple[str, ...]
     errors: Mapping[str, tuple[float, ...]]  # of METRICS -> by run; NaN: none
-
-    def mean(self, metric: str) -> float | None:
-        """Over the runs that were read."""
-        known = self._known(metric)
-        return statistics.fmean(known) if known else None
-
-    def deviation(self, metric: str) -> float | None:
-        known = self._known(metric)
-        return statistics.stdev(known) if len(known) > 1 else None
-
-    def _known(self, metric: str) -> list[float]:
-        return [value for value in self.errors[metric] if not math.isnan(value)]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ import numpy as np
 from ablations.judging.pooling import chance_of_next, over_p, reached
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import HELPS, HURTS, evidence, judge
-from scripts.bench.turns import NO_MEASUREMENT
 from scripts.verdicts.rivals import Found, hierarchical, mixed_model, students_t
-from scripts.verdicts.simulate import ALPHA, ARMS, TINY
+from scripts.verdicts.simulate import ALPHA, ARMS, TINY, print_tables
 
 SEEDS = 9
 SERIES, DEVIATIONS = (2, 3, 4, 6, 8), (0, 1, 4, 20)
@@ -203,12 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a check that it runs: nothing is measured")
     options = parser.parse_args(arguments)
     count, few = (40, 4) if options.quick else (options.studies, min(300, options.studies))
-    if options.quick:
-        print(NO_MEASUREMENT)
-    for lines in (coverage_lines(count, few), origin_lines(count), next_lines(count), family_lines(max(count // 4, 4))):
-        for line in lines:
-            print(line, flush=True)
-        print()
+    family = family_lines(max(count // 4, 4))
+    print_tables(options.quick, (coverage_lines(count, few), origin_lines(count), next_lines(count), family))
     return 0
 
 

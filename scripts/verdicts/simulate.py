@@ -11,7 +11,7 @@ typical effect lies at the margin, and some arm is said to have no practical eff
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy import stats
@@ -221,19 +221,25 @@ def stopping_lines(count: int) -> Iterator[str]:
         yield (f"{size:>10g}{early.mean():>15.0%}{shown[0]:>16s}{stopped[0]:>8s}{shown[1]:>14s}{stopped[1]:>8s}")
 
 
+def print_tables(quick: bool, tables: Iterable[Iterable[str]]) -> None:
+    """Line by line, as they come."""
+    if quick:
+        print(NO_MEASUREMENT)
+    for lines in tables:
+        for line in lines:
+            print(line, flush=True)
+        print()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies a row (2000)")
     parser.add_argument("--quick", action="store_true", help="a check that it runs: nothing is measured")
     options = parser.parse_args(arguments)
     count, spreads, draws = (20, (1, 8), 2000) if options.quick else (options.studies, (1, 2, 4, 8), 1_000_000)
-    if options.quick:
-        print(NO_MEASUREMENT)
-    for lines in (false_lines(count, spreads, draws), power_lines(count), window_lines(max(count // 4, 4)),
-                  stopping_lines(count)):  # fmt: skip
-        for line in lines:
-            print(line, flush=True)
-        print()
+    windows = window_lines(max(count // 4, 4))
+    tables = (false_lines(count, spreads, draws), power_lines(count), windows, stopping_lines(count))
+    print_tables(options.quick, tables)
     return 0
 
 

@@ -12,7 +12,7 @@ from ablations.reporting.pooled.wording import counts, label, one_series, senten
 from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import Row, effect_rows
 from ablations.reporting.wording import ordered
-from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
+from lab.pages.blocks import Block, Item, Section, Text, drawing, section, table
 from lab.pages.formats import METRIC_NAMES, MISSING, counted, known, mean_deviation, percent, signed, whole
 from lab.pages.svg import slug
 
@@ -38,13 +38,8 @@ def evidence(findings: Findings) -> list[Section | None]:
 
 
 def _glance(findings: Findings) -> Iterator[Block | None]:
-    if findings.exploratory:
-        yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
-    tally = "; ".join(f"{name} {number}" for name, number in counts(findings.pooled).items())
-    asked = counted(len(findings.pooled), "question")
-    over = f"({findings.family} of them tested, each once over {_extent(findings)})"
-    yield Text(f"Of {asked} {over}: {tally}{exploratory(findings)}.")
-    yield items(Item(sentence(findings, row), row.name, label(findings, row)) for row in ordered(findings.pooled))
+    said = (Item(sentence(findings, row), row.name, label(findings, row)) for row in ordered(findings.pooled))
+    return sections.glance(findings, counts(findings.pooled), f"each once over {_extent(findings)}", said)
 
 
 def _extent(findings: Findings) -> str:
