@@ -114,7 +114,10 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
 
 @pytest.mark.slow
 def test_a_killed_search_over_origins_goes_on_with_every_run_once(begin: Callable[..., Driver], tmp_path: Path) -> None:
-    arguments = ("--trials", "2", "--max-epochs", "8", "--grace-epochs", "8", "--final-replicates", "1")
+    (tmp_path / "space.yaml").write_text("data.seq_len: {choice: [16, 24]}\nmodel.worker_hidden: {int: [2, 4]}\n")
+    arguments = (
+        "--trials", "2", "--max-epochs", "8", "--grace-epochs", "8", "--final-replicates", "1", "--space", "space.yaml",
+    )  # fmt: skip
     results = Results(tmp_path / "out")
     driver = begin(*arguments)
     driver.until(lambda: [path for path in results.storage.list("checkpoints") if "/runs/" not in path])
@@ -138,6 +141,8 @@ def test_a_killed_search_over_origins_goes_on_with_every_run_once(begin: Callabl
     )
     bars = {(m["cell"], latest[m["run"]]["model"]) for m in members if m["role"] == "baseline"}
     assert {("row240", "linear"), (None, "linear")} <= bars
+    linear = [run for m in members if (run := latest[m["run"]])["model"] == "linear"]
+    assert sorted(run["params.data.seq_len"] for run in linear) == [16, 16, 24, 24], "as far back as proposals look"
     assert "with 1 fresh seed at row360, the latest origin" in driver.said()
     assert "had one chosen by earlier rows" in driver.said()
     page = render(findings_of(results, "smoke"))

@@ -8,7 +8,7 @@ from dynonet.config import Config
 from lab.errors import DataError
 from lab.series import load_series, window_starts
 from tune.space import Space
-from tune.space.windows import check_windows
+from tune.space.windows import check_windows, lookbacks
 
 
 def check(tiny: Config, specs: dict[str, Any]) -> None:
@@ -54,6 +54,14 @@ def test_what_is_never_drawn_together_needs_no_windows(tiny: Config) -> None:
         "data.joint_rows": {"choice": ["worker", "worker_and_meta"], "when": {"data.seq_len": 16}},
     }
     check_windows(Space(specs, base), load_series(base.data))
+
+
+def test_bars_look_back_as_far_as_proposals_may(tiny: Config) -> None:
+    """A bar that may not is no rival of what won with longer windows."""
+    lr = {"training.lr": {"float": [1e-3, 1e-2]}}
+    assert lookbacks(Space(lr, tiny)) == [tiny.data.seq_len]
+    assert lookbacks(Space({**lr, "data.seq_len": {"choice": [32, 8, 24]}}, tiny)) == [8, 24, 32]
+    assert lookbacks(Space({"data.seq_len": {"int": [4, 32], "log": True}}, tiny)) == [4, 32]
 
 
 @pytest.mark.parametrize("seq_len", [4, 16, 150, 176])
