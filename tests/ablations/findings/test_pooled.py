@@ -86,6 +86,23 @@ def test_a_cell_that_asks_nothing_is_left_out_with_the_reason(results: Results) 
     assert row.verdict == "helps" and row.pooled is not None and (row.pooled.helps_on, row.pooled.of) == (2, 2)
 
 
+def test_the_origins_of_one_series_carry_nothing_to_others(results: Results) -> None:
+    """A part that is alive on one of two series: however alike its origins are, the next series is not one of them."""
+    errors = {
+        f"{name}-back{back}" if back else name: cell(SERIES[name], no_film=5.0 + back / 10)
+        for name in ("one", "two")
+        for back in range(4)
+    }
+    study = small_study(arms=["no_film"], cells={name: CELLS[name] for name in ("one", "two")}, origins=4)
+    record = begin(results, study, {("no_film", name): "nothing to film" for name in errors if name.startswith("two")})
+    add_runs(results, record, errors)
+    record.add_judgement(results, SEEDS)
+    (row,) = findings_of(results, "mine").pooled
+    assert len(row.cells) == 4 and row.pooled is not None and row.pooled.over == "origins"
+    assert row.pooled.interval is not None and row.pooled.interval[0] > 0
+    assert (row.shown, row.verdict) == ("helps", "on these series only")
+
+
 def test_a_run_that_is_missing_or_diverged_decides_nothing_beyond(results: Results) -> None:
     errors = {name: cell(level, no_film=3.0, no_mixer=2.0) for name, level in SERIES.items()}
     errors["two"] = {**errors["two"], "no_film": ["diverged", *errors["two"]["no_film"][1:]]}
