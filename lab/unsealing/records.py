@@ -1,12 +1,12 @@
 """What a study found on sealed rows, beside test, from the records alone."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lab.arms import FULL
-from lab.ledger.looks import SEALED, TEST
+from lab.ledger.looks import INPUTS, SEALED, TEST
 from lab.pages.formats import mean_deviation
 from lab.references.by_run import ByRun
 from lab.references.titles import TITLES
@@ -55,6 +55,7 @@ class Opened:
     looks: tuple[Look, ...] = ()
     groups: tuple[Group, ...] = ()  # that have a reading there; cell by cell, in the order of the records
     windows: Mapping[str, int] = field(default_factory=dict)  # of sealed rows, by cell
+    inputs: tuple[str, ...] = ()  # what forecast from some of these rows before they were opened
 
     @property
     def again(self) -> str:
@@ -68,9 +69,8 @@ class Opened:
 
 def opened(results: Results, study: str) -> Opened:
     """What is on record of a study's readings of sealed rows."""
-    looks = [
-        row for row in results.table("looks").to_pylist() if (row["split"], row["read_for"]) == (SEALED, study)
-    ]  # fmt: skip
+    every = results.table("looks").to_pylist()
+    looks = [row for row in every if (row["split"], row["read_for"]) == (SEALED, study)]
     if not looks:
         return Opened()
     members = results.table("members", study).to_pylist()
@@ -91,7 +91,18 @@ def opened(results: Results, study: str) -> Opened:
     cells = list(dict.fromkeys(cell for cell, _, _ in kinds))
     groups.sort(key=lambda group: (cells.index(group.cell), _place(group.name)))
     counts = {group.cell: windows[group.runs[0]] for group in groups}
-    return Opened(tuple(map(_look, looks)), tuple(groups), counts)
+    return Opened(tuple(map(_look, looks)), tuple(groups), counts, tuple(_inputs(every, looks)))
+
+
+def _inputs(every: Iterable[Row], looks: Iterable[Row]) -> Iterator[str]:
+    """Forecasts that read some of the rows before a look at them did: a network fitted again is trained on them."""
+    looks = list(looks)
+    for row in every:
+        marks = set(row["content"] or ())
+        if row["split"] == INPUTS and any(
+            row["time"] < look["time"] and not marks.isdisjoint(look["content"] or ()) for look in looks
+        ):
+            yield f"{row['purpose'] or 'a forecast'} on {row['time']:%Y-%m-%d %H:%M:%S}"
 
 
 def _place(name: str) -> int:
