@@ -167,6 +167,9 @@ def bars(findings: SearchFindings) -> list[str]:
     lines.append(
         f"  training changed the start by {gaps.mean():+.5f} ({low:+.5f} to {high:+.5f} over {len(gaps)} seeds)"
     )
+    over = findings.standing.over_start
+    if over is not None and over.over_both is not None:
+        lines.append("  over seeds and test windows by {:+.4f} to {:+.4f}".format(*over.over_both))
     lines.append(
         f"  MAE by {statistics.fmean(findings.final.known(MAE)) - start.test.mae:+.4f}; the trained are "
         f"{statistics.fmean(trained) - best.test.mse:+.4f} from the {best.title}, the best bar on validation"

@@ -9,13 +9,14 @@ import numpy as np
 from ablations.findings.findings import METRICS, PRIMARY, Decision, Effect, Interval
 from ablations.findings.runs import Recorded, Sides
 from ablations.judging import signed_ranks, statistics
-from ablations.judging.reach import crossed, middle_mean
+from ablations.judging.reach import middle_mean
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing, reaching
 from ablations.planning.plan import POOLED, Hypothesis
 from ablations.study.models import MODELS
 from lab.arms import FULL
 from lab.store.tables import Results
+from lab.training.over_time import crossed
 from lab.training.window_errors import window_errors, window_interval
 
 NOTHING = float("nan")
