@@ -211,6 +211,7 @@ def over_origins(findings: SearchFindings) -> list[str]:
     for bar in findings.standing.rows:
         lines.append(
             f"{bar.title:<34s}{bar.errors[MSE]:>8.4f}{'':>47s}{bar.errors[MAE]:>8.4f}{bar.parameters or 0:>18,d}"
+            f"    validation MSE {bar.errors['val_mse']:.4f}"
         )
     if best is not None:
         lines.append(f"  {best.trial}: {params_text(dict(best.params), DYNONET.config)}")

@@ -36,7 +36,7 @@ def ledger_says(opened: Opened) -> str:
 def error_table(opened: Opened, cell: str, caption: str) -> Block | None:
     """The errors of everything that was read there, of one cell ("": of a search)."""
     return table(
-        ("", "test MSE", "sealed MSE", "test MAE", "sealed MAE", "runs"),
+        ("", "validation MSE", "test MSE", "sealed MSE", "test MAE", "sealed MAE", "runs"),
         [
             (
                 group.title,

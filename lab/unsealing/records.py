@@ -15,7 +15,8 @@ from lab.store.schema import START
 from lab.store.tables import Results
 
 Row = Mapping[str, Any]
-METRICS = tuple(f"{split}_{metric}" for metric in ("mse", "mae") for split in (TEST, SEALED))
+VALIDATION = "val_mse"
+METRICS = (VALIDATION, *(f"{split}_{metric}" for metric in ("mse", "mae") for split in (TEST, SEALED)))
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def opened(results: Results, study: str) -> Opened:
     for member in wanted:
         row = rows.get(member["run"])
         if row is not None and f"{SEALED}_mse" in errors.get(row["run"], {}):
+            errors[row["run"]][VALIDATION] = math.nan if row["val_mse"] is None else row["val_mse"]
             kinds.setdefault((member["cell"] or "", *_kind(member, row)), {})[row["run"]] = None
     groups = []
     for (cell, name, title), ids in kinds.items():
@@ -142,8 +144,8 @@ def error_lines(found: Opened) -> list[str]:
     several = len(found.cells) > 1
     for cell in found.cells:
         lines += ["", f"{f'cell {cell}, ' if several and cell else ''}{found.windows[cell]} windows of sealed rows"]
-        lines.append(f"{'':<28s}{'test MSE':>18s}{'sealed MSE':>18s}{'runs':>6s}")
+        lines.append(f"{'':<28s}{'validation MSE':>18s}{'test MSE':>18s}{'sealed MSE':>18s}{'runs':>6s}")
         for group in (group for group in found.groups if group.cell == cell):
-            shown = [mean_deviation(group.mean(m), group.deviation(m)) for m in ("test_mse", "sealed_mse")]
-            lines.append(f"{group.title:<28s}{shown[0]:>18s}{shown[1]:>18s}{len(group.runs):>6d}")
+            shown = [mean_deviation(group.mean(m), group.deviation(m)) for m in (VALIDATION, "test_mse", "sealed_mse")]
+            lines.append(f"{group.title:<28s}{''.join(f'{each:>18s}' for each in shown)}{len(group.runs):>6d}")
     return lines

@@ -11,7 +11,7 @@ from lab.series.sealed import unsealed
 from lab.settings.data import DataConfig
 from lab.store.tables import Results
 from lab.unsealing.blocks import ledger_says
-from lab.unsealing.records import Group, Look, Opened, opened
+from lab.unsealing.records import METRICS, Group, Look, Opened, opened
 from tests.ablations import example, pooled_example
 
 ROWS = (-1.0, 2.0)
@@ -23,7 +23,7 @@ def look(dataset: str, again: str = "") -> Look:
 
 def with_sealed(found: Findings, cell: str, *names: str) -> Findings:
     effects = [SealedEffect(name, cell, 9, 3.1, ROWS, 2.2, ROWS, None, "helps", True) for name in names]
-    group = Group(cell, "full", "full", ("a",), dict.fromkeys(("test_mse", "sealed_mse", "test_mae", "sealed_mae"), ()))
+    group = Group(cell, "full", "full", ("a",), dict.fromkeys(METRICS, ()))
     return replace(found, sealed=SealedFindings(Opened((look(cell),), (group,), {cell: 2925}), tuple(effects)))
 
 
