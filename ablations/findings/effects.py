@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ablations.findings.drawn import drawn_side
 from ablations.findings.findings import METRICS, PRIMARY, Decision, Effect, Interval
 from ablations.findings.runs import Recorded, Sides
 from ablations.judging import signed_ranks, statistics
@@ -85,7 +86,7 @@ class Effects:
             "validation": self._effect("val_mse", seeds, losses["val_mse"], sides, cell),
             "diverged": self._count(sides, cell, seeds, "diverged"),
             "failed": self._count(sides, cell, seeds, "failed", "missing"),
-            "flags": self._flags(sides, cell, seeds),
+            "drawn": drawn_side(self.recorded, sides, cell, seeds), "flags": self._flags(sides, cell, seeds),
         }  # fmt: skip
 
     def _count(self, sides: Sides, cell: str, seeds: Sequence[int], *statuses: str) -> tuple[int, int]:
