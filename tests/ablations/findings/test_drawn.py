@@ -29,12 +29,12 @@ def test_a_verdict_on_a_start_is_of_so_many_epochs(tmp_path: Path) -> None:
             film, start = found.pooled
             said = pooled_wording.sentence(found, start)
             assert pooled_wording.label(found, start).endswith("(within 3 to 20 epochs)")
-            assert "for at most 3 to 20 epochs at a learning rate of 0.001 to 0.004 (8 of its 16 runs ended" in said
+            assert "for at most 3 to 20 epochs at a learning rate of 0.002 to 0.004 (8 of its 16 runs ended" in said
             assert "drawn weights" not in pooled_wording.sentence(found, film)
         else:
             film, start = found.of_cell("main")
             said = sentence(found, start)
             assert label(found, start) == "the closed-form start helps (within 3 epochs)"
-            assert "for at most 3 epochs at a learning rate of 0.001 (none of its 8 runs ended with the best" in said
+            assert "for at most 3 epochs at a learning rate of 0.002 (none of its 8 runs ended with the best" in said
             assert "(within 20 epochs)" in label(found, found.of_cell("long")[1])
             assert "drawn weights" not in sentence(found, film) and "within" not in label(found, film)
