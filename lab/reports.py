@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.console.printing import Parser, log_to_stderr, print
+from lab.console.commands import refused
+from lab.console.parser import Parser
+from lab.console.printing import log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.pages.page import write
 from lab.registry import add_model_argument
@@ -66,8 +68,7 @@ class ReportCommand:
             sys.stderr.close()
         except (ConfigError, DataError, ResultsError, StorageError, PublishError, OSError) as error:
             text = error.strerror if isinstance(error, StorageError) and error.strerror else str(error)
-            print(f"error: {' '.join(text.split())}", file=sys.stderr)
-            return 2
+            return refused(error, " ".join(text.split()))
         return 0
 
     def _parser(self) -> argparse.ArgumentParser:
