@@ -8,9 +8,9 @@ estimates stay off 0 it is that model's. Of independent means it asks normal noi
 tails, other seeds' noise by series or fewer origins of some it covers more (Ibragimov and Müller 2010); what origins of
 one series share, their mean holds. Simulated (`python -m scripts.verdicts.pooled`: 2 to 8 series, 1 to 3 origins,
 9 seeds; series that deviate by 0 to 20 times what a seed does), it covers 93.9 to 99.1%; a mixed model by REML, which
-takes a deviation for 0 that is not, down to 87.4%; a hierarchical Bayesian model in the manner of Benavoli et al. (2017) covers
-what its prior on the deviation over series allows: all where series are alike, and half where they deviate much more
-than was believed, as they do here (1% on one series, 17% on the next).
+takes a deviation for 0 that is not, down to 87.4%; a hierarchical Bayesian model in the manner of Benavoli et al.
+(2017) covers what its prior on the deviation over series allows: all where series are alike, and less than half where
+they deviate much more than was believed, as they do here (1% on one series, 17% on the next).
 
 What few series cannot show. Two series: the interval reaches 12.7 standard errors to either side; 0 is outside it only
 where both effects lie within 8% of their mean. Three: where their deviation is under 40% of it; four: 63%. Only a prior
