@@ -15,7 +15,14 @@ Texts = tuple[str, ...]
 
 
 def ranking_header(ranking: Ranking) -> Texts:
-    return ("model", "mean rank", "95% on these cells", "likely best", *(f"{LOSS}: {cell}" for cell in ranking.cells))
+    return (
+        "model",
+        "S",
+        "mean rank",
+        "95% on these cells",
+        "likely best",
+        *(f"{LOSS}: {cell}" for cell in ranking.cells),
+    )
 
 
 def ranking_rows(findings: Findings) -> Iterator[Texts]:
@@ -26,7 +33,36 @@ def ranking_rows(findings: Findings) -> Iterator[Texts]:
     for place in league.ranking.places:
         ranks = " to ".join(f"{r:.1f}" for r in place.ranks) if known(place.ranks[0]) else MISSING
         errors = (_error(findings, place, cell) for cell in league.ranking.cells)
-        yield (league.entrant(place.name).title, f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+        entrant = league.entrant(place.name)
+        yield (entrant.title, lookback(entrant), f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+
+
+def lookback(entrant: Entrant) -> str:
+    """S; of each cell, where they differ."""
+    return " / ".join(dict.fromkeys(f"{rows:,}" for rows in entrant.lookback.values())) or MISSING
+
+
+SETTINGS_HEADER: Texts = ("model", "settings from", "S", "epochs at most", "epochs trained")
+
+
+def settings_rows(league: League) -> Iterator[Texts]:
+    """What each model was trained with; of each cell, where they differ."""
+    for entrant in league.entrants:
+        if entrant.kind == "model":
+            most = " / ".join(dict.fromkeys(f"{most:,}" for _, most in entrant.epochs.values()))
+            trained = " / ".join(f"{mean:.1f}" if known(mean) else MISSING for mean, _ in entrant.epochs.values())
+            yield (entrant.title, entrant.source, lookback(entrant), most, trained)
+
+
+def lookbacks_differ(league: League) -> str:
+    """A sentence, or "" where all models read alike."""
+    read = sorted({rows for each in league.entrants if each.kind == "model" for rows in each.lookback.values()})
+    if len(read) < 2:
+        return ""
+    return (
+        f"Lookbacks differ, from S={read[0]:,} to S={read[-1]:,} rows, as the source of each model's settings has it; "
+        "a longer one can help by itself. All are judged on the same windows."
+    )
 
 
 def above_header(ranking: Ranking) -> Texts:
@@ -65,7 +101,8 @@ def league_csv(findings: Findings) -> str:
     league, text = findings.league, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
-        "name", "title", "kind", "cell", PRIMARY, "mean_rank", "rank_low", "rank_high", "likely_best",
+        "name", "title", "kind", "cell", "lookback", "epochs", "most_epochs", "settings_from", PRIMARY, "mean_rank",
+        "rank_low", "rank_high", "likely_best",
         "likely_best_here", "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
         "device_seconds_a_step",
     ])  # fmt: skip
@@ -74,8 +111,10 @@ def league_csv(findings: Findings) -> str:
             entrant = league.entrant(place.name)
             for cell in league.ranking.cells:
                 above, (low, high) = place.above.get(cell, (None, (None, None)))
+                trained, most = entrant.epochs.get(cell, (None, None))
                 writer.writerow([
-                    place.name, entrant.title, entrant.kind, cell, place.errors[cell], place.rank, *place.ranks,
+                    place.name, entrant.title, entrant.kind, cell, entrant.lookback.get(cell), trained, most,
+                    entrant.source, place.errors[cell], place.rank, *place.ranks,
                     place.best, place.best_in[cell], above, low, high, entrant.parameters[cell],
                     entrant.seconds.get(cell), entrant.step.get(cell),
                 ])  # fmt: skip
@@ -92,7 +131,7 @@ def league_tex(findings: Findings) -> str:
         r"\begin{table}[t]", r"\centering", r"\small",
         rf"\caption{{{tex(caption(league.ranking))}}}",
         rf"\label{{tab:{findings.name.replace('_', '-')}-ranking}}",
-        rf"\begin{{tabular}}{{lrrr{'r' * len(cells)}}}", r"\toprule",
+        rf"\begin{{tabular}}{{lrrrr{'r' * len(cells)}}}", r"\toprule",
         " & ".join(map(tex, ranking_header(league.ranking))) + r" \\", r"\midrule",
     ]  # fmt: skip
     lines += [" & ".join(map(tex, row)) + r" \\" for row in ranking_rows(findings)]
