@@ -157,8 +157,8 @@ TIDE = ModuleForecaster(
         },
         # google-research/tide, scripts/etth1.sh. Departures: a batch is of 512 windows, theirs of one (all channels
         # at once); lr falls over max_epochs, theirs over a time of its own; patience is 20 epochs from the first,
-        # theirs 40 after 20; the perceptron of the calendar has `hidden` units, theirs 64; holidays and which channel it is
-        # are not read.
+        # theirs 40 after 20; the perceptron of the calendar has `hidden` units, theirs 64; holidays are not read, nor
+        # is which channel it is.
         "authors": {
             "model.head_norm": True, "data.seq_len": 720, "model.hidden": 512, "model.head_hidden": 16,
             "model.decoded": 32, "model.encoded": 4, "model.encoder_layers": 1, "model.decoder_layers": 1,
