@@ -326,7 +326,7 @@ class Ablation:
         spec = self.prepared.session.trial_spec(
             results, self.name, identity, stack.runs[0].config.forecaster, [r.config.to_json() for r in stack.runs]
         )
-        return replace(spec, test_purpose=f"ablation {self.name}", command=typed())
+        return replace(spec, test_purpose=f"ablation {self.name}", command=typed(), tells=self._tracker.live)
 
     @property
     def _stacks_path(self) -> str:

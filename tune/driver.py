@@ -273,6 +273,7 @@ class Search:
         spec = self.session.trial_spec(
             results, self.settings.study, self.series.identity, self.settings.base.forecaster
         )
+        spec = replace(spec, tells=self.tracker is not None and self.tracker.live)
         if len(self.places) > 1:
             spec = replace(spec, origins=tuple(place.origin.identity for place in self.places))
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs

@@ -1,5 +1,6 @@
 """From the records of a study of models to its ranking."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ from lab.registry import names, reports
 from lab.store.schema import START
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors
+
+VALIDATION = "val_mse"
 
 
 def league_of(
@@ -88,6 +91,7 @@ class _Ranked:
         self.entrants[arm] = Entrant(
             arm, self.title(arm), "model", {cell: row.effective for cell, row in whole.items()},
             {cell: row.device_seconds / max(len(row.runs), 1) for cell, row in whole.items()},
+            {cell: math.nan if (mse := row.mean(VALIDATION)) is None else mse for cell, row in whole.items()},
             {cell: step for cell, row in whole.items() if (step := self._step(row)) is not None},
         )  # fmt: skip
 
@@ -119,7 +123,8 @@ class _Ranked:
             return
         self.samples[name] = {cell: self._bar_sample(bar, start) for cell, bar in found.items()}
         numbers = {cell: bar.parameters or 0 for cell, bar in found.items()}
-        self.entrants[name] = Entrant(name, title, "start" if start else "bar", numbers, {})
+        validation = {cell: bar.errors[VALIDATION] for cell, bar in found.items()}
+        self.entrants[name] = Entrant(name, title, "start" if start else "bar", numbers, {}, validation)
 
     def _bar_sample(self, bar: BarErrors, start: bool) -> Sample:
         """Of a start there is one a seed, whose errors are the means of its windows."""
