@@ -188,8 +188,8 @@ def _forecasts(findings: SearchFindings) -> Iterator[Block | None]:
         yield drawing(
             windows.in_a_row(found, "forecasts"),
             f"What the first final replicate of the best trial makes of {counted(len(found.rows), 'test window')}, "
-            f"channel {found.channel}. They are the middles of equal stretches of test, whatever the errors; the MSE of "
-            "each is on z-scored data.",
+            f"channel {found.channel}. They are the middles of equal stretches of test, whatever the errors; the MSE "
+            "of each is on z-scored data.",
         )
 
 
