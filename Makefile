@@ -20,7 +20,7 @@ test-fast: $(VENV)/.installed-test
 contract: $(VENV)/.installed-test
 	DYNONET_CONTRACT=all $(BIN)/python -m pytest -n $(WORKERS) tests/contract $(ARGS)
 
-# What the README says of speed, measured on this machine's CPUs (scripts/bench/gpu.py is for a GPU).
+# What docs/speed.md says, measured on this machine's CPUs (scripts/bench/gpu.py is for a GPU).
 bench: $(VENV)/.installed
 	$(BIN)/python -m scripts.bench.gru
 	$(BIN)/python -m scripts.bench.step
@@ -49,7 +49,7 @@ flagship: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset series-illness
 	$(BIN)/python -m tune.results copy $(FLAGSHIP) --to results/flagship
 
-# What the README says we found, from the records in results/flagship: pages, figure and tables, without training.
+# What the README and docs/findings.md say we found, from the records in results/flagship: pages, figure and tables, without training.
 flagship-report: $(VENV)/.installed
 	$(BIN)/python -m scripts.flagship_report
 

@@ -1,6 +1,6 @@
 """`make flagship-report`: what the flagship study found, from its records alone: pages, one figure, and the tables.
 
-Every number of the README's section "What we found" is printed here.
+Every number of docs/findings.md, and of the README's section "What we found", is printed here.
 """
 
 import argparse
