@@ -42,6 +42,7 @@ from tune.conclusion import (
     train_final,
     verdicts,
 )
+from tune.costs import expected
 from tune.findings.collect import findings_of
 from tune.limits import Limits
 from tune.origins import check_places, described, origin_lines, placed
@@ -170,6 +171,7 @@ class Search:
             lines.append("space:")
             lines += [f"  {item.path:<34s}{item.describe()}" for item in settings.space.ranges]
             lines.append("first proposals:")
+            configs = []
             for _ in range(min(3, remaining)):
                 # What is still to be resumed comes first, as in the search.
                 if proposals.pending:
@@ -179,7 +181,9 @@ class Search:
                 else:
                     break
                 lines.append("  " + params_text(params, type(self.settings.base)))
-        return lines
+                configs.append(settings.space.config(params))
+        costs = expected(settings, configs, remaining, len(self.places), self.session, self.series.identity)
+        return [*lines, *([] if costs is None else [costs.text(self.session.concurrent)])]
 
     def run(self) -> int:
         """The whole search. Returns the exit code."""
