@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 
-from lab.console.printing import print
+from lab.console.printing import print, say
 from lab.driving import driving
 from lab.errors import ConfigError, DataError
 from lab.ledger.looks import typed
@@ -187,8 +187,8 @@ class Search:
             self.tracker = drive.tracker
             self.check_settings(drive.results, record=False)
             if few := self.few_points():
-                print(few)
-            print("starting Ray ...", flush=True)
+                say(few)
+            say("starting Ray ...")
             self.start_ray()
             self.session.check_machines(drive.results)
             self.check_settings(drive.results, record=True)  # a command that is refused leaves no study behind
@@ -208,12 +208,12 @@ class Search:
         optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
         self._close_left_over(results, proposals)
-        print(f"study {study} in {results.storage.url}; data: {self.series.source}", flush=True)
+        say(f"study {study} in {results.storage.url}; data: {self.series.source}")
         for note in self.series.notes:
-            print(f"note: {note}")
+            say(f"note: {note}")
         if proposals.outcomes or proposals.pending:
             on_record, resumed = len(proposals.outcomes), len(proposals.pending)
-            print(f"going on: {on_record} trials on record, {resumed} resumed", flush=True)
+            say(f"going on: {on_record} trials on record, {resumed} resumed")
             if resumed:
                 text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
@@ -224,16 +224,17 @@ class Search:
                 results, study, place.config(settings.base), place.series, place.cell, lookbacks=reach
             )
         ]
-        print("\n".join(dict.fromkeys(said)), end="\n" if said else "")
+        for line in dict.fromkeys(said):
+            say(line)
         if self.tracker is not None:
             self.tracker.follow(study)
         remaining = self.to_come(proposals)
         if len(proposals.outcomes) >= budget.trials:
-            print(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
+            say(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
         if remaining > 0:
             self._tune(results, proposals, remaining, stop, scratch)
         if used_up := self.used_up(proposals):
-            print(used_up, flush=True)
+            say(used_up)
         return proposals
 
     def _stacks(self, proposal: Proposal) -> list[Stack]:
@@ -268,6 +269,7 @@ class Search:
         spec = self.session.trial_spec(
             results, self.settings.study, self.series.identity, self.settings.base.forecaster
         )
+        spec = replace(spec, tells=self.tracker is not None and self.tracker.live)
         if len(self.places) > 1:
             spec = replace(spec, origins=tuple(place.origin.identity for place in self.places))
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
@@ -369,9 +371,9 @@ class Search:
             fresh = len(finals) - len(results.done(ids))
             if fresh:
                 where = "" if len(self.places) == 1 else f" at {self.places[-1].origin.name}, the latest origin"
-                print(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once", flush=True)
+                say(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once")
             else:
-                print(f"its {len(finals)} final runs are on record, and test has been read")
+                say(f"its {len(finals)} final runs are on record, and test has been read")
             self._train_final(results, finals)
             record_starts(results, settings.study, finals, self.series)
             for place in self.places[:-1]:

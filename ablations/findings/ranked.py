@@ -19,6 +19,8 @@ from lab.store.schema import START
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors
 
+VALIDATION = "val_mse"
+
 
 def league_of(
     results: Results, recorded: Recorded, cells: Sequence[CellData], arms: Sequence[ArmRuns]
@@ -89,6 +91,7 @@ class _Ranked:
         self.entrants[arm] = Entrant(
             arm, self.title(arm), "model", {cell: row.effective for cell, row in whole.items()},
             {cell: row.device_seconds / max(len(row.runs), 1) for cell, row in whole.items()},
+            {cell: math.nan if (mse := row.mean(VALIDATION)) is None else mse for cell, row in whole.items()},
             {cell: step for cell, row in whole.items() if (step := self._step(row)) is not None},
             {cell: self.study.config(cell, arm).data.seq_len for cell in whole},
             {cell: self._epochs(row) for cell, row in whole.items()}, self._source(arm),
@@ -136,9 +139,10 @@ class _Ranked:
             return
         self.samples[name] = {cell: self._bar_sample(bar, start) for cell, bar in found.items()}
         numbers = {cell: bar.parameters or 0 for cell, bar in found.items()}
+        validation = {cell: bar.errors[VALIDATION] for cell, bar in found.items()}
         lookback = {cell: bar.lookback for cell, bar in found.items() if bar.lookback is not None}
         kind: Kind = "start" if start else "bar"
-        self.entrants[name] = Entrant(name, title, kind, numbers, {}, lookback=lookback)
+        self.entrants[name] = Entrant(name, title, kind, numbers, {}, validation, lookback=lookback)
 
     def _bar_sample(self, bar: BarErrors, start: bool) -> Sample:
         """Of a start there is one a seed, whose errors are the means of its windows."""

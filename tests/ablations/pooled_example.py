@@ -122,6 +122,7 @@ def _cells(series: str) -> Iterator[CellData]:
             )
         ]
         illness = series == "national_illness"
+        over = Added(-0.02 * level, 9, None, (-0.05 * level, 0.01 * level))
         yield CellData(
             name=series + (f"-back{back}" if back else ""), dataset=series, sha256="f18de3ad", protocol="clean",
             seq_len=36 if illness else 336, pred_len=24 if illness else 96,
@@ -129,7 +130,7 @@ def _cells(series: str) -> Iterator[CellData]:
             settings={"data.pred_len": 24 if illness else 96, "data.origins_back": back, "training.lr": 0.001},
             linear={metric: level * (1.03 + 0.01 * at) for at, metric in enumerate(METRICS)},
             linear_channels={}, linear_parameters=2304,
-            standing=Standing(tuple(bars), None, bars[2], None, Added(-0.02 * level, (-0.05 * level, 0.01 * level), 9)),
+            standing=Standing(tuple(bars), None, bars[2], None, over),
             series=series, place=series, origin=origin, back=back, trains_to=date,
             test_period=f"{date[:4]}-11-01 to {date[:4]}-12-31",
         )  # fmt: skip

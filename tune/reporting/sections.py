@@ -9,7 +9,7 @@ from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, 
 from lab.pages.skipped import skipped_note
 from lab.references.drawing import legend
 from lab.references.wording import added
-from lab.unsealing.blocks import error_table, readings
+from lab.unsealing.blocks import error_table, ledger_says, readings
 from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 from tune.reporting import agreement as agreement
 from tune.reporting import figures as figures
@@ -88,8 +88,8 @@ def _sealed(findings: SearchFindings) -> Iterator[Block | None]:
         yield error_table(found, cell, findings.data)
     if found.looks:
         yield Text(
-            "Rows that no training, selection or test had read, opened when all else was settled: with the final "
-            "replicates of the best trial, the bars and the networks before their first step.",
+            f"{ledger_says(found)} Read were the final replicates of the best trial, the bars and the networks before "
+            "their first step.",
             "note",
         )
 

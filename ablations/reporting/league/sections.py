@@ -77,15 +77,18 @@ def _settings(league: League) -> Iterator[Block | None]:
 
 
 def headline(league: League, ranking: Ranking) -> str:
-    """One sentence: who is likely best, and who cannot be told from it."""
+    """One sentence: who is best most often where seeds and stretches of test are drawn anew, and who else is."""
     ordered = sorted(ranking.places, key=lambda place: -place.best)
     first, *rest = ordered
     others = [place for place in rest if place.best >= 0.05]
-    said = f"{league.entrant(first.name).title} is the likeliest to be best on these cells ({chance(first.best)})"
+    said = (
+        f"{league.entrant(first.name).title} has the lowest error on these cells in {chance(first.best)} of draws over "
+        "seeds and stretches of test"
+    )
     if not others:
-        return f"{said}; no other reaches 5%."
+        return f"{said}; no other has it in 5%."
     named = ", ".join(f"{league.entrant(place.name).title} ({chance(place.best)})" for place in others)
-    return f"{said}; it may as well be {named}."
+    return f"{said}; so have {named}."
 
 
 def _cost(findings: Findings, league: League) -> Iterator[Block | None]:

@@ -7,12 +7,12 @@ from ablations.reporting import sections
 from ablations.reporting.effect_sections import HOW_CONTRASTS, NULL, bounds, how, matched, retuned
 from ablations.reporting.phrases import LOSS, exploratory, place
 from ablations.reporting.pooled import figures
+from ablations.reporting.pooled.glance import picture
 from ablations.reporting.pooled.tables import cell_bars, header, shown
-from ablations.reporting.pooled.wording import counts, label, one_series, sentence, without_cells
+from ablations.reporting.pooled.wording import counts, label, one_series, without_cells
 from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import Row, effect_rows
-from ablations.reporting.wording import ordered
-from lab.pages.blocks import Block, Item, Section, Text, drawing, section, table
+from lab.pages.blocks import Block, Section, Text, drawing, section, table
 from lab.pages.formats import METRIC_NAMES, MISSING, counted, known, mean_deviation, percent, signed, whole
 from lab.pages.svg import slug
 
@@ -38,8 +38,8 @@ def evidence(findings: Findings) -> list[Section | None]:
 
 
 def _glance(findings: Findings) -> Iterator[Block | None]:
-    said = (Item(sentence(findings, row), row.name, label(findings, row)) for row in ordered(findings.pooled))
-    return sections.glance(findings, counts(findings.pooled), f"each once over {_extent(findings)}", said)
+    over = f"each once over {_extent(findings)}"
+    return sections.glance(findings, counts(findings.pooled), over, [picture(findings)])
 
 
 def _extent(findings: Findings) -> str:
@@ -56,11 +56,6 @@ def _pooled(findings: Findings) -> Iterator[Block | None]:
     )
     yield Text(f"{NULL}.")
     yield table(header(findings), _rows(findings, contrasts=False), f"Effects on the {LOSS}, pooled", words=2)
-    about = (
-        "Thick: 95% over seeds; thin: over other series or origins, with an arrow where it goes on; hollow: undecided, "
-        "or on these series or at these origins only; shaded: the margin within which an effect is none in practice."
-    )
-    yield drawing(figures.overview(findings, "pooled-overview"), f"Pooled{exploratory(findings)}. {about}")
     yield Text(_reach(findings), "note")
 
 

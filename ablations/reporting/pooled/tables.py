@@ -20,7 +20,7 @@ from ablations.reporting.tables import (
     tex,
 )
 from lab.arms import FULL
-from lab.pages.formats import MISSING, chance, decimal, known, mean_deviation, p_value, percent, percents
+from lab.pages.formats import METRIC_NAMES, MISSING, chance, decimal, known, mean_deviation, p_value, percent, percents
 
 _NONE: Interval = (math.nan, math.nan)
 _NUMBERS = ("percent_low", "percent_high", "percent_mean", "reach_low", "reach_high", "reach_p")
@@ -178,25 +178,19 @@ def full(findings: Findings, cell: str, metric: str) -> str:
 
 
 def effects_tex(findings: Findings) -> str:
-    r"""Two tables for a paper, of pooled effects and of errors by cell; they need \usepackage{booktabs} alone."""
+    r"""Tables for a paper, of pooled effects and of errors by cell, on test and on validation; they need
+    \usepackage{booktabs} alone."""
     _, _, _, seeds, reach, helps, chances, p, _ = header(findings)
     head = " & ".join(map(tex, ("Arm", f"effect [{seeds}]", reach, helps, chances, p)))
     rows = [_tex_row(findings, row) for row in findings.pooled]
-    titles, bars = cell_bars(findings, PRIMARY)
-    where = {cell.name: place(findings, cell.name) for cell in findings.cells}
-    by_cell = [tuple(map(tex, (where[name], *numbers))) for name, *numbers in bars]
     about_effects = (
         f"Ablation study {findings.name}: effects on the {LOSS} on z-scored data, pooled. {_POOLED} "
         f"{tests_said(findings)}{exploratory_said(findings)}"
     )
-    about_cells = (
-        f"{LOSS[0].upper()}{LOSS[1:]} by cell of study {findings.name}, on z-scored data: the whole network, mean ± "
-        "standard deviation over its seeds, and bars fitted in closed form on the same windows (*: the best of them on "
-        "validation)."
-    )
     name = findings.name.replace("_", "-")
-    return _tex_table(about_effects, name, "lrrrrrl", f"{head} & verdict", rows) + _tex_table(
-        about_cells, f"{name}-cells", "l" + "r" * (len(titles) - 1), " & ".join(map(tex, titles)), by_cell
+    return _tex_table(about_effects, name, "lrrrrrl", f"{head} & verdict", rows) + "".join(
+        _tex_cells(findings, metric, f"{name}-{mark}")
+        for metric, mark in ((PRIMARY, "cells"), ("val_mse", "validation"))
     )
 
 
@@ -208,6 +202,19 @@ _POOLED = (
     "only is carried by a family of tests over series, too (Student's t, Holm). "
     "Next: the chance that the part helps on another series like these, and at the next origin of one."
 )
+
+
+def _tex_cells(findings: Findings, metric: str, name: str) -> str:
+    titles, bars = cell_bars(findings, metric)
+    where = {cell.name: place(findings, cell.name) for cell in findings.cells}
+    error = METRIC_NAMES[metric]
+    about = (
+        f"{error[0].upper()}{error[1:]} by cell of study {findings.name}, on z-scored data: the whole network, mean ± "
+        "standard deviation over its seeds, and bars fitted in closed form on the same windows (*: the best of them on "
+        "validation)."
+    )
+    body = [tuple(map(tex, (where[cell], *numbers))) for cell, *numbers in bars]
+    return _tex_table(about, name, "l" + "r" * (len(titles) - 1), " & ".join(map(tex, titles)), body)
 
 
 def _tex_row(findings: Findings, row: PooledFinding) -> tuple[str, ...]:

@@ -21,17 +21,20 @@ from ablations.judging.verdicts import (
     UNDECIDED,
 )
 from ablations.reporting.phrases import (
+    JUDGED,
     LOSS,
     TUNED,
     aside,
     changes,
     deed,
+    drawn_start,
     exploratory,
     factors,
     interacts,
     listed,
     mark,
     subject,
+    within,
 )
 from ablations.reporting.wording import ordered, spoken, tally, unspoken
 from lab.arms import FULL
@@ -49,12 +52,16 @@ def sentence(findings: Findings, row: PooledFinding) -> str:
 def label(findings: Findings, row: PooledFinding) -> str:
     """The verdict with its subject: `the part helps, on these series only (validation: the opposite)`."""
     opposite = "validation: the opposite" if row.opposite else ""
-    return spoken(findings, row.one, row.shown) + _only(row) + aside(mark(findings, row.verdict), opposite)
+    return spoken(findings, row.one, row.shown) + _only(row) + aside(*_marks(findings, row), opposite)
 
 
 def brief(findings: Findings, row: PooledFinding) -> str:
     """As `label`, without what validation says."""
-    return spoken(findings, row.one, row.shown) + _only(row) + aside(mark(findings, row.verdict))
+    return spoken(findings, row.one, row.shown) + _only(row) + aside(*_marks(findings, row))
+
+
+def _marks(findings: Findings, row: PooledFinding) -> tuple[str, str]:
+    return mark(findings, row.verdict), within(_cells(findings, row)) if row.verdict in JUDGED else ""
 
 
 def kind(row: PooledFinding) -> str:
@@ -306,6 +313,8 @@ def _qualifications(findings: Findings, row: PooledFinding) -> list[str]:
     judged = row.shown in (HELPS, HURTS) and row.pooled is not None and known(row.pooled.typical)
     if judged and any(any(one.diverged) for one in ones):
         said.append(f"Note that {_lost(findings, row)}; in the test a diverged run counts as the worst outcome.")
+    if row.verdict in JUDGED and (text := drawn_start(ones)):
+        said.append(text)
     odd = [one for one in ones if one.mismatch]
     more = f" ({odd[0].cell}; likewise in {counted(len(odd) - 1, 'other cell')})" if len(odd) > 1 else ""
     said += changes(findings, row.one, odd[0].mismatch.rstrip(".") + more if odd else "")

@@ -60,6 +60,7 @@ def test_one_set_of_numbers_on_the_page_in_a_terminal_and_in_files(tmp_path: Pat
     files, lines = render(findings), verdict_lines(findings)
     row = next(line.split() for line in lines if line.startswith("NLinear "))
     assert row[1:3] == ["96", "1.0"]
+    assert row[-1] == "(1.4200)" and row[-5:-4] == ["(0.6200)"], "validation beside each error"
     assert "| NLinear | 96 | 1.0 |" in files["report.md"] and "NLinear & 96 & 1.0 &" in files["league.tex"]
     assert (
         "| DLinear (authors) | the authors' script for ETTh1; as a test | 336 | 10 | 3.0 / 3.0 |" in files["report.md"]
@@ -70,6 +71,7 @@ def test_one_set_of_numbers_on_the_page_in_a_terminal_and_in_files(tmp_path: Pat
     table = list(csv.DictReader(io.StringIO(files["league.csv"])))
     assert len(table) == 3 * 2
     assert float(table[0][PRIMARY]) == pytest.approx(0.31) and table[0]["title"] == "NLinear"
+    assert float(table[0]["val_mse"]) == pytest.approx(0.62)
 
 
 def test_forecasts_on_record_are_drawn_and_say_what_a_step_took(tmp_path: Path) -> None:

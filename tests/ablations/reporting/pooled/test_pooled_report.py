@@ -19,7 +19,7 @@ from ablations.reporting.pooled.tables import header, shown
 from ablations.reporting.pooled.wording import sentence
 from lab.arms import FULL
 from lab.pages.blocks import Table
-from lab.pages.formats import chance, p_value, percent, percents
+from lab.pages.formats import chance, decimal, p_value, percent, percents
 from tests.ablations import pooled_example
 from tests.ablations.pooled_example import row
 from tests.html_page import Page
@@ -97,6 +97,16 @@ def test_tables_are_those_of_the_csv(found: Findings, files: dict[str, str], lin
     for block in re.findall(r"\\midrule\n(.*?)\\bottomrule", texts["effects.tex"], re.DOTALL):
         counts = {re.sub(r"\\&", "", text).count("&") for text in block.splitlines()}
         assert len(counts) == 1 and len(block.splitlines()) == 11  # arms; cells
+
+
+def test_bars_stand_with_their_error_on_validation(found: Findings, files: dict[str, str]) -> None:
+    """By which they are chosen: on the page, in a terminal and in LaTeX, of every cell."""
+    for text in ("\n".join(verdict_lines(found)), files["effects.tex"], files["report.md"].replace(r"\*", "*")):
+        lines = text.splitlines()
+        for cell in found.cells:
+            for metric in ("test_mse", "val_mse"):
+                errors = [decimal(b.errors[metric]) + "*" * (b is cell.standing.best) for b in cell.standing.bars]
+                assert any(all(error in line for error in errors) for line in lines), (cell.name, metric)
 
 
 _NUMBERS = (
