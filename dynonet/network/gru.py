@@ -68,7 +68,7 @@ def _check(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bia
 def _kernel(x: Tensor, hidden: int) -> ModuleType | None:
     """The module whose `forward` and `backward` take these sizes, or None for plain torch."""
     asked()  # an unknown choice is refused, whether or not it matters here
-    if x.dtype != torch.float32 or x.device.type not in ("cpu", "cuda"):
+    if x.dtype != torch.float32 or x.device.type not in ("cpu", "cuda") or torch.compiler.is_exporting():
         return None
     if x.device.type == "cpu":
         return compiled("dynonet.kernels.gru_cpu")

@@ -97,7 +97,7 @@ class Reading:
             place, name = str(path), path.name
         else:
             raise DataError(
-                f"rows to forecast from: got {type(rows).__channel_}; a DataFrame, an array or a file is needed"
+                f"rows to forecast from: got {type(rows).__name__}; a DataFrame, an array or a file is needed"
             )
         there = [column.name for column in table.columns]
         for channel in self.channels:

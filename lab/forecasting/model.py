@@ -69,7 +69,7 @@ class ForecastModel:
             `forecast`, `low`, `high`.
         Raises:
             DataError: rows that are not as the model needs them.
-            ConfigError: a level that is none, or that the validation windows do not bear.
+            ConfigError: a level that is none, or that the windows of its band do not bear.
         """
         percent(level)
         return self.predict_given(self.reading.read(rows), level)
@@ -116,18 +116,17 @@ class ForecastModel:
             "format": FORMAT, "version": VERSION, "members": self.members.state(),
             "reading": self.reading.state(), "mean": torch.as_tensor(np.array(self.mean)),
             "std": torch.as_tensor(np.array(self.std)), "band": torch.as_tensor(np.array(self.band.reach)),
-            "windows": self.band.windows, "known": self.known.state(), "about": dict(self.about),
+            "windows": self.band.windows, "split": self.band.split, "known": self.known.state(), "about": dict(self.about),
         }  # fmt: skip
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            partial.write_bytes(buffer.getvalue())
-            os.replace(partial, target)
-        except OSError as error:
-            raise ConfigError(f"{one_line(target)}: cannot be written: {error.strerror}") from None
-        return target
+        return write_whole(Path(path), buffer.getvalue())
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """One program of torch's that forecasts without this project: see `lab.forecasting.exporting`."""
+        from lab.forecasting.exporting import export  # torch.export takes a second to import
+
+        return export(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "ForecastModel":
@@ -149,9 +148,21 @@ class ForecastModel:
             )
         return cls(
             of_state(found["members"], torch.device(device)), Reading.of_state(found["reading"]),
-            found["mean"].numpy(), found["std"].numpy(), Band(found["band"].numpy(), found["windows"]),
+            found["mean"].numpy(), found["std"].numpy(), Band(found["band"].numpy(), found["windows"], found.get("split", "validation")),
             Known.of_state(found["known"]), found["about"],
         )  # fmt: skip
+
+
+def write_whole(target: Path, body: bytes) -> Path:
+    """A file that appears whole or not at all. Raises ConfigError where it cannot be written."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(body)
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"{one_line(target)}: cannot be written: {error.strerror}") from None
+    return target
 
 
 def long_frame(found: Mapping[str, np.ndarray], model: ForecastModel) -> pd.DataFrame:
