@@ -1,9 +1,9 @@
 """`python -m lab.predict`: the rows that come after the end of a file, from what is on record, what was trained, a bar.
 
 Writes to --out: forecast.csv (or .parquet), dates, channels in their own units and a band; forecast.json, what was
-done; backtest.csv, what was forecast of the test rows; with --plots forecast.png. By default the choice is fitted again on
-all rows up to the file's end, for as many epochs as it took, and the band comes from the backtest: a walk over the test
-rows with the weights that were judged, which is a look on the ledger.
+done; backtest.csv, what was forecast of the test rows; with --plots forecast.png. By default the choice is fitted again
+on all rows up to the file's end, for as many epochs as it took, and the band comes from the backtest: a walk over the
+test rows with the weights that were judged, which is a look on the ledger.
 """
 
 import argparse
@@ -66,14 +66,18 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--level", type=float, default=DEFAULT_LEVEL, help="of the band (default: %(default)s)")
     result.add_argument("--no-refit", action="store_true", help="keep the weights that were judged")
     result.add_argument(
-        "--backtest", action=argparse.BooleanOptionalAction, help="walk the test rows, a look on the ledger, for the "
-        "band and to say what it held (default: unless --no-refit; without, the band is from validation windows)",
+        "--backtest",
+        action=argparse.BooleanOptionalAction,
+        help="walk the test rows, a look on the ledger: the band comes from it (default: yes, unless --no-refit)",
     )
     result.add_argument("--plots", action="store_true", help="history, forecast and band")
     result.add_argument(
         "--format", choices=("csv", "parquet"), default="csv", help="of the tables (default: %(default)s)"
     )
     result.add_argument("--save", type=Path, metavar="FILE", help="one file that --from and lab.load take")
+    result.add_argument(
+        "--export", type=Path, metavar="FILE", help="a program of torch's, which forecasts without this project (.pt2)"
+    )
     result.add_argument("--out", type=Path, help="folder of what is written (default: results/forecast/<name>)")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     result.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -150,7 +154,8 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     model, judged = source.model, source.judged
     out = args.out or Path("results") / "forecast" / source.name
     make_folder(out)
-    # Whatever the rows are refused for is said before test is looked at and anything is trained.
+    # Whatever is refused is said before test is looked at and anything is trained.
+    _check_files(args, model)
     if args.data is not None:
         alone = not (args.study or args.run or args.source)  # then settings say what is learned from
         given = model.reading.told([] if alone else args.overrides).read(args.data)
@@ -189,10 +194,26 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
         written.append("forecast.png")
     if args.save is not None:
         model.save(args.save)
-    print(f"written to {out}: {', '.join(written)}{f'; {args.save}' if args.save is not None else ''}")
+    if args.export is not None:
+        model.export(args.export)
+    files = [str(path) for path in (args.save, args.export) if path is not None]
+    print("; ".join([f"written to {out}: {', '.join(written)}", *files]))
     if tested is None and judged is not None:
         print(f"what the band held on the test rows (a look at test): {command} --backtest")
     return 0
+
+
+def _check_files(args: argparse.Namespace, model: ForecastModel) -> None:
+    """Raises ConfigError: files beside the folder that cannot be written, or a model that cannot be exported."""
+    for name in ("save", "export"):
+        path: Path | None = getattr(args, name)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            why = "it is a folder" if path.is_dir() else f"there is no folder {one_line(path.parent)}"
+            raise ConfigError(f"--{name} {one_line(path)}: cannot be written: {why}; name a file in one that is there")
+    if args.export is not None:
+        from lab.forecasting.exporting import check
+
+        check(model.members)
 
 
 def said(model: ForecastModel, given: Given, level: float, tested: Backtest | None) -> list[str]:

@@ -44,7 +44,8 @@ def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, 
     """
     key = (*_seen(series), data.model_dump_json(), role, moving_average, centred)
     if key not in _FOUND:
-        kernel, judge = moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy(), series.chosen_on or series
+        kernel = moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
+        judge = series.chosen_on or series
         train, validation = (Moments.of(judge, data, rows, centred) for rows in (role, "validation"))
         maps = dict(smoothed_maps(train, kernel))
         penalty = min(maps, key=lambda penalty: validation.mse(kernel.T @ maps[penalty]))

@@ -43,8 +43,8 @@ class Backtest:
         lines = [
             f"backtest on {self.windows} test windows (one look on the ledger): MSE {self.mse:.4f}, MAE {self.mae:.4f} "
             "(z-scored)",
-            f"the {self.level:.0%} band of the validation windows held {self.coverage.mean():.1%} of the test values: {steps[0]:.1%} at the "
-            f"first step, {steps[-1]:.1%} at the last",
+            f"the {self.level:.0%} band of the validation windows held {self.coverage.mean():.1%} of the test values: "
+            f"{steps[0]:.1%} at the first step, {steps[-1]:.1%} at the last",
         ]
         shown = [f"{one_line(name, 40)} {share:.1%}" for name, share in zip(self.channels, held, strict=True)]
         return [*lines, "by channel: " + "  ".join([*shown[:SHOWN], *(["..."] if len(shown) > SHOWN else [])])]

@@ -6,11 +6,12 @@ the place of their quantiles: of each past window
 q the ceil((n + 1) level)-th smallest of the scores of n windows (split conformal). Of one model it is its forecast plus
 and minus a quantile of its absolute errors.
 
-Limits: of windows that are exchangeable with the past ones it would hold what it says. Windows on end share rows, series
-drift, and validation has chosen the epoch, so no coverage is promised. A walk over test rows (lab.forecasting.backtest)
-measures that of the validation windows' band, and gives a better one: of windows that chose nothing, nearer to what
-comes. Of a ridge on ETTh1, ETTh2, exchange_rate and national_illness at eight ends each, a 90% band of validation
-windows held 88, 88, 81 and 85% of the rows that followed, one of test windows 89, 88, 86 and 88%, at a lower score.
+Limits: windows that are exchangeable with the past ones it would hold as often as it says. Windows on end share rows,
+series drift, and validation has chosen the epoch, so no coverage is promised. A walk over test rows
+(lab.forecasting.backtest) measures that of the validation windows' band, and gives a better one: its windows chose
+nothing, and lie nearer to what comes. Of a ridge (S=96, H=24; 36 and 12 of the last) on ETTh1, ETTh2, exchange_rate and
+national_illness, fitted again at eight ends each, a 90% band of validation windows held 88.7, 87.5, 81.8 and 85.6% of
+the next tenth of the rows, one of test windows 89.2, 87.5, 86.1 and 88.0%, at a lower interval score on all four.
 """
 
 import math

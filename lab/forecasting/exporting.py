@@ -1,7 +1,7 @@
 """A forecast model as one program of torch's (`torch.export`), for those who serve it without this project.
 
-    program = torch.export.load("mine.pt2").module()     # torch is all that is imported
-    ahead = program(window)                              # (batch, S, C) -> (batch, H, C), both in the channels' own units
+    program = torch.export.load("mine.pt2").module()  # torch is all that is imported
+    ahead = program(window)  # (batch, S, C) -> (batch, H, C), both in the channels' own units
 
 `window` are the last S rows, float64 (of a channel at a million that moves by one, float32 keeps little), of any batch;
 the channels in their order, S, H and the step are in the file's `extra_files`, as `forecast.json`. The forecast is
@@ -36,8 +36,8 @@ CPU = torch.device("cpu")
 
 def check(members: Members) -> None:
     """Raises ConfigError: models that read what a program of windows alone is not given."""
-    wanted = {"the calendar": members.wants_calendar, "the number of the row that a window begins at": members.wants_rows}
-    if more := [name for name, wants in wanted.items() if wants]:
+    read = {"the calendar": members.wants_calendar, "which row of the series a window begins at": members.wants_rows}
+    if more := [name for name, wants in read.items() if wants]:
         raise ConfigError(
             f"{members.title} reads {' and '.join(more)}, and an exported program is given the window alone; serve it "
             "with ForecastModel.save and lab.load, or export a model that reads the window alone"
@@ -105,4 +105,4 @@ def _apart(exported: torch.export.ExportedProgram) -> None:
     for tensors in (exported.state_dict, exported.constants):
         for name, tensor in list(tensors.items()):
             if isinstance(tensor, Tensor):
-                tensors[name] = type(tensor)(tensor.detach().clone()) if type(tensor) is nn.Parameter else tensor.clone()
+                tensors[name] = tensor.detach().clone()

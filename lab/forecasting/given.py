@@ -91,7 +91,9 @@ class Reading:
         elif isinstance(rows, str | Path):
             path = Path(rows).expanduser()
             if not path.is_file():
-                raise DataError(f"{one_line(path)}: no such file")
+                raise DataError(
+                    f"{one_line(path)}: {'a folder; name a file in it' if path.is_dir() else 'no such file'}"
+                )
             settings = dict(self.settings)
             table = read_file(path, settings["separator"], settings["decimal"])
             place, name = str(path), path.name

@@ -59,22 +59,21 @@ def load(
     if not named and path.is_file():
         if bar is not None or refit or backtest:
             raise ConfigError(
-                f"{place}: a saved model is as it was saved: it takes no bar, is not fitted again, and walks no test rows"
+                f"{place}: a saved model is as it was saved: it takes no bar, is not fitted again and walks no rows"
             )
         from lab.forecasting.model import ForecastModel  # imports torch, which a table of runs does without
 
         return ForecastModel.load(path, device)
     if not named and not _trained_there(path):
         return frames.load(str(place), out)
-    import torch
-
+    from lab.compute.device import pick_device
     from lab.forecasting.backtest import walked
     from lab.forecasting.band import DEFAULT_LEVEL
     from lab.forecasting.chosen import chosen_of
     from lab.forecasting.making import judged_of
     from lab.forecasting.refit import refit as fitted_again
 
-    here = torch.device(device)
+    here = pick_device(device)
     judged = judged_of(chosen_of(place, study, run, arm, cell), bar, here)
     found, _ = walked(judged, DEFAULT_LEVEL, backtest, refit)
     return fitted_again(found, found.whole(), here) if refit else found.model
