@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab.console.interrupts import ENDING, end_at_once, exit_code, interrupts_heard, leave
-from lab.console.printing import one_line, print
+from lab.console.printing import USUAL, VERBOSE, one_line, print, set_verbosity, verbosity
 
 FRONTS = ("lab", "dynonet", "tune", "ablations", "cluster")  # packages that have commands
 
@@ -31,6 +31,7 @@ def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., i
         @functools.wraps(main)
         def whole(arguments: Sequence[str] | None = None) -> int:
             again = command_line(module, arguments)
+            set_verbosity(USUAL)
             try:
                 with interrupts_heard():
                     return main(arguments)
@@ -79,6 +80,15 @@ def activation() -> str:
         return ""
     here = Path.cwd()
     return f"source {shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))}"
+
+
+def refused(error: BaseException, text: str | None = None) -> int:
+    """Says in one sentence why a command does not begin, or go on, and under --verbose where that was found. Returns
+    the exit code, 2."""
+    print(f"error: {error if text is None else text}", file=sys.stderr)
+    if verbosity() == VERBOSE:
+        print("".join(traceback.format_exception(error)), end="", file=sys.stderr)
+    return 2
 
 
 def unplanned(error: BaseException) -> str:
