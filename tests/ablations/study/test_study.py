@@ -162,7 +162,7 @@ def test_what_cannot_be_run_is_refused(fields: dict[str, Any], message: str) -> 
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match="unknown study 'parts_quik'; did you mean 'parts_quick'"):
         load_study("parts_quik")
-    with pytest.raises(ConfigError, match="'quickstart' is called 'parts_quick' now.*--study quickstart"):
+    with pytest.raises(ConfigError, match=r"'quickstart' is called 'parts_quick' now.*--study quickstart"):
         load_study("quickstart")
     with pytest.raises(ConfigError, match="unknown cell 'man'; did you mean 'main'"):
         study().config("man")
