@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from lab.console.commands import as_typed, command_named
-from lab.console.printing import Parser, log_to_stderr, print
+from lab.console.commands import as_typed, command_named, refused
+from lab.console.parser import Parser
+from lab.console.printing import log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.ledger.counting import ledger_lines
 from lab.references.titles import TITLES
@@ -89,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.close()
             return 0
         except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld, OSError) as error:
-            print(f"error: {' '.join(_text(error).split())}", file=sys.stderr)
-            return 2
+            return refused(error, " ".join(_text(error).split()))
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
