@@ -26,7 +26,7 @@ from tests.html_page import Page
 from tests.tune import searched
 from tests.tune.searched import SPACE, Made, Searched
 from tune import report
-from tune.conclusion import comparison_table
+from tune.conclusion import comparison_table, scores_of
 from tune.findings.analysis import LEAST_COMPLETE, rung_epochs
 from tune.findings.collect import findings_of
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
@@ -127,6 +127,17 @@ def test_what_a_league_measured_stands_beside_what_is_quoted(findings: SearchFin
     table = comparison_table([], Standing(), Config.create({"data.dataset": "ETTh1"}), found)
     assert any(line.startswith("PatchTST (authors), measured ") and "0.3900 ± 0.0141" in line for line in table)
     assert any(line.startswith("PatchTST, quoted ") for line in table)
+
+
+def test_each_error_of_the_final_replicates_stands_in_its_column(tiny: Config, store: Results) -> None:
+    """In a terminal, as the command ends: validation, test MSE, test MAE."""
+    Searched(store, tiny).finals("t00000", {}, [0.7, 0.9])
+    finals = [row["run"] for row in store.table("members", "mine").to_pylist() if row["role"] == "final"]
+    (header, line) = comparison_table([scores_of(store, "best config", finals)], Standing(), tiny)[:2]
+    numbers = ["0.7000 ± 0.1414", "0.8000 ± 0.1414", "0.9000 ± 0.1414"]
+    assert re.split(r"\s{2,}", line) == ["best config", *numbers, "7,400"]
+    for title, number in zip(("validation MSE", "test MSE", "test MAE"), numbers, strict=True):
+        assert header.index(title) + len(title) == line.index(number) + len(number)
 
 
 def test_the_files_hold_one_set_of_numbers(findings: SearchFindings, files: dict[str, str]) -> None:
