@@ -45,7 +45,8 @@ ROOT = Path(__file__).parents[1]
 SEARCH, FRONT = "tuned-etth1-h96", "front-etth1-h96"
 PUBLISHED, SIGNALS, PARTS, BILEVEL = "parts-published", "signals-published", "parts_tuned", "bilevel_tuned"
 SERIES = ("series-etth1", "series-etth2", "series-exchange", "series-illness")  # searches over several origins
-STUDIES = (PUBLISHED, SIGNALS, PARTS, BILEVEL)
+ON_SERIES = "series_tuned"  # parts and signals of what those found, pooled over series and origins
+STUDIES = (PUBLISHED, SIGNALS, PARTS, BILEVEL, ON_SERIES)
 MSE, MAE = "test_mse", "test_mae"
 FAR = 1.15  # times the error of a panel's first row: off its axis
 
@@ -251,6 +252,8 @@ def figure(search: SearchFindings, studies: dict[str, Findings]) -> str:
     }
     about = {PUBLISHED: "published", SIGNALS: "published", PARTS: "tuned", BILEVEL: "tuned, alternating"}
     for name, findings in studies.items():
+        if name not in about:
+            continue
         rows = panels[about[name]]
         rows += [
             (runs.arm, [x for x in runs.errors[MSE] if not math.isnan(x)])

@@ -48,14 +48,18 @@ def said(findings: Findings) -> list[str]:
 
 
 def _legend(findings: Findings) -> str:
-    over, other, place = "the origins of a series, then over series", "series and origins", "series"
-    if one_series(findings):
-        over = other = place = "origins"
+    alone = one_series(findings)
+    over = "origins" if alone else "the origins of a series, then over series"
+    reach = (
+        "that over origins, by Student's t as if they were independent, is too short: origins of one series share "
+        "rows, so that every verdict is of these alone. "
+        if alone
+        else "that over series and origins, by Student's t, for others like these, each for its own arm alone; a "
+        "verdict without more words stands in the family of tests over series, too (Holm). "
+    )
     return (
         "effect: test MSE without the part less test MSE with it, paired by seed, in percent of that with it, averaged "
-        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; that over {other}, "
-        "by Student's t, for others like these, each for its own arm alone; a verdict without more words stands in "
-        f"the family of tests over {place}, too (Holm). "
+        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; {reach}"
     )
 
 
