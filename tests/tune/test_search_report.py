@@ -65,8 +65,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     params = searched.spread(1)[0].params
     study.add(
         Made({**params, "model.dropout": 0.2}, (0.9, 0.9), "failed", 3, NASTY),
-        Made({**params, "model.dropout": 0.3}, (None, 0.7), "pruned", 2, diverged=True),
-        Made(params, (0.8, 0.8), "pruned", 2),
+        Made({**params, "model.dropout": 0.3}, (None, 0.7), "stopped", 2, diverged=True),
+        Made(params, (0.8, 0.8), "stopped", 2),
         Made({**params, "model.dropout": 0.21}, state=None),
     )
     return study.finals("t00001", searched.spread(2)[1].params, (0.40, 0.42, 0.41)).linear(0.5, 0.405)
@@ -236,7 +236,7 @@ def test_two_objectives(begin: Callable[..., Searched]) -> None:
     assert findings.importance.shares and "validation MSE alone" in page.text
 
 
-@pytest.mark.parametrize("made", [[], [Made(searched.spread(1)[0].params, (0.9, 0.8), "pruned", 2)]])
+@pytest.mark.parametrize("made", [[], [Made(searched.spread(1)[0].params, (0.9, 0.8), "stopped", 2)]])
 def test_no_complete_trial(begin: Callable[..., Searched], made: list[Made]) -> None:
     study = begin().add(*made)
     files = render(findings_of(study.results, "mine"))
@@ -301,7 +301,7 @@ def test_finals_of_an_earlier_best_are_not_taken_for_the_best(begin: Callable[..
 
 
 def test_a_number_that_is_missing_is_no_zero(begin: Callable[..., Searched]) -> None:
-    study = begin().add(Made(searched.spread(1)[0].params, (None, 0.7), "pruned", 2, diverged=True))
+    study = begin().add(Made(searched.spread(1)[0].params, (None, 0.7), "stopped", 2, diverged=True))
     trial = findings_of(study.results, "mine").trials[0]
     assert math.isnan(trial.loss) and math.isnan(trial.deviation) and math.isnan(trial.losses[0])
 

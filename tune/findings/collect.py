@@ -291,7 +291,7 @@ class Collector:
 
 
 def _outcome(proposal: Proposal, statuses: Sequence[str]) -> str:
-    if proposal.state == "pruned":
+    if proposal.state == "stopped":
         return DIVERGED if "diverged" in statuses else STOPPED
     return {"complete": COMPLETE, "failed": FAILED, None: UNFINISHED}[proposal.state]
 

@@ -24,7 +24,7 @@ from tune.space import Range
 
 METRICS = ("val_mse", "test_mse", "test_mae")
 
-COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED = "complete", "stopped early", "diverged", "failed", "unfinished"
+COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED = "complete", "stopped", "diverged", "failed", "unfinished"
 OUTCOMES = (COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED)
 
 
@@ -35,7 +35,9 @@ class Trial:
     trial: str
     number: int
     params: Mapping[str, Any]  # searched settings by dotted path; a conditional one may be absent
-    outcome: str  # of OUTCOMES: `diverged` and `stopped early` are what Optuna calls pruned
+    outcome: (
+        str  # of OUTCOMES: of what is on record as `stopped`, what diverged is told apart; Optuna calls both pruned
+    )
     loss: float  # mean over its seeds of their best validation MSE (see `over_origins`); NaN where there is none
     reports: tuple[tuple[int, float], ...]  # (epoch, loss so far)
     error: str  # last line of what it raised last; "" unless it failed
