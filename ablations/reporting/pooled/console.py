@@ -34,7 +34,7 @@ def verdict_lines(findings: Findings, how: str) -> list[str]:
     lines += ["", f"effect by {place}, percent, mean over seeds", *aligned(list(_apart(findings)), (0,))]
     for metric in (PRIMARY, "val_mse"):
         about = f"{METRIC_NAMES[metric]} by cell (*: the best bar on validation)"
-        lines += ["", about, *aligned(list(_cells(findings, metric)), (0, 1, 2))]
+        lines += ["", about, *aligned(list(_cells(findings, metric)), (0, 1, 2) if metric == PRIMARY else (0,))]
     lines.append("")
     lines += textwrap.wrap(_legend(findings) + _adjusted(findings, how), WIDTH)
     lines += sealed_lines(findings)
@@ -88,7 +88,9 @@ def _means(row: PooledFinding, places: dict[str, str]) -> dict[str, float]:
 
 
 def _cells(findings: Findings, metric: str) -> Iterator[tuple[str, ...]]:
+    """On test with the dates of the cell."""
     (name, *titles), body = cell_bars(findings, metric)
-    yield (name, "trained to", "test period", *titles)
+    dated = metric == PRIMARY
+    yield (name, *(("trained to", "test period") if dated else ()), *titles)
     for cell, row in zip(findings.cells, body, strict=True):
-        yield (row[0], day(cell.trains_to), cell.test_period, *row[1:])
+        yield (row[0], *((day(cell.trains_to), cell.test_period) if dated else ()), *row[1:])
