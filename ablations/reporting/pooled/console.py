@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ablations.findings.findings import PRIMARY, Findings, PooledFinding
 from ablations.reporting.league.sections import league_lines
-from ablations.reporting.phrases import day
+from ablations.reporting.phrases import day, exploratory, network
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, one_series, sentence
 from ablations.reporting.sealed import sealed_lines
@@ -13,6 +13,7 @@ from ablations.reporting.wording import ordered
 from lab.console.printing import aligned
 from lab.pages.formats import METRIC_NAMES, MISSING, counted, percent
 from lab.pages.skipped import skipped_note
+from lab.references.wording import over_cells
 
 WIDTH = 118  # columns of a sentence
 
@@ -36,6 +37,8 @@ def verdict_lines(findings: Findings, how: str) -> list[str]:
         about = f"{METRIC_NAMES[metric]} by cell (*: the best bar on validation)"
         lines += ["", about, *aligned(list(_cells(findings, metric)), (0, 1, 2) if metric == PRIMARY else (0,))]
     lines.append("")
+    for text in over_cells([cell.standing for cell in findings.cells], network(findings)):
+        lines += textwrap.wrap(text, WIDTH)
     lines += textwrap.wrap(_legend(findings) + _adjusted(findings, how), WIDTH)
     lines += sealed_lines(findings)
     lines += league_lines(findings)
@@ -67,6 +70,7 @@ def _adjusted(findings: Findings, how: str) -> str:
     level = f"alpha {findings.study.alpha:g}, {counted(findings.family, 'comparison')}"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     tally = "; ".join(f"{name} {number}" for name, number in counts(findings.pooled).items())
+    tally += exploratory(findings)
     return f"Adjusted p over seeds: {how} ({level}{looks}). In all: {tally}."
 
 
