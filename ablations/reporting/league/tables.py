@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from ablations.findings.findings import PRIMARY, Findings
 from ablations.findings.league import Entrant, League
@@ -12,6 +12,17 @@ from ablations.reporting.tables import tex
 from lab.pages.formats import MISSING, chance, decimal, duration, known, mean_deviation, signed, whole
 
 Texts = tuple[str, ...]
+COST = (
+    "Device seconds are CPU seconds on a CPU and wall seconds on a GPU, a stack's shared among its models; a step is "
+    "of one model, with what validation takes between."
+)
+BESIDE = (
+    "Reported figures are those of papers and tables, each by its own protocol; measured ones are means over the seeds "
+    "of this study, with every test window counted. Why they may differ is what is known of the protocols, no proof."
+)
+BESIDE_HEADER: Texts = (
+    "model", "cell", "why they may differ", "reported MSE / MAE", "measured", "measured less reported",
+)  # fmt: skip
 
 
 def ranking_header(ranking: Ranking) -> Texts:
@@ -116,19 +127,37 @@ def league_csv(findings: Findings) -> str:
 
 
 def league_tex(findings: Findings) -> str:
-    r"""A table for a paper; it needs \usepackage{booktabs} and nothing else."""
+    r"""Tables for a paper: the ranking, whose settings, what each costs, what is reported of it. They need
+    \usepackage{booktabs} and nothing else."""
     league = findings.league
     if league is None or league.ranking is None:
         return ""
-    cells = league.ranking.cells
+    name = findings.name.replace("_", "-")
+    tables: list[tuple[str, str, Texts, list[Texts], tuple[int, ...]]] = [
+        ("ranking", caption(league.ranking), ranking_header(league.ranking), list(ranking_rows(findings)), ()),
+        (
+            "settings",
+            f"Settings. {lookbacks_differ(league)}".strip(),
+            SETTINGS_HEADER,
+            list(settings_rows(league)),
+            (1,),
+        ),
+        ("cost", COST, cost_header(league), list(cost_rows(league)), ()),
+        ("reported", BESIDE, BESIDE_HEADER, list(beside_rows(league)), (2,)),
+    ]
+    return "\n".join(
+        _tex(f"{name}-{part}", said, header, rows, wide) for part, said, header, rows, wide in tables if rows
+    )
+
+
+def _tex(label: str, said: str, header: Texts, rows: Sequence[Texts], wide: Collection[int]) -> str:
+    """`wide`: columns of sentences."""
+    columns = "".join("l" if not at else r"p{5cm}" if at in wide else "r" for at in range(len(header)))
     lines = [
-        r"\begin{table}[t]", r"\centering", r"\small",
-        rf"\caption{{{tex(caption(league.ranking))}}}",
-        rf"\label{{tab:{findings.name.replace('_', '-')}-ranking}}",
-        rf"\begin{{tabular}}{{lrrrr{'r' * len(cells)}}}", r"\toprule",
-        " & ".join(map(tex, ranking_header(league.ranking))) + r" \\", r"\midrule",
+        r"\begin{table}[t]", r"\centering", r"\small", rf"\caption{{{tex(said)}}}", rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(tex, header)) + r" \\", r"\midrule",
     ]  # fmt: skip
-    lines += [" & ".join(map(tex, row)) + r" \\" for row in ranking_rows(findings)]
+    lines += [" & ".join(map(tex, row)) + r" \\" for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
