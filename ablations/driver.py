@@ -169,8 +169,8 @@ class Ablation:
             return 0 if done else 1
 
     def _record_starts(self, results: Results, record: StudyRecord) -> None:
-        """Of the whole network's runs, and of a league's models, where they start from a closed form: what training added
-        is told from them."""
+        """Of the whole network's runs, and of a league's models, where they start from a closed form: what training
+        added is told from them."""
         recorded, study = Recorded.of(results, record), record.study
         for cell, arm in product(
             study.cell_names, dict.fromkeys((FULL, *(study.table if study.kind == MODELS else ())))

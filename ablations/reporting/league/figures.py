@@ -15,6 +15,7 @@ from lab.pages.svg import BLUE, GREEN, GREY, INK, VERMILION, drawn_or_said, inli
 
 _COLOURS: dict[Kind, str] = {"model": BLUE, "start": GREEN, "bar": GREY}
 WIDE, HIGH = 0.45, 0.042  # of an axes: what a name takes beside its point
+LONG = 44  # letters of a name beside its row
 FULL_COLOUR = VERMILION  # of the model that the study is of
 
 
@@ -36,7 +37,7 @@ def ranks(findings: Findings, prefix: str) -> str:
             said = f"best in {chance(place.best)} of draws"
             axes.text(1.02, row, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
         _difference(axes, league.ranking)
-        axes.set_yticks(range(len(places)), [league.entrant(place.name).title for place in places])
+        axes.set_yticks(range(len(places)), [shortened(league.entrant(place.name).title, LONG) for place in places])
         axes.set_ylim(len(places) - 0.4, -2.0)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -142,7 +143,7 @@ def forecasts(findings: Findings, cell: str, prefix: str) -> str:
                 axes.axvline(0.5, color=GREY, linewidth=0.6)
                 axes.tick_params(length=2)
                 error = float(np.mean(np.square(forecast.astype(float) - truth)))
-                axes.set_title(f"MSE {decimal(error, 3)}", loc="right", fontsize=7.5, pad=1)
+                axes.text(1, 1.02, f"MSE {decimal(error, 3)}", transform=axes.transAxes, fontsize=7.5, ha="right")
             line[0].set_title(shortened(entrant.title, 60), loc="left", fontsize=8.5, pad=11)
         for axes, row in zip(grid[-1], found[models[0].name].rows, strict=True):
             axes.set_xlabel(f"rows from {row - 1:,} on")

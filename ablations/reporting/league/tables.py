@@ -9,9 +9,10 @@ from ablations.findings.league import Entrant, League
 from ablations.judging.ranking import Place, Ranking
 from ablations.reporting.phrases import LOSS
 from ablations.reporting.tables import tex
-from lab.pages.formats import MISSING, chance, decimal, duration, known, mean_deviation, signed, whole
+from lab.pages.formats import MISSING, chance, decimal, duration, known, mean_deviation, shortened, signed, whole
 
 Texts = tuple[str, ...]
+LONG = 60  # letters of a title in a table; the study's arms have it whole
 COST = (
     "Device seconds are CPU seconds on a CPU and wall seconds on a GPU, a stack's shared among its models; a step is "
     "of one model, with what validation takes between."
@@ -39,7 +40,14 @@ def ranking_rows(findings: Findings) -> Iterator[Texts]:
         ranks = " to ".join(f"{r:.1f}" for r in place.ranks) if known(place.ranks[0]) else MISSING
         entrant = league.entrant(place.name)
         errors = (_error(findings, entrant, place, cell) for cell in league.ranking.cells)
-        yield (entrant.title, lookback(entrant), f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+        yield (
+            shortened(entrant.title, LONG),
+            lookback(entrant),
+            f"{place.rank:.1f}",
+            ranks,
+            chance(place.best),
+            *errors,
+        )
 
 
 def lookback(entrant: Entrant) -> str:
@@ -56,7 +64,7 @@ def settings_rows(league: League) -> Iterator[Texts]:
         if entrant.kind == "model":
             most = " / ".join(dict.fromkeys(f"{most:,}" for _, most in entrant.epochs.values()))
             trained = " / ".join(f"{mean:.1f}" if known(mean) else MISSING for mean, _ in entrant.epochs.values())
-            yield (entrant.title, entrant.source, lookback(entrant), most, trained)
+            yield (shortened(entrant.title, LONG), entrant.source, lookback(entrant), most, trained)
 
 
 def lookbacks_differ(league: League) -> str:
@@ -81,7 +89,7 @@ def above_rows(league: League) -> Iterator[Texts]:
     for place in league.ranking.places:
         entrant = league.entrant(place.name)
         if entrant.kind != "bar":
-            yield (entrant.title, *(_above(place, cell) for cell in league.ranking.cells))
+            yield (shortened(entrant.title, LONG), *(_above(place, cell) for cell in league.ranking.cells))
 
 
 def cost_header(league: League) -> Texts:
@@ -93,7 +101,10 @@ def cost_rows(league: League) -> Iterator[Texts]:
     """What each model costs: parameters, device time of a run and of a step, by cell."""
     for entrant in league.entrants:
         if entrant.kind == "model":
-            yield (entrant.title, *(text for cell in entrant.parameters for text in _cost(entrant, cell)))
+            yield (
+                shortened(entrant.title, LONG),
+                *(text for cell in entrant.parameters for text in _cost(entrant, cell)),
+            )
 
 
 def beside_rows(league: League) -> Iterator[Texts]:
