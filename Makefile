@@ -20,7 +20,7 @@ test-fast: $(VENV)/.installed-test
 contract: $(VENV)/.installed-test
 	DYNONET_CONTRACT=all $(BIN)/python -m pytest -n $(WORKERS) tests/contract $(ARGS)
 
-# What the README says of speed, measured on this machine's CPUs (scripts/bench/gpu.py is for a GPU).
+# What docs/speed.md says, measured on this machine's CPUs (scripts/bench/gpu.py is for a GPU).
 bench: $(VENV)/.installed
 	$(BIN)/python -m scripts.bench.gru
 	$(BIN)/python -m scripts.bench.step
@@ -32,7 +32,7 @@ bench: $(VENV)/.installed
 
 # The flagship study whole, some hours of two cores; each command goes on where it stood. Preset tuned-etth1-h96 of
 # dynonet.presets, which the last two studies start from, is what the first search found.
-SERIES := series-etth1 series-etth2 series-exchange series-illness
+SERIES := series-etth1 series-etth2 series-exchange series-illness series_tuned
 FLAGSHIP := tuned-etth1-h96 front-etth1-h96 parts-published signals-published parts_tuned bilevel_tuned $(SERIES)
 flagship: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset etth1-h96 --study tuned-etth1-h96
@@ -47,9 +47,10 @@ flagship: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset series-etth2
 	$(BIN)/python -m tune.search --preset series-exchange
 	$(BIN)/python -m tune.search --preset series-illness
+	$(BIN)/python -m ablations.run series_tuned
 	$(BIN)/python -m tune.results copy $(FLAGSHIP) --to results/flagship
 
-# What the README says we found, from the records in results/flagship: pages, figure and tables, without training.
+# What the README and docs/findings.md say we found, from the records in results/flagship: pages, figure and tables, without training.
 flagship-report: $(VENV)/.installed
 	$(BIN)/python -m scripts.flagship_report
 

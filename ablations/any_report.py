@@ -33,7 +33,7 @@ def _find(results: Results, study: str) -> Any:
 COMMAND = ReportCommand(
     "ablations.any_report", __doc__, _find, lambda found: _command(found).render(found),
     lambda found: _command(found).wandb_report(found), lambda found: _command(found).summary(found),
-    lambda found: _command(found).model_of(found),
+    lambda found: _command(found).model_of(found), lambda found: _command(found).answer(found),
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from ablations.study.models import MODELS
 from ablations.study.reading import changed
 from ablations.study.study import Study
 from lab.arms import FULL
-from lab.console.printing import print
+from lab.console.printing import print, say
 from lab.driving import driving
 from lab.ledger.looks import record as put_on_ledger
 from lab.ledger.looks import typed
@@ -112,7 +112,8 @@ class Ablation:
         study.schedule(inert)  # what can decide nothing is refused before it is on record
         before = known_before(results, self._asked(study, inert))
         self._write_configs(results, study)
-        print("\n".join(self._capacity_lines()), end="\n" if self.prepared.matches else "", flush=True)
+        for line in self._capacity_lines():
+            say(line)
         data, spans = self.prepared.data, {cell: Span.of(series) for cell, series in self.prepared.series.items()}
         return StudyRecord.begin(results, self.name, study, data, inert, self.call.train_inert, before, spans)
 
@@ -131,14 +132,15 @@ class Ablation:
         with tempfile.TemporaryDirectory() as scratch:
             for path in write_configs(study, scratch):
                 results.storage.put(f"{folder}/{path.relative_to(scratch)}", path.read_bytes())
-        print(f"the config of every arm is in {results.storage.url_of(folder)}", flush=True)
+        say(f"the config of every arm is in {results.storage.url_of(folder)}")
 
     def run(self) -> int:
         """The whole study. Returns the exit code: 0 with its verdicts printed, 1 if runs failed, 130 after Ctrl-C (see
         `Stop.exit_code`)."""
         with driving(self.name, self.call) as drive:
             results, self._tracker = drive.results, drive.tracker
-            print("\n".join(self.prepared.data_notes()), end="\n" if self.prepared.data_notes() else "", flush=True)
+            for note in self.prepared.data_notes():
+                say(note)
             record = self._record(results) or self._begin(results)
             if record is None:
                 print("every comparison is inert: there is nothing to train, and nothing to judge")
@@ -148,11 +150,11 @@ class Ablation:
             if record.exploratory:
                 print(f"EXPLORATORY: {record.exploratory}", flush=True)
             if same := again(record.before):
-                print(f"note: {same}", flush=True)
+                say(f"note: {same}")
             for cell in record.study.cell_names:
                 series = self.prepared.series[cell]
                 for line in record_bars(results, self.name, record.study.baseline_of(cell), series, cell):
-                    print(f"cell {cell}: {line}", flush=True)
+                    say(f"cell {cell}: {line}")
             drive.tracker.follow(self.name)
             with drive.training() as (stop, scratch):
                 done = self._tune(results, record, stop, scratch) and self._looks(results, record, stop, scratch)
@@ -182,7 +184,7 @@ class Ablation:
             firsts = [recorded.first(arm, cell) for arm in dict.fromkeys((FULL, *study.table))]
             rows = {row["run"]: row for row in firsts if row}
             for why in record_forecasts(results, self.name, rows, self.prepared.series[cell]).values():
-                print(f"cell {cell}: no forecasts to show: {why}", flush=True)
+                say(f"cell {cell}: no forecasts to show: {why}")
 
     def _add_seeds(self, results: Results, record: StudyRecord, seeds: int | tuple[int, ...]) -> None:
         """Seeds that the command line asks for are added; a file that says another number than the record adds none."""
@@ -190,7 +192,7 @@ class Ablation:
             more = record.study.model_copy(update={"seeds": seeds})
             record.add_seeds(results, seeds, lambda: known_before(results, self._asked(more, record.inert)))
         elif len(self.prepared.study.seed_list()) > record.seeds:
-            print(f"note: the study's file asks for more seeds than the {record.seeds} on record; --seeds adds them")
+            say(f"note: the study's file asks for more seeds than the {record.seeds} on record; --seeds adds them")
 
     def _tune(self, results: Results, record: StudyRecord, stop: Stop, scratch: Path) -> bool:
         """The searches of a study with re-tuning, one an arm and cell. Returns whether all are through."""
@@ -201,7 +203,7 @@ class Ablation:
         tuned: dict[str, dict[str, dict[str, Any]]] = {}
         for arm in _searched(study, record.inert):
             for cell in study.cell_names:
-                print(f"\nre-tuning {arm} (cell {cell})", flush=True)
+                say(f"\nre-tuning {arm} (cell {cell})")
                 name = search_name(self.name, arm, cell)
                 found = tune_arm(study, arm, cell, name, results, self.prepared.session, self.call, stop, scratch)
                 if found is None:
@@ -217,14 +219,14 @@ class Ablation:
     def _looks(self, results: Results, record: StudyRecord, stop: Stop, scratch: Path) -> bool:
         """Trains and judges until all is decided or all looks are taken. Returns False where runs failed."""
         if self._next(results, record) is None:
-            print(f"nothing is left to train: verdicts were read at {record.judged_seeds} seeds")
+            say(f"nothing is left to train: verdicts were read at {record.judged_seeds} seeds")
         while (look := self._next(results, record)) is not None:
             seeds, wanted = look
             work = self.prepared.work(
                 record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted
             )
             plan = self.prepared.plan(results, work, self._begun(results))
-            print(plan.text(self.prepared.session.concurrent if plan.stacks else 1), flush=True)
+            say(plan.text(self.prepared.session.concurrent if plan.stacks else 1))
             if self._too_long(results, record, plan):
                 return True
             record.add_members(results, plan.runs)
@@ -243,7 +245,7 @@ class Ablation:
             self._put_on_ledger(results, record, plan, seeds)
             record.add_judgement(results, seeds)
             undecided = recorded.undecided()
-            print(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
+            say(f"after {seeds} seeds {len(undecided)} of {len(recorded.hypotheses)} comparisons are undecided")
         record.add_settled(results)
         return True
 
@@ -324,7 +326,7 @@ class Ablation:
         spec = self.prepared.session.trial_spec(
             results, self.name, identity, stack.runs[0].config.forecaster, [r.config.to_json() for r in stack.runs]
         )
-        return replace(spec, test_purpose=f"ablation {self.name}", command=typed())
+        return replace(spec, test_purpose=f"ablation {self.name}", command=typed(), tells=self._tracker.live)
 
     @property
     def _stacks_path(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ablations.findings.findings import Findings
 from ablations.reporting.console import verdict_lines
-from ablations.reporting.page import page_of, render
+from ablations.reporting.page import answer, page_of, render
 from lab.console.commands import command_named
 from lab.reports import ReportCommand
 from lab.store.tables import Results
@@ -33,8 +33,9 @@ def _wandb_report(findings: Findings) -> "WandbReport":
 
 
 COMMAND = ReportCommand(
-    "ablations.report", __doc__, _find, render, _wandb_report, verdict_lines, lambda found: found.study.model
-)
+    "ablations.report", __doc__, _find, render, _wandb_report, verdict_lines, lambda found: found.study.model,
+    answer,
+)  # fmt: skip
 
 
 @command_named("ablations.report")

@@ -15,23 +15,26 @@ from ablations.reporting.console import ledger_lines
 from ablations.study.reading import study_names
 from lab.console.commands import command_named
 from lab.console.options import add_option
-from lab.console.printing import Parser, print
+from lab.console.parser import Parser
+from lab.console.printing import print
+from lab.console.units import hours, seconds
 from lab.driving import run_command
 from lab.errors import ConfigError
 from lab.machines.options import add_call_arguments, told
 from lab.store.frames import open_results
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     result = Parser(prog="python -m ablations.run", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
     add("study", help=f"{', '.join(study_names())}, or a YAML file (see ablations/study/study.py)")
+    result.completes["study"] = study_names()
     add("--arms", help="only these arms, comma-separated (registered ones, or the study's own)")
     add("--cells", help="only these cells, comma-separated, as the study lists them")
     add("--tuned", action="store_true", help="of a league: beside each model the best that a search of it finds")
     add("--trials", type=int, help="with --tuned: of each search (default: the study's, else 20)")
-    about = "with --tuned: device seconds of each search, equal where models cost unlike, in place of --trials"
-    add("--search-seconds", type=float, metavar="S", help=about)
+    about = "with --tuned: device time of each search (seconds, or such as 10m), the same for all, in place of --trials"
+    add("--search-seconds", type=seconds, metavar="TIME", help=about)
     add("--seeds", help="how many, a comma-separated list of them, or auto: more only where nothing is decided")
     add("--max-seeds", type=int, help="with --seeds auto: at most so many (default: the study's, else 16)")
     add("--looks", type=int, help="with --seeds auto: how often to look; alpha is shared among the looks")
@@ -43,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     add("--match-capacity", action="store_true", help="beside arms of other size, one of about the baseline's")
     add("--train-inert", action="store_true", help="train arms too that were found to change nothing")
     add("--stack-size", type=int, help="models trained side by side (default: what memory and devices say)")
-    add("--device-hours", type=float, help="with --seeds auto: no further look that could take more in all")
+    add("--device-hours", type=hours, metavar="TIME",
+        help="with --seeds auto: no further look that could take more in all; hours, or such as 90m")  # fmt: skip
     add("--ledger", action="store_true", help="show every reading of test that the study made; train nothing")
     add_call_arguments(result)
     return result

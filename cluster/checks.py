@@ -28,7 +28,8 @@ from cluster.checking.common import (
 from cluster.checking.kuberay import check_kuberay
 from cluster.checking.launcher import check_launcher
 from lab.console.commands import command_named
-from lab.console.printing import Parser, one_line, print
+from lab.console.parser import Parser
+from lab.console.printing import one_line, print
 from lab.errors import ConfigError, nearest
 from lab.settings.sources import SOURCES
 from lab.settings.yaml import YamlError, parse_as_1_1, read_text

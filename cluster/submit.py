@@ -33,9 +33,10 @@ from cluster.sending.addresses import (
 )
 from cluster.sending.keys import collect
 from cluster.sending.request import MODULES, read_request
-from lab.console.commands import command_named
+from lab.console.commands import command_named, refused
 from lab.console.interrupts import Ended, exit_code
-from lab.console.printing import Parser, print
+from lab.console.parser import Parser
+from lab.console.printing import print
 from lab.errors import ConfigError
 from lab.store.tables import ResultsError, StorageError
 
@@ -83,8 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _submit(args, rest)
         return ACTIONS[args.command](args)
     except (ConfigError, ResultsError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     except (requests.RequestException, RuntimeError, RayError) as error:  # how Ray's client says that a request failed
         print(f"error: {str(error).strip().splitlines()[-1][:500]}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dynonet.forecaster import DYNONET
 from lab import train
 from lab.console.commands import command_named
+from lab.console.parser import Parser
 from lab.settings.config import Config
 
 # The published flags and the settings they stand for.
@@ -16,7 +17,7 @@ FLAGS = {
 }  # fmt: skip
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     return train.parser(DYNONET, FLAGS)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor, nn
 
-from forecasters.layers.settings import SCRIPTS, TRAINING
+from forecasters.layers.settings import BENCHMARK, SCRIPTS, TRAINING
 from forecasters.layers.windows import Decomposition
 from lab.settings.data import CountsWhen
 from lab.training.module_stack import Field, ModuleForecaster, Section, Switch
@@ -52,7 +52,10 @@ DLINEAR = ModuleForecaster(
     },
     presets={
         "scripts": SCRIPTS,
+        # cure-lab/LTSF-Linear, scripts/EXP-LongForecasting/Linear/etth1.sh. For exchange rates theirs has batches of 8
+        # and lr 0.0005.
         "authors": {"data.seq_len": 336, "model.start": "random", "training.lr": 5e-3},
     },
+    sources={None: BENCHMARK, "scripts": BENCHMARK, "authors": "the authors' script for ETTh1"},
     defaults=TRAINING,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from forecasters.layers.settings import SCRIPTS
+from forecasters.layers.settings import DEFAULTS_THERE, RENAMED, SCRIPTS
 from lab.training.module_stack import ModuleForecaster, Section, Switch
 
 
@@ -38,8 +38,15 @@ NLINEAR = ModuleForecaster(
         )
     },
     presets={
-        "scripts": SCRIPTS,
+        "benchmark-defaults": SCRIPTS,
+        # cure-lab/LTSF-Linear, scripts/EXP-LongForecasting/Linear/etth1.sh, one for Linear, NLinear and DLinear:
+        # batches of 32, lr 0.005, halved. For exchange rates theirs has batches of 8 and lr 0.0005.
         "authors": {"data.seq_len": 336},
     },
+    sources={
+        None: "the authors' script for ETTh1, but S=96 of 336",
+        "benchmark-defaults": DEFAULTS_THERE, "authors": "the authors' script for ETTh1",
+    },
+    renamed=RENAMED,
     defaults={"data.seq_len": 96, "training.lr": 5e-3, "training.schedule": "halving"},
 )  # fmt: skip

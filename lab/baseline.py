@@ -16,13 +16,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lab.console.commands import as_typed, command_line, command_named
+from lab.console.commands import as_typed, command_line, command_named, refused
 from lab.console.folders import make_folder
-from lab.console.printing import Parser, print
+from lab.console.parser import Parser
+from lab.console.printing import print, say
 from lab.errors import ConfigError, DataError, unknown
 from lab.ledger.looks import looking
 from lab.references.titles import START_TITLE
-from lab.registry import add_model_argument, forecaster, forecaster_of, known_presets
+from lab.registry import add_model_argument, add_overrides_argument, forecaster, forecaster_of, known_presets
 from lab.series import Series, load_series
 from lab.series.bars import BARS, FittedBar, Metrics, fit_bar, fit_bars
 from lab.settings.config import Config
@@ -228,10 +229,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=f"python -m {as_typed('lab.baseline')}",
         description="Fit the bars, closed-form references, and show their errors on the z-scored scale.",
     )
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. data.dataset=ETTh2")
+    add_overrides_argument(parser, "e.g. data.dataset=ETTh2")
     parser.add_argument("--preset", help=f"settings by name, of the model: {', '.join(known_presets())}")
     add_model_argument(parser)
     about = ", ".join((*BARS, START))
+    parser.completes |= {"preset": known_presets(), "bar": (*BARS, START)}
     parser.add_argument("--bar", metavar="NAME", help=f"one bar alone, a row a channel: {about}")
     parser.add_argument(
         "--lookback", action="append", default=[], metavar="BAR=ROWS",
@@ -245,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = forecaster(options.model).config
         if note := settings.presets.note(options.preset):
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}", file=sys.stderr)
         config = settings.create(preset=options.preset, overrides=options.overrides)
         if options.bar is not None and options.bar not in (*BARS, START):
             raise unknown("bar", options.bar, (*BARS, START))
@@ -273,8 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write(options.out, content, arrays)
             print(f"\nwritten: {options.out / 'baseline.json'}, {options.out / 'baseline.npz'}")
     except (ConfigError, DataError) as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return refused(error, " ".join(str(error).split()))
     return 0
 
 

@@ -1,7 +1,6 @@
 """What the commands that train share: how one begins, whose study it is, how it stops, and what it says at its end."""
 
 import logging
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.console.commands import command_line
-from lab.console.printing import log_to_stderr, print
+from lab.console.commands import command_line, refused
+from lab.console.printing import VERBOSE, log_to_stderr, print, verbosity
 from lab.errors import ConfigError, DataError
 from lab.machines.options import Call
 from lab.machines.processes import missed
@@ -68,10 +67,9 @@ def run_command(module: str, work: Callable[[], int]) -> int:
     refuses. Other ends are `lab.console.commands`'s."""
     log_to_stderr()
     for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.WARNING if verbosity() == VERBOSE else logging.CRITICAL)
     try:
         with missed(module):
             return work()
     except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from lab.console.printing import one_line
+from lab.settings.synonyms import meant
+
+MOST_MEANT = 3  # names that a hint says
 
 
 class ConfigError(ValueError):
@@ -28,11 +31,16 @@ def check_number(name: str, value: float, least: float, most: float = MOST_WHOLE
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest allowed name, or an empty string if none is close."""
-    names = list(allowed)
+    """`; did you mean 'x'?` for the allowed name that means the same elsewhere, or else is closest in its letters; an
+    empty string if none is close."""
+    names, name = list(allowed), str(name)
     whole = [each for each in names if each.startswith(f"{name}_")]  # a first word of it is closer than any letters
-    close = whole or get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f"; did you mean '{one_line(close[0])}'?" if close else ""
+    close = meant(name, names)[:MOST_MEANT] or whole[:1] or get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(quoted, close))}?" if close else ""
+
+
+def quoted(name: object) -> str:
+    return f"'{one_line(name)}'"
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], error: type[ValueError] = ConfigError) -> ValueError:

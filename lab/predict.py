@@ -22,9 +22,10 @@ import torch
 
 from lab.compute import kernels
 from lab.compute.device import out_of_memory, pick_device, use_threads
-from lab.console.commands import as_typed, command_line, command_named
+from lab.console.commands import as_typed, command_line, command_named, refused
 from lab.console.folders import make_folder
-from lab.console.printing import Parser, one_line, print
+from lab.console.parser import Parser
+from lab.console.printing import one_line, print, say
 from lab.errors import ConfigError, DataError
 from lab.forecasting.backtest import Backtest, walked
 from lab.forecasting.band import DEFAULT_LEVEL, percent
@@ -34,7 +35,7 @@ from lab.forecasting.making import Judged, better_bar, judged_bar, judged_of
 from lab.forecasting.model import ForecastModel
 from lab.forecasting.refit import refit
 from lab.provenance import code_provenance
-from lab.registry import add_model_argument, forecaster
+from lab.registry import add_model_argument, add_overrides_argument, forecaster, known_presets
 from lab.series.bars import BARS
 from lab.store.place import Place, add_results_argument
 from lab.store.schema import ResultsError
@@ -43,11 +44,9 @@ from lab.store.tables import StorageError
 _SHOWN = 6  # steps and channels of the table on the screen
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     result = Parser(prog=f"python -m {as_typed('lab.predict')}", description=(__doc__ or "").split("\n")[0])
-    result.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="of --bar alone; or how --data is read"
-    )
+    add_overrides_argument(result, "of --bar alone; or how --data is read")
     result.add_argument("--study", help="the final seeds of a search's best trial, or the seeds of an arm")
     result.add_argument("--arm", help="of an ablation (default: full)")
     result.add_argument("--cell", help="of an ablation with several")
@@ -59,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add_results_argument(result, old=None)
     add_model_argument(result)
     result.add_argument("--preset", help="settings by name, of --bar alone")
+    result.completes |= {"preset": known_presets(), "bar": ("best", *BARS)}
     result.add_argument("--config", help="a YAML file of settings, of --bar alone")
     result.add_argument(
         "--data", type=Path, metavar="FILE", help="forecast after its end (default: the data learned from)"
@@ -140,13 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         use_threads(args.threads)
         return _forecast(args, device, command_line("lab.predict", argv))
     except (ConfigError, DataError, ResultsError, StorageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        print(f"error: the models do not fit into memory ({one_line(error)}); name one run", file=sys.stderr)
-        return 2
+        return refused(error, f"the models do not fit into memory ({one_line(error)}); name one run")
 
 
 def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> int:
@@ -164,13 +162,13 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
         given = judged.whole()
     model.check(given, args.level)
     for note in dict.fromkeys((*model.about["notes"], *given.notes)):
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", file=sys.stderr)
     tested = None
     if judged is not None:
         judged, tested = walked(judged, args.level, args.backtest, not args.no_refit, command)
         model = judged.model
     if judged is not None and not args.no_refit:
-        model = refit(judged, given, device, lambda line: print(line, file=sys.stderr, flush=True))
+        model = refit(judged, given, device, lambda line: say(line, file=sys.stderr))
     frame = model.predict_given(given, args.level)
     lines = said(model, given, args.level, tested)
     print("\n".join([*lines, "", *table(frame), ""]))

@@ -1,20 +1,21 @@
 """Forecasters by name: those of the house, those that packages offer, and any `package.module:OBJECT`."""
 
-import argparse
 import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from lab.console.parser import Parser, Settings
 from lab.console.printing import one_line
 from lab.errors import ConfigError, unknown
 from lab.forecaster import Forecaster
 from lab.references.reports import Report
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
+from lab.settings.listing import setting_lines
 
 DEFAULT = "dynonet"
 GROUP = "lab.forecasters"  # of entry points: name = "package.module:OBJECT"
@@ -79,9 +80,7 @@ def _import_from_here() -> None:
         sys.path.insert(0, here)
 
 
-def add_model_argument(
-    parser: argparse.ArgumentParser, default: str | None = DEFAULT, otherwise: str = DEFAULT
-) -> None:
+def add_model_argument(parser: Parser, default: str | None = DEFAULT, otherwise: str = DEFAULT) -> None:
     """`--model`, the same for every command.
 
     Args:
@@ -90,6 +89,37 @@ def add_model_argument(
     """
     text = f"a forecaster: {', '.join(names())}, or package.module:OBJECT of one's own (default: {otherwise})"
     parser.add_argument("--model", default=default, help=text)
+    parser.completes["model"] = names()
+
+
+class ModelSettings(Settings):
+    """Those of one model, or of the one that `--model` names."""
+
+    def __init__(self, model: str | None = None):
+        self.model = model
+
+    def _config(self, given: Sequence[str]) -> type[Config]:
+        asked = self.model
+        for at, word in enumerate(given if asked is None else ()):
+            name, equals, value = word.partition("=")
+            if name == "--model":
+                asked = value if equals else "".join(given[at + 1 : at + 2])
+        try:
+            return forecaster(asked or DEFAULT).config
+        except ConfigError:
+            return forecaster(DEFAULT).config
+
+    def names(self, given: Sequence[str]) -> Iterable[str]:
+        return self._config(given).names()
+
+    def lines(self, given: Sequence[str]) -> list[str]:
+        return setting_lines(self._config(given))
+
+
+def add_overrides_argument(parser: Parser, about: str, model: str | None = None) -> None:
+    """`section.key=value ...`, and what they may name in the help; `model`: of a command of one model alone."""
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=about)
+    parser.settings = ModelSettings(model)
 
 
 def model_option(config: Config) -> str:

@@ -1,13 +1,16 @@
 """What the two report commands share: their options, their errors, where files go, and the way to W&B."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.console.printing import Parser, log_to_stderr, print
+from lab.console.commands import refused
+from lab.console.parser import Parser
+from lab.console.printing import log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.pages.page import write
 from lab.registry import add_model_argument
@@ -18,6 +21,7 @@ from lab.store.tables import Results, ResultsError, StorageError
 if TYPE_CHECKING:
     from lab.tracking.report import WandbReport
 
+ANY = "ablations.any_report"  # the command that knows the report of every kind of study
 SPECIFICATION = "wandb-report.json"
 
 
@@ -36,6 +40,7 @@ class ReportCommand:
     wandb_report: "Callable[[Any], WandbReport]"
     summary: Callable[[Any], Sequence[str]]  # lines to print at the end
     model_of: Callable[[Any], str]  # the model that the records name
+    answer: Callable[[Any], str]  # what was found, in a line
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Runs the command; returns its exit code: 0, or 2 with one line on stderr."""
@@ -63,8 +68,7 @@ class ReportCommand:
             sys.stderr.close()
         except (ConfigError, DataError, ResultsError, StorageError, PublishError, OSError) as error:
             text = error.strerror if isinstance(error, StorageError) and error.strerror else str(error)
-            print(f"error: {' '.join(text.split())}", file=sys.stderr)
-            return 2
+            return refused(error, " ".join(text.split()))
         return 0
 
     def _parser(self) -> argparse.ArgumentParser:
@@ -77,6 +81,12 @@ class ReportCommand:
         add("--wandb", metavar="ENTITY/PROJECT", help="publish it as a W&B report, or update the one made before")
         add("--wandb-dry-run", action="store_true", help=f"write the W&B report as {SPECIFICATION}; touch no network")
         return parser
+
+
+def any_report() -> ReportCommand:
+    """That of any study, whatever kind it is of."""
+    found: ReportCommand = importlib.import_module(ANY).COMMAND
+    return found
 
 
 def destination(text: str | None, dry_run: bool = False) -> tuple[str, str] | None:

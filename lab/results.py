@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from lab.console.commands import as_typed, command_named
-from lab.console.printing import Parser, log_to_stderr, print
+from lab.console.commands import as_typed, command_named, refused
+from lab.console.parser import Parser
+from lab.console.printing import log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.ledger.counting import ledger_lines
 from lab.references.titles import TITLES
@@ -27,7 +28,7 @@ from lab.store.outcomes import over_origins
 from lab.store.place import Place, add_results_argument
 from lab.store.schema import BARS
 from lab.store.tables import Results, ResultsError, StorageError
-from lab.tracking.options import Tracking, add_wandb_place
+from lab.tracking.options import TRACKERS, TrackerError, Tracking, add_wandb_place, kind_named
 
 Row = dict[str, Any]
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ledger.add_argument("study", nargs="?")
     export = commands.add_parser("export", parents=[where], help="one row a trained run, as CSV")
     wandb = commands.add_parser("wandb", parents=[where], help="send a study to W&B, whole or what is missing")
+    track = commands.add_parser("track", parents=[where], help="the same for any tracker")
     compact = commands.add_parser("compact", parents=[where], help="merge many small files into few")
     prune = commands.add_parser("prune", parents=[where], help="delete weights and checkpoints that nothing needs")
     prune.add_argument("studies", nargs="+", metavar="study")
@@ -67,12 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument("--csv", required=True, metavar="FILE")
     export.add_argument("--bars", action="store_true", help="the closed-form references in place of what was trained")
     compact.add_argument("study", nargs="?")
-    wandb.add_argument("study")
     mode = wandb.add_mutually_exclusive_group()
     mode.add_argument("--online", action="store_true", help="to a server (default)")
     mode.add_argument("--offline", action="store_true", help="to folders that `wandb sync` takes")
-    add_wandb_place(wandb)
-    wandb.add_argument("--all", action="store_true", help="also what was sent before")
+    track.add_argument("--tracker", required=True, metavar="NAME", help=", ".join(TRACKERS))
+    for sending in (wandb, track):
+        sending.add_argument("study")
+        add_wandb_place(sending)
+        sending.add_argument("--all", action="store_true", help="also what was sent before")
     options = parser.parse_args(arguments)
     options.results = Place.of(options.results).url
     log_to_stderr()
@@ -86,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.close()
             return 0
         except (ConfigError, DataError, ResultsError, StorageError, LeaseHeld, OSError) as error:
-            print(f"error: {' '.join(_text(error).split())}", file=sys.stderr)
-            return 2
+            return refused(error, " ".join(_text(error).split()))
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -117,7 +120,7 @@ def _run(options: argparse.Namespace) -> int:
         with whole_file(options.csv) as path:
             frame.to_csv(path, index=False)
         print("\n".join([f"{len(frame)} runs written to {options.csv}", *_skipped_lines(results)]))
-    elif options.command == "wandb":
+    elif options.command in ("wandb", "track"):
         return _send(options)
     elif options.command == "copy":
         return _copy(options)
@@ -178,28 +181,28 @@ def _skipped_lines(results: Results) -> list[str]:
 
 
 def _send(options: argparse.Namespace) -> int:
-    """A study to W&B. Exit code 2 where not all has arrived."""
-    from lab.tracking.client import WandbError
-    from lab.tracking.sink import WandbSink
+    """A study to a tracker. Exit code 2 where not all has arrived."""
+    from lab.tracking.sink import sink_of
 
+    name = "wandb" if options.command == "wandb" else options.tracker
+    mode = "offline" if vars(options).get("offline") else kind_named(name).mode
+    to = Tracking(mode, options.wandb_project, options.wandb_entity, name)
     results = open_results(options.results)
     results.check_known(options.study)
-    mode = "offline" if options.offline else "online"
-    to = Tracking(mode, options.wandb_project, options.wandb_entity)
     sent = 0
     try:
-        with Lease(results.storage, options.study), WandbSink(to, results, patience=60.0) as sink:
+        with Lease(results.storage, options.study), sink_of(to, results, patience=60.0) as sink:
             try:
                 sink.send(options.study, again=options.all)
             finally:
                 sent = sink.sent
-            print(f"W&B: {sink.said(options.study)}")
+            print(f"{to.kind.title}: {sink.said(options.study)}")
     except LeaseHeld as error:
         print(f"error: {error}; its runs can be sent after that", file=sys.stderr)
         return 2
-    except WandbError as error:
+    except TrackerError as error:
         print(
-            f"error: W&B ({to.mode}): {error}; {sent} runs were sent, and the same command goes on from there",
+            f"error: {to.title}: {error}; {sent} runs were sent, and the same command goes on from there",
             file=sys.stderr,
         )
         return 2

@@ -21,15 +21,16 @@ from tqdm import tqdm
 from lab.baseline import every_bar
 from lab.compute import kernels
 from lab.compute.device import out_of_memory, pick_device, use_threads
-from lab.console.commands import as_typed, command_line, command_named
+from lab.console.commands import as_typed, command_line, command_named, refused
 from lab.console.folders import make_folder
-from lab.console.printing import Parser, one_line, print
+from lab.console.parser import Parser
+from lab.console.printing import QUIET, one_line, print, say, verbosity
 from lab.errors import ConfigError, DataError
 from lab.forecaster import Forecaster
 from lab.ledger.looks import looking
 from lab.pages.formats import counted, shortened
 from lab.references.measured import measured
-from lab.registry import add_model_argument, forecaster, reported
+from lab.registry import add_model_argument, add_overrides_argument, forecaster, known_presets, reported
 from lab.series import load_series
 from lab.settings.config import Config
 from lab.settings.sizes import check_size
@@ -44,7 +45,7 @@ FLAGS = {
 }  # fmt: skip
 
 
-def parser(model: Forecaster | None = None, flags: Mapping[str, str] = FLAGS) -> argparse.ArgumentParser:
+def parser(model: Forecaster | None = None, flags: Mapping[str, str] = FLAGS) -> Parser:
     """Of the command of one model, or of any: then `--model` names it.
 
     `flags`: name -> the setting that it stands for.
@@ -52,7 +53,8 @@ def parser(model: Forecaster | None = None, flags: Mapping[str, str] = FLAGS) ->
     result = Parser(prog=f"python -m {as_typed('lab.train')}", description=(__doc__ or "").split("\n")[0])
     if model is None:
         add_model_argument(result)
-    result.add_argument("overrides", nargs="*", metavar="section.key=value", help="dotted settings; they win")
+    add_overrides_argument(result, "dotted settings; they win", None if model is None else model.name)
+    result.completes["preset"] = known_presets() if model is None else model.config.presets
     known = "" if model is None else f": {', '.join(model.config.presets)}"
     result.add_argument("--preset", help=f"settings by name, of the model{known}")
     result.add_argument("--config", help="a YAML file of settings, such as a search's best.yaml")
@@ -73,7 +75,7 @@ def configs_of(
     """The configs that the arguments ask for, one per seed. Raises ConfigError."""
     settings = (forecaster(args.model) if model is None else model).config
     if note := settings.presets.note(args.preset):
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", file=sys.stderr)
     config = settings.create(preset=args.preset)
     if args.config:
         config = settings.from_yaml(args.config)
@@ -118,10 +120,10 @@ def train(configs: Sequence[Config], out: Path, device: torch.device, *, progres
             trainer.load_state_dict(state)
         except DataError as error:
             raise ConfigError(f"{path}: {error}; take another --out, or delete the folder") from None
-        print(f"going on from {path}, epoch {trainer.epoch}", file=sys.stderr)
+        say(f"going on from {path}, epoch {trainer.epoch}", file=sys.stderr)
     bar = tqdm(
         total=max(c.training.max_epochs for c in configs), initial=trainer.epoch, unit="epoch",
-        disable=not progress or not sys.stderr.isatty(),
+        disable=not progress or not sys.stderr.isatty() or verbosity() == QUIET,
     )  # fmt: skip
 
     def after_epoch(trainer: StackTrainer) -> None:
@@ -132,7 +134,7 @@ def train(configs: Sequence[Config], out: Path, device: torch.device, *, progres
         text = {"train": f"{means['train_loss']:.4f}", "val": f"{means['val_mse']:.4f}", "best": f"{best:.4f}"}
         if bar.disable and progress:
             words = "  ".join(f"{k} {v}" for k, v in text.items())
-            print(f"epoch {trainer.epoch:3d}  {words}  ({len(last)} models)", file=sys.stderr, flush=True)
+            say(f"epoch {trainer.epoch:3d}  {words}  ({len(last)} models)", file=sys.stderr)
         bar.set_postfix(text)
         bar.update()
 
@@ -220,20 +222,18 @@ def run_command(argv: Sequence[str] | None, model: Forecaster | None = None, fla
         use_threads(args.threads)
         series = load_series(configs[0].data)
         for note in series.notes:
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}", file=sys.stderr)
         check_size(configs[0], series.num_channels)
         name = configs[0].run_id(series.identity)
         out = Path(args.out or Path("results") / "train" / name)
         trainer = train(configs, out, device)
     except (ConfigError, DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         what = f"{len(configs)} models of these settings do" if len(configs) > 1 else "a model of these settings does"
-        print(f"error: {what} not fit into memory ({one_line(error)}); take fewer or smaller ones", file=sys.stderr)
-        return 2
+        return refused(error, f"{what} not fit into memory ({one_line(error)}); take fewer or smaller ones")
     read_test = not args.no_test
     metrics = []
     with ExitStack() as look:

@@ -1,6 +1,6 @@
 """`make flagship-report`: what the flagship study found, from its records alone: pages, one figure, and the tables.
 
-Every number of the README's section "What we found" is printed here.
+Every number of docs/findings.md, and of the README's section "What we found", is printed here.
 """
 
 import argparse
@@ -45,7 +45,8 @@ ROOT = Path(__file__).parents[1]
 SEARCH, FRONT = "tuned-etth1-h96", "front-etth1-h96"
 PUBLISHED, SIGNALS, PARTS, BILEVEL = "parts-published", "signals-published", "parts_tuned", "bilevel_tuned"
 SERIES = ("series-etth1", "series-etth2", "series-exchange", "series-illness")  # searches over several origins
-STUDIES = (PUBLISHED, SIGNALS, PARTS, BILEVEL)
+ON_SERIES = "series_tuned"  # parts and signals of what those found, pooled over series and origins
+STUDIES = (PUBLISHED, SIGNALS, PARTS, BILEVEL, ON_SERIES)
 MSE, MAE = "test_mse", "test_mae"
 FAR = 1.15  # times the error of a panel's first row: off its axis
 
@@ -167,6 +168,9 @@ def bars(findings: SearchFindings) -> list[str]:
     lines.append(
         f"  training changed the start by {gaps.mean():+.5f} ({low:+.5f} to {high:+.5f} over {len(gaps)} seeds)"
     )
+    over = findings.standing.over_start
+    if over is not None and over.over_both is not None:
+        lines.append("  over seeds and test windows by {:+.4f} to {:+.4f}".format(*over.over_both))
     lines.append(
         f"  MAE by {statistics.fmean(findings.final.known(MAE)) - start.test.mae:+.4f}; the trained are "
         f"{statistics.fmean(trained) - best.test.mse:+.4f} from the {best.title}, the best bar on validation"
@@ -208,6 +212,7 @@ def over_origins(findings: SearchFindings) -> list[str]:
     for bar in findings.standing.rows:
         lines.append(
             f"{bar.title:<34s}{bar.errors[MSE]:>8.4f}{'':>47s}{bar.errors[MAE]:>8.4f}{bar.parameters or 0:>18,d}"
+            f"    validation MSE {bar.errors['val_mse']:.4f}"
         )
     if best is not None:
         lines.append(f"  {best.trial}: {params_text(dict(best.params), DYNONET.config)}")
@@ -247,6 +252,8 @@ def figure(search: SearchFindings, studies: dict[str, Findings]) -> str:
     }
     about = {PUBLISHED: "published", SIGNALS: "published", PARTS: "tuned", BILEVEL: "tuned, alternating"}
     for name, findings in studies.items():
+        if name not in about:
+            continue
         rows = panels[about[name]]
         rows += [
             (runs.arm, [x for x in runs.errors[MSE] if not math.isnan(x)])

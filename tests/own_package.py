@@ -1,4 +1,4 @@
-"""The README's forecaster of one's own, written where the README says."""
+"""The docs' forecaster of one's own, written where they say."""
 
 import importlib
 import re
@@ -13,11 +13,11 @@ from lab import registry
 from tests.processes import ROOT
 
 NAME = "my_package.my_module:LINEAR"
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "own-model.md").read_text()
 
 
 def block(title: str, language: str) -> str:
-    found = re.search(rf"{re.escape(title)}[^\n]*\n(?:[^`]*\n)*?\n```{language}\n(.*?)```", README, re.S)
+    found = re.search(rf"{re.escape(title)}[^\n]*\n(?:[^`]*\n)*?\n```{language}\n(.*?)```", PAGE, re.S)
     assert found, title
     return found.group(1)
 
@@ -33,7 +33,7 @@ def forget() -> None:
 
 @contextmanager
 def own_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the README says to write, in the folder that commands run in, which is on no import path yet."""
+    """What the page says to write, in the folder that commands run in, which is on no import path yet."""
     (folder / "my_package").mkdir()
     (folder / "my_package" / "my_module.py").write_text(block("as `my_package/my_module.py`", "python"))
     (folder / "study.yaml").write_text(block("and a study of it, `study.yaml`", "yaml"))

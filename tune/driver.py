@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 
-from lab.console.printing import print
+from lab.console.printing import print, say
 from lab.driving import driving
 from lab.errors import ConfigError, DataError
 from lab.ledger.looks import typed
@@ -42,6 +42,7 @@ from tune.conclusion import (
     train_final,
     verdicts,
 )
+from tune.costs import expected
 from tune.findings.collect import findings_of
 from tune.limits import Limits
 from tune.origins import check_places, described, origin_lines, placed
@@ -170,6 +171,7 @@ class Search:
             lines.append("space:")
             lines += [f"  {item.path:<34s}{item.describe()}" for item in settings.space.ranges]
             lines.append("first proposals:")
+            configs = []
             for _ in range(min(3, remaining)):
                 # What is still to be resumed comes first, as in the search.
                 if proposals.pending:
@@ -179,7 +181,9 @@ class Search:
                 else:
                     break
                 lines.append("  " + params_text(params, type(self.settings.base)))
-        return lines
+                configs.append(settings.space.config(params))
+        costs = expected(settings, configs, remaining, len(self.places), self.session, self.series.identity)
+        return [*lines, *([] if costs is None else [costs.text(self.session.concurrent)])]
 
     def run(self) -> int:
         """The whole search. Returns the exit code."""
@@ -187,8 +191,8 @@ class Search:
             self.tracker = drive.tracker
             self.check_settings(drive.results, record=False)
             if few := self.few_points():
-                print(few)
-            print("starting Ray ...", flush=True)
+                say(few)
+            say("starting Ray ...")
             self.start_ray()
             self.session.check_machines(drive.results)
             self.check_settings(drive.results, record=True)  # a command that is refused leaves no study behind
@@ -208,12 +212,12 @@ class Search:
         optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
         self._close_left_over(results, proposals)
-        print(f"study {study} in {results.storage.url}; data: {self.series.source}", flush=True)
+        say(f"study {study} in {results.storage.url}; data: {self.series.source}")
         for note in self.series.notes:
-            print(f"note: {note}")
+            say(f"note: {note}")
         if proposals.outcomes or proposals.pending:
             on_record, resumed = len(proposals.outcomes), len(proposals.pending)
-            print(f"going on: {on_record} trials on record, {resumed} resumed", flush=True)
+            say(f"going on: {on_record} trials on record, {resumed} resumed")
             if resumed:
                 text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
@@ -224,16 +228,17 @@ class Search:
                 results, study, place.config(settings.base), place.series, place.cell, lookbacks=reach
             )
         ]
-        print("\n".join(dict.fromkeys(said)), end="\n" if said else "")
+        for line in dict.fromkeys(said):
+            say(line)
         if self.tracker is not None:
             self.tracker.follow(study)
         remaining = self.to_come(proposals)
         if len(proposals.outcomes) >= budget.trials:
-            print(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
+            say(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
         if remaining > 0:
             self._tune(results, proposals, remaining, stop, scratch)
         if used_up := self.used_up(proposals):
-            print(used_up, flush=True)
+            say(used_up)
         return proposals
 
     def _stacks(self, proposal: Proposal) -> list[Stack]:
@@ -268,6 +273,7 @@ class Search:
         spec = self.session.trial_spec(
             results, self.settings.study, self.series.identity, self.settings.base.forecaster
         )
+        spec = replace(spec, tells=self.tracker is not None and self.tracker.live)
         if len(self.places) > 1:
             spec = replace(spec, origins=tuple(place.origin.identity for place in self.places))
         for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
@@ -369,9 +375,9 @@ class Search:
             fresh = len(finals) - len(results.done(ids))
             if fresh:
                 where = "" if len(self.places) == 1 else f" at {self.places[-1].origin.name}, the latest origin"
-                print(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once", flush=True)
+                say(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once")
             else:
-                print(f"its {len(finals)} final runs are on record, and test has been read")
+                say(f"its {len(finals)} final runs are on record, and test has been read")
             self._train_final(results, finals)
             record_starts(results, settings.study, finals, self.series)
             for place in self.places[:-1]:

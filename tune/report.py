@@ -44,7 +44,10 @@ def _summary(findings: SearchFindings) -> list[str]:
     return lines + [f"note: {note}" for note in skipped_note(findings.skipped)]
 
 
-COMMAND = ReportCommand("tune.report", __doc__, _find, render, _wandb_report, _summary, lambda found: found.model)
+COMMAND = ReportCommand(
+    "tune.report", __doc__, _find, render, _wandb_report, _summary, lambda found: found.model,
+    lambda found: _summary(found)[0],
+)  # fmt: skip
 
 
 @command_named("tune.report")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from lab.console.commands import command_named
-from lab.console.printing import Parser, print
+from lab.console.parser import Parser
+from lab.console.printing import print
 from lab.driving import run_command
 from lab.machines.options import add_call_arguments, told
 from lab.registry import known_presets
@@ -18,7 +19,7 @@ from tune.methods.table import SAMPLERS
 from tune.settings import Budget, SearchCall
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     result = Parser(prog="python -m tune.search", description=(__doc__ or "").split("\n")[0])
     add = result.add_argument
     add("--preset", help=f"settings or a search by name, of the model: {', '.join(known_presets())}")
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--grace-epochs", type=int, help="epochs before a trial may be stopped early")
     add("--reduction-factor", type=float, help="one trial in so many goes on at each rung")
     add("--final-replicates", type=int, help="fresh seeds of the best config (0: none, and test is not read)")
+    result.completes |= {"preset": known_presets(), "sampler": SAMPLERS}
     add_call_arguments(result)
     return result
 

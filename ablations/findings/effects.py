@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from ablations.findings.drawn import drawn_side
 from ablations.findings.findings import METRICS, PRIMARY, Decision, Effect, Interval
 from ablations.findings.runs import Recorded, Sides
 from ablations.judging import signed_ranks, statistics
-from ablations.judging.reach import crossed, middle_mean
+from ablations.judging.reach import middle_mean
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import INCOMPLETE, INVALID, Standing, reaching
 from ablations.planning.plan import POOLED, Hypothesis
 from ablations.study.models import MODELS
 from lab.arms import FULL
 from lab.store.tables import Results
+from lab.training.over_time import crossed
 from lab.training.window_errors import window_errors, window_interval
 
 NOTHING = float("nan")
@@ -84,7 +86,7 @@ class Effects:
             "validation": self._effect("val_mse", seeds, losses["val_mse"], sides, cell),
             "diverged": self._count(sides, cell, seeds, "diverged"),
             "failed": self._count(sides, cell, seeds, "failed", "missing"),
-            "flags": self._flags(sides, cell, seeds),
+            "drawn": drawn_side(self.recorded, sides, cell, seeds), "flags": self._flags(sides, cell, seeds),
         }  # fmt: skip
 
     def _count(self, sides: Sides, cell: str, seeds: Sequence[int], *statuses: str) -> tuple[int, int]:

@@ -137,6 +137,16 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """How the side that starts from drawn weights was trained, where the other one starts from a closed form."""
+
+    epochs: int  # at most
+    rate: float  # the highest learning rate
+    unfinished: int  # of its runs that are complete, those whose last epoch was their best
+    runs: int
+
+
+@dataclass(frozen=True)
 class Finding:
     """One question of the study in one cell: an arm against its baseline arm, or a contrast of a factorial."""
 
@@ -168,6 +178,7 @@ class Finding:
     mismatch: str = ""  # what capacity matching left, for an arm of matched width
     diverged: tuple[int, int] = (0, 0)  # runs, without and with the part
     failed: tuple[int, int] = (0, 0)
+    drawn: Drawn | None = None  # where one side alone starts from a closed form
     flags: tuple[str, ...] = ()  # pairs that differ in device, kernel or code version
 
     @property
@@ -227,7 +238,7 @@ class PooledFinding:
     pooled: Pooled | None  # None where no cell is left, or nothing is judged yet
     decision: Decision | None  # None where no cell asks anything: it is no member of the family
     validation: Pooled | None = None  # the same of the validation MSE
-    reach_p: float = math.nan  # over series (or origins), adjusted in the family; what reaches has it at most at alpha
+    reach_p: float = math.nan  # over series, adjusted in the family; what reaches has it at most at alpha
     reach_equivalence_p: float = math.nan  # likewise, of equivalence
 
     @property

@@ -10,12 +10,12 @@ import numpy as np
 from ablations.findings.effects import MISSED, Interval, pair_of
 from ablations.findings.findings import PRIMARY, Finding, PooledFinding, SealedEffect, SealedFindings
 from ablations.findings.runs import Recorded
-from ablations.judging.reach import crossed
 from ablations.judging.signed_ranks import pseudo_median, signed_rank_interval
 from ablations.judging.statistics import Array
 from lab.arms import FULL
 from lab.ledger.looks import SEALED
 from lab.store.tables import Results
+from lab.training.over_time import crossed
 from lab.training.window_errors import window_errors, window_interval
 from lab.unsealing.records import Opened, opened
 

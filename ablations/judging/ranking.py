@@ -2,7 +2,8 @@
 
 Two questions. On these cells: an entrant's error in a cell is uncertain by its seeds (Student's t of their mean) and by
 the test windows that there happen to be (`lab.training.over_time.time_draws`: all entrants together, for they are read
-on the same ones). Draws of both say how likely each has the lowest error, and between which its rank lies. On other
+on the same ones). Draws of both say between which its rank lies, and in which share of them each has the lowest
+error: that is how often noise puts it first, and no probability that it is the best, which would need a prior. On other
 series: ranks over series are all there is, after Demšar (2006): Friedman's test, and Nemenyi's critical difference of
 two average ranks. With few series it is wide, and says so; cells of one series count once, by their average rank.
 """
@@ -43,8 +44,8 @@ class Place:
     errors: Mapping[str, float]  # cell -> mean error; NaN with a diverged run, which is the worst rank
     rank: float  # mean over cells, series alike; 1 is the best
     ranks: Bounds  # 95% of its mean rank on these cells, over seeds and windows
-    best: float  # probability of the lowest error on these cells: of errors relative to each cell's mean
-    best_in: Mapping[str, float]  # cell -> probability of the lowest error there
+    best: float  # share of draws in which its error is lowest on these cells: relative to each cell's mean
+    best_in: Mapping[str, float]  # cell -> share of draws in which its error is lowest there
     above: Mapping[str, tuple[float, Bounds]]  # cell -> error less that of the cell's reference, 95%; {} without one
 
 

@@ -1,14 +1,6 @@
-"""How far an effect reaches: over seeds, over test windows, over both. Pure functions of arrays.
+"""Runs that are far out of an arm's, and means without the tails. Pure functions of arrays.
 
-An effect is a mean over seeds x windows, and two things would come out otherwise another time: training (seeds) and the
-stretch of rows that test happens to be (windows). With d[s, w] = effect + seed[s] + window[w] + rest[s, w] the two are
-told apart by the margins of the table: the means of seeds deviate by training, the series of window means by time.
-Each margin holds the rest once, so that it is counted twice in the interval over both: it errs towards wide.
-
-The interval over both is put together from those of the margins by their squares (MOVER: Zou and Donner 2008; Graybill
-and Wang 1980), which keeps the seeds' interval exact and lopsided where it is. In simulations (`python -m
-scripts.verdicts.simulate`) it covers 95% and more where Satterthwaite's t, on so few degrees of freedom over time, does
-not always. Where correlation outlasts what the interval over windows allows for (S + H rows), it covers 93% and more.
+How far an effect reaches, over seeds and over test windows, is put together by `lab.training.over_time.crossed`.
 """
 
 import numpy as np
@@ -17,18 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from ablations.judging.statistics import Array
 
 Bounds = tuple[float, float]
-
-
-def crossed(typical: float, seeds: Bounds, windows: Bounds) -> Bounds:
-    """The interval over seeds and windows: `typical` less and plus the root of the sum of squared distances.
-
-    `seeds`: around `typical`, over seeds. `windows`: over test windows, around its own middle.
-    """
-    middle = (windows[0] + windows[1]) / 2
-    below = np.hypot(typical - seeds[0], middle - windows[0])
-    above = np.hypot(seeds[1] - typical, windows[1] - middle)
-    return float(typical - below), float(typical + above)
-
 
 FAR = 3.5  # robust deviations above an arm's median (Iglewicz and Hoaglin 1993)
 _NORMAL = 1.4826  # a normal standard deviation in median absolute ones

@@ -9,10 +9,9 @@ from ablations.planning.call import StudyCall
 from ablations.planning.capacity import Match, match_arms
 from ablations.planning.liveness import check_liveness, dead_factors
 from ablations.planning.plan import STACK, Hypothesis, Plan, Room, Work, make_plan
-from ablations.planning.stacks import measure_shapes
 from ablations.study.models import MODELS
 from ablations.study.study import Study
-from lab.console.printing import print
+from lab.console.printing import say
 from lab.errors import ConfigError, DataError
 from lab.machines.session import RaySession
 from lab.registry import forecaster_of
@@ -24,6 +23,7 @@ from lab.store.tables import Results
 from lab.training.cost import Cost, Memory
 from lab.training.liveness import Liveness
 from lab.training.readings import unread
+from tune.costs import measure_shapes
 
 MEMORY_SHARE = 0.7  # of what a trial may take: other shapes' steps are not quite like the measured ones
 
@@ -101,7 +101,7 @@ class Preparation:
     def session(self) -> RaySession:
         """Ray, started when it is first asked for."""
         if self._session is None:
-            print("starting Ray ...", flush=True)
+            say("starting Ray ...")
             self._session = RaySession(self.call.resources, self.series.values(), self.study.forecasters)
         return self._session
 
@@ -109,7 +109,7 @@ class Preparation:
         """Comparisons that a few steps show to change nothing, with the reason; each is printed."""
         if self.study.kind == MODELS:  # no model is another one without a part
             return {}
-        print("checking that every arm changes what it should ...", flush=True)
+        say("checking that every arm changes what it should ...")
         for dead in dead_factors(self.study, self.series):
             raise ConfigError(
                 f"factorial: {dead.arm} changes nothing against {dead.against} (cell '{dead.cell}'): "
@@ -121,11 +121,11 @@ class Preparation:
         for liveness in inert:
             alike[liveness.arm, liveness.against, liveness.note].append(liveness)
         for first, *rest in alike.values():
-            print(f"  {first.text()}" + (f"; so it is in {', '.join(each.cell for each in rest)}" if rest else ""))
+            say(f"  {first.text()}" + (f"; so it is in {', '.join(each.cell for each in rest)}" if rest else ""))
         if found:
-            print(f"  {len(found) - len(inert)} of {len(found)} comparisons are alive", flush=True)
+            say(f"  {len(found) - len(inert)} of {len(found)} comparisons are alive")
         if self.study.factors:
-            print(f"  all {len(self.study.factors)} factors are alive", flush=True)
+            say(f"  all {len(self.study.factors)} factors are alive")
         return {(live.arm, live.cell): live.note or "the reason is not known" for live in inert}
 
     def work(
@@ -177,7 +177,6 @@ class Preparation:
         new = {shape: config for shape, (_, config) in shapes.items() if shape not in self._costs}
         if new:
             session = self.session
-            print(f"measuring a few steps of {len(new)} {'shape' if len(new) == 1 else 'shapes'} ...", flush=True)
             self._costs |= measure_shapes(session, new, lambda config: self.identity_of(config.data))
             self._measured |= {shape: self._windows(config) for shape, config in new.items()}
         return list(shapes)

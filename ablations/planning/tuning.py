@@ -10,7 +10,7 @@ from typing import Any
 from ablations.findings.runs import device_seconds
 from ablations.study.checks import ranges
 from ablations.study.study import Study
-from lab.console.printing import print
+from lab.console.printing import say
 from lab.errors import DataError
 from lab.machines.options import Call
 from lab.machines.session import RaySession, Stop
@@ -70,7 +70,7 @@ def rounds(results: Results, study: Study, settings: SearchSettings) -> Iterator
     while True:
         trials, spent = _spent(results, settings.study)
         if trials and (trials >= most or spent >= retune.device_seconds):
-            print(f"{trials} trials took {spent:.3g} of {retune.device_seconds:g} device seconds", flush=True)
+            say(f"{trials} trials took {spent:.3g} of {retune.device_seconds:g} device seconds")
             if not asked:
                 yield trials  # all is on record: what it came to
             return
@@ -113,8 +113,5 @@ def tune_arm(
     if stop.reason is not None or best is None:
         return None
     chosen = params_text(best.params, type(best.config))
-    print(
-        f"best for {arm}: {best.trial}, validation MSE {best.values[0]:.4f}, {chosen}",
-        flush=True,
-    )
+    say(f"best for {arm}: {best.trial}, validation MSE {best.values[0]:.4f}, {chosen}")
     return dict(best.params)

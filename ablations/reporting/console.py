@@ -8,11 +8,11 @@ from ablations.reporting.phrases import adds, network
 from ablations.reporting.pooled.console import said as pooled_sentences
 from ablations.reporting.pooled.console import verdict_lines as pooled_lines
 from ablations.reporting.sealed import sealed_lines
-from ablations.reporting.tables import LINEAR, bar_rows
+from ablations.reporting.tables import LINEAR, bar_rows, validated
 from ablations.reporting.wording import against_linear, label, ordered, sentence
 from lab.arms import FULL
 from lab.console.printing import aligned
-from lab.pages.formats import decimal, known, mean_deviation, p_value, percent, signed, whole
+from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed, whole
 from lab.pages.skipped import skipped_note
 from lab.references.wording import added
 
@@ -93,12 +93,12 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
                     "",
                     str(runs.complete),
                     f"{runs.effective:,}",
-                    _validated(runs.mean("val_mse")),
+                    validated(runs.mean("val_mse")),
                 )
             )
     data = findings.cell(cell)
-    linear, validated = decimal(data.linear.get(PRIMARY)), _validated(data.linear.get("val_mse"))
-    rows.append((LINEAR, linear, "", "", "", "", "", "", f"{data.linear_parameters:,}", validated))
+    linear, val = decimal(data.linear.get(PRIMARY)), validated(data.linear.get("val_mse"))
+    rows.append((LINEAR, linear, "", "", "", "", "", "", f"{data.linear_parameters:,}", val))
     return [
         *rows,
         *(
@@ -112,15 +112,11 @@ def _baselines(findings: Findings, cell: str) -> list[tuple[str, ...]]:
                 "",
                 "",
                 whole(row["effective"]),
-                _validated(row["val_mse"]),
+                validated(row["val_mse"]),
             )
             for row in bar_rows(data)
         ),
     ]
-
-
-def _validated(mse: float | None) -> str:
-    return f"validation MSE {decimal(mse)}" if known(mse) else ""
 
 
 def _row(findings: Findings, finding: Finding) -> tuple[str, ...]:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from ablations.findings.findings import Finding, Findings
-from ablations.reporting import figures
 from ablations.reporting.phrases import LOSS, place
 from ablations.reporting.tables import Row
-from lab.pages.blocks import Block, Item, Text, drawing, items, table
+from lab.pages.blocks import Block, Item, Text, items, table
 from lab.pages.formats import (
     METRIC_NAMES,
     MISSING,
@@ -19,7 +18,6 @@ from lab.pages.formats import (
     signed,
     whole,
 )
-from lab.pages.svg import slug
 
 _BY_NOISE = (
     "Three intervals, three kinds of noise. Over seeds (and the p-values): what would vary if these arms were trained "
@@ -57,12 +55,6 @@ def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
             f"Effects on the {LOSS}: {place(findings, cell.name)}",
             words=2,
         )  # fmt: skip
-        figure = figures.forest(findings, cell.name, slug("forest", cell.name))
-        yield drawing(
-            figure,
-            f"{place(findings, cell.name)}. Thick: 95% interval of one arm over seeds; thin: over seeds and windows; "
-            "hollow: undecided, or on these rows only; shaded: the margin within which an effect is none in practice.",
-        )
     yield Text(_BY_NOISE, "note")
     notes = {f.windows_note: None for f in findings.findings if f.windows is None and f.windows_note}
     yield items(Item(f"No interval over test windows: {note}") for note in notes)

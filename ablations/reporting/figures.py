@@ -35,12 +35,12 @@ _FEW_MARGINS = 10  # effects beyond so many margins are drawn on a logarithmic s
 def forest(findings: Findings, cell: str, prefix: str) -> str:
     """Typical effects with their 95% interval over seeds and, thinner, over seeds and windows; the margin as a band."""
     shown = findings.of_cell(cell)
-    if not any(_drawn(finding) for finding in shown):
+    if not any(drawn(finding) for finding in shown):
         return ""
     with style():
         figure = Figure(figsize=(8, 0.9 + 0.28 * len(shown)), layout="constrained")
         axes = figure.subplots()
-        margin = _scale(axes, [f for f in shown if _drawn(f)])
+        margin = _scale(axes, [f for f in shown if drawn(f)])
         for row, finding in enumerate(shown):
             own = finding.decision.margin if finding.decision else math.nan
             _forest_row(axes, row, findings, finding, own if known(own) else margin)
@@ -58,7 +58,8 @@ def mark_of(finding: Finding, shown: str) -> tuple[str, str]:
     return _INTERACTION if interacts(finding) and shown in (HELPS, HURTS) else _MARKS.get(shown, ("x", GREY))
 
 
-def _drawn(finding: Finding) -> bool:
+def drawn(finding: Finding) -> bool:
+    """Whether there is an effect to show."""
     return PRIMARY in finding.effects and known(finding.effects[PRIMARY].typical)
 
 
@@ -101,7 +102,7 @@ def _forest_row(axes: Axes, row: int, findings: Findings, finding: Finding, marg
     left, right = axes.get_xlim()
     axes.fill_between([-margin, margin], row - 0.5, row + 0.5, color=GREEN, alpha=0.13, linewidth=0)
     text, colour = brief(findings, finding), INK
-    if _drawn(finding):
+    if drawn(finding):
         effect = finding.effects[PRIMARY]
         marker, colour = mark_of(finding, finding.shown)
         for bounds, width in ((finding.both, 0.8), (effect.interval, 2.6)):
@@ -231,7 +232,7 @@ def _name_at_the_right(axes: Axes, networks: Sequence[Row], bars: Sequence[Mark]
 @drawn_or_said
 def heatmap(findings: Findings, cell: str, prefix: str) -> str:
     """The primary effect by channel: arms by channels, blue where the part helps, the number in each field."""
-    shown = [f for f in findings.of_cell(cell) if _drawn(f) and f.effects[PRIMARY].channels]
+    shown = [f for f in findings.of_cell(cell) if drawn(f) and f.effects[PRIMARY].channels]
     if not shown:
         return ""
     channels = heatmap_channels(findings, cell)
@@ -271,7 +272,7 @@ def heatmap_channels(findings: Findings, cell: str) -> list[str]:
     channels = findings.cell(cell).channels
     largest = dict.fromkeys(channels, 0.0)
     for finding in findings.of_cell(cell):
-        for name, value in finding.effects[PRIMARY].channels.items() if _drawn(finding) else ():
+        for name, value in finding.effects[PRIMARY].channels.items() if drawn(finding) else ():
             largest[name] = max(largest.get(name, 0.0), abs(value) if known(value) else 0.0)
     chosen = sorted(channels, key=lambda name: -largest[name])[:MOST_CHANNELS]
     return [name for name in channels if name in chosen]

@@ -8,8 +8,11 @@ from ablations.reporting import sections, tables
 from ablations.reporting.appendix import record
 from ablations.reporting.league.sections import league_sections
 from ablations.reporting.league.tables import league_csv, league_tex
+from ablations.reporting.phrases import exploratory
 from ablations.reporting.pooled import sections as pooled_sections
 from ablations.reporting.pooled import tables as pooled_tables
+from ablations.reporting.pooled.wording import counts as pooled_counts
+from ablations.reporting.wording import counts
 from lab.pages.page import Page
 
 
@@ -23,6 +26,12 @@ def render(findings: Findings) -> dict[str, str]:
         "effects.csv": written.effects_csv(findings),
         "effects.tex": written.effects_tex(findings),
     }
+
+
+def answer(findings: Findings) -> str:
+    """How many questions came to which verdict."""
+    kinds = pooled_counts(findings.pooled) if findings.pooled else counts(findings.findings)
+    return "; ".join(f"{name} {number}" for name, number in kinds.items()) + exploratory(findings)
 
 
 def page_of(findings: Findings) -> Page:

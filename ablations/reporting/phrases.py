@@ -203,10 +203,37 @@ def qualifications(findings: Findings, finding: Finding) -> list[str]:
     if finding.shown in ("helps", "hurts") and any(finding.diverged) and judged:
         worst = "in the test a diverged run counts as the worst outcome"
         said.append(f"Note that {either(finding, finding.diverged)} diverged; {worst}.")
+    if judged and (text := drawn_start([finding])):
+        said.append(text)
     said += changes(findings, finding, finding.mismatch)
     if finding.tuned and finding.decision is not None:
         said.append(TUNED)
     return [*said, *(f"Beware: {flag.rstrip('.')}." for flag in finding.flags)]
+
+
+def within(found: Sequence[Finding]) -> str:
+    """Beside a verdict, of one question in several cells: for how long a start from drawn weights was trained."""
+    epochs = sorted({each.drawn.epochs for each in found if each.drawn is not None})
+    return f"within {_span(epochs)} epochs" if epochs else ""
+
+
+def drawn_start(found: Sequence[Finding]) -> str:
+    """A sentence: that a start from drawn weights had no more than the study's training to catch up in."""
+    drawn = [each.drawn for each in found if each.drawn is not None]
+    if not drawn:
+        return ""
+    unfinished, runs = sum(each.unfinished for each in drawn), sum(each.runs for each in drawn)
+    epochs, rates = (_span(sorted(numbers)) for numbers in ({d.epochs for d in drawn}, {d.rate for d in drawn}))
+    improving = f"{unfinished or 'none'} of its {counted(runs, 'run')} ended with the best epoch"
+    return (
+        f"The side that starts from drawn weights, where the other starts from a closed form, was trained for at most "
+        f"{epochs} epochs at a learning rate of {rates} ({improving}): of longer or faster training this says little."
+    )
+
+
+def _span(numbers: Sequence[float]) -> str:
+    """The least and the most, where these are two."""
+    return " to ".join(f"{number:g}" for number in dict.fromkeys((numbers[0], numbers[-1])))
 
 
 TUNED = (

@@ -4,17 +4,18 @@ from collections.abc import Iterator
 
 from ablations.findings.findings import Findings, SealedEffect, SealedFindings
 from ablations.judging.verdicts import HELPS, HURTS
-from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.phrases import LOSS, exploratory, place
+from ablations.reporting.pooled.wording import label as pooled_label
+from ablations.reporting.wording import label
 from lab.pages.blocks import Block, Text, table
 from lab.pages.formats import MISSING, counted, percent
-from lab.unsealing.blocks import error_table, readings
+from lab.unsealing.blocks import error_table, ledger_says, readings
 from lab.unsealing.records import error_lines
 
 ABOUT = (
-    "Rows that no training, selection or test had read were opened when all else was settled. An effect is that of the "
-    "same trained models with the same seeds, in percent of the error with the part; intervals are 95%, over seeds, "
-    "and over seeds and stretches of these rows. Descriptive: no verdict rests on it. These rows, too, are some months "
-    "and no others: whether the signs agree is what to look for."
+    "An effect is that of the same trained models with the same seeds, in percent of the error with the part, positive "
+    "where the part helps; intervals are 95%, over seeds, and over seeds and stretches of these rows. Descriptive: no "
+    "verdict rests on it. These rows, too, are some months and no others: whether the signs agree is what to look for."
 )
 
 
@@ -23,21 +24,23 @@ def sealed(findings: Findings) -> Iterator[Block | None]:
     if found is None:
         return
     yield from readings(found.opened)
-    yield Text(ABOUT)
-    yield Text(agreement(found, findings.study.margin_percent))
+    yield Text(f"{ledger_says(found.opened)} {ABOUT}")
+    yield Text(agreement(findings, found))
+    verdict = "verdict on test, over all cells" if findings.pooled else "verdict on test"
     for cell in found.opened.cells:
         yield table(
-            ("arm", "verdict on test", "on test", "95% over seeds", "on sealed rows", "95% over seeds", "95% over both",
+            ("arm", verdict, "on test", "95% over seeds", "on sealed rows", "95% over seeds", "95% over both",
              "signs", "seeds"),
-            [_row(effect) for effect in found.effects if effect.cell == cell],
+            [_row(findings, effect) for effect in found.effects if effect.cell == cell],
             f"Effects on the {LOSS}, on test and on sealed rows: {place(findings, cell)}",
             words=2,
         )  # fmt: skip
         yield error_table(found.opened, cell, place(findings, cell))
 
 
-def agreement(found: SealedFindings, margin: float) -> str:
+def agreement(findings: Findings, found: SealedFindings) -> str:
     """How many signs agree: of the effects beyond the margin, and of those that a verdict was spoken of."""
+    margin = findings.study.margin_percent
     if not found.effects:
         return "No effect was read on both."
     beyond = [effect for effect in found.effects if effect.beyond]
@@ -49,7 +52,9 @@ def agreement(found: SealedFindings, margin: float) -> str:
         f"{'has' if agreeing == 1 else 'have'} the same sign on sealed rows"
     )
     spoken = [effect.agrees for effect in found.effects if effect.verdict in (HELPS, HURTS)]
-    return f"{said}{f'; of {len(spoken)} found to help or hurt, {sum(spoken)}' if spoken else ''}."
+    if spoken:
+        said += f"; of {len(spoken)} found to help or hurt{exploratory(findings)}, {sum(spoken)}"
+    return f"{said}."
 
 
 def _signs(effect: SealedEffect) -> str:
@@ -58,10 +63,19 @@ def _signs(effect: SealedEffect) -> str:
     return "agree" if effect.agrees else "turn"
 
 
-def _row(effect: SealedEffect) -> tuple[str, ...]:
+def _verdict(findings: Findings, effect: SealedEffect) -> str:
+    """As every table has it, of the pooled row where cells are descriptive: with the part as its subject."""
+    row = next((row for row in findings.pooled if row.name == effect.name), None)
+    if row is not None:
+        return pooled_label(findings, row)
+    return label(findings, next(one for one in findings.of_cell(effect.cell) if one.name == effect.name))
+
+
+def _row(findings: Findings, effect: SealedEffect) -> tuple[str, ...]:
     return (
-        effect.name, effect.verdict, percent(effect.test), _bounds(effect.test_interval), percent(effect.sealed),
-        _bounds(effect.sealed_interval), _bounds(effect.both), _signs(effect), str(effect.pairs),
+        effect.name, _verdict(findings, effect), percent(effect.test), _bounds(effect.test_interval),
+        percent(effect.sealed), _bounds(effect.sealed_interval), _bounds(effect.both), _signs(effect),
+        str(effect.pairs),
     )  # fmt: skip
 
 
@@ -84,4 +98,4 @@ def sealed_lines(findings: Findings) -> list[str]:
             for effect in found.effects
             if effect.cell == cell
         ]
-    return [*lines, agreement(found, findings.study.margin_percent), *error_lines(found.opened)]
+    return [*lines, agreement(findings, found), *error_lines(found.opened)]

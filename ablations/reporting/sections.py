@@ -6,10 +6,11 @@ from ablations.findings.findings import METRICS, PRIMARY, Findings
 from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
+from ablations.reporting.glance import pictures
 from ablations.reporting.phrases import LOSS, exploratory, network, place
 from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import arm_rows, effect_rows
-from ablations.reporting.wording import against_linear, counts, label, ordered, sentence
+from ablations.reporting.wording import against_linear, counts, sentence
 from lab.arms import FULL
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import (
@@ -64,18 +65,20 @@ def cell_by_cell(findings: Findings) -> list[Section | None]:
 
 
 def _glance(findings: Findings) -> Iterator[Block | None]:
-    said = (Item(sentence(findings, f), f.name, label(findings, f)) for f in ordered(findings.findings))
-    return glance(findings, counts(findings.findings), f"over {counted(len(findings.cells), 'cell')}", said)
+    over = f"over {counted(len(findings.cells), 'cell')}"
+    return glance(findings, counts(findings.findings), over, pictures(findings))
 
 
-def glance(findings: Findings, kinds: Mapping[str, int], over: str, said: Iterable[Item]) -> Iterator[Block | None]:
-    """How many questions came to which verdict, and each in a sentence. `over`: what they were tested over."""
+def glance(
+    findings: Findings, kinds: Mapping[str, int], over: str, shown: Iterable[Block | None]
+) -> Iterator[Block | None]:
+    """How many questions came to which verdict, and a picture of each. `over`: what they were tested over."""
     if findings.exploratory:
         yield Text(f"The verdicts are exploratory: {findings.exploratory}", "banner")
     tally = "; ".join(f"{name} {number}" for name, number in kinds.items())
     asked = f"Of {counted(sum(kinds.values()), 'question')} ({findings.family} of them tested, {over})"
     yield Text(f"{asked}: {tally}{exploratory(findings)}.")
-    yield items(said)
+    yield from shown
 
 
 def _bars(findings: Findings) -> Iterator[Block | None]:

@@ -10,7 +10,7 @@ from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Fin
 from ablations.reporting.phrases import LOSS, adds, place
 from ablations.reporting.wording import label
 from lab.console.printing import printable
-from lab.pages.formats import interval, known, mean_deviation, p_value, signed
+from lab.pages.formats import METRIC_NAMES, decimal, interval, known, mean_deviation, p_value, signed
 from lab.references.standing import BarErrors
 
 Row = dict[str, Any]
@@ -147,6 +147,11 @@ def bar_rows(cell: CellData) -> list[Row]:
     return [_bar_row(cell, bar) for bar in cell.standing.rows if bar.title != LINEAR]
 
 
+def validated(mse: float | None) -> str:
+    """Where others have their verdict: by which error bars are chosen, before test."""
+    return f"{METRIC_NAMES['val_mse']} {decimal(mse)}" if known(mse) else ""
+
+
 def _bar_row(cell: CellData, bar: BarErrors) -> Row:
     return {
         "cell": cell.name, "arm": bar.title, "n": None, **bar.errors,
@@ -223,12 +228,14 @@ def effects_tex(findings: Findings) -> str:
         mine = [row for row in errors if row["cell"] == cell.name]
         losses = {row["arm"]: mean_deviation(row.get(PRIMARY), row.get(f"{PRIMARY}_deviation")) for row in mine}
         compared = {f.name for f, _ in found if not f.factors}
-        lines += [_tex_row(name, losses[name]) for name in losses if name not in compared and name != LINEAR]
-        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), f, row) for f, row in found]
-        if LINEAR in losses:
-            lines.append(_tex_row(LINEAR, losses[LINEAR]))
+        bars = {row["arm"]: row for row in (*mine, *bar_rows(findings.cell(cell.name)))}
+        beside = [name for name in losses if name not in compared and name != LINEAR]
+        lines += [_tex_row(name, losses[name], validated(bars[name].get("val_mse"))) for name in beside]
+        lines += [_tex_row(f.name, "" if f.factors else losses.get(f.name, ""), row["says"], row) for f, row in found]
         lines += [
-            _tex_row(row["arm"], mean_deviation(row[PRIMARY], None)) for row in bar_rows(findings.cell(cell.name))
+            _tex_row(name, mean_deviation(bars[name][PRIMARY], None), validated(bars[name].get("val_mse")))
+            for name in bars
+            if name not in losses or name == LINEAR
         ]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
@@ -240,14 +247,13 @@ def _test(correction: str) -> str:
     return "exact signed-rank test" if correction == "holm" else "joint permutation of whole seeds"
 
 
-def _tex_row(name: str, loss: str, finding: Finding | None = None, row: Row | None = None) -> str:
-    effect = p = verdict = ""
-    if finding is not None and row is not None:
-        verdict = row["says"]
-        if known(row["effect"]):
-            effect = f"{signed(row['effect'])} [{interval((row['interval_low'], row['interval_high']))}]"
-            p = p_value(row["p_adjusted"])
-    return " & ".join(map(tex, (name, loss, effect, p, verdict))) + r" \\"
+def _tex_row(name: str, loss: str, last: str, row: Row | None = None) -> str:
+    """`last`: the verdict; of what has none its error on validation."""
+    effect = p = ""
+    if row is not None and known(row["effect"]):
+        effect = f"{signed(row['effect'])} [{interval((row['interval_low'], row['interval_high']))}]"
+        p = p_value(row["p_adjusted"])
+    return " & ".join(map(tex, (name, loss, effect, p, last))) + r" \\"
 
 
 def _caption(findings: Findings) -> str:

@@ -26,6 +26,7 @@ from ablations.judging.verdicts import (
     UNDECIDED,
 )
 from ablations.reporting.phrases import (
+    JUDGED,
     LOSS,
     adds,
     adjusted,
@@ -46,6 +47,7 @@ from ablations.reporting.phrases import (
     seeds_of,
     subject,
     verb,
+    within,
 )
 from lab.arms import FULL
 from lab.pages.formats import (
@@ -82,12 +84,16 @@ def label(findings: Findings, finding: Finding) -> str:
     Wherever a verdict stands by itself, it is this or `brief`, so that none goes without its marks.
     """
     opposite = "validation: the opposite" if finding.opposite else ""
-    return _brief(findings, finding) + aside(mark(findings, finding.verdict), opposite)
+    return _brief(findings, finding) + aside(*_marks(findings, finding), opposite)
 
 
 def brief(findings: Findings, finding: Finding) -> str:
     """As `label`, without what validation says."""
-    return _brief(findings, finding) + aside(mark(findings, finding.verdict))
+    return _brief(findings, finding) + aside(*_marks(findings, finding))
+
+
+def _marks(findings: Findings, finding: Finding) -> tuple[str, str]:
+    return mark(findings, finding.verdict), within([finding]) if finding.verdict in JUDGED else ""
 
 
 def _brief(findings: Findings, finding: Finding) -> str:

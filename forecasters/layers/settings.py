@@ -17,6 +17,11 @@ SPACE: dict[str, Any] = {
 }
 HEADS_COUNT = CountsWhen(lambda config: config.model.attention)  # of models that have attention as a part
 HEADS: dict[str, Any] = {"model.n_heads": {"choice": [2, 4, 8]}}
+# What a table says of settings that come from there.
+BENCHMARK = "the usual benchmark's script for ETTh1"
+# Of a model that the usual benchmark has no script for.
+DEFAULTS_THERE = "the usual benchmark's defaults; it has no script for this model"
+RENAMED = {"scripts": "benchmark-defaults"}  # of those models
 # The same, said whole, where a model's defaults are others.
 SCRIPTS: dict[str, Any] = {
     **TRAINING, "training.batch_size": 32, "training.max_epochs": 10, "training.patience": 3,

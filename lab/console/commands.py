@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from lab.console.interrupts import ENDING, end_at_once, exit_code, interrupts_heard, leave
-from lab.console.printing import one_line, print
+from lab.console.printing import USUAL, VERBOSE, one_line, print, set_verbosity, verbosity
 
 FRONTS = ("lab", "dynonet", "tune", "ablations", "cluster")  # packages that have commands
 
@@ -29,6 +29,7 @@ def command_named(module: str) -> Callable[[Callable[..., int]], Callable[..., i
         @functools.wraps(main)
         def whole(arguments: Sequence[str] | None = None) -> int:
             again = command_line(module, arguments)
+            set_verbosity(USUAL)
             try:
                 with interrupts_heard():
                     return main(arguments)
@@ -68,6 +69,15 @@ def as_typed(module: str) -> str:
 def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
     """This call, as it can be typed again."""
     return shlex.join(["python", "-m", as_typed(module), *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def refused(error: BaseException, text: str | None = None) -> int:
+    """Says in one sentence why a command does not begin, or go on, and under --verbose where that was found. Returns
+    the exit code, 2."""
+    print(f"error: {error if text is None else text}", file=sys.stderr)
+    if verbosity() == VERBOSE:
+        print("".join(traceback.format_exception(error)), end="", file=sys.stderr)
+    return 2
 
 
 def unplanned(error: BaseException) -> str:

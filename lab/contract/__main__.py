@@ -1,20 +1,20 @@
 """`python -m lab.contract --model NAME`: does a forecaster do what every one must? Exit code 1 where it does not."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from lab.console.commands import command_named
-from lab.console.printing import Parser, print
+from lab.console.commands import command_named, refused
+from lab.console.parser import Parser
+from lab.console.printing import print
 from lab.contract import ContractBroken, check_forecaster
 from lab.errors import ConfigError, DataError
-from lab.registry import add_model_argument, forecaster
+from lab.registry import add_model_argument, add_overrides_argument, forecaster
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     result = Parser(prog="python -m lab.contract", description=(__doc__ or "").split("\n")[0])
     add_model_argument(result)
-    result.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. data.seq_len=96")
+    add_overrides_argument(result, "e.g. data.seq_len=96")
     return result
 
 
@@ -28,8 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {broken}", file=sys.stderr)
         return 1
     except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

@@ -169,7 +169,7 @@ class ForecastModel:
         except Exception as error:  # whatever unpickling makes of a foreign file
             kind = type(error).__name__
             raise DataError(f"{one_line(path)}: no forecast model ({kind}); ForecastModel.save writes one") from None
-        if not isinstance(found, dict) or found.get("format") != "forecast model":
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise DataError(
                 f"{one_line(path)}: no forecast model, though a file of torch's: ForecastModel.save writes one"
             )

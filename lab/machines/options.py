@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lab.compute import kernels
+from lab.console.parser import Parser
+from lab.console.units import seconds
 from lab.errors import ConfigError, check_number
-from lab.registry import DEFAULT, add_model_argument
+from lab.registry import DEFAULT, add_model_argument, add_overrides_argument
 from lab.store.place import Place, add_results_argument
 from lab.tracking.options import Tracking, add_tracking_arguments
 
@@ -73,10 +75,10 @@ class Call:
         return (self.config,) if self.config else ()
 
 
-def add_call_arguments(parser: argparse.ArgumentParser) -> None:
+def add_call_arguments(parser: Parser) -> None:
     """The options of `Call`, the same for every command that trains. A new one that all take is added here alone."""
     add = parser.add_argument
-    add("overrides", nargs="*", metavar="section.key=value", help="settings that are fixed; they win over all others")
+    add_overrides_argument(parser, "settings that are fixed; they win over all others")
     add("--config", help="a YAML file of settings, such as a search's best.yaml")
     add_model_argument(parser, None)
     add_results_argument(parser)
@@ -87,8 +89,10 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
     add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
     add("--max-concurrent", type=int, help="trials at once (default: what the machines hold, as they come and go)")
     add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
-    add("--storage-patience", type=float, default=600, help="seconds to wait while the storage is full or gone")
-    add("--time-budget", type=float, help="seconds after which this call stops; the study can go on later")
+    add("--storage-patience", type=seconds, default=600, metavar="TIME",
+        help="how long to wait while the storage is full or gone: seconds, or such as 10m (default: 10m)")  # fmt: skip
+    add("--time-budget", type=seconds, metavar="TIME",
+        help="after which this call stops: seconds, or such as 90s, 10m, 1h30m; the study can go on later")  # fmt: skip
     add_tracking_arguments(parser)
 
 

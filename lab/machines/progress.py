@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lab.console.printing import one_line, print
+from lab.console.printing import QUIET, one_line, print, verbosity
 from lab.machines.queue import DriverOnly
 
 WIDTH = 160  # columns of a line at most
@@ -38,7 +38,7 @@ class LiveLines(DriverOnly, ray_tune.Callback):
         self._started = time.monotonic()
         self._drawn = 0.0
         self._live: Live | None = None
-        if self._stream.isatty():
+        if self._stream.isatty() and verbosity() > QUIET:
             self._live = Live(Text(""), console=Console(file=self._stream), auto_refresh=False, transient=True)
             self._live.start()
 
@@ -60,6 +60,8 @@ class LiveLines(DriverOnly, ray_tune.Callback):
     def draw(self, force: bool = False) -> None:
         now = time.monotonic()
         new = self.news()
+        if verbosity() == QUIET:
+            return
         for line in new:
             self.say(line)
         if self._live is not None:

@@ -13,6 +13,7 @@ from ray import tune as ray_tune
 
 from lab.machines.nodes import Ending, NodeLeaves
 from lab.machines.trial import TrialSpec
+from lab.tracking.epochs import TOLD, Telling
 
 if TYPE_CHECKING:
     from lab.series import Series
@@ -31,6 +32,7 @@ class StackTrainable(ray_tune.Trainable):
     _ending: Ending
     _known: "dict[str, Series]"  # by identity: fetched once for all trials of this actor
     _stack: "StackRun | OriginsRun | None" = None
+    _telling: Telling | None = None
 
     def setup(self, config: dict[str, Any], series: Mapping[str, Sequence[Any]] | None = None) -> None:
         """`series`: identity to a reference to the data in the object store; other data is read here."""
@@ -82,6 +84,7 @@ class StackTrainable(ray_tune.Trainable):
             raise NodeLeaves("this machine was given notice; the trial goes on elsewhere from its last epoch")
         if self._stack is None:
             self._stack = self._begin()
+            self._telling = Telling(self._trial.ids()) if self._trial.tells else None
         stack = self._stack
         report = stack.step()
         result = {
@@ -90,6 +93,8 @@ class StackTrainable(ray_tune.Trainable):
         }  # fmt: skip
         if report.value is not None:
             result["value"] = report.value
+        if self._telling is not None:
+            result[TOLD] = self._telling.news(stack.runs)
         if result["done"] and self._trial.test_purpose is not None:
             from lab.training.readings import read_test
             from lab.training.stack_run import StackRun

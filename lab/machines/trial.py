@@ -39,6 +39,7 @@ class TrialSpec:
     model: str = DEFAULT  # whose configs they are: a name of lab.registry
     identity: Mapping[str, Any] = field(default_factory=dict)  # of that model's code, where the driver runs
     origins: tuple[str, ...] = ()  # identities of the series at each origin, where there are several
+    tells: bool = False  # its reports carry every epoch of its runs, which a tracker shows
 
     @property
     def name(self) -> str:

@@ -35,6 +35,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     words: int = 1  # columns of text, which come first; the others hold numbers and are set flush right
+    bars: tuple[float, ...] = ()  # 0 to 1, one a row: drawn behind its last cell
+    links: tuple[str, ...] = ()  # one a row: where its first cell leads; "": nowhere
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,37 @@ class Drawing:
     caption: str
 
 
-Block: TypeAlias = Text | Items | Table | Drawing
+@dataclass(frozen=True)
+class Strip:
+    """A mark on an axis with how far it reaches, and in words what it stands for. Places: 0 to 1 along the axis."""
+
+    name: str
+    said: str = ""  # the number, beside the picture
+    badge: str = ""  # a verdict
+    text: str = ""  # unfolds
+    at: float | None = None  # None: there is nothing to mark
+    reaches: tuple[tuple[float, float], ...] = ()  # intervals, the widest first; the last one is thick
+    mark: str = "dot"  # dot, square, diamond or triangle
+    tone: str = "grey"  # blue, red, green, violet, grey or ink
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Strips:
+    """A picture whose lines are text: it is as wide as the screen, and each of its lines unfolds."""
+
+    kind: ClassVar[str] = "strips"
+    strips: tuple[Strip, ...]
+    ticks: tuple[tuple[float, str], ...]
+    axis: str  # what it is
+    caption: str = ""
+    band: tuple[float, float] | None = None  # shaded
+    zero: float | None = None  # a line there
+    title: str = ""
+    svg: str = ""  # the same as a figure, for who shows figures alone
+
+
+Block: TypeAlias = Text | Items | Table | Drawing | Strips
 
 
 @dataclass(frozen=True)
@@ -60,10 +92,13 @@ def section(title: str, name: str, blocks: Iterable[Block | None]) -> Section | 
     return Section(title, name, there) if there else None
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", words: int = 1) -> Table | None:
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", words: int = 1,
+    bars: Iterable[float] = (), links: Iterable[str] = (),
+) -> Table | None:  # fmt: skip
     """None without rows."""
     filled = tuple(map(tuple, rows))
-    return Table(tuple(header), filled, caption, words) if filled else None
+    return Table(tuple(header), filled, caption, words, tuple(bars), tuple(links)) if filled else None
 
 
 def drawing(svg: str, caption: str) -> Drawing | None:

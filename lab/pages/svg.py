@@ -9,13 +9,16 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from html import escape
 from typing import Any, ParamSpec
+from urllib.parse import quote, unquote
 
 import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 
 from lab.console.printing import one_line, print, printable
@@ -79,6 +82,18 @@ def style() -> Iterator[None]:
         yield
 
 
+_TOLD = "told:"  # no address: what a point says of itself, until `inline` makes it a title
+
+
+def tell(artist: Artist, said: Sequence[str]) -> None:
+    """Each point of a scatter, or a line as a whole, says this when it is touched or hovered over."""
+    told = [_TOLD + quote(text, safe="") for text in said]
+    if isinstance(artist, Collection):
+        artist.set_urls(told if len(told) > 1 else told * 2)  # one alone would be that of no point
+    else:
+        artist.set_url(told[0])
+
+
 def inline(figure: Figure, prefix: str, title: str) -> str:
     """The figure as an <svg> element whose ids all start with `prefix`; `title` is what a screen reader says."""
     text = io.StringIO()
@@ -93,6 +108,11 @@ def inline(figure: Figure, prefix: str, title: str) -> str:
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     svg = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}-', svg)
+    svg = re.sub(
+        rf'<a xlink:href="{_TOLD}([^"]*)"[^>]*>(.*?)</a>',
+        lambda found: f'<g class="told"><title>{escape(printable(unquote(found[1])))}</title>{found[2]}</g>', svg,
+        flags=re.DOTALL,
+    )  # fmt: skip
     viewbox = re.search(r'viewBox="[^"]*"', svg)
     assert viewbox is not None
     head = f'<svg class="figure" {viewbox.group()} role="img" aria-label="{escape(title)}" '

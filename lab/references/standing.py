@@ -13,10 +13,12 @@ from lab.references.titles import TITLES
 from lab.series.bars import BARS
 from lab.store.schema import START
 from lab.store.tables import Results
+from lab.training.over_time import crossed
 from lab.training.window_errors import window_difference
 
 METRICS = ("val_mse", "val_mae", "test_mse", "test_mae")
 
+Interval = tuple[float, float]
 Row = Mapping[str, Any]  # of table `runs`, with `test_mse` and `test_mae`
 
 
@@ -37,11 +39,21 @@ class BarErrors:
 
 @dataclass(frozen=True)
 class Added:
-    """The mean test MSE of trained runs less that of what they are held against: below 0, training lowered it."""
+    """The mean test MSE of trained runs less that of what they are held against: below 0, training lowered it.
+
+    Intervals are 95%; None where too little is on record.
+    """
 
     mean: float
-    interval: tuple[float, float] | None  # 95%; None where too little is on record
     seeds: int  # that it is a mean over
+    over_seeds: Interval | None = None  # paired t: what training again could change
+    over_windows: Interval | None = None  # of these trained networks over stretches of time
+
+    @property
+    def over_both(self) -> Interval | None:
+        if self.over_seeds is None or self.over_windows is None:
+            return None
+        return crossed(self.mean, self.over_seeds, self.over_windows)
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,8 @@ class Standing:
     bars: tuple[BarErrors, ...] = ()  # in the order of `lab.series.bars.BARS`
     start: BarErrors | None = None
     best: BarErrors | None = None  # of the bars, by validation MSE: what training has to beat is chosen before test
-    over_start: Added | None = None  # paired by seed, the interval over seeds (paired t)
-    over_best: Added | None = None  # the interval over test windows
+    over_start: Added | None = None  # paired by seed
+    over_best: Added | None = None
     missing: tuple[str, ...] = field(default=())  # titles of bars that are not on record
     lookbacks: tuple[int, ...] = ()  # several: those among which validation chose, for each bar by itself
 
@@ -107,7 +119,7 @@ def _standing(results: Results, references: Iterable[Row], trained: Sequence[Row
     pairs = [(row, starts[start_run(row["run"])]) for row in trained if start_run(row["run"]) in starts]
     return Standing(
         tuple(bars), _errors(START, [start for _, start in pairs]) if pairs else None, best,
-        _over_start(pairs), None if best is None else _over_best(results, best, trained, block),
+        _over_start(results, pairs, block), None if best is None else _over_best(results, best, trained, block),
         tuple(bar.title for name, bar in BARS.items() if name not in by_model) if bars else (),
         tuple(lookbacks) if len(lookbacks) > 1 else (),
     )  # fmt: skip
@@ -120,23 +132,32 @@ def _errors(name: str, rows: Iterable[Row]) -> BarErrors:
     return BarErrors(name, means, rows[0].get("parameters"), runs, steps)
 
 
-def _over_start(pairs: Sequence[tuple[Row, Row]]) -> Added | None:
-    gaps = np.array([_number(ours.get("test_mse")) - _number(start.get("test_mse")) for ours, start in pairs])
-    gaps = gaps[np.isfinite(gaps)]
-    if not len(gaps):
+def _over_start(results: Results, pairs: Sequence[tuple[Row, Row]], block: int) -> Added | None:
+    gaps = {
+        (ours["run"], start["run"]): _number(ours.get("test_mse")) - _number(start.get("test_mse"))
+        for ours, start in pairs
+    }
+    known = {pair: gap for pair, gap in gaps.items() if math.isfinite(gap)}
+    if not known:
         return None
-    if len(gaps) == 1:
-        return Added(float(gaps[0]), None, 1)
-    reach = stats.t.isf(0.025, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
-    return Added(float(gaps.mean()), (float(gaps.mean() - reach), float(gaps.mean() + reach)), len(gaps))
+    ours, starts = zip(*known, strict=True)
+    return _added(results, list(known.values()), ours, starts, block)
 
 
 def _over_best(results: Results, best: BarErrors, trained: Sequence[Row], block: int) -> Added | None:
     gaps = [_number(row.get("test_mse")) - best.errors["test_mse"] for row in trained]
     if not gaps or not all(map(math.isfinite, gaps)):
         return None
-    found = window_difference(results, [row["run"] for row in trained], list(best.runs), block)
-    return Added(float(np.mean(gaps)), None if found is None else found.interval, len(gaps))
+    return _added(results, gaps, [row["run"] for row in trained], best.runs, block)
+
+
+def _added(results: Results, gaps: Sequence[float], ours: Sequence[str], others: Sequence[str], block: int) -> Added:
+    mean, over_seeds = float(np.mean(gaps)), None
+    if len(gaps) > 1:
+        reach = float(stats.t.isf(0.025, len(gaps) - 1) * np.std(gaps, ddof=1) / math.sqrt(len(gaps)))
+        over_seeds = mean - reach, mean + reach
+    found = window_difference(results, ours, others, block)
+    return Added(mean, len(gaps), over_seeds, None if found is None else found.interval)
 
 
 def _number(value: float | None) -> float:

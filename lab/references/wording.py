@@ -1,7 +1,7 @@
 """What training added, to the network before its first step and to the best bar, in plain sentences."""
 
 from lab.pages.formats import counted, decimal, interval, known, signed
-from lab.references.standing import Added, Standing
+from lab.references.standing import Interval, Standing
 from lab.series.bars import LAST
 
 
@@ -20,12 +20,18 @@ def _to_start(standing: Standing, network: str) -> str:
         f"Before its first step {network} has a test MSE of {decimal(start.errors['test_mse'])} (its start is a closed "
         f"form, fitted on the training rows)"
     )
-    if gap.interval is None:
-        return f"{before}; training changed it by {signed(gap.mean)}, as far as one seed can say."
-    seeds = f"95% over {counted(gap.seeds, 'seed')}, {interval(gap.interval)}, which is the noise of training alone"
-    if _beyond(gap):
-        return f"{before}; training {'lowered' if gap.mean < 0 else 'raised'} it by {decimal(abs(gap.mean))} ({seeds})."
-    return f"{before}; training added nothing to it that can be told from 0: {signed(gap.mean)} ({seeds})."
+    windows = f"95% over test windows, {interval(gap.over_windows)}" if gap.over_windows else "over other rows unknown"
+    if gap.over_seeds is None:
+        return f"{before}; training changed it by {signed(gap.mean)}, as far as one seed can say ({windows})."
+    numbers = f"95% over {counted(gap.seeds, 'seed')}, {interval(gap.over_seeds)}"
+    numbers += f"; over seeds and test windows, {interval(gap.over_both)}" if gap.over_both else f"; {windows}"
+    if not _beyond(gap.over_seeds):
+        return f"{before}; training added nothing to it that can be told from 0: {signed(gap.mean)} ({numbers})."
+    moved = f"{before}; training {'lowered' if gap.mean < 0 else 'raised'} it by {decimal(abs(gap.mean))}"
+    if _beyond(gap.over_both):
+        return f"{moved} ({numbers})."
+    turned = ", so other test rows could turn it round" if gap.over_both else ""
+    return f"{moved} on these rows only ({numbers}{turned})."
 
 
 def _to_best(standing: Standing, network: str) -> str:
@@ -41,10 +47,15 @@ def _to_best(standing: Standing, network: str) -> str:
     seeds = "one seed" if gap.seeds == 1 else f"mean of {gap.seeds} seeds"
     side = "below" if gap.mean < 0 else "above"
     said = f"{chosen}; {network} is {decimal(abs(gap.mean))} {side} it ({seeds})"
-    if gap.interval is None:
+    if gap.over_windows is None:
         return f"{said}, and how much of that other test rows could turn round is not known."
-    windows = f"95% over test windows, {interval(gap.interval)}"
-    return f"{said}: {windows}{'' if _beyond(gap) else ', so other test rows could turn it round'}."
+    said += f": 95% over test windows, {interval(gap.over_windows)}"
+    if not _beyond(gap.over_windows):
+        return f"{said}, so other test rows could turn it round."
+    if gap.over_both is None:
+        return f"{said}; what other seeds would change, one cannot say."
+    both = f"over seeds and test windows, {interval(gap.over_both)}"
+    return f"{said}; {both}{'' if _beyond(gap.over_both) else ', so other seeds and rows could turn it round'}."
 
 
 def _noun(title: str) -> str:
@@ -69,6 +80,6 @@ def _missing(standing: Standing) -> str:
     )
 
 
-def _beyond(gap: Added) -> bool:
-    assert gap.interval is not None
-    return gap.interval[0] > 0 or gap.interval[1] < 0
+def _beyond(bounds: Interval | None) -> bool:
+    """Whether 0 lies outside."""
+    return bounds is not None and (bounds[0] > 0 or bounds[1] < 0)

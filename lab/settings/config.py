@@ -37,8 +37,9 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.0, ge=0)
     max_epochs: int = Field(10, ge=1)
     patience: int = Field(3, ge=1)  # epochs without a new best validation MSE
-    # Of lr: over max_epochs; not at all; half after each epoch from the second; a tenth less after each from the third.
-    schedule: Literal["cosine", "constant", "halving", "decay"] = "cosine"
+    # Of lr: over max_epochs; not at all; half after each epoch from the second; a tenth, or a fifth, less after each
+    # from the third.
+    schedule: Literal["cosine", "constant", "halving", "decay", "fast_decay"] = "cosine"
 
 
 @dataclass(frozen=True)

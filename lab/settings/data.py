@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from lab.console.printing import one_line
 from lab.errors import nearest, unknown
 from lab.settings.sources import OWN_DATA, SOURCES, datasets
 
@@ -121,8 +122,13 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
-        if (self.dataset == "csv") != (self.path is not None):
-            raise ValueError("path is given if and only if dataset is 'csv'")
+        if self.dataset == "csv" and self.path is None:
+            raise ValueError("dataset=csv reads a file of your own, and none is named; add data.path=FILE")
+        if self.path is not None and self.dataset != "csv":
+            raise ValueError(
+                f"path={one_line(self.path)} is a file of your own, and dataset={self.dataset} reads none; leave one "
+                "of the two out"
+            )
         if min(self.split) <= 0 or sum(self.split) > 1 + 1e-9:
             raise ValueError(f"split must be three positive fractions that sum to at most 1, got {self.split}")
         if self.channels is not None and len(set(self.channels)) != len(self.channels):

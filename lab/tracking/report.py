@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import wandb_workspaces.reports.v2 as wr
 
-from lab.pages.blocks import Block, Drawing, Items, Section, Table, Text
+from lab.pages.blocks import Block, Drawing, Items, Section, Strips, Table, Text
 from lab.pages.page import Page, markdown
 from lab.store.schema import TABLES
 from lab.store.tables import Results
@@ -56,7 +56,7 @@ class WandbReport:
         """Key -> SVG of every figure of the page."""
         found: dict[str, str] = {}
         for section in self.page.sections:
-            drawings = [block for block in section.blocks if isinstance(block, Drawing)]
+            drawings = [block for block in section.blocks if isinstance(block, Drawing | Strips) and block.svg]
             for number, block in enumerate(drawings, 1):
                 found[figure_key(section, number)] = block.svg
         return found
@@ -92,14 +92,14 @@ def _section_blocks(study: str, section: Section) -> list[Any]:
     blocks: list[Any] = []
     number = 0
     for block in section.blocks:
-        if isinstance(block, Drawing):
+        if isinstance(block, Drawing | Strips) and block.svg:
             number += 1
             panel = wr.MediaBrowser(
                 title=section.title, media_keys=[figure_key(section, number)], num_columns=1,
                 layout=wr.Layout(x=0, y=0, w=_WIDE, h=2 * _TALL),
             )  # fmt: skip
             blocks.append(wr.PanelGrid(runsets=[_runset(study, "figures", (REPORT_JOB,))], panels=[panel]))
-        else:
+        if not isinstance(block, Drawing):
             blocks.append(_block(block))
     return blocks
 
@@ -110,6 +110,13 @@ def _block(block: Block) -> Any:
     if isinstance(block, Items):
         return wr.UnorderedList(
             [" ".join(filter(None, (f"[{i.badge}]" if i.badge else "", i.name, i.text))) for i in block.items]
+        )
+    if isinstance(block, Strips):
+        return wr.UnorderedList(
+            [
+                " ".join(filter(None, (f"[{s.badge}]" if s.badge else "", s.name, s.text or s.said)))
+                for s in block.strips
+            ]
         )
     assert isinstance(block, Table)
     return wr.MarkdownBlock(_markdown_table(block))

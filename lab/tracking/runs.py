@@ -1,8 +1,9 @@
-"""What W&B is told of the runs on record, and which of them it has been told of. Nothing here needs W&B.
+"""What a tracker is told of runs, and which of those on record it has been told of. Nothing here needs a tracker.
 
-A W&B run stands for one run of ours in one place of a study: an arm and cell, or a trial. Its id is a hash of these, so
-whoever sends it, now or later, from here or elsewhere, goes on with the same one. When it has arrived, a mark is put
-into the store: `tracking/STUDY/DESTINATION/ID-aATTEMPT.json`, `-test` before the dot if a reading of test went along.
+A tracker's run stands for one run of ours in one place of a study: an arm and cell, or a trial. Its id is a hash of
+these, so whoever sends it, now or later, from here or elsewhere, goes on with the same one. When it has arrived as it
+is on record, a mark is put into the store: `tracking/STUDY/DESTINATION/ID-aATTEMPT.json`, `-test` before the dot if a
+reading of test went along.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ SUMMARY = (
 )  # fmt: skip
 PROVENANCE = ("git_commit", "git_dirty", "data_sha256", "host", "device", "kernel")
 SEEN = ("run", "attempt", "status")
+RUNNING = "running"  # the status of a run that still trains, and is on no record
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Member:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A W&B run as the records have it."""
+    """A run as the records have it, or as far as it is known while it trains."""
 
     member: Member
     row: Mapping[str, Any]  # of table `runs`
@@ -122,6 +124,10 @@ class TrackedRun:
         }
 
     @property
+    def ended(self) -> bool:
+        return bool(self.row["status"] != RUNNING)
+
+    @property
     def exit_code(self) -> int:
         """W&B shows a run that ended with another one than 0 as failed."""
         return 1 if self.row["status"] == "failed" else 0
@@ -158,6 +164,12 @@ def unsent(results: Results, members: Iterable[Member], sent: Collection[str]) -
         if member.run in runs
         and mark_name(member, runs[member.run]["attempt"], bool(tested.get(member.run))) not in sent
     ]
+
+
+def over(results: Results, runs: Iterable[str]) -> set[str]:
+    """Those that have come to their end, and are not trained again."""
+    rows = results.latest(set(runs)).select(SEEN).to_pylist()
+    return {row["run"] for row in rows if row["status"] in ("complete", "diverged")}
 
 
 def tracked(results: Results, members: Sequence[Member]) -> list[TrackedRun]:

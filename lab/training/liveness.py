@@ -1,8 +1,10 @@
 """Does an arm change what it should? A few full training steps against its baseline arm.
 
-Both arms train with the same seed on one series, in float64, in small batches. An arm whose shared parameters and
-whose predictions all stay within 1e-9 (relative) of its baseline arm's is inert: training it would be training the
-baseline again. What acts only between epochs (the schedule, the rule of stopping) is compared over the whole run.
+Both arms train with the same seed on one series, in float64, in small batches. An arm whose shared parameters and whose
+predictions all stay within 1e-9 (relative) of its baseline arm's is inert: training it would be training the baseline
+again. Where its forecaster knows why it changes nothing, within 1e-6: AdamW divides by the size of a gradient, so that
+where that is nothing but rounding, rounding moves the parameter. What acts only between epochs (the schedule, the rule
+of stopping) is compared over the whole run.
 
 The steps are stretched, so that what bounds gradients shows. Whether that ever acts in training is not asked here: an
 arm that is alive and comes to the same is found by its runs.
@@ -26,6 +28,7 @@ from lab.training.trainer import StackTrainer, stack_key
 STEPS = 4  # zero-initialised heads pass nothing on at the first, and what they learn shows at the third
 BATCH = 8  # windows of a step
 TOLERANCE = 1e-9
+ROUNDING = 1e-6  # of what is known to change nothing
 # Targets are stretched by this, so that workers' gradients are longer than what clipping leaves of them (at published
 # only ones in which a bound of gradients can show.
 STRETCH = 50.0
@@ -51,7 +54,8 @@ class Liveness:
     def inert(self) -> bool:
         """False also where nothing could be compared."""
         seen = [value for value in (self.parameters, self.predictions) if value is not None]
-        return not self.note.startswith("alive") and bool(seen) and max(seen) <= TOLERANCE
+        within = ROUNDING if self.note else TOLERANCE
+        return not self.note.startswith("alive") and bool(seen) and max(seen) <= within
 
     def text(self) -> str:
         name = f"{self.arm} (cell {self.cell})"
@@ -115,8 +119,8 @@ def compare(arm: Arm, against: str, cell: str, configs: tuple[Config, Config], p
     predictions = None
     if one.predictions.shape == other.predictions.shape:
         predictions = _relative(one.predictions, other.predictions, 0.0)
-    note = ""
-    if max(value for value in (parameters, predictions, 0.0) if value is not None) <= TOLERANCE:
+    note, moved = "", max(value for value in (parameters, predictions, 0.0) if value is not None)
+    if moved <= TOLERANCE:
         if acts := _between_epochs(config, base):
             keys = sorted(set(changed) & set(BETWEEN_EPOCHS)) or sorted(changed)
             note = f"alive: {', '.join(keys)} {acts}, which no step shows"
@@ -124,6 +128,8 @@ def compare(arm: Arm, against: str, cell: str, configs: tuple[Config, Config], p
             note = f"alive: it changes {', '.join(shown)}, and steps were taken with the same for both"
         else:
             note = forecaster_of(base).why_inert(arm, base, config) or _never_ends(config, base)
+    elif moved <= ROUNDING:
+        note = forecaster_of(base).why_inert(arm, base, config) or ""
     return Liveness(arm.name, against, cell, parameters, predictions, note)
 
 

@@ -85,6 +85,8 @@ class ModuleForecaster(Forecaster):
         arms: further arms of ablations.
         diagnostics: by key `group.name`, what the module gives besides its forecast.
         presets: settings by name; dotted.
+        sources: where a preset's settings come from, and under None the defaults'; a league says it beside the model.
+        renamed: older names of presets -> theirs, still taken.
         defaults: of the sections `data` and `training`, by dotted setting, other than the lab's.
         width: the setting that makes it wider.
         effective: parameters that a gradient reaches and the forecast reads, of a config and C; by default all.
@@ -108,6 +110,8 @@ class ModuleForecaster(Forecaster):
         arms: Iterable[Arm] = (),
         diagnostics: Mapping[str, Diagnostic] | None = None,
         presets: Mapping[str, Mapping[str, Any]] | None = None,
+        sources: Mapping[str | None, str] | None = None,
+        renamed: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
         width: str | None = None,
         effective: Callable[[Any, int], int] | None = None,
@@ -125,7 +129,8 @@ class ModuleForecaster(Forecaster):
         self.studies, self.width, self.fused = studies, width, fused
         self._effective = effective
         self._files = {} if of_the_house(module) else source_files(module, settings)
-        self.config = _config_of(name, settings, defaults or {}, Presets(presets, searches), self._identity())
+        known = Presets(presets, searches, sources, renamed)
+        self.config = _config_of(name, settings, defaults or {}, known, self._identity())
         self.space = {key: spec for key, spec in {**SPACE, **(space or {})}.items() if spec is not None}
         self.diagnostics, self.small = dict(diagnostics or {}), dict(small or {})
         self.parts, self.arms = {}, {FULL: BASELINE}

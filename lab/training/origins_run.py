@@ -12,6 +12,7 @@ from lab.series import Series
 from lab.settings.config import Config
 from lab.store.outcomes import over_origins
 from lab.store.tables import Results
+from lab.training.run import Run
 from lab.training.stack_run import Report, StackRun, TrialRun, carried
 
 Stack: TypeAlias = tuple[Sequence[Config], Series]  # what one origin trains, on its data
@@ -49,6 +50,10 @@ class OriginsRun(TrialRun):
         for stack in self.stacks:
             while not self._diverged() and stack.going and stack.epoch == last:
                 stack.advance()
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for stack in self.stacks for run in stack.runs]
 
     def _diverged(self) -> bool:
         return any(stack.report().state == "pruned" for stack in self.stacks)

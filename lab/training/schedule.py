@@ -12,7 +12,7 @@ COSINE_FLOOR = 0.01  # the cosine schedule ends at this share of lr
 # lr is multiplied by these after each epoch from these on: the usual scripts count the epoch that has ended, so that
 # halving begins with the third.
 HALF, HALF_FROM = 0.5, 2
-DECAY, DECAY_FROM = 0.9, 3
+DECAY, FAST_DECAY, DECAY_FROM = 0.9, 0.8, 3
 
 
 def schedule(training: Sequence[TrainingConfig], epoch: int, steps: int) -> Tensor:
@@ -29,5 +29,6 @@ def _shares(settings: TrainingConfig, epoch: int, steps: int) -> Tensor:
         "constant": 1.0,
         "halving": HALF ** max(0, epoch - HALF_FROM),
         "decay": DECAY ** max(0, epoch - DECAY_FROM),
+        "fast_decay": FAST_DECAY ** max(0, epoch - DECAY_FROM),
     }
     return torch.full((steps,), shares[settings.schedule], dtype=torch.float64)

@@ -17,10 +17,26 @@ def readings(opened: Opened) -> Iterator[Block | None]:
     yield items(Item(f"{look.text()}.") for look in opened.looks)
 
 
+def ledger_says(opened: Opened) -> str:
+    """Sentences on who had read these rows before: no more than the ledger tells."""
+    said = "No split of this study reaches into these rows; they were opened when all else was settled. "
+    fresh = [look for look in opened.looks if not look.again]
+    if not fresh:
+        said += "The ledger tells of earlier readings of them."
+    elif len(fresh) == len(opened.looks):
+        said += "The ledger tells of no earlier reading of them, as test or as sealed rows."
+    else:
+        known = ", ".join(dict.fromkeys(look.dataset for look in opened.looks if look.again))
+        said += f"The ledger tells of earlier readings of those of {known}, and of none of the others."
+    if opened.inputs:
+        said += f" Forecasts had read some of them as inputs, by which nothing was judged: {'; '.join(opened.inputs)}."
+    return said
+
+
 def error_table(opened: Opened, cell: str, caption: str) -> Block | None:
     """The errors of everything that was read there, of one cell ("": of a search)."""
     return table(
-        ("", "test MSE", "sealed MSE", "test MAE", "sealed MAE", "runs"),
+        ("", "validation MSE", "test MSE", "sealed MSE", "test MAE", "sealed MAE", "runs"),
         [
             (
                 group.title,

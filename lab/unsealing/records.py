@@ -1,12 +1,12 @@
 """What a study found on sealed rows, beside test, from the records alone."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lab.arms import FULL
-from lab.ledger.looks import SEALED, TEST
+from lab.ledger.looks import INPUTS, SEALED, TEST
 from lab.pages.formats import mean_deviation
 from lab.references.by_run import ByRun
 from lab.references.titles import TITLES
@@ -15,7 +15,8 @@ from lab.store.schema import START
 from lab.store.tables import Results
 
 Row = Mapping[str, Any]
-METRICS = tuple(f"{split}_{metric}" for metric in ("mse", "mae") for split in (TEST, SEALED))
+VALIDATION = "val_mse"
+METRICS = (VALIDATION, *(f"{split}_{metric}" for metric in ("mse", "mae") for split in (TEST, SEALED)))
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Opened:
     looks: tuple[Look, ...] = ()
     groups: tuple[Group, ...] = ()  # that have a reading there; cell by cell, in the order of the records
     windows: Mapping[str, int] = field(default_factory=dict)  # of sealed rows, by cell
+    inputs: tuple[str, ...] = ()  # what forecast from some of these rows before they were opened
 
     @property
     def again(self) -> str:
@@ -68,9 +70,8 @@ class Opened:
 
 def opened(results: Results, study: str) -> Opened:
     """What is on record of a study's readings of sealed rows."""
-    looks = [
-        row for row in results.table("looks").to_pylist() if (row["split"], row["read_for"]) == (SEALED, study)
-    ]  # fmt: skip
+    every = results.table("looks").to_pylist()
+    looks = [row for row in every if (row["split"], row["read_for"]) == (SEALED, study)]
     if not looks:
         return Opened()
     members = results.table("members", study).to_pylist()
@@ -82,6 +83,7 @@ def opened(results: Results, study: str) -> Opened:
     for member in wanted:
         row = rows.get(member["run"])
         if row is not None and f"{SEALED}_mse" in errors.get(row["run"], {}):
+            errors[row["run"]][VALIDATION] = math.nan if row["val_mse"] is None else row["val_mse"]
             kinds.setdefault((member["cell"] or "", *_kind(member, row)), {})[row["run"]] = None
     groups = []
     for (cell, name, title), ids in kinds.items():
@@ -91,7 +93,18 @@ def opened(results: Results, study: str) -> Opened:
     cells = list(dict.fromkeys(cell for cell, _, _ in kinds))
     groups.sort(key=lambda group: (cells.index(group.cell), _place(group.name)))
     counts = {group.cell: windows[group.runs[0]] for group in groups}
-    return Opened(tuple(map(_look, looks)), tuple(groups), counts)
+    return Opened(tuple(map(_look, looks)), tuple(groups), counts, tuple(_inputs(every, looks)))
+
+
+def _inputs(every: Iterable[Row], looks: Iterable[Row]) -> Iterator[str]:
+    """Forecasts that read some of the rows before a look at them did: a network fitted again is trained on them."""
+    looks = list(looks)
+    for row in every:
+        marks = set(row["content"] or ())
+        if row["split"] == INPUTS and any(
+            row["time"] < look["time"] and not marks.isdisjoint(look["content"] or ()) for look in looks
+        ):
+            yield f"{row['purpose'] or 'a forecast'} on {row['time']:%Y-%m-%d %H:%M:%S}"
 
 
 def _place(name: str) -> int:
@@ -131,8 +144,8 @@ def error_lines(found: Opened) -> list[str]:
     several = len(found.cells) > 1
     for cell in found.cells:
         lines += ["", f"{f'cell {cell}, ' if several and cell else ''}{found.windows[cell]} windows of sealed rows"]
-        lines.append(f"{'':<28s}{'test MSE':>18s}{'sealed MSE':>18s}{'runs':>6s}")
+        lines.append(f"{'':<28s}{'validation MSE':>18s}{'test MSE':>18s}{'sealed MSE':>18s}{'runs':>6s}")
         for group in (group for group in found.groups if group.cell == cell):
-            shown = [mean_deviation(group.mean(m), group.deviation(m)) for m in ("test_mse", "sealed_mse")]
-            lines.append(f"{group.title:<28s}{shown[0]:>18s}{shown[1]:>18s}{len(group.runs):>6d}")
+            shown = [mean_deviation(group.mean(m), group.deviation(m)) for m in (VALIDATION, "test_mse", "sealed_mse")]
+            lines.append(f"{group.title:<28s}{''.join(f'{each:>18s}' for each in shown)}{len(group.runs):>6d}")
     return lines

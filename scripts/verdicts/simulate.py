@@ -18,7 +18,6 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from ablations.judging.max_t import max_t
-from ablations.judging.reach import crossed
 from ablations.judging.signed_ranks import pseudo_median, signed_rank_interval
 from ablations.judging.statistics import Array, t_interval
 from ablations.judging.verdicts import (
@@ -31,7 +30,7 @@ from ablations.judging.verdicts import (
     judge,
     look_schedule,
 )
-from lab.training.over_time import time_interval
+from lab.training.over_time import crossed, time_interval
 from scripts.bench.turns import NO_MEASUREMENT
 from scripts.verdicts import before
 

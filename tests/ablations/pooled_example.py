@@ -24,7 +24,7 @@ from ablations.findings.findings import (
 )
 from ablations.judging.pooling import CellEffect, Pooled, pool
 from ablations.judging.statistics import Array
-from ablations.judging.verdicts import AT_THESE_ORIGINS, ON_THESE_SERIES
+from ablations.judging.verdicts import AT_THESE_ORIGINS, HELPS, HURTS, NO_EFFECT, ON_THESE_SERIES
 from ablations.study.reading import create_study
 from lab.arms import FULL
 from lab.references.standing import Added, BarErrors, Standing
@@ -99,8 +99,9 @@ def of_one_series(found: Findings, series: str = "ETTh1") -> Findings:
     rows = []
     for name in ANSWERS:
         made = _pooled_row(name, ones)
-        confined = made.decision and made.verdict == ON_THESE_SERIES
-        rows.append(replace(made, decision=replace(made.decision, verdict=AT_THESE_ORIGINS)) if confined else made)
+        if made.decision and made.verdict in (HELPS, HURTS, NO_EFFECT, ON_THESE_SERIES):
+            made = replace(made, decision=replace(made.decision, verdict=AT_THESE_ORIGINS))
+        rows.append(replace(made, reach_p=NAN, reach_equivalence_p=NAN))
     arms = tuple(runs for runs in found.arms if runs.cell in names)
     return replace(found, cells=kept, findings=ones, arms=arms, pooled=tuple(rows))
 
@@ -122,6 +123,7 @@ def _cells(series: str) -> Iterator[CellData]:
             )
         ]
         illness = series == "national_illness"
+        over = Added(-0.02 * level, 9, None, (-0.05 * level, 0.01 * level))
         yield CellData(
             name=series + (f"-back{back}" if back else ""), dataset=series, sha256="f18de3ad", protocol="clean",
             seq_len=36 if illness else 336, pred_len=24 if illness else 96,
@@ -129,7 +131,7 @@ def _cells(series: str) -> Iterator[CellData]:
             settings={"data.pred_len": 24 if illness else 96, "data.origins_back": back, "training.lr": 0.001},
             linear={metric: level * (1.03 + 0.01 * at) for at, metric in enumerate(METRICS)},
             linear_channels={}, linear_parameters=2304,
-            standing=Standing(tuple(bars), None, bars[2], None, Added(-0.02 * level, (-0.05 * level, 0.01 * level), 9)),
+            standing=Standing(tuple(bars), None, bars[2], None, over),
             series=series, place=series, origin=origin, back=back, trains_to=date,
             test_period=f"{date[:4]}-11-01 to {date[:4]}-12-31",
         )  # fmt: skip

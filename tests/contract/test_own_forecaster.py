@@ -1,4 +1,4 @@
-"""The README's forecaster of one's own, from a folder that is none of ours, through every command."""
+"""The docs' forecaster of one's own, from a folder that is none of ours, through every command."""
 
 import json
 import re

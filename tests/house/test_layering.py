@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 FOREIGN = {"dynonet": {"ray", "optuna", "wandb"}, "forecasters": {"ray", "optuna", "wandb"}}  # what they do without
 MOST_FILES, MOST_LINES = 14, 400
-ROOMS_OF_MANY = ("forecasters", "dynonet/studies")  # a file a model, a file a study
+ROOMS_OF_MANY = ("forecasters", "dynonet/studies", "docs")  # a file a model, a study, a subject
 A_REASON = re.compile(r"^# (Longer than 400 lines|More than 400 lines): \w+", re.M)
 
 

@@ -1,4 +1,4 @@
-"""What the README says of a model alone and in a stack, in float32: equal up to rounding."""
+"""What docs/python.md says of a model alone and in a stack, in float32: equal up to rounding."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from scripts import check_stack
 
-LARGEST = 1e-5  # of a validation MSE after two epochs, relative; the README says what 60 make of it
+LARGEST = 1e-5  # of a validation MSE after two epochs, relative; docs/python.md says what 60 make of it
 
 
 def test_alone_and_in_a_stack_agree_up_to_rounding(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
-"""Every command that the README, the Makefile and the scripts name is there, takes these arguments, and knows the
-presets, studies, arms, settings and files that they name."""
+"""Every command that the README, the docs, the Makefile and the scripts name is there, takes these arguments, and knows
+the presets, studies, arms, settings and files that they name."""
 
 import ast
 import os
@@ -22,7 +22,7 @@ from dynonet.train import configs_of
 from tests.own_package import own_package
 from tests.scripts.commands import ROOT, SCRIPTS, Command, Read, commands, read
 
-README = (ROOT / "README.md").read_text()
+DOCS = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
 MAKEFILE = (ROOT / "Makefile").read_text()
 ENTRY = "cluster/entry.py"  # reads no options of its own: tests/cluster/test_files.py
 PROGRAMS = [path for path in sorted(SCRIPTS.rglob("*.py")) if "__main__" in path.read_text()]
@@ -43,7 +43,7 @@ def made(*targets: str) -> str:
 
 
 def named() -> list[Command]:
-    texts = [README, made("search", "bench", "flagship", "flagship-report", "league", "league-report", "league-full")]
+    texts = [DOCS, made("search", "bench", "flagship", "flagship-report", "league", "league-report", "league-full")]
     texts += [ast.get_docstring(ast.parse(path.read_text())) or "" for path in PROGRAMS]
     return list(dict.fromkeys(command for text in texts for command in commands(text)))
 
@@ -169,7 +169,7 @@ def test_what_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_target_of_make_that_is_named_is_there() -> None:
     targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.M)[1].split())  # type: ignore[index]
-    names = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.M)) | set(re.findall(r"\(make ([a-z-]+) ", README))
+    names = {one or two for one, two in re.findall(r"(?:`|^)make ([a-z-]+)|\(make ([a-z-]+) ", DOCS, re.M)}
     assert {"search", "test", "bench", "flagship"} <= names <= targets
     for target in targets - {"clean"}:
         assert made(target)

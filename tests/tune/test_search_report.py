@@ -22,16 +22,17 @@ from lab.references.standing import Standing
 from lab.store.events import SHOWN, record_event
 from lab.store.tables import Results, ResultsError
 from lab.training.window_errors import keep_window_errors
-from tests.html_page import Page
+from tests.html_page import Page, without_script
 from tests.tune import searched
 from tests.tune.searched import SPACE, Made, Searched
 from tune import report
-from tune.conclusion import comparison_table
+from tune.conclusion import comparison_table, scores_of
 from tune.findings.analysis import LEAST_COMPLETE, rung_epochs
 from tune.findings.collect import findings_of
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
 from tune.report import render
-from tune.reporting import figures
+from tune.reporting import figures, glance
+from tune.reporting.axes import Reach
 from tune.reporting.figures import quoted
 from tune.reporting.sections import comparisons
 from tune.settings import Budget
@@ -99,7 +100,7 @@ def test_every_part_is_there(findings: SearchFindings, files: dict[str, str]) ->
     assert costs["final replicates"].runs == 3 and costs["bars"].runs == 1
 
     page = Page(files["report.html"])
-    assert page.drawings == 6 and len(set(page.ids)) == len(page.ids)
+    assert page.drawings == 5 and len(set(page.ids)) == len(page.ids)
     assert page.table("rung", "epoch")[0]["stopped there"] == "4"
     assert page.table("conditional setting")[0]["trials that drew it"] == str(
         sum("training.controller_lr_ratio" in trial.params for trial in findings.trials)
@@ -111,6 +112,32 @@ def test_every_part_is_there(findings: SearchFindings, files: dict[str, str]) ->
         "were saved",
     ):  # fmt: skip
         assert text in page.text, text
+
+
+def test_every_trial_is_in_view_and_says_which_it_is(findings: SearchFindings, files: dict[str, str]) -> None:
+    """However far above the others: the axis is pressed together there, and stays in order."""
+    reach = Reach.of([0.66, 0.661, 0.662, 0.663, 0.664, 1.37, 40.0])
+    places = [reach.place(value) for value in (0.66, 0.664, reach.cut, 1.37, 40.0)]
+    assert reach.pressed and places[0] == 0 and places[-1] == 1 and places == sorted(set(places)) and places[2] > 0.75
+    assert np.allclose(reach._backward(reach._forward(np.array([0.1, 0.663, 0.7, 40.0]))), [0.1, 0.663, 0.7, 40.0])
+    assert not Reach.of([1.0, 2.0, 3.0]).pressed and not Reach.of([0.5, 0.5]).pressed
+    svg = figures.history(findings, "x")
+    said = dict(re.findall(r'<g class="told"><title>(t\d+), (complete|stopped early|failed|diverged)', svg))
+    assert said == {trial.trial: trial.outcome for trial in findings.trials if trial.outcome != UNFINISHED}
+    assert "told:" not in files["report.html"] and "(best bar)" in svg
+
+
+def test_at_a_glance_the_lowest_error_comes_first(findings: SearchFindings, full: Searched) -> None:
+    shown = glance.picture(findings)
+    assert shown is not None and [strip.name for strip in shown.strips if strip.mark == "dot" and strip.at] == [
+        "t00001, 3 final replicates"
+    ]
+    errors = [float(strip.said.split()[0]) for strip in shown.strips]
+    assert errors == sorted(errors) and "0.4100 ± 0.0100" in {strip.said for strip in shown.strips}
+    places = [strip.at for strip in shown.strips if strip.at is not None]
+    assert places == sorted(places) and places[0] > 0 and places[-1] < 1
+    untested = glance.picture(replace(findings, finals=()))
+    assert untested is not None and "Validation MSE" in untested.axis
 
 
 def test_what_a_league_measured_stands_beside_what_is_quoted(findings: SearchFindings) -> None:
@@ -127,6 +154,17 @@ def test_what_a_league_measured_stands_beside_what_is_quoted(findings: SearchFin
     table = comparison_table([], Standing(), Config.create({"data.dataset": "ETTh1"}), found)
     assert any(line.startswith("PatchTST (authors), measured ") and "0.3900 ± 0.0141" in line for line in table)
     assert any(line.startswith("PatchTST, quoted ") for line in table)
+
+
+def test_each_error_of_the_final_replicates_stands_in_its_column(tiny: Config, store: Results) -> None:
+    """In a terminal, as the command ends: validation, test MSE, test MAE."""
+    Searched(store, tiny).finals("t00000", {}, [0.7, 0.9])
+    finals = [row["run"] for row in store.table("members", "mine").to_pylist() if row["role"] == "final"]
+    (header, line) = comparison_table([scores_of(store, "best config", finals)], Standing(), tiny)[:2]
+    numbers = ["0.7000 ± 0.1414", "0.8000 ± 0.1414", "0.9000 ± 0.1414"]
+    assert re.split(r"\s{2,}", line) == ["best config", *numbers, "7,400"]
+    for title, number in zip(("validation MSE", "test MSE", "test MAE"), numbers, strict=True):
+        assert header.index(title) + len(title) == line.index(number) + len(number)
 
 
 def test_the_files_hold_one_set_of_numbers(findings: SearchFindings, files: dict[str, str]) -> None:
@@ -163,7 +201,7 @@ def test_what_is_recorded_stays_text(begin: Callable[..., Searched]) -> None:
     study.add(*searched.spread(2), Made({**searched.spread(1)[0].params, "model.dropout": 0.2}, (), "failed", 0, NASTY))
     files = render(findings_of(study.results, "mine"))
     page = Page(files["report.html"])
-    assert "<script" not in files["report.html"] and "<b>" not in files["report.html"]
+    assert files["report.html"].count("<script") == 1 and "<b>" not in without_script(files["report.html"])
     assert page.table("trial", "error, its last line")[0]["error, its last line"] == NASTY.splitlines()[-1]
     assert 'RuntimeError: &lt;script>alert("&amp;")&lt;/script> \\| \\_a\\_ \\*b\\*' in files["report.md"]
     assert csv_rows(files["trials.csv"])[2]["error"] == NASTY.splitlines()[-1]
@@ -221,7 +259,7 @@ def test_two_objectives(begin: Callable[..., Searched]) -> None:
     assert [row["trial"] for row in page.table("trial", "validation MSE", "parameters")] == [
         trial.trial for trial in findings.front
     ]
-    assert page.drawings == 6 and "Pareto front" in figures.accuracy(findings, "x")
+    assert page.drawings == 5 and "Pareto front" in figures.accuracy(findings, "x")
     assert findings.importance.shares and "validation MSE alone" in page.text
 
 
@@ -238,7 +276,7 @@ def test_no_complete_trial(begin: Callable[..., Searched], made: list[Made]) -> 
 def test_few_complete_trials(begin: Callable[..., Searched], count: int) -> None:
     findings = findings_of(begin().add(*searched.spread(count)).results, "mine")
     page = Page(render(findings)["report.html"])
-    assert findings.best is findings.trials[-1] and page.drawings == 5, "all but the importance"
+    assert findings.best is findings.trials[-1] and page.drawings == 5, "all of them"
 
 
 def test_too_few_trials_have_no_importance(begin: Callable[..., Searched]) -> None:

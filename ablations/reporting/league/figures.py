@@ -33,7 +33,7 @@ def ranks(findings: Findings, prefix: str) -> str:
             if known(place.ranks[0]):
                 axes.plot(place.ranks, [row, row], color=colour, linewidth=2, solid_capstyle="butt")
             axes.plot([place.rank], [row], "o", color=colour, markersize=6)
-            said = f"likely best {chance(place.best)}"
+            said = f"best in {chance(place.best)} of draws"
             axes.text(1.02, row, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
         _difference(axes, league.ranking)
         axes.set_yticks(range(len(places)), [league.entrant(place.name).title for place in places])

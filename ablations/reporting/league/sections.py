@@ -8,14 +8,17 @@ from ablations.findings.league import League
 from ablations.judging.ranking import Ranking
 from ablations.reporting.league import figures
 from ablations.reporting.league.tables import (
+    SETTINGS_HEADER,
     above_header,
     above_rows,
     beside_rows,
     caption,
     cost_header,
     cost_rows,
+    lookbacks_differ,
     ranking_header,
     ranking_rows,
+    settings_rows,
 )
 from lab.console.printing import aligned
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
@@ -40,6 +43,7 @@ def league_sections(findings: Findings) -> list[Section | None]:
         return []
     return [
         section("The ranking", "ranking", _ranking(findings, league)),
+        section("Whose settings", "settings", _settings(league)),
         section("Accuracy and what it costs", "cost", _cost(findings, league)),
         section("Forecasts", "forecasts", _forecasts(findings, league)),
         section("Reported and measured", "reported", _beside(league)),
@@ -66,16 +70,25 @@ def _ranking(findings: Findings, league: League) -> Iterator[Block | None]:
         yield Text(f"Not in this league: {', '.join(league.absent)}.", "note")
 
 
+def _settings(league: League) -> Iterator[Block | None]:
+    if said := lookbacks_differ(league):
+        yield Text(said)
+    yield table(SETTINGS_HEADER, settings_rows(league), "Epochs trained are means over seeds, cell by cell", words=2)
+
+
 def headline(league: League, ranking: Ranking) -> str:
-    """One sentence: who is likely best, and who cannot be told from it."""
+    """One sentence: who is best most often where seeds and stretches of test are drawn anew, and who else is."""
     ordered = sorted(ranking.places, key=lambda place: -place.best)
     first, *rest = ordered
     others = [place for place in rest if place.best >= 0.05]
-    said = f"{league.entrant(first.name).title} is the likeliest to be best on these cells ({chance(first.best)})"
+    said = (
+        f"{league.entrant(first.name).title} has the lowest error on these cells in {chance(first.best)} of draws over "
+        "seeds and stretches of test"
+    )
     if not others:
-        return f"{said}; no other reaches 5%."
+        return f"{said}; no other has it in 5%."
     named = ", ".join(f"{league.entrant(place.name).title} ({chance(place.best)})" for place in others)
-    return f"{said}; it may as well be {named}."
+    return f"{said}; so have {named}."
 
 
 def _cost(findings: Findings, league: League) -> Iterator[Block | None]:
@@ -122,5 +135,7 @@ def league_lines(findings: Findings) -> list[str]:
     lines = ["", "the ranking", *aligned([ranking_header(league.ranking), *ranking_rows(findings)], (0,))]
     lines += textwrap.wrap(headline(league, league.ranking), WIDTH)
     lines += textwrap.wrap(caption(league.ranking), WIDTH)
+    lines += textwrap.wrap(lookbacks_differ(league), WIDTH)
+    lines += ["", "whose settings", *aligned([SETTINGS_HEADER, *settings_rows(league)], (0, 1)), ""]
     lines += [f"not ranked: {title}: {why}" for title, why in league.left_out.items()]
     return [*lines, *textwrap.wrap(f"not in this league: {', '.join(league.absent) or 'none'}", WIDTH)]

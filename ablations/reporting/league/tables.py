@@ -15,7 +15,8 @@ Texts = tuple[str, ...]
 
 
 def ranking_header(ranking: Ranking) -> Texts:
-    return ("model", "mean rank", "95% on these cells", "likely best", *(f"{LOSS}: {cell}" for cell in ranking.cells))
+    errors = (f"{LOSS} (validation): {cell}" for cell in ranking.cells)
+    return ("model", "S", "mean rank", "95% on these cells", "best, of draws", *errors)
 
 
 def ranking_rows(findings: Findings) -> Iterator[Texts]:
@@ -25,8 +26,37 @@ def ranking_rows(findings: Findings) -> Iterator[Texts]:
         return
     for place in league.ranking.places:
         ranks = " to ".join(f"{r:.1f}" for r in place.ranks) if known(place.ranks[0]) else MISSING
-        errors = (_error(findings, place, cell) for cell in league.ranking.cells)
-        yield (league.entrant(place.name).title, f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+        entrant = league.entrant(place.name)
+        errors = (_error(findings, entrant, place, cell) for cell in league.ranking.cells)
+        yield (entrant.title, lookback(entrant), f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+
+
+def lookback(entrant: Entrant) -> str:
+    """S; of each cell, where they differ."""
+    return " / ".join(dict.fromkeys(f"{rows:,}" for rows in entrant.lookback.values())) or MISSING
+
+
+SETTINGS_HEADER: Texts = ("model", "settings from", "S", "epochs at most", "epochs trained")
+
+
+def settings_rows(league: League) -> Iterator[Texts]:
+    """What each model was trained with; of each cell, where they differ."""
+    for entrant in league.entrants:
+        if entrant.kind == "model":
+            most = " / ".join(dict.fromkeys(f"{most:,}" for _, most in entrant.epochs.values()))
+            trained = " / ".join(f"{mean:.1f}" if known(mean) else MISSING for mean, _ in entrant.epochs.values())
+            yield (entrant.title, entrant.source, lookback(entrant), most, trained)
+
+
+def lookbacks_differ(league: League) -> str:
+    """A sentence, or "" where all models read alike."""
+    read = sorted({rows for each in league.entrants if each.kind == "model" for rows in each.lookback.values()})
+    if len(read) < 2:
+        return ""
+    return (
+        f"Lookbacks differ, from S={read[0]:,} to S={read[-1]:,} rows, as the source of each model's settings has it; "
+        "a longer one can help by itself. All are judged on the same windows."
+    )
 
 
 def above_header(ranking: Ranking) -> Texts:
@@ -65,8 +95,9 @@ def league_csv(findings: Findings) -> str:
     league, text = findings.league, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
-        "name", "title", "kind", "cell", PRIMARY, "mean_rank", "rank_low", "rank_high", "likely_best",
-        "likely_best_here", "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
+        "name", "title", "kind", "cell", "lookback", "epochs", "most_epochs", "settings_from", PRIMARY, "mean_rank",
+        "rank_low", "rank_high", "best_of_draws", "best_of_draws_here", "val_mse",
+        "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
         "device_seconds_a_step",
     ])  # fmt: skip
     if league is not None and league.ranking is not None:
@@ -74,10 +105,12 @@ def league_csv(findings: Findings) -> str:
             entrant = league.entrant(place.name)
             for cell in league.ranking.cells:
                 above, (low, high) = place.above.get(cell, (None, (None, None)))
+                trained, most = entrant.epochs.get(cell, (None, None))
                 writer.writerow([
-                    place.name, entrant.title, entrant.kind, cell, place.errors[cell], place.rank, *place.ranks,
-                    place.best, place.best_in[cell], above, low, high, entrant.parameters[cell],
-                    entrant.seconds.get(cell), entrant.step.get(cell),
+                    place.name, entrant.title, entrant.kind, cell, entrant.lookback.get(cell), trained, most,
+                    entrant.source, place.errors[cell], place.rank, *place.ranks,
+                    place.best, place.best_in[cell], entrant.validation.get(cell), above, low, high,
+                    entrant.parameters[cell], entrant.seconds.get(cell), entrant.step.get(cell),
                 ])  # fmt: skip
     return text.getvalue()
 
@@ -92,7 +125,7 @@ def league_tex(findings: Findings) -> str:
         r"\begin{table}[t]", r"\centering", r"\small",
         rf"\caption{{{tex(caption(league.ranking))}}}",
         rf"\label{{tab:{findings.name.replace('_', '-')}-ranking}}",
-        rf"\begin{{tabular}}{{lrrr{'r' * len(cells)}}}", r"\toprule",
+        rf"\begin{{tabular}}{{lrrrr{'r' * len(cells)}}}", r"\toprule",
         " & ".join(map(tex, ranking_header(league.ranking))) + r" \\", r"\midrule",
     ]  # fmt: skip
     lines += [" & ".join(map(tex, row)) + r" \\" for row in ranking_rows(findings)]
@@ -103,8 +136,9 @@ def caption(ranking: Ranking) -> str:
     """How the ranking is to be read."""
     said = (
         f"Ranks by the {LOSS} in each cell, 1 the lowest, averaged over the cells of a series and then over series. "
-        "The interval of a mean rank, and how likely a model has the lowest error (relative to the mean of all in a "
-        "cell, averaged alike), are over seeds and stretches of the test rows, on these cells"
+        "The interval of a mean rank, and the share of draws in which a model has the lowest error (relative to the "
+        "mean of all in a cell, averaged alike), are over seeds and stretches of the test rows, on these cells; such a "
+        "share says how often noise puts it first, and not how likely it is the best"
     )
     lacking = [cell for cell in ranking.cells if cell not in ranking.over_time]
     if lacking:
@@ -118,9 +152,11 @@ def caption(ranking: Ranking) -> str:
     )
 
 
-def _error(findings: Findings, place: Place, cell: str) -> str:
+def _error(findings: Findings, entrant: Entrant, place: Place, cell: str) -> str:
+    """On test, and in brackets on validation, by which bars are chosen."""
     runs = next((each for each in findings.arms if (each.arm, each.cell) == (place.name, cell)), None)
-    return decimal(place.errors[cell]) if runs is None else mean_deviation(runs.mean(PRIMARY), runs.deviation(PRIMARY))
+    test = decimal(place.errors[cell]) if runs is None else mean_deviation(runs.mean(PRIMARY), runs.deviation(PRIMARY))
+    return f"{test} ({decimal(entrant.validation.get(cell))})"
 
 
 def _above(place: Place, cell: str) -> str:

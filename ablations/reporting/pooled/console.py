@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 from ablations.findings.findings import PRIMARY, Findings, PooledFinding
 from ablations.reporting.league.sections import league_lines
-from ablations.reporting.phrases import LOSS, day
+from ablations.reporting.phrases import day
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, one_series, sentence
 from ablations.reporting.sealed import sealed_lines
 from ablations.reporting.wording import ordered
 from lab.console.printing import aligned
-from lab.pages.formats import MISSING, counted, percent
+from lab.pages.formats import METRIC_NAMES, MISSING, counted, percent
 from lab.pages.skipped import skipped_note
 
 WIDTH = 118  # columns of a sentence
@@ -32,7 +32,10 @@ def verdict_lines(findings: Findings, how: str) -> list[str]:
         rows.append((first, *("" if text == MISSING else text for text in rest), says))
     lines += ["", f"pooled over {extent}", *aligned(rows, (0, len(numbers) + 1))]
     lines += ["", f"effect by {place}, percent, mean over seeds", *aligned(list(_apart(findings)), (0,))]
-    lines += ["", f"{LOSS} by cell (*: the best bar on validation)", *aligned(list(_cells(findings)), (0, 1, 2)), ""]
+    for metric in (PRIMARY, "val_mse"):
+        about = f"{METRIC_NAMES[metric]} by cell (*: the best bar on validation)"
+        lines += ["", about, *aligned(list(_cells(findings, metric)), (0, 1, 2))]
+    lines.append("")
     lines += textwrap.wrap(_legend(findings) + _adjusted(findings, how), WIDTH)
     lines += sealed_lines(findings)
     lines += league_lines(findings)
@@ -45,14 +48,18 @@ def said(findings: Findings) -> list[str]:
 
 
 def _legend(findings: Findings) -> str:
-    over, other, place = "the origins of a series, then over series", "series and origins", "series"
-    if one_series(findings):
-        over = other = place = "origins"
+    alone = one_series(findings)
+    over = "origins" if alone else "the origins of a series, then over series"
+    reach = (
+        "that over origins, by Student's t as if they were independent, is too short: origins of one series share "
+        "rows, so that every verdict is of these alone. "
+        if alone
+        else "that over series and origins, by Student's t, for others like these, each for its own arm alone; a "
+        "verdict without more words stands in the family of tests over series, too (Holm). "
+    )
     return (
         "effect: test MSE without the part less test MSE with it, paired by seed, in percent of that with it, averaged "
-        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; that over {other}, "
-        "by Student's t, for others like these, each for its own arm alone; a verdict without more words stands in "
-        f"the family of tests over {place}, too (Holm). "
+        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; {reach}"
     )
 
 
@@ -80,8 +87,8 @@ def _means(row: PooledFinding, places: dict[str, str]) -> dict[str, float]:
     return dict(zip(dict.fromkeys(places[cell] for cell in row.cells), row.pooled.means, strict=False))
 
 
-def _cells(findings: Findings) -> Iterator[tuple[str, ...]]:
-    (name, *titles), body = cell_bars(findings, PRIMARY)
+def _cells(findings: Findings, metric: str) -> Iterator[tuple[str, ...]]:
+    (name, *titles), body = cell_bars(findings, metric)
     yield (name, "trained to", "test period", *titles)
     for cell, row in zip(findings.cells, body, strict=True):
         yield (row[0], day(cell.trains_to), cell.test_period, *row[1:])

@@ -20,7 +20,7 @@ from ablations.reporting.tables import (
     tex,
 )
 from lab.arms import FULL
-from lab.pages.formats import MISSING, chance, decimal, known, mean_deviation, p_value, percent, percents
+from lab.pages.formats import METRIC_NAMES, MISSING, chance, decimal, known, mean_deviation, p_value, percent, percents
 
 _NONE: Interval = (math.nan, math.nan)
 _NUMBERS = ("percent_low", "percent_high", "percent_mean", "reach_low", "reach_high", "reach_p")
@@ -120,13 +120,12 @@ def _own_percents(finding: Finding) -> Row:
 
 
 def header(findings: Findings) -> tuple[str, ...]:
-    alone = one_series(findings)
-    over, chances = ("origins", "next origin") if alone else ("series and origins", "next series / origin")
-    place = "origins" if alone else "series"
-    return (
-        *("arm", "verdict", "effect", "95% over seeds", f"95% over {over}", f"helps on {place}", chances),
-        *(f"adjusted p, seeds / {place}", f"equivalence p, seeds / {place}"),
-    )
+    first = ("arm", "verdict", "effect", "95% over seeds")
+    if one_series(findings):
+        over = "95% over origins, as if independent"
+        return (*first, over, "helps on origins", "next origin", "adjusted p", "equivalence p")
+    over, ps = "95% over series and origins", ("adjusted p, seeds / series", "equivalence p, seeds / series")
+    return (*first, over, "helps on series", "next series / origin", *ps)
 
 
 def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
@@ -140,11 +139,8 @@ def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
         reach = percents(reaching(findings, row))
         numbers = (percent(pooled.typical), percents(pooled.seeds), reach, of, _chances(findings, pooled))
     if decision is not None:
-        both = (
-            (decision.p_adjusted, row.reach_p),
-            (decision.equivalence_p_adjusted, row.reach_equivalence_p),
-        )
-        ps = tuple(" / ".join(map(p_value, pair)) for pair in both)
+        both = ((decision.p_adjusted, row.reach_p), (decision.equivalence_p_adjusted, row.reach_equivalence_p))
+        ps = tuple(" / ".join(map(p_value, pair[: 1 if one_series(findings) else 2])) for pair in both)
     return (row.name, label(findings, row), *numbers, *ps)
 
 
@@ -178,36 +174,56 @@ def full(findings: Findings, cell: str, metric: str) -> str:
 
 
 def effects_tex(findings: Findings) -> str:
-    r"""Two tables for a paper, of pooled effects and of errors by cell; they need \usepackage{booktabs} alone."""
+    r"""Tables for a paper, of pooled effects and of errors by cell, on test and on validation; they need
+    \usepackage{booktabs} alone."""
     _, _, _, seeds, reach, helps, chances, p, _ = header(findings)
     head = " & ".join(map(tex, ("Arm", f"effect [{seeds}]", reach, helps, chances, p)))
     rows = [_tex_row(findings, row) for row in findings.pooled]
-    titles, bars = cell_bars(findings, PRIMARY)
-    where = {cell.name: place(findings, cell.name) for cell in findings.cells}
-    by_cell = [tuple(map(tex, (where[name], *numbers))) for name, *numbers in bars]
     about_effects = (
-        f"Ablation study {findings.name}: effects on the {LOSS} on z-scored data, pooled. {_POOLED} "
+        f"Ablation study {findings.name}: effects on the {LOSS} on z-scored data, pooled. {_reading(findings)} "
         f"{tests_said(findings)}{exploratory_said(findings)}"
     )
-    about_cells = (
-        f"{LOSS[0].upper()}{LOSS[1:]} by cell of study {findings.name}, on z-scored data: the whole network, mean ± "
+    name = findings.name.replace("_", "-")
+    return _tex_table(about_effects, name, "lrrrrrl", f"{head} & verdict", rows) + "".join(
+        _tex_cells(findings, metric, f"{name}-{mark}")
+        for metric, mark in ((PRIMARY, "cells"), ("val_mse", "validation"))
+    )
+
+
+def _reading(findings: Findings) -> str:
+    """How the pooled table of a paper is to be read."""
+    alone = one_series(findings)
+    return (
+        "An effect is the error without a part less that with it, paired by seed, in percent of the error with it and "
+        f"averaged over the origins{'' if alone else ' of a series, then over series'}: positive where the part helps; "
+        "it is that of the typical run, the pseudo-median, with its exact interval over seeds. "
+        f"{_OVER_ORIGINS if alone else _OVER_SERIES}"
+    )
+
+
+_OVER_SERIES = (
+    "The interval over series and origins holds for other series like these, 95% for one arm alone; a verdict that is "
+    "not said to hold on these series only is carried by a family of tests over series, too (Student's t, Holm). Next: "
+    "the chance that the part helps on another series like these, and at the next origin of one."
+)
+_OVER_ORIGINS = (
+    "There is one series: every verdict is of these origins only. The interval over origins is Student's t as if they "
+    "were independent, which they are not, and so is too short. Next: the chance that the part helps at the next "
+    "origin."
+)
+
+
+def _tex_cells(findings: Findings, metric: str, name: str) -> str:
+    titles, bars = cell_bars(findings, metric)
+    where = {cell.name: place(findings, cell.name) for cell in findings.cells}
+    error = METRIC_NAMES[metric]
+    about = (
+        f"{error[0].upper()}{error[1:]} by cell of study {findings.name}, on z-scored data: the whole network, mean ± "
         "standard deviation over its seeds, and bars fitted in closed form on the same windows (*: the best of them on "
         "validation)."
     )
-    name = findings.name.replace("_", "-")
-    return _tex_table(about_effects, name, "lrrrrrl", f"{head} & verdict", rows) + _tex_table(
-        about_cells, f"{name}-cells", "l" + "r" * (len(titles) - 1), " & ".join(map(tex, titles)), by_cell
-    )
-
-
-_POOLED = (
-    "An effect is the error without a part less that with it, paired by seed, in percent of the error with it and "
-    "averaged over the origins of a series, then over series: positive where the part helps; it is that of the typical "
-    "run, the pseudo-median, with its exact interval over seeds. The interval over series and origins holds for other "
-    "series like these, 95% for one arm alone; a verdict that is not said to hold on these series or at these origins "
-    "only is carried by a family of tests over series, too (Student's t, Holm). "
-    "Next: the chance that the part helps on another series like these, and at the next origin of one."
-)
+    body = [tuple(map(tex, (where[cell], *numbers))) for cell, *numbers in bars]
+    return _tex_table(about, name, "l" + "r" * (len(titles) - 1), " & ".join(map(tex, titles)), body)
 
 
 def _tex_row(findings: Findings, row: PooledFinding) -> tuple[str, ...]:

@@ -21,23 +21,26 @@ from ablations.judging.verdicts import (
     UNDECIDED,
 )
 from ablations.reporting.phrases import (
+    JUDGED,
     LOSS,
     TUNED,
     aside,
     changes,
     deed,
+    drawn_start,
     exploratory,
     factors,
     interacts,
     listed,
     mark,
     subject,
+    within,
 )
 from ablations.reporting.wording import ordered, spoken, tally, unspoken
 from lab.arms import FULL
 from lab.pages.formats import METRIC_NAMES, chance, counted, known, p_clause, p_value, percent, percents
 
-_REACH = {"series": "over series and origins", "origins": "over origins", "": ""}
+_REACH = {"series": "over series and origins", "origins": "over origins as if these were independent", "": ""}
 
 
 def sentence(findings: Findings, row: PooledFinding) -> str:
@@ -49,12 +52,16 @@ def sentence(findings: Findings, row: PooledFinding) -> str:
 def label(findings: Findings, row: PooledFinding) -> str:
     """The verdict with its subject: `the part helps, on these series only (validation: the opposite)`."""
     opposite = "validation: the opposite" if row.opposite else ""
-    return spoken(findings, row.one, row.shown) + _only(row) + aside(mark(findings, row.verdict), opposite)
+    return spoken(findings, row.one, row.shown) + _only(row) + aside(*_marks(findings, row), opposite)
 
 
 def brief(findings: Findings, row: PooledFinding) -> str:
     """As `label`, without what validation says."""
-    return spoken(findings, row.one, row.shown) + _only(row) + aside(mark(findings, row.verdict))
+    return spoken(findings, row.one, row.shown) + _only(row) + aside(*_marks(findings, row))
+
+
+def _marks(findings: Findings, row: PooledFinding) -> tuple[str, str]:
+    return mark(findings, row.verdict), within(_cells(findings, row)) if row.verdict in JUDGED else ""
 
 
 def kind(row: PooledFinding) -> str:
@@ -92,7 +99,8 @@ def held(pooled: Pooled, helps: bool = True) -> tuple[int, int]:
 
 
 def reaching(findings: Findings, row: PooledFinding) -> Interval | None:
-    """The interval that a verdict has to be carried by: over series, unless the study has but one.
+    """The interval over series, which a verdict has to be carried by; in a study of one over its origins, which carries
+    none.
 
     Of a part that is alive on one of several series there is none, though its origins have one.
     """
@@ -241,11 +249,11 @@ def _confined(row: PooledFinding) -> str:
     """What was covered, where that is less than the verdict would need."""
     if not _only(row):
         return ""
-    origins = row.verdict == AT_THESE_ORIGINS
-    other = "other origins" if origins else "other series"
+    if row.verdict == AT_THESE_ORIGINS:
+        return f" {row.verdict} (it was shown over seeds; origins share rows, and speak for no others)"
     if row.pooled is None or row.pooled.interval is None:
-        return f" {row.verdict} (of {other} nothing is known)"
-    return f" {row.verdict} (it was shown over seeds, but {other} could change that)"
+        return f" {row.verdict} (of other series nothing is known)"
+    return f" {row.verdict} (it was shown over seeds, but other series could change that)"
 
 
 def _elsewhere(row: PooledFinding) -> list[str]:
@@ -306,6 +314,8 @@ def _qualifications(findings: Findings, row: PooledFinding) -> list[str]:
     judged = row.shown in (HELPS, HURTS) and row.pooled is not None and known(row.pooled.typical)
     if judged and any(any(one.diverged) for one in ones):
         said.append(f"Note that {_lost(findings, row)}; in the test a diverged run counts as the worst outcome.")
+    if row.verdict in JUDGED and (text := drawn_start(ones)):
+        said.append(text)
     odd = [one for one in ones if one.mismatch]
     more = f" ({odd[0].cell}; likewise in {counted(len(odd) - 1, 'other cell')})" if len(odd) > 1 else ""
     said += changes(findings, row.one, odd[0].mismatch.rstrip(".") + more if odd else "")

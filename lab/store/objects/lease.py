@@ -120,6 +120,17 @@ class Lease:
                 self.storage.delete(self._claim)
                 self.storage.delete(_beat_of(self._claim))
 
+    def holder(self) -> Holder | None:
+        """Who holds it, for one who only looks: as far as the clock here agrees with the storage's. Claims nothing."""
+        for claim in reversed(self._claims()):
+            try:
+                found, last = _holder(self.storage.get(claim)), self._last_beat(claim)
+            except (ObjectMissing, *_NO_CLAIM):
+                continue
+            if not (found.released or found.dead()) and time.time() - last < found.expire:
+                return found
+        return None
+
     def _mine(self) -> Holder:
         assert self._holder is not None, "entered"
         return self._holder

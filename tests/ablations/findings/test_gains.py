@@ -13,7 +13,7 @@ from tests.ablations.example import findings
 def test_a_margin_wider_than_the_gain_is_named(gain: float, said: bool) -> None:
     example = findings()
     best = BarErrors("smoothed", {"test_mse": 0.403, "val_mse": 0.5, "test_mae": 0.4, "val_mae": 0.4}, 84, ("run",))
-    standing = Standing((best,), best=best, over_best=Added(gain, None, 9))
+    standing = Standing((best,), best=best, over_best=Added(gain, 9))
     cells = [replace(example.cells[0], standing=standing), *example.cells[1:]]
     notes = within_margin(cells, example.findings, 1.0)
     assert len(notes) == said and all(f"(0.0030 of 0.0040 in cell {cells[0].name})" in note for note in notes)

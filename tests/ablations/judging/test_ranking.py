@@ -1,4 +1,4 @@
-"""Ranks, their critical difference, and who is likely best: against published values and planted errors."""
+"""Ranks, their critical difference, and how often each is best: against published values and planted errors."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def samples(level: float, rng: np.random.Generator, shared: np.ndarray, cells: t
     }
 
 
-def test_who_is_likely_best() -> None:
+def test_how_often_each_is_best() -> None:
     rng, cells = np.random.default_rng(5), ("a", "b", "b2")
     shared = rng.standard_normal(2000)  # hard and easy stretches: the same for all, so that no pair is blurred by them
     entrants = {name: samples(level, rng, shared, cells) for name, level in (("low", 1), ("high", 2), ("twin", 1))}

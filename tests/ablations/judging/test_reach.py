@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ablations.judging.reach import crossed, middle_mean, outlying_runs
+from ablations.judging.reach import middle_mean, outlying_runs
 from ablations.judging.signed_ranks import pseudo_median, signed_rank_interval
 from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED, reaching
-from lab.training.over_time import time_interval
+from lab.training.over_time import crossed, time_interval
 
 
 def test_crossed_by_hand() -> None:

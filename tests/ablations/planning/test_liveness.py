@@ -58,6 +58,23 @@ def packaged(name: str) -> dict[str, Liveness]:
     return {found.arm: found for found in check_liveness(small, series_of(small))}
 
 
+def test_rounding_that_adamw_makes_large_is_no_sign_of_life() -> None:
+    """From the last value on, RevIN's bias has a gradient of rounding alone, and AdamW moves it all the same."""
+    start = {"training.mode": "joint", "model.trend_reads": "window", "model.trend_start": "last"}
+    dead = [f"no_{name}" for name in WEIGHING]
+    study = create_study(
+        {
+            "name": "mine",
+            "question": "What are these arms for?",
+            "baseline": {**SMALL, **start, "data.joint_rows": "worker_and_meta"},
+            "arms": dead,
+        }
+    )
+    found = {each.arm: each for each in check_liveness(study, series_of(study), seed=3)}
+    assert (found["no_lr_scale"].parameters or 0) > TOLERANCE, "the case is no test of it"
+    assert all(each.inert and "no gradient" in each.note for each in found.values())
+
+
 @pytest.mark.parametrize("name", ["parts", "signals", "signals_unrolled", "only_one", "bilevel", "rows"])
 def test_every_arm_is_alive_or_known_to_be_inert(name: str) -> None:
     """In mode unrolled all are alive: the controller's gradient reaches every signal."""

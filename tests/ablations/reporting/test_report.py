@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 
 from ablations import report
-from ablations.findings.findings import Findings
-from ablations.report import render
+from ablations.findings.findings import PRIMARY, Findings
+from ablations.report import page_of, render
 from ablations.reporting import curves, figures
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.curves import OWN_SCALE as OWN
 from ablations.reporting.outliers import outlying
+from ablations.reporting.wording import sentence
 from lab.errors import ConfigError
+from lab.pages.blocks import Strips
 from lab.pages.formats import interval, mean_deviation, p_value, percent, signed
 from tests.ablations import example
-from tests.html_page import Page
+from tests.html_page import Page, without_script
 
 NAN = math.nan
 
@@ -100,10 +102,10 @@ def test_numbers_are_those_of_the_csv(files: dict[str, str], name: str) -> None:
 
 
 def test_the_page_stands_alone(files: dict[str, str], page: Page) -> None:
-    text = files["report.html"].replace('xmlns="http://www.w3.org/2000/svg"', "")
+    text = without_script(files["report.html"]).replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", text)
     assert all(link.startswith("#") for link in page.addresses)
-    assert not page.tags["script"] and not page.tags["img"] and not page.tags["link"]
+    assert page.tags["script"] == 1 and not page.tags["img"] and not page.tags["link"]
 
 
 def test_ids_are_unique_and_references_lead_somewhere(files: dict[str, str], page: Page) -> None:
@@ -139,17 +141,18 @@ def test_names_of_columns_are_text(page: Page, monkeypatch: pytest.MonkeyPatch) 
 def test_a_figure_that_fails_costs_no_table(
     found: Findings, page: Page, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(figures, "_scale", lambda *_: 1 / 0)
+    monkeypatch.setattr(figures, "fields", lambda *_: 1 / 0)
     made = render(found)
     without = Page(made["report.html"])
-    assert without.text.count("This figure could not be drawn (forest: ZeroDivisionError: division by zero).") == 2
+    assert without.text.count("This figure could not be drawn (heatmap: ZeroDivisionError: division by zero).") == 2
     assert without.tables == page.tables and made["effects.tex"]
-    assert "warning: a figure could not be drawn (forest: " in capsys.readouterr().err
+    assert "warning: a figure could not be drawn (heatmap: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md", "effects.csv", "effects.tex"])
 def test_nothing_missing_is_printed_as_nan(files: dict[str, str], name: str) -> None:
-    assert not re.search(r"\b(nan|NaN|None|inf)\b", files[name])
+    text = without_script(files[name]) if name.endswith(".html") else files[name]
+    assert not re.search(r"\b(nan|NaN|None|inf)\b", text)
 
 
 def test_sections_in_the_order_in_which_a_reader_asks(files: dict[str, str]) -> None:
@@ -166,15 +169,29 @@ def test_sections_in_the_order_in_which_a_reader_asks(files: dict[str, str]) -> 
 
 
 def test_figures_follow_the_page(files: dict[str, str], page: Page) -> None:
-    assert page.tags["svg"] == 5 * 2
+    assert page.tags["svg"] == 4 * 2
     svgs = re.findall(r"<svg.*?</svg>", files["report.html"], re.DOTALL)
     assert all("currentColor" in svg and 'viewBox="' in svg and "#010203" not in svg for svg in svgs)
     assert not any("#ffffff" in svg and "heatmap" not in svg for svg in svgs)  # no background of its own
-    forest = next(svg for svg in svgs if 'id="forest-far' in svg)
-    assert (
-        ">no_film (main effect)</text>" in forest
-        and ">−0.0069  the context vector hurts, on these rows only</text>" in forest
-    )
+
+
+def test_at_a_glance_is_a_picture_of_every_arm_the_largest_effect_first(found: Findings, page: Page) -> None:
+    shown = [block for block in page_of(found).sections[0].blocks if isinstance(block, Strips)]
+    assert len(shown) == len(found.cells) and page.tags["details"] == len(found.findings)
+    for picture, cell in zip(shown, found.cells, strict=True):
+        ones = {finding.name: finding for finding in found.of_cell(cell.name)}
+        assert {strip.name for strip in picture.strips} == set(ones)
+        drawn = [strip for strip in picture.strips if strip.at is not None]
+        sizes = [abs(ones[strip.name].effects[PRIMARY].typical) for strip in drawn]
+        assert drawn == list(picture.strips[: len(drawn)]) and sizes == sorted(sizes, reverse=True)
+        assert all(strip.text == sentence(found, ones[strip.name]) for strip in picture.strips)
+        for strip in drawn:
+            effect, both = ones[strip.name].effects[PRIMARY], ones[strip.name].both
+            assert strip.said.startswith(signed(effect.typical)) and len(strip.reaches) == 1 + (both is not None)
+            assert picture.zero is not None and (strip.at > picture.zero) == (effect.typical > 0)
+            low, high = strip.reaches[-1]
+            assert low <= strip.at <= high
+    assert "−0.0069  the context vector hurts, on these rows only</text>" in "".join(each.svg for each in shown)
 
 
 def test_what_must_be_said_is_said(page: Page, files: dict[str, str]) -> None:
@@ -215,7 +232,8 @@ def test_no_exploratory_verdict_stands_without_its_mark(found: Findings) -> None
     }
     said = [line["says"] for line in csv.DictReader(io.StringIO(files["effects.csv"])) if line["primary"] == "true"]
     assert {text for text in said if "(exploratory" not in text} == bare
-    assert files["report.html"].count("hurts, on these rows only (exploratory)</text>") == 1  # of a forest plot
+    forests = [block.svg for block in page_of(marked).sections[0].blocks if isinstance(block, Strips)]
+    assert "".join(forests).count("hurts, on these rows only (exploratory)</text>") == 1
     for text in (files["effects.tex"], "\n".join(verdict_lines(marked))):
         assert all(f"{verdict} (exploratory" in text for verdict in ("helps", "hurts", "undecided", "invalid"))
         assert "inert (" not in text and text.count("(exploratory") == len([each for each in said if each not in bare])

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from ablations.findings.findings import METRICS, PRIMARY, Findings
+from ablations.reporting.console import verdict_lines
 from ablations.reporting.tables import LINEAR, arm_rows, effect_rows, effects_csv, effects_tex, tex
+from lab.pages.formats import decimal
 from tests.ablations import example
 
 
@@ -113,4 +115,11 @@ def test_the_latex_table_says_what_was_found(found: Findings) -> None:
     assert row == r"no\_film & 0.4106 $\pm$ 0.0061 & +0.0125 [0.0089 to 0.0163] & 0.0117 & FiLM helps \\"
     assert r"no\_film (main effect) &  & +0.0100 [0.0072 to 0.0128] & 0.0117 & FiLM helps \\" in effects_tex(found)
     assert r"no\_lr\_scale &  &  &  & inert \\" in effects_tex(found)
+    linear = found.cells[0].linear
+    bar = f"linear baseline & {decimal(linear[PRIMARY])} &  &  & validation MSE {decimal(linear['val_mse'])} "
+    assert bar in effects_tex(found)
+    row = next(line for line in verdict_lines(found) if line.startswith("linear baseline"))
+    assert decimal(linear[PRIMARY]) in row and row.endswith(f"2,304  validation MSE {decimal(linear['val_mse'])}")
+    row = next(line for line in verdict_lines(found) if line.startswith("full "))
+    assert row.endswith(f"validation MSE {decimal(found.runs_of('full', 'ETTh1').mean('val_mse'))}")
     assert "9 seeds" in effects_tex(found) and "28 comparisons (Holm) and over 2 looks" in effects_tex(found)

@@ -133,4 +133,4 @@ def test_signals_learn_the_known_answer() -> None:
     wrong = right.pop("dropout_rate")
     assert set(right) >= set(SIGNALS) - {"dropout_rate"}
     assert min(right.values()) >= 9, right
-    assert wrong <= 1, "dropout_rate's answer has become right: README and this test say otherwise"
+    assert wrong <= 1, "dropout_rate's answer has become right: docs/network.md and this test say otherwise"

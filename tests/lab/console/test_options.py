@@ -3,7 +3,7 @@
 import pytest
 
 from lab.console.options import add_option
-from lab.console.printing import Parser
+from lab.console.parser import Parser
 
 
 def test_an_old_name_works_and_says_the_new_one_once(capsys: pytest.CaptureFixture[str]) -> None:

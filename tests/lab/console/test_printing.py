@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.console.printing import Parser, log_to_stderr, one_line, print, printable
+from lab.console.parser import Parser
+from lab.console.printing import log_to_stderr, one_line, print, printable
 
 ROOT = Path(__file__).parents[3]
 ALONE = (

@@ -1,9 +1,11 @@
 """Bars and starts on record, how trained runs stand against them, and what is said of it."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from dynonet.config import Config
 from lab.errors import DataError
@@ -16,6 +18,7 @@ from lab.series.bars import BARS, FittedBar, fit_bars
 from lab.store.frames import bars, load
 from lab.store.schema import BARS as MODELS
 from lab.store.tables import Results
+from lab.training.over_time import time_interval
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
 from lab.training.window_errors import keep_window_errors, window_errors
@@ -79,11 +82,25 @@ def test_every_bar_and_the_start_on_record(tiny: Config, store: Results) -> None
     trained = store.of_runs("evaluations", stack.ids).to_pylist()
     losses = {r["run"]: r["value"] for r in trained if r["metric"] == "mse" and r["channel"] is None}
     mean = float(np.mean([losses[run] for run in stack.ids]))
-    assert found.over_start is not None and found.over_start.seeds == 3 and found.over_start.interval is not None
+    assert found.over_start is not None and found.over_start.seeds == 3
+    _check_intervals(found.over_start, losses, store, stack.ids)
     assert found.over_start.mean == pytest.approx(mean - found.start.errors["test_mse"], abs=1e-9)
     assert found.over_best is not None
     assert found.over_best.mean == pytest.approx(mean - found.best.errors["test_mse"], abs=1e-9)
     assert [text.split()[0] for text in added(found)] == ["Before", "The"]
+
+
+def _check_intervals(found: Added, losses: Mapping[str, float], store: Results, ids: Sequence[str]) -> None:
+    """Over seeds by scipy, over windows by hand, and both crossed."""
+    starts, trained = ([window_errors(store, run) for run in runs] for runs in (map(start_run, ids), ids))
+    gaps = [losses[run] - float(np.mean(before, dtype=float)) for run, before in zip(ids, starts, strict=True)]
+    assert found.over_seeds == pytest.approx(tuple(stats.ttest_1samp(gaps, 0).confidence_interval(0.95)), abs=1e-6)
+    by_window = np.mean(np.subtract(trained, starts), axis=0)
+    assert found.over_windows == pytest.approx(time_interval(by_window, 20))
+    assert found.over_both is not None and found.over_windows is not None and found.over_seeds is not None
+    for end, sign in ((0, -1), (1, 1)):
+        reach = np.hypot(found.over_seeds[end] - found.mean, (found.over_windows[1] - found.over_windows[0]) / 2)
+        assert found.over_both[end] == pytest.approx(found.mean + sign * reach)
 
 
 def test_what_cannot_be_had_is_said_and_the_rest_recorded(tiny: Config, store: Results) -> None:
@@ -99,16 +116,44 @@ def test_what_cannot_be_had_is_said_and_the_rest_recorded(tiny: Config, store: R
 @pytest.mark.parametrize(
     ("start", "best", "said"),
     [
-        (Added(-0.0001, (-0.0004, 0.0002), 10), None, "training added nothing to it that can be told from 0: −0.0001"),
         (
-            Added(-0.02, (-0.03, -0.01), 10),
+            Added(-0.0001, 10, (-0.0004, 0.0002), (-0.01, 0.01)),
             None,
-            "training lowered it by 0.0200 (95% over 10 seeds, −0.0300 to −0.0100",
+            "training added nothing to it that can be told from 0: −0.0001 (95% over 10 seeds, −0.0004 to 0.0002; over",
         ),
-        (Added(0.02, (0.01, 0.03), 10), None, "training raised it by 0.0200"),
-        (Added(0.02, None, 1), None, "training changed it by +0.0200, as far as one seed can say"),
-        (None, Added(-0.0025, (-0.012, 0.007), 10), "0.0025 below it (mean of 10 seeds): 95% over test windows"),
-        (None, Added(0.0025, None, 1), "0.0025 above it (one seed), and how much of that other test rows could"),
+        (
+            Added(-0.02, 10, (-0.03, -0.01), (-0.03, -0.01)),
+            None,
+            "training lowered it by 0.0200 (95% over 10 seeds, −0.0300 to −0.0100; over seeds and test windows, "
+            "−0.0341 to −0.0059).",
+        ),
+        (
+            Added(-0.02, 10, (-0.03, -0.01), (-0.05, 0.01)),
+            None,
+            "training lowered it by 0.0200 on these rows only (95% over 10 seeds, −0.0300 to −0.0100; over seeds and "
+            "test windows, −0.0516 to 0.0116, so other test rows could turn it round).",
+        ),
+        (
+            Added(0.02, 10, (0.01, 0.03)),
+            None,
+            "training raised it by 0.0200 on these rows only (95% over 10 seeds, 0.0100 to 0.0300; over other rows",
+        ),
+        (
+            Added(0.02, 1, None, (-0.01, 0.05)),
+            None,
+            "training changed it by +0.0200, as far as one seed can say (95% over test windows, −0.0100 to 0.0500)",
+        ),
+        (
+            None,
+            Added(-0.0025, 10, (-0.003, -0.002), (-0.012, 0.007)),
+            "0.0025 below it (mean of 10 seeds): 95% over test windows, −0.0120 to 0.0070, so other test rows could",
+        ),
+        (
+            None,
+            Added(-0.01, 3, (-0.04, 0.02), (-0.015, -0.005)),
+            "−0.0150 to −0.0050; over seeds and test windows, −0.0404 to 0.0204, so other seeds and rows could turn",
+        ),
+        (None, Added(0.0025, 1), "0.0025 above it (one seed), and how much of that other test rows could"),
         (None, None, "no test error on record to hold against it"),
     ],
 )
@@ -118,8 +163,6 @@ def test_sentences(start: Added | None, best: Added | None, said: str) -> None:
     standing = Standing((bar,), BarErrors("start", errors, 84, ("b",)), bar, start, best)
     text = " ".join(added(standing))
     assert said in text and "The best bar on validation is the smoothed ridge (0.5000)" in text
-    if best is not None and best.interval is not None:
-        assert text.endswith("so other test rows could turn it round.")
 
 
 def test_validation_chooses_a_bars_lookback(tiny: Config, store: Results) -> None:

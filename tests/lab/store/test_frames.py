@@ -50,7 +50,7 @@ def test_closed_form_references_stand_apart_from_what_was_trained(
         ["straight", "linear", "baseline", 0.1, 0.3]
     ]
     direct = duckdb.sql(f"select run from '{root(store)}/runs/*.parquet' where model = 'dynonet' order by val_mse")
-    assert direct.fetchall()[0] == ("r00",), "as the README reads the files"
+    assert direct.fetchall()[0] == ("r00",), "as the docs read the files"
 
     assert results_command.main(["list", *out]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == ["study", "5", "4", "complete,", "1", "failed", "0.5"]

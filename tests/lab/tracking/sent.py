@@ -9,7 +9,7 @@ from lab.settings.files import dotted
 from lab.store.tables import Results
 from lab.tracking.options import Tracking
 from lab.tracking.runs import members_of
-from lab.tracking.sink import WandbSink
+from lab.tracking.wandb_sink import WandbSink
 from lab.training.stack_run import StackRun
 from tests import wandb_file
 from tests.wandb_server import WandbServer

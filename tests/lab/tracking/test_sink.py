@@ -15,9 +15,10 @@ import pytest
 from dynonet.config import Config
 from lab.results import main
 from lab.store.tables import Results, run_params
+from lab.tracking.client import lean_settings
 from lab.tracking.options import Tracking
 from lab.tracking.runs import Member, TrackedRun, members_of, tracked, unsent
-from lab.tracking.sink import WandbSink
+from lab.tracking.wandb_sink import WandbSink
 from lab.training.readings import read_test
 from tests import wandb_file
 from tests.lab.tracking.sent import ONLINE, TINY, check_files, check_server, send, train_on
@@ -214,8 +215,8 @@ def test_a_run_that_a_kill_cut_off_goes_on(out: Results, server: WandbServer) ->
     """The server has some epochs, and no mark was put: the rest is sent, and what is there is not sent again."""
     run = next(r for r in tracked(out, members_of(out, "search")) if r.name == "t0 seed 1")
     with WandbSink(ONLINE, out) as sink:
-        sink._connect()
-        opened = sink._init(run)
+        sink.connect()
+        opened = sink._init(run, lean_settings()).run
         for step, values in run.history[:4]:
             opened.log({"epoch": step, **values}, step=step)
         opened.finish(exit_code=255)

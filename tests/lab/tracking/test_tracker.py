@@ -24,8 +24,8 @@ from lab.store.tables import Results
 from lab.tracking import tracker as tracking
 from lab.tracking.client import end_service
 from lab.tracking.runs import Member, members_of, tracked
-from lab.tracking.sink import WandbSink
 from lab.tracking.tracker import EndedTrials, Tracker
+from lab.tracking.wandb_sink import WandbSink
 from tests import wandb_file
 from tests.lab.tracking.sent import NOWHERE, OFFLINE, ONLINE, TINY, check_files, check_server, send
 from tests.processes import ROOT, Driver, drivers, gone, marked
@@ -55,7 +55,7 @@ def test_a_server_that_misbehaves(
 ) -> None:
     """One warning, little time, the records as before, and all is sent later."""
     monkeypatch.setattr(tracking, "PATIENCE_SECONDS", 2.0)
-    monkeypatch.setattr("lab.tracking.sink.LOOKS", (0.0, 0.1))
+    monkeypatch.setattr("lab.tracking.wandb_sink.LOOKS", (0.0, 0.1))
     tables = {path for path in out.storage.list() if path.endswith(".parquet")}
     started = time.monotonic()
     with server.misbehaving((FAILURES | MORE_FAILURES)[name]):
@@ -73,7 +73,7 @@ def test_a_server_that_misbehaves(
 
 def test_no_server(out: Results, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr("lab.tracking.sink.CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr("lab.tracking.wandb_sink.CONNECT_SECONDS", 1.0)
     with Tracker(ONLINE, out) as tracker:
         tracker.follow("search")
     said = capsys.readouterr()

@@ -15,11 +15,11 @@ from ablations.report import render
 from ablations.reporting.appendix import record
 from ablations.reporting.console import sentence_lines, verdict_lines
 from ablations.reporting.pooled import figures
-from ablations.reporting.pooled.tables import header, shown
+from ablations.reporting.pooled.tables import effects_tex, header, shown
 from ablations.reporting.pooled.wording import sentence
 from lab.arms import FULL
 from lab.pages.blocks import Table
-from lab.pages.formats import chance, p_value, percent, percents
+from lab.pages.formats import chance, decimal, p_value, percent, percents
 from tests.ablations import pooled_example
 from tests.ablations.pooled_example import row
 from tests.html_page import Page
@@ -99,6 +99,16 @@ def test_tables_are_those_of_the_csv(found: Findings, files: dict[str, str], lin
         assert len(counts) == 1 and len(block.splitlines()) == 11  # arms; cells
 
 
+def test_bars_stand_with_their_error_on_validation(found: Findings, files: dict[str, str]) -> None:
+    """By which they are chosen: on the page, in a terminal and in LaTeX, of every cell."""
+    for text in ("\n".join(verdict_lines(found)), files["effects.tex"], files["report.md"].replace(r"\*", "*")):
+        lines = text.splitlines()
+        for cell in found.cells:
+            for metric in ("test_mse", "val_mse"):
+                errors = [decimal(b.errors[metric]) + "*" * (b is cell.standing.best) for b in cell.standing.bars]
+                assert any(all(error in line for error in errors) for line in lines), (cell.name, metric)
+
+
 _NUMBERS = (
     *("percent", "percent_low", "percent_high", "reach_low", "reach_high", "next_series", "next_origin", "p_adjusted"),
     "reach_p_adjusted",
@@ -126,6 +136,13 @@ def test_how_many_series_and_how_far(found: Findings) -> None:
     alone = pooled_example.of_one_series(found)
     (text,) = (text for text in sentence_lines(alone) if _about("no_context", text))
     assert "ETTh1 (3 origins, 9 seeds)" in text and "at these origins only" in text and "series" not in text
+    (text,) = (text for text in sentence_lines(alone) if _about("no_revin", text))
+    assert "RevIN helps at these origins only (it was shown over seeds; origins share rows" in text
+    legend, papers = verdict_lines(alone), [effects_tex(each) for each in (alone, found)]
+    assert "every verdict is of these alone" in " ".join(legend) and "(Holm). Adjusted p" not in " ".join(legend)
+    caption, several = (paper.split(r"\label")[0] for paper in papers)
+    assert "every verdict is of these origins only" in caption and "other series" not in caption
+    assert "carried by a family of tests over series" in several and "as if they were independent" not in several
 
 
 def _about(name: str, sentence: str) -> bool:
