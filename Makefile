@@ -61,12 +61,11 @@ league: $(VENV)/.installed
 	$(BIN)/python -m ablations.run league $(ARGS)
 	$(BIN)/python -m ablations.report league
 
-# The league's page and tables from the records that are kept (KEPT=DIR: others, say of another machine), without
-# training. What `make league` measured is kept by: python -m tune.results copy league --to results/league
+# The league's page, figure and section in the docs from the records that are kept (KEPT=DIR: others, say of another
+# machine), without training. What `make league` measured is kept by: python -m tune.results copy league --to results/league
 KEPT ?= results/league
 league-report: $(VENV)/.installed
-	@test -d "$(KEPT)/studies" || { echo "error: no records of a league in $(KEPT); make league trains them" >&2; exit 2; }
-	$(BIN)/python -m ablations.report league --results "$(KEPT)" --out results/league-pages
+	$(BIN)/python -m scripts.league_report --results "$(KEPT)"
 
 league-full: $(VENV)/.installed
 	$(BIN)/python -m ablations.run league-full --dry-run $(ARGS)

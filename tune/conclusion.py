@@ -10,6 +10,7 @@ import ray
 
 from lab.compute.device import device_for, use_threads
 from lab.pages.formats import decimal, shortened
+from lab.references.forecasts import keep_forecasts
 from lab.references.measured import Measured
 from lab.references.standing import Standing
 from lab.references.wording import added
@@ -51,7 +52,12 @@ def train_final(
     stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True, most=most)
     while stack.step().state == "running":
         pass
-    read_test(results, stack.ids, "final", device, series, study, command)
+
+    def show(run: str, config: Config, weights: Mapping[str, Any]) -> None:
+        if run == stack.ids[0]:
+            keep_forecasts(results, run, config, weights, series)
+
+    read_test(results, stack.ids, "final", device, series, study, command, show)
     return stack.halvings
 
 
