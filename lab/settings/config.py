@@ -31,11 +31,11 @@ RESULTS_VERSION = 2
 class TrainingConfig(Section):
     """What every training has. A family may set other defaults, and add its own."""
 
-    seed: int = Field(12345, ge=0, lt=2**63)
+    seed: int = Field(12345, ge=0, lt=2**63)  # of initial weights, batches and dropout
     batch_size: int = Field(32, ge=1)  # windows
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    max_epochs: int = Field(10, ge=1)
+    lr: float = Field(1e-3, gt=0)  # learning rate of AdamW, at its start
+    weight_decay: float = Field(0.0, ge=0)  # AdamW's, apart from the gradient
+    max_epochs: int = Field(10, ge=1)  # passes over the training rows, at most
     patience: int = Field(3, ge=1)  # epochs without a new best validation MSE
     # Of lr: over max_epochs; not at all; half after each epoch from the second; a tenth, or a fifth, less after each
     # from the third.

@@ -31,8 +31,7 @@ from tune.findings.analysis import LEAST_COMPLETE, rung_epochs
 from tune.findings.collect import findings_of
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
 from tune.report import render
-from tune.reporting import figures, glance
-from tune.reporting.axes import Reach
+from tune.reporting import figures
 from tune.reporting.figures import quoted
 from tune.reporting.sections import comparisons
 from tune.settings import Budget
@@ -112,32 +111,6 @@ def test_every_part_is_there(findings: SearchFindings, files: dict[str, str]) ->
         "were saved",
     ):  # fmt: skip
         assert text in page.text, text
-
-
-def test_every_trial_is_in_view_and_says_which_it_is(findings: SearchFindings, files: dict[str, str]) -> None:
-    """However far above the others: the axis is pressed together there, and stays in order."""
-    reach = Reach.of([0.66, 0.661, 0.662, 0.663, 0.664, 1.37, 40.0])
-    places = [reach.place(value) for value in (0.66, 0.664, reach.cut, 1.37, 40.0)]
-    assert reach.pressed and places[0] == 0 and places[-1] == 1 and places == sorted(set(places)) and places[2] > 0.75
-    assert np.allclose(reach._backward(reach._forward(np.array([0.1, 0.663, 0.7, 40.0]))), [0.1, 0.663, 0.7, 40.0])
-    assert not Reach.of([1.0, 2.0, 3.0]).pressed and not Reach.of([0.5, 0.5]).pressed
-    svg = figures.history(findings, "x")
-    said = dict(re.findall(r'<g class="told"><title>(t\d+), (complete|stopped|failed|diverged)', svg))
-    assert said == {trial.trial: trial.outcome for trial in findings.trials if trial.outcome != UNFINISHED}
-    assert "told:" not in files["report.html"] and "(best bar)" in svg
-
-
-def test_at_a_glance_the_lowest_error_comes_first(findings: SearchFindings, full: Searched) -> None:
-    shown = glance.picture(findings)
-    assert shown is not None and [strip.name for strip in shown.strips if strip.mark == "dot" and strip.at] == [
-        "t00001, 3 final replicates"
-    ]
-    errors = [float(strip.said.split()[0]) for strip in shown.strips]
-    assert errors == sorted(errors) and "0.4100 ± 0.0100" in {strip.said for strip in shown.strips}
-    places = [strip.at for strip in shown.strips if strip.at is not None]
-    assert places == sorted(places) and places[0] > 0 and places[-1] < 1
-    untested = glance.picture(replace(findings, finals=()))
-    assert untested is not None and "Validation MSE" in untested.axis
 
 
 def test_what_a_league_measured_stands_beside_what_is_quoted(findings: SearchFindings) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from lab.references.forecasts import Forecasts
 from lab.references.measured import Measured
 from lab.references.standing import Standing
 from lab.series.bars.ridge import RIDGE
@@ -173,6 +174,7 @@ class SearchFindings:
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
     origins: tuple[AtOrigin, ...] = ()  # of a search over several, the data's own last
     agreements: tuple[Agreement, ...] = ()  # of the rankings at them
+    forecasts: Forecasts | None = None  # of the best trial's first final replicate, a few test windows
     over: Standing = field(default_factory=Standing)  # of bars as trials are valued over several origins
 
     @property
