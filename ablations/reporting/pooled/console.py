@@ -20,7 +20,7 @@ WIDTH = 118  # columns of a sentence
 
 def verdict_lines(findings: Findings, how: str) -> list[str]:
     """The pooled rows, their effects series by series, and the cells with the bars. `how`: the test of the effects."""
-    lines = [f"study {findings.name}: {findings.study.question}"]
+    lines = [f"study {findings.name}: {findings.study.asked}"]
     if findings.exploratory:
         lines.append(f"EXPLORATORY: {findings.exploratory}")
     lines += [f"INVALID: cell {cell.name}: {cell.invalid}" for cell in findings.cells if cell.invalid]
