@@ -238,7 +238,7 @@ class PooledFinding:
     pooled: Pooled | None  # None where no cell is left, or nothing is judged yet
     decision: Decision | None  # None where no cell asks anything: it is no member of the family
     validation: Pooled | None = None  # the same of the validation MSE
-    reach_p: float = math.nan  # over series (or origins), adjusted in the family; what reaches has it at most at alpha
+    reach_p: float = math.nan  # over series, adjusted in the family; what reaches has it at most at alpha
     reach_equivalence_p: float = math.nan  # likewise, of equivalence
 
     @property

@@ -30,8 +30,8 @@ from ablations.judging.statistics import Array, fraction, paired_effects
 HELPS, HURTS, NO_EFFECT = "helps", "hurts", "no practical effect"  # what is decided
 UNDECIDED, INVALID = "undecided", "invalid"
 ON_THESE_ROWS = "on these rows only"  # shown over seeds, but not that it holds for other stretches of the series
-# Likewise of an effect that is pooled over cells (see pooling.py): not that it holds for other series, or, in a study
-# of one series, at other origins of it.
+# Likewise of an effect that is pooled over cells (see pooling.py): not that it holds for other series. In a study of
+# one series every verdict is of its origins, which are too much alike to speak for others.
 ON_THESE_SERIES, AT_THESE_ORIGINS = "on these series only", "at these origins only"
 DESCRIPTIVE = "descriptive"  # of a cell whose effect is pooled with others': nothing is decided of it by itself
 INCOMPLETE = "incomplete"  # runs are missing

@@ -16,6 +16,7 @@ from ablations.study.study import Study
 from lab.arms import FULL, difference
 from lab.console.printing import one_line
 from lab.errors import ConfigError
+from lab.pages.formats import duration
 from lab.registry import forecaster_of
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
@@ -77,7 +78,7 @@ class Plan:
         reach = smallest_p(self.looks[-1])
         pooled = ", each pooled over its cells," if study.pooled else ""
         lines = [
-            f"study {study.name}: {study.question}",
+            f"study {study.name}: {study.asked}",
             f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
             f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
             f"{self.to_train} to train",
@@ -341,10 +342,3 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
             path.write_text("\n".join([*head, config.to_yaml()]), encoding="utf-8")
             paths.append(path)
     return paths
-
-
-def duration(seconds: float) -> str:
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

@@ -70,9 +70,10 @@ class WandbSink(Sink):
 
     @classmethod
     def check(cls, options: Tracking, results: Results) -> None:
-        client(local_folder(results.storage))
+        wandb = client(local_folder(results.storage))
         if options.mode == "online":
             check_key()
+            _ = wandb.Api  # its modules, whose imports take longer than all that comes of them
 
     @property
     def offline(self) -> bool:
@@ -103,7 +104,7 @@ class WandbSink(Sink):
             return
         check_key()
         try:
-            self._wandb.setup(lean_settings(min(self.patience, 2 * CONNECT_SECONDS)))
+            self._wandb.setup(live_settings(min(self.patience, 2 * CONNECT_SECONDS)))
             api = self._wandb.Api(timeout=max(1, int(min(self.patience / 2, CONNECT_SECONDS))))
             self.entity = self.options.entity or api.default_entity
         except Exception as error:

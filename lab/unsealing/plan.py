@@ -67,7 +67,7 @@ def planned(results: Results, study: str) -> list[Sealed]:
         if row["role"] in ("arm", "baseline") or (row["role"] == "final" and row["trial"] == best)
     ]  # fmt: skip
     complete = {run: row for run, row in results.runs(wanted).items() if row["status"] == "complete"}
-    rows = _without_rivals(complete, members)
+    rows = _with_chosen_bars(complete, members)
     found: dict[str, Sealed] = {}
     without: set[str] = set()  # identities
     for run in _runs(rows):
@@ -88,7 +88,7 @@ def planned(results: Results, study: str) -> list[Sealed]:
     return latest
 
 
-def _without_rivals(rows: Mapping[str, Row], members: Sequence[Row]) -> dict[str, Row]:
+def _with_chosen_bars(rows: Mapping[str, Row], members: Sequence[Row]) -> dict[str, Row]:
     """Less those of each bar that look back other rows than validation chose in their cell."""
     beside: dict[str | None, list[Row]] = defaultdict(list)  # bars by cell
     for member in members:

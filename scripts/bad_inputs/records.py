@@ -62,6 +62,7 @@ def stores() -> Iterator[Input]:
         yield Input(command, "no study", (), ("study",))
     yield Input("tune.results", "no command", (), ("command",))
     yield Input("tune.results", "no such command", ("shwo", "x"), ("shwo.*show",))
+    yield Input("tune.results", "a tracker that is none", ("track", "x", "--tracker", "foo"), ("mlflow, tensorboard",))
     yield Input("tune.results", "online and offline", ("wandb", "x", "--online", "--offline"), ("not allowed with",))
     yield Input("tune.results", "copy without a place", ("copy", "x"), ("--to",))
     for command in (("show", "a"), ("export", "a", "--csv", "x.csv")):
@@ -121,7 +122,7 @@ def clusters() -> Iterator[Input]:
         "a relative place": (("search", "--results", "results", *nobody), "--results.*results"),
         "a key in the place": (("search", "--results", "s3://a:b@c/d", *nobody), "--results"),
         "an unknown preset": (("search", "--preset", "quick", *there), "quick"),
-        "an unknown study": (("ablations", "quickstrat", *there), "quickstart"),
+        "an unknown study": (("ablations", "parts_quik", *there), "parts_quick"),
         "a bad setting": (("search", "training.lr=-1", *there), "lr"),
         "a bad key": (("search", "training.lrr=1", *there), "lr"),
         "trials of 0": (("search", "--trials", "0", *there), "trials"),
@@ -131,7 +132,7 @@ def clusters() -> Iterator[Input]:
         "a config that is not there": (("search", "--config", "gone.yaml", *there), "gone.yaml"),
         "a config that is a pipe": (("search", "--config", "pipe", *there), "pipe"),
         "a relative file of data": (("search", "data.path=x.csv", *there), "data.path"),
-        "a ledger": (("ablations", "quickstart", "--ledger", *there), "ledger"),
+        "a ledger": (("ablations", "parts_quick", "--ledger", *there), "ledger"),
         "W&B offline into a bucket": (("search", "--wandb", "offline", "--results", "s3://b/x", *nobody), "offline"),
         "an option that is none": (("search", "--trails", "3", *there), "trails"),
         "an option of another command": (("list", "--detach", *nobody), "detach"),

@@ -1,6 +1,6 @@
 """What pooled verdicts are worth: simulated series and origins whose truth is known. Prints coverage and width of the
-interval over series beside those of its rivals, the calibration of the chance that a part helps on the next series and
-at the next origin, and false verdicts and power of the whole rule.
+interval over series beside those of other methods, the calibration of the chance that a part helps on the next series
+and at the next origin, and false verdicts and power of the whole rule.
 
     python -m scripts.verdicts.pooled            # 4,000 studies a row, 300 for the Bayesian one: some two minutes
     python -m scripts.verdicts.pooled --quick    # a check that it runs
@@ -20,7 +20,7 @@ import numpy as np
 from ablations.judging.pooling import chance_of_next, over_p, reached
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import HELPS, HURTS, evidence, judge
-from scripts.verdicts.rivals import Found, hierarchical, mixed_model, students_t
+from scripts.verdicts.intervals import Found, hierarchical, mixed_model, students_t
 from scripts.verdicts.simulate import ALPHA, ARMS, TINY, print_tables
 
 SEEDS = 9
@@ -76,8 +76,8 @@ def neighbours(rng: np.random.Generator, shape: tuple[int, ...], together: float
 def coverage_lines(count: int, few: int) -> Iterator[str]:
     yield "the 95% interval of the mean over series: coverage, lowest over the cases below, and mean width where all is"
     yield f"normal ({count:,} studies a case, {few} for the Bayesian: errors of {_error(count)}, {_error(few)})"
-    rivals = ("t over series", "REML", "Bayes, 2 wide", "Bayes, 20 wide")
-    yield f"{'series':>6s}{'deviation':>11s}" + "".join(f"{name:>18s}" for name in rivals)
+    methods = ("t over series", "REML", "Bayes, 2 wide", "Bayes, 20 wide")
+    yield f"{'series':>6s}{'deviation':>11s}" + "".join(f"{name:>18s}" for name in methods)
     lowest: dict[str, list[float]] = {}
     for series in SERIES:
         for deviation in DEVIATIONS:
@@ -157,13 +157,13 @@ def _next_series(series: int, size: float, count: int) -> tuple[Array, Array]:
 def _calibrated(name: str, means: Array, came: Array) -> str:
     k = means.shape[-1]
     said = chance_of_next(means)
-    rivals = (said, students_t(means).next_series, ((means > 0).sum(-1) + 1) / (k + 2))
+    methods = (said, students_t(means).next_series, ((means > 0).sum(-1) + 1) / (k + 2))
     sure, right = np.maximum(said, 1 - said), (came > 0) == (said > 0.5)
     cells = []
     for low, high in pairwise(BINS):
         here = (sure >= low) & (sure < high)
         cells.append(f"{sure[here].mean():.0%} {right[here].mean():.0%}" if here.mean() > 0.005 else "")
-    scores = [float(((one - (came > 0)) ** 2).mean()) for one in rivals]
+    scores = [float(((one - (came > 0)) ** 2).mean()) for one in methods]
     return f"{name:<24s}" + "".join(f"{c:>16s}" for c in cells) + "{:>8.3f}{:>8.3f}{:>9.3f}".format(*scores)
 
 

@@ -24,7 +24,7 @@ from ablations.findings.findings import (
 )
 from ablations.judging.pooling import CellEffect, Pooled, pool
 from ablations.judging.statistics import Array
-from ablations.judging.verdicts import AT_THESE_ORIGINS, ON_THESE_SERIES
+from ablations.judging.verdicts import AT_THESE_ORIGINS, HELPS, HURTS, NO_EFFECT, ON_THESE_SERIES
 from ablations.study.reading import create_study
 from lab.arms import FULL
 from lab.references.standing import Added, BarErrors, Standing
@@ -99,8 +99,9 @@ def of_one_series(found: Findings, series: str = "ETTh1") -> Findings:
     rows = []
     for name in ANSWERS:
         made = _pooled_row(name, ones)
-        confined = made.decision and made.verdict == ON_THESE_SERIES
-        rows.append(replace(made, decision=replace(made.decision, verdict=AT_THESE_ORIGINS)) if confined else made)
+        if made.decision and made.verdict in (HELPS, HURTS, NO_EFFECT, ON_THESE_SERIES):
+            made = replace(made, decision=replace(made.decision, verdict=AT_THESE_ORIGINS))
+        rows.append(replace(made, reach_p=NAN, reach_equivalence_p=NAN))
     arms = tuple(runs for runs in found.arms if runs.cell in names)
     return replace(found, cells=kept, findings=ones, arms=arms, pooled=tuple(rows))
 

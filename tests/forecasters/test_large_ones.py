@@ -11,11 +11,9 @@ from forecasters.autoformer import AutoCorrelation
 from forecasters.fedformer import Attention, Block
 from lab.errors import ConfigError
 from lab.registry import forecaster
-from lab.series import load_series, window_starts
-from lab.series.windows import Windows
 from lab.training.module_stack import ModuleForecaster
 from lab.training.modules.members import seeded
-from lab.training.modules.stack import ModuleStack
+from tests.forecasters.stacked import check_as_one
 
 AS_ONE = ("autoformer", "crossformer", "fedformer", "itransformer", "patchtst")
 LARGE = (*AS_ONE, "timesnet")
@@ -62,21 +60,7 @@ def test_odd_lengths_and_each_preset_and_part(name: str) -> None:
 
 @pytest.mark.parametrize("name", AS_ONE)
 def test_models_of_one_shape_are_computed_as_one(name: str) -> None:
-    found = forecaster(name)
-    assert isinstance(found, ModuleForecaster)
-    config = config_of(name, training__batch_size=8, model__e_layers=2)
-    series, cpu = load_series(config.data), torch.device("cpu")
-    starts = torch.as_tensor(window_starts(series, config.data, "train").copy())
-    inputs, _ = Windows.of(series, config.data, cpu, torch.float64, found.wants_calendar).inputs(starts[None, :4])
-    forecasts = {}
-    for fused in (True, False):
-        configs = [config, config.with_seed(2)]
-        stack = ModuleStack(found.module, configs, series, starts, cpu, torch.float64, found.wants, fused)
-        assert (stack.kernel == "torch, stacked") == fused
-        stack.begin_epoch(1)
-        stack.step(0)
-        forecasts[fused], _ = stack.forecast(inputs)
-    torch.testing.assert_close(forecasts[True], forecasts[False])
+    check_as_one(name, config_of(name, training__batch_size=8, model__e_layers=2))
 
 
 def test_auto_correlation_by_loops() -> None:
@@ -141,6 +125,9 @@ def test_what_a_decoder_of_the_benchmark_draws_past_its_last_frequency_is_nothin
         with torch.no_grad():
             mix.real[..., 19:] += 1.0
         torch.testing.assert_close(forecast("fedformer", module), given)
+        with torch.no_grad():
+            mix.real[..., 18] += 1.0  # the last that is there
+        assert (forecast("fedformer", module) - given).abs().max() > 1e-4
 
 
 def test_what_a_window_cannot_hold_is_refused() -> None:

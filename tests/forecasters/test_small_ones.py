@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from forecasters import FORECASTERS
 from lab.errors import ConfigError
 from lab.registry import forecaster
-from lab.series import load_series, window_starts
 from lab.training.module_stack import ModuleForecaster
-from lab.training.modules.stack import ModuleStack
+from tests.forecasters.stacked import check_as_one
 
 SMALL = ("cyclenet", "dlinear", "nlinear", "rlinear", "sparsetsf", "tide", "tsmixer")
 ODD = {"data.dataset": "synthetic", "data.synthetic.rows": 600, "data.seq_len": 50, "data.pred_len": 29}
@@ -35,13 +34,7 @@ WINDOW, CALENDAR = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed
 @pytest.mark.parametrize("name", SMALL)
 def test_models_of_one_shape_are_computed_as_one(name: str) -> None:
     found = forecaster(name)
-    assert isinstance(found, ModuleForecaster)
-    config = found.config.create({**ODD, **found.small, "training.batch_size": 8})
-    series = load_series(config.data)
-    starts = torch.as_tensor(window_starts(series, config.data, "train").copy())
-    cpu = torch.device("cpu")
-    stack = ModuleStack(found.module, [config, config.with_seed(2)], series, starts, cpu, wants=found.wants, fused=True)
-    assert stack.kernel == "torch, stacked"
+    check_as_one(name, found.config.create({**ODD, **found.small, "training.batch_size": 8}))
 
 
 def test_a_period_that_divides_nothing_and_one_longer_than_the_window() -> None:

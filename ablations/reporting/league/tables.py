@@ -118,8 +118,8 @@ def league_csv(findings: Findings) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
         "name", "title", "kind", "cell", "lookback", "epochs", "most_epochs", "settings_from", PRIMARY, "mean_rank",
-        "rank_low", "rank_high", "best_of_draws",
-        "best_of_draws_here", "val_mse", "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
+        "rank_low", "rank_high", "best_of_draws", "best_of_draws_here", "val_mse",
+        "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
         "device_seconds_a_step",
     ])  # fmt: skip
     if league is not None and league.ranking is not None:

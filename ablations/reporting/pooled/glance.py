@@ -22,12 +22,16 @@ def picture(findings: Findings) -> Strips:
     wide = [end for row in drawn for end in reaching(findings, row) or ()]
     margin = findings.study.margin_percent
     axis = Axis.around_zero(seen, margin, wide)
-    over, only = ("origins", "at these origins") if one_series(findings) else ("series and origins", "these series")
+    over, only = (
+        ("origins as if independent", "at these origins")
+        if one_series(findings)
+        else ("series and origins", "these series")
+    )
     about = _capital(figures.AXIS) + exploratory(findings)
     return Strips(
         tuple(_strip(findings, row, axis) for row in [*drawn, *(row for row in rows if row not in drawn)]),
         axis.ticks() if drawn else (), f"{about}, {STRETCHED}" if axis.stretched else about,
-        REACH.format(over=over, only=only).replace("on at", "at"),
+        REACH.format(over=over, only=only).replace("or on at", "or at"),
         axis.span((-margin, margin))[0] if margin else None, axis.place(0.0) if drawn else None,
         svg=figures.overview(findings, "pooled-overview"),
     )  # fmt: skip

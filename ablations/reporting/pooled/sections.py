@@ -81,11 +81,10 @@ _OVER_SERIES = (
 )
 _OVER_ORIGINS = (
     "Two intervals, two kinds of noise. Over seeds: what would vary if these arms were trained again at the same "
-    "origins. Over origins: what would vary at other origins of this series; it is Student's t over its origins, 95% "
-    "for its own arm alone. A verdict is decided over seeds first, in a family of all arms; it stands without more "
-    "words only where a family over origins (Holm, at the same alpha) carries it too. Origins of one series share "
-    "training rows and drift: where neighbours are alike, that interval is too short. Nothing here speaks for other "
-    "series."
+    "origins; verdicts rest on this alone, in a family of all arms, and so are of these origins only. Over origins: "
+    "Student's t as if they were independent. They are not, for they share training rows and drift: where neighbours "
+    "correlate by 0.4 to 0.7, three of them cover 89 to 78% where 95% are meant, so that this interval is there to be "
+    "looked at and decides nothing. Nothing here speaks for other series."
 )
 
 
@@ -100,7 +99,7 @@ def _cells(findings: Findings) -> Iterator[Block | None]:
         f"Effect in percent{exploratory(findings)}, arms by cells, and pooled: blue, positive: the part helps there; "
         "red, negative: it hurts. Empty: the arm is left out there.",
     )
-    over = "origins" if one_series(findings) else "series and origins"
+    over = "origins as if independent" if one_series(findings) else "series and origins"
     yield Text(
         "Arm by arm. Grey: each cell, by the date to which it was trained, with its 95% interval over seeds; last, "
         f"pooled: thick over seeds; thin, and in brackets, over {over}.",

@@ -120,13 +120,12 @@ def _own_percents(finding: Finding) -> Row:
 
 
 def header(findings: Findings) -> tuple[str, ...]:
-    alone = one_series(findings)
-    over, chances = ("origins", "next origin") if alone else ("series and origins", "next series / origin")
-    place = "origins" if alone else "series"
-    return (
-        *("arm", "verdict", "effect", "95% over seeds", f"95% over {over}", f"helps on {place}", chances),
-        *(f"adjusted p, seeds / {place}", f"equivalence p, seeds / {place}"),
-    )
+    first = ("arm", "verdict", "effect", "95% over seeds")
+    if one_series(findings):
+        over = "95% over origins, as if independent"
+        return (*first, over, "helps on origins", "next origin", "adjusted p", "equivalence p")
+    over, ps = "95% over series and origins", ("adjusted p, seeds / series", "equivalence p, seeds / series")
+    return (*first, over, "helps on series", "next series / origin", *ps)
 
 
 def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
@@ -140,11 +139,8 @@ def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
         reach = percents(reaching(findings, row))
         numbers = (percent(pooled.typical), percents(pooled.seeds), reach, of, _chances(findings, pooled))
     if decision is not None:
-        both = (
-            (decision.p_adjusted, row.reach_p),
-            (decision.equivalence_p_adjusted, row.reach_equivalence_p),
-        )
-        ps = tuple(" / ".join(map(p_value, pair)) for pair in both)
+        both = ((decision.p_adjusted, row.reach_p), (decision.equivalence_p_adjusted, row.reach_equivalence_p))
+        ps = tuple(" / ".join(map(p_value, pair[: 1 if one_series(findings) else 2])) for pair in both)
     return (row.name, label(findings, row), *numbers, *ps)
 
 
@@ -184,7 +180,7 @@ def effects_tex(findings: Findings) -> str:
     head = " & ".join(map(tex, ("Arm", f"effect [{seeds}]", reach, helps, chances, p)))
     rows = [_tex_row(findings, row) for row in findings.pooled]
     about_effects = (
-        f"Ablation study {findings.name}: effects on the {LOSS} on z-scored data, pooled. {_POOLED} "
+        f"Ablation study {findings.name}: effects on the {LOSS} on z-scored data, pooled. {_reading(findings)} "
         f"{tests_said(findings)}{exploratory_said(findings)}"
     )
     name = findings.name.replace("_", "-")
@@ -194,13 +190,26 @@ def effects_tex(findings: Findings) -> str:
     )
 
 
-_POOLED = (
-    "An effect is the error without a part less that with it, paired by seed, in percent of the error with it and "
-    "averaged over the origins of a series, then over series: positive where the part helps; it is that of the typical "
-    "run, the pseudo-median, with its exact interval over seeds. The interval over series and origins holds for other "
-    "series like these, 95% for one arm alone; a verdict that is not said to hold on these series or at these origins "
-    "only is carried by a family of tests over series, too (Student's t, Holm). "
-    "Next: the chance that the part helps on another series like these, and at the next origin of one."
+def _reading(findings: Findings) -> str:
+    """How the pooled table of a paper is to be read."""
+    alone = one_series(findings)
+    return (
+        "An effect is the error without a part less that with it, paired by seed, in percent of the error with it and "
+        f"averaged over the origins{'' if alone else ' of a series, then over series'}: positive where the part helps; "
+        "it is that of the typical run, the pseudo-median, with its exact interval over seeds. "
+        f"{_OVER_ORIGINS if alone else _OVER_SERIES}"
+    )
+
+
+_OVER_SERIES = (
+    "The interval over series and origins holds for other series like these, 95% for one arm alone; a verdict that is "
+    "not said to hold on these series only is carried by a family of tests over series, too (Student's t, Holm). Next: "
+    "the chance that the part helps on another series like these, and at the next origin of one."
+)
+_OVER_ORIGINS = (
+    "There is one series: every verdict is of these origins only. The interval over origins is Student's t as if they "
+    "were independent, which they are not, and so is too short. Next: the chance that the part helps at the next "
+    "origin."
 )
 
 

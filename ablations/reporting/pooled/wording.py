@@ -40,7 +40,7 @@ from ablations.reporting.wording import ordered, spoken, tally, unspoken
 from lab.arms import FULL
 from lab.pages.formats import METRIC_NAMES, chance, counted, known, p_clause, p_value, percent, percents
 
-_REACH = {"series": "over series and origins", "origins": "over origins", "": ""}
+_REACH = {"series": "over series and origins", "origins": "over origins as if these were independent", "": ""}
 
 
 def sentence(findings: Findings, row: PooledFinding) -> str:
@@ -99,7 +99,8 @@ def held(pooled: Pooled, helps: bool = True) -> tuple[int, int]:
 
 
 def reaching(findings: Findings, row: PooledFinding) -> Interval | None:
-    """The interval that a verdict has to be carried by: over series, unless the study has but one.
+    """The interval over series, which a verdict has to be carried by; in a study of one over its origins, which carries
+    none.
 
     Of a part that is alive on one of several series there is none, though its origins have one.
     """
@@ -248,11 +249,11 @@ def _confined(row: PooledFinding) -> str:
     """What was covered, where that is less than the verdict would need."""
     if not _only(row):
         return ""
-    origins = row.verdict == AT_THESE_ORIGINS
-    other = "other origins" if origins else "other series"
+    if row.verdict == AT_THESE_ORIGINS:
+        return f" {row.verdict} (it was shown over seeds; origins share rows, and speak for no others)"
     if row.pooled is None or row.pooled.interval is None:
-        return f" {row.verdict} (of {other} nothing is known)"
-    return f" {row.verdict} (it was shown over seeds, but {other} could change that)"
+        return f" {row.verdict} (of other series nothing is known)"
+    return f" {row.verdict} (it was shown over seeds, but other series could change that)"
 
 
 def _elsewhere(row: PooledFinding) -> list[str]:

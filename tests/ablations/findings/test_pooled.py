@@ -72,6 +72,17 @@ def test_what_reaches_other_series_is_a_family(results: Results) -> None:
     assert film.reach_p == holm([over_p(film.pooled.means)], 3)[0] > 0.05 and film.verdict == "on these series only"
 
 
+def test_what_is_not_judged_yet_shares_alpha_all_the_same(results: Results) -> None:
+    """A re-tuned arm whose search is not through: it is of the family over series, as of that over seeds."""
+    errors = {name: cell(level, no_film=by) for (name, level), by in zip(SERIES.items(), (1, 4, 5, 6), strict=True)}
+    retuned = {"nuisance": ["training.lr"], "retune": {"trials": 2}}
+    found = judged(results, errors, cells=CELLS, pooled=True, **retuned)
+    (film,) = (row for row in found.pooled if row.decision is not None)
+    assert found.family == 2 and film.pooled is not None and 0.025 < film.pooled.p < 0.05
+    assert film.reach_p == pytest.approx(2 * film.pooled.p)
+    assert (film.shown, film.verdict) == ("helps", "on these series only"), "alone it would reach"
+
+
 def test_a_cell_that_asks_nothing_is_left_out_with_the_reason(results: Results) -> None:
     errors = {name: cell(level, no_film=3.0 + 0.1 * place) for place, (name, level) in enumerate(SERIES.items())}
     errors["two"] = {**errors["two"], "no_film": errors["two"]["full"]}
@@ -120,7 +131,9 @@ def test_over_the_origins_of_one_series(results: Results) -> None:
     }
     found = judged(results, errors, origins=4)
     film, mixer = found.pooled
-    assert film.pooled is not None and film.pooled.over == "origins" and film.verdict == "helps"
+    assert film.pooled is not None and film.pooled.over == "origins" and np.isnan(film.reach_p)
+    assert film.pooled.interval is not None and film.pooled.interval[0] > 0 and film.pooled.p < 0.001
+    assert (film.shown, film.verdict) == ("helps", "at these origins only"), "origins share rows: their t is too short"
     assert (mixer.shown, mixer.verdict) == ("helps", "at these origins only")
     assert [cell.origin for cell in film.pooled.cells] == [-3, -2, -1, 0]
     assert [(each.series, each.place, each.back) for each in found.cells] == [

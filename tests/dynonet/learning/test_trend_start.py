@@ -91,14 +91,18 @@ def test_it_is_fitted_once_for_the_same_data() -> None:
     assert fit_trend(other, data, "train", 5, True) is not fit_trend(SERIES, data, "train", 5, True)
 
 
-@pytest.mark.parametrize("start", BAR_STARTS)
+NAMED = {"last": "last_value", "smoothed": "smoothed", "folded": "folded", "mean": "mean_of_ridges"}
+
+
+@pytest.mark.parametrize("start", NAMED)
 @pytest.mark.parametrize("revin", [True, False])
 def test_training_starts_from_the_forecast_of_the_bar(start: str, revin: bool) -> None:
+    assert NAMED.keys() == BAR_STARTS.keys()
     reads = {"model.trend_start": start, "model.trend_reads": "window", "model.revin": revin, "data.period": 8}
     config = small_config({**reads, "data.joint_rows": "worker_and_meta"}, mode="joint")
     assert config.model.decomposition
     found = StackTrainer([config], SERIES, dtype=torch.float64).validate()
-    bar = fit_bar(SERIES, config.data, BARS[BAR_STARTS[start]]).validation
+    bar = fit_bar(SERIES, config.data, BARS[NAMED[start]]).validation
     # RevIN divides by its weight + 1e-10.
     np.testing.assert_allclose(found.mse_channels[0].numpy(), bar.mse_channels, rtol=1e-7)
     np.testing.assert_allclose(found.mae_channels[0].numpy(), bar.mae_channels, rtol=1e-7)

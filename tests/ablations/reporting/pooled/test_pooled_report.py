@@ -15,7 +15,7 @@ from ablations.report import render
 from ablations.reporting.appendix import record
 from ablations.reporting.console import sentence_lines, verdict_lines
 from ablations.reporting.pooled import figures
-from ablations.reporting.pooled.tables import header, shown
+from ablations.reporting.pooled.tables import effects_tex, header, shown
 from ablations.reporting.pooled.wording import sentence
 from lab.arms import FULL
 from lab.pages.blocks import Table
@@ -136,6 +136,13 @@ def test_how_many_series_and_how_far(found: Findings) -> None:
     alone = pooled_example.of_one_series(found)
     (text,) = (text for text in sentence_lines(alone) if _about("no_context", text))
     assert "ETTh1 (3 origins, 9 seeds)" in text and "at these origins only" in text and "series" not in text
+    (text,) = (text for text in sentence_lines(alone) if _about("no_revin", text))
+    assert "RevIN helps at these origins only (it was shown over seeds; origins share rows" in text
+    legend, papers = verdict_lines(alone), [effects_tex(each) for each in (alone, found)]
+    assert "every verdict is of these alone" in " ".join(legend) and "(Holm). Adjusted p" not in " ".join(legend)
+    caption, several = (paper.split(r"\label")[0] for paper in papers)
+    assert "every verdict is of these origins only" in caption and "other series" not in caption
+    assert "carried by a family of tests over series" in several and "as if they were independent" not in several
 
 
 def _about(name: str, sentence: str) -> bool:
@@ -228,6 +235,8 @@ def test_no_exploratory_verdict_stands_without_its_mark() -> None:
     assert {text for text in said if "(exploratory" not in text} == {"inert", "incomplete"}
     for text in ("\n".join(verdict_lines(marked)), files["effects.tex"], *svg_of(marked)):
         assert "RevIN helps (exploratory)" in text and "on these series only (exploratory)" in text
+    assert re.search(r"In all: helps [^.]*\(exploratory\)\.", " ".join(verdict_lines(marked)))
+    assert "the best bar on validation, by test MSE, in 11 of 11 cells" in " ".join(verdict_lines(marked))
 
 
 def svg_of(found: Findings) -> list[str]:
