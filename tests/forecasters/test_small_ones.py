@@ -125,4 +125,7 @@ def test_every_setting_by_name_says_whose_it_is() -> None:
         assert config.create(preset="scripts") == config.create(preset="benchmark-defaults")
     patchtst: Any = forecaster("patchtst").config
     assert "model.head_dropout" not in patchtst.create().canonical(), "ids of before there was such a setting"
+    layers = [sum(isinstance(each, nn.Dropout) for each in built("patchtst", **more).modules())
+              for more in ({}, {"model__head_dropout": 0.0})]  # fmt: skip
+    assert layers[1] == layers[0] + 1, "and draws of before: a layer of its own only where it has a rate of its own"
     assert patchtst.create(preset="authors").canonical()["model.head_dropout"] == 0
