@@ -113,7 +113,7 @@ class Reading:
         if self.start is None or found.step != self.step:
             if self.step.regular and not found.step.regular:
                 raise DataError(
-                    f"{place}: rows of unequal steps, and the model has learned one every {self.step}: fill in the rows "
+                    f"{place}: rows of unequal steps, and the model has learned one every {self.step}: fill in those "
                     f"that are missing, or give those behind the last gap alone, {self.seq_len} at least"
                 )
             raise DataError(f"{place}: a row every {found.step}, and the model has learned one every {self.step}")
