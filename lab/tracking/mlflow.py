@@ -65,7 +65,8 @@ class MlflowSink(Sink):
 
     def show(self, run: TrackedRun, again: bool = False) -> None:
         self.connect()
-        name, last = self._open.pop(run.id, None) or self._found(run) or (self._begun(run), 0)
+        known = self._open.pop(run.id) if run.id in self._open else self._found(run)
+        name, last = known or (self._begun(run), 0)
         for step, values in run.history:
             if step > last:
                 self._numbers(name, {"epoch": step, **values}, last := step)
