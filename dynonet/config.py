@@ -19,11 +19,11 @@ BAR_STARTS = {"last": "last_value", "smoothed": "smoothed", "folded": "folded", 
 
 
 class _Sizes(Section):
-    control_hidden: int = Field(64, ge=1)  # K
-    worker_hidden: int = Field(8, ge=1)  # D
+    control_hidden: int = Field(64, ge=1)  # K, hidden units of the controller's GRU
+    worker_hidden: int = Field(8, ge=1)  # D, hidden units of each worker's
     num_layers: int = Field(1, ge=1)  # L, GRU layers of each worker
     worker_seq_len: int = Field(96, ge=1)  # W, last steps of the residual that each worker reads
-    moving_average: int = Field(25, ge=1)  # kernel of the decomposition, odd
+    moving_average: int = Field(25, ge=1)  # steps of the decomposition's kernel, odd
     dropout: float = Field(0.1, ge=0, lt=1)  # of the channel mixer; the workers' rate is a signal
     # What the trend layer reads: the moving average, where there is a decomposition, as published, or the window.
     trend_reads: Annotated[
@@ -125,9 +125,10 @@ class DataConfig(lab.settings.data.DataConfig):
     # Which rows the controller learns from: `meta` is the last part of the training rows, apart from the
     # validation rows that pick epochs and hyperparameters; `validation` is what the published code does.
     controller_rows: Literal["meta", "validation"] = "meta"
-    worker_rows: Literal["before_meta", "train"] = "before_meta"
+    worker_rows: Literal["before_meta", "train"] = "before_meta"  # which of the training rows the workers learn from
     meta_fraction: float = Field(0.2, gt=0, lt=1)  # share of the training rows that are meta rows
-    # As of lab.settings.data; a start that is a bar of seasons is another with another one.
+    # Steps of a season, for the bars; None: what the calendar gives, a day of hourly rows. A start that is a bar of
+    # seasons (folded, mean) is another with another one.
     period: Annotated[
         int | None, CountsWhen(lambda config: config.model.trend and config.model.trend_start in ("folded", "mean"))
     ] = Field(None, ge=2)
@@ -164,13 +165,15 @@ class DataConfig(lab.settings.data.DataConfig):
 
 
 class TrainingConfig(lab.settings.config.TrainingConfig):
+    """Of `schedule`, the controller's is constant."""
+
     # Sets the fields of PROTOCOLS together. Only a name for other settings.
     protocol: Annotated[Literal["clean", "published", "custom"], NEVER] = "clean"
     # unrolled: the controller looks through the workers' step (dynonet.learning.unrolled); joint: bi-level off.
     mode: Literal["alternating", "joint", "unrolled"] = "alternating"
     batch_size: int = Field(512, ge=1)  # windows
     lr: float = Field(2e-3, gt=0)  # of the workers, trend and mixer
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0)  # AdamW's, of the same
     controller_lr_ratio: float = Field(0.05, ge=0)  # controller's learning rate / lr
     controller_wd_ratio: float = Field(10.0, ge=0)  # controller's weight decay / weight_decay
     # Mode unrolled. Every how many steps the controller looks ahead, alternating between: at 1 it goes down on one
@@ -185,10 +188,9 @@ class TrainingConfig(lab.settings.config.TrainingConfig):
     lr_scale_on: Annotated[
         Literal["loss", "step"], CountsWhen(lambda config: config.training.lr_scale_on != "loss")
     ] = "loss"
-    max_epochs: int = Field(100, ge=1)
+    max_epochs: int = Field(100, ge=1)  # passes over the training rows, at most
     patience: int = Field(20, ge=1)  # epochs without a new best validation MSE
     stopping: Literal["patience", "published"] = "patience"  # published: min(patience, 5), its hidden rule
-    # Of `schedule`, the controller's is constant.
     train_revin: bool = True  # the published affine pair is in no optimiser
     controller_order: Literal["shuffled", "in_order"] = "shuffled"  # of the controller's windows, each epoch
 

@@ -23,7 +23,7 @@ class Settings(Section):
     cycle: bool = True
     revin: bool = True
     kind: Literal["linear", "mlp"] = "linear"  # of the map
-    hidden: Annotated[int, CountsWhen(lambda config: config.model.kind == "mlp")] = Field(512, ge=1)
+    hidden: Annotated[int, CountsWhen(lambda config: config.model.kind == "mlp")] = Field(512, ge=1)  # units
 
 
 class CycleNet(nn.Module):

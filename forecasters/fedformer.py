@@ -40,7 +40,7 @@ class Settings(DecomposedSettings, Transformer):
     modes: Annotated[int, _FREQUENCIES] = Field(32, ge=1)  # frequencies at most, of the L // 2 lowest of L steps
     frequencies: bool = True
     random_modes: Annotated[bool, _FREQUENCIES] = True
-    form: Annotated[Literal["paper", "benchmark"], _FREQUENCIES] = "paper"
+    form: Annotated[Literal["paper", "benchmark"], _FREQUENCIES] = "paper"  # whose formula
 
 
 def chosen(length: int, model: Settings) -> Tensor:

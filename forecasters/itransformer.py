@@ -19,7 +19,7 @@ from lab.training.module_stack import Field, ModuleForecaster, Switch
 class Settings(Transformer):
     d_model: int = Field(256, ge=2)
     d_ff: int = Field(256, ge=1)
-    n_heads: Annotated[int, HEADS_COUNT] = Field(8, ge=1)
+    n_heads: Annotated[int, HEADS_COUNT] = Field(8, ge=1)  # of attention; they share d_model
     norm: bool = True
     inverted: bool = True
     attention: bool = True

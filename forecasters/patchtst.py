@@ -24,7 +24,7 @@ _PATCHING = CountsWhen(lambda config: config.model.patching)
 
 class Settings(Transformer):
     e_layers: int = Field(1, ge=1)
-    n_heads: Annotated[int, HEADS_COUNT] = Field(2, ge=1)
+    n_heads: Annotated[int, HEADS_COUNT] = Field(2, ge=1)  # of attention; they share d_model
     patch_len: Annotated[int, _PATCHING] = Field(16, ge=1)  # steps
     # Steps from a patch to the next; as many are held at the window's end.
     stride: Annotated[int, _PATCHING] = Field(8, ge=1)

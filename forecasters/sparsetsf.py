@@ -23,7 +23,7 @@ class Settings(Section):
     smoothing: bool = True
     centring: bool = True
     kind: Literal["linear", "mlp"] = "linear"  # of the map
-    hidden: Annotated[int, CountsWhen(lambda config: config.model.kind == "mlp")] = Field(128, ge=1)
+    hidden: Annotated[int, CountsWhen(lambda config: config.model.kind == "mlp")] = Field(128, ge=1)  # units
 
 
 class SparseTSF(nn.Module):

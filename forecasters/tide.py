@@ -30,19 +30,19 @@ _CALENDAR = CountsWhen(lambda config: config.model.dense and config.model.calend
 
 class Settings(Section):
     hidden: Annotated[int, _DENSE] = Field(256, ge=1)  # of all blocks but the head, and what they hand on
-    head_hidden: Annotated[int, _DENSE] = Field(256, ge=1)
+    head_hidden: Annotated[int, _DENSE] = Field(256, ge=1)  # of the head
     decoded: Annotated[int, _DENSE] = Field(8, ge=1)  # numbers that the decoder gives for each step of the horizon
     encoded: Annotated[int, _CALENDAR] = Field(2, ge=1)  # numbers that the calendar of a row is brought down to
-    encoder_layers: Annotated[int, _DENSE] = Field(2, ge=1)
-    decoder_layers: Annotated[int, _DENSE] = Field(2, ge=1)
-    dropout: Annotated[float, PER_MODEL] = Field(0.3, ge=0, lt=1)
+    encoder_layers: Annotated[int, _DENSE] = Field(2, ge=1)  # blocks
+    decoder_layers: Annotated[int, _DENSE] = Field(2, ge=1)  # blocks
+    dropout: Annotated[float, PER_MODEL] = Field(0.3, ge=0, lt=1)  # share of numbers left out in training
     dense: bool = True
     calendar: Annotated[bool, _DENSE] = True
     residual: bool = True
     layer_norm: Annotated[bool, _DENSE] = True
     head_norm: Annotated[bool, CountsWhen(lambda config: config.model.dense and config.model.layer_norm)] = False
     revin: bool = True
-    revin_affine: Annotated[bool, CountsWhen(lambda config: config.model.revin)] = False
+    revin_affine: Annotated[bool, CountsWhen(lambda config: config.model.revin)] = False  # with a scale that is trained
 
     @model_validator(mode="after")
     def _something_learns(self) -> "Settings":

@@ -19,13 +19,13 @@ from lab.training.module_stack import PER_MODEL, Field, ModuleForecaster, Sectio
 
 class Settings(Section):
     hidden: int = Field(512, ge=1)  # of the perceptrons
-    num_layers: int = Field(2, ge=1)
-    dropout: Annotated[float, PER_MODEL] = Field(0.1, ge=0, lt=1)
+    num_layers: int = Field(2, ge=1)  # mixing blocks
+    dropout: Annotated[float, PER_MODEL] = Field(0.1, ge=0, lt=1)  # share of numbers left out in training
     time_mixing: bool = True
     channel_mixing: bool = True
     norm: bool = False
     revin: bool = False
-    form: Literal["benchmark", "paper"] = "benchmark"
+    form: Literal["benchmark", "paper"] = "benchmark"  # whose layers
 
 
 class Mixing(nn.Module):

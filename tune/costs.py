@@ -10,7 +10,7 @@ from lab.compute.device import device_for, use_threads
 from lab.console.counting import Counting
 from lab.console.printing import say
 from lab.machines.session import RaySession
-from lab.pages.formats import counted
+from lab.pages.formats import counted, duration
 from lab.registry import forecaster, forecaster_of
 from lab.series import Series
 from lab.settings.config import Config
@@ -50,10 +50,10 @@ class Expected:
     points: int
 
     def text(self, devices: int) -> str:
-        share = f", {span(self.mean / devices)} on {devices} devices" if devices > 1 else ""
+        share = f", {duration(self.mean / devices)} on {devices} devices" if devices > 1 else ""
         return (
-            f"expected device time: about {span(self.mean)}{share}; {span(self.most)} if every trial cost what the "
-            f"largest does (measured on {counted(self.points, 'point')}; early stopping saves some)"
+            f"expected device time: about {duration(self.mean)}{share}; {duration(self.most)} if every trial cost what "
+            f"the largest does (measured on {counted(self.points, 'point')}; early stopping saves some)"
         )
 
 
@@ -78,10 +78,3 @@ def expected(
     most = max(*seconds, costs[largest.to_json()][0].epoch * epochs)
     models = trials * budget.replicates * origins + budget.final_replicates
     return Expected(models * sum(seconds) / len(seconds), models * most, len(points))
-
-
-def span(seconds: float) -> str:
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

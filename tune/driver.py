@@ -21,7 +21,6 @@ from lab.pages.formats import counted
 from lab.references.measured import measured
 from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
-from lab.registry import model_option
 from lab.series import Series
 from lab.settings.config import Config
 from lab.store.events import record_event
@@ -45,6 +44,7 @@ from tune.conclusion import (
 from tune.costs import expected
 from tune.findings.collect import findings_of
 from tune.limits import Limits
+from tune.offers import offers
 from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals
@@ -388,11 +388,10 @@ class Search:
         standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
         others = measured(results, self.series.identity, data.pred_len)
         print("\n" + "\n".join(comparison_table(scores, standing, settings.base, others)))
-        print("\n".join(verdicts(standing, [best.values[0], *at.values()][-1])))
+        loss = [best.values[0], *at.values()][-1]
+        print("\n".join(verdicts(standing, loss)))
         if len(self.places) > 1:
             print("\n".join(origins_text(findings_of(results, settings.study))))
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
-        best_file = results.storage.url_of(f"{folder}/best.yaml")
-        print(f"  python -m lab.train{model_option(self.settings.base)} --config {best_file}")
-        print(f"  python -m tune.results show {settings.study} --results {results.storage.url}")
+        print("\n".join(offers(settings.study, self.call.place, best.config, standing, loss)))
         return 0

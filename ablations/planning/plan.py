@@ -16,10 +16,10 @@ from ablations.study.study import Study
 from lab.arms import FULL, difference
 from lab.console.printing import one_line
 from lab.errors import ConfigError
+from lab.pages.formats import duration
 from lab.registry import forecaster_of
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
-from tune.costs import span
 
 STACK = 16  # models of a stack where nothing says how many fit
 Hypothesis = tuple[str, str]  # (comparison, cell)
@@ -78,7 +78,7 @@ class Plan:
         reach = smallest_p(self.looks[-1])
         pooled = ", each pooled over its cells," if study.pooled else ""
         lines = [
-            f"study {study.name}: {study.question}",
+            f"study {study.name}: {study.asked}",
             f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
             f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
             f"{self.to_train} to train",
@@ -108,8 +108,8 @@ class Plan:
         elif self.seconds is None:
             lines.append("expected device time: unknown, no step was measured")
         else:
-            share = f", {span(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
-            lines.append(f"expected device time: at most {span(self.seconds)}{share} (early stopping saves some)")
+            share = f", {duration(self.seconds / devices)} on {devices} devices" if devices > 1 else ""
+            lines.append(f"expected device time: at most {duration(self.seconds)}{share} (early stopping saves some)")
         return "\n".join(lines)
 
     def _series_lines(self) -> Iterator[str]:
@@ -122,7 +122,7 @@ class Plan:
             runs = sum(run.run not in self.recorded for stack in stacks for run in stack.runs)
             times = [stack.seconds for stack in stacks]
             known = [time for time in times if time is not None]
-            time = f", at most {span(math.fsum(known))}" if known and len(known) == len(times) else ""
+            time = f", at most {duration(math.fsum(known))}" if known and len(known) == len(times) else ""
             counts = f"{cells} {'cell' if cells == 1 else 'cells'}, {runs} runs to train"
             yield f"  series {name}: {counts} in {len(stacks)} {'stack' if len(stacks) == 1 else 'stacks'}{time}"
 
@@ -136,7 +136,7 @@ class Plan:
                 runs += len(own)
                 if own and stack.seconds is not None:
                     seconds.append(stack.seconds * sum(own) / sum(count for _, count in epochs))
-            time = f", at most {span(math.fsum(seconds))}" if seconds else ""
+            time = f", at most {duration(math.fsum(seconds))}" if seconds else ""
             yield f"  arm {arm}: {runs} {'run' if runs == 1 else 'runs'} to train{time}"
         needed = seeds_needed(self.study.alpha, max(self.family, 1), len(self.looks))
         if self.looks[-1] < needed:

@@ -45,6 +45,7 @@ from lab.forecaster import Forecaster
 from lab.registry import DEFAULT, forecaster
 from lab.seeds import counted
 from lab.settings.config import Config
+from lab.settings.sources import GENERATED
 from lab.store.schema import STUDY_NAME
 
 
@@ -102,6 +103,13 @@ class Study(Section):
         unsaid = isinstance(content, Mapping) and content.get("pooled") is None
         return {**content, "pooled": True} if unsaid and asks_several(content) else content
 
+    @property
+    def asked(self) -> str:
+        """The question, with the data that it is asked of: settings may name other than its file was written for."""
+        data = [self.baseline_of(cell).data for cell in self.cell_names]
+        names, horizons = dict.fromkeys(each.name for each in data), sorted({each.pred_len for each in data})
+        return f"{self.question} (on {', '.join(names)}; H={', '.join(map(str, horizons))})"
+
     # What it consists of --------------------------------------------------------------------------------------------
 
     @cached_property
@@ -142,7 +150,7 @@ class Study(Section):
         """
         read = {cell: self.baseline_of(cell).data for cell in self.cell_names}
         which = {
-            cell: (data.dataset, data.path, data.synthetic if data.dataset == "synthetic" else None)
+            cell: (data.dataset, data.path, data.synthetic if data.dataset in GENERATED else None)
             for cell, data in read.items()
         }
         called: dict[str, set[Any]] = defaultdict(set)

@@ -40,13 +40,13 @@ class Sizes(Section):
     d_model: int = Field(512, ge=2)  # D, numbers of a token
     d_ff: int = Field(2048, ge=1)  # hidden units of the two maps of a layer
     e_layers: int = Field(2, ge=1)  # of the encoder
-    dropout: Annotated[float, PER_MODEL] = Field(0.1, ge=0, lt=1)
+    dropout: Annotated[float, PER_MODEL] = Field(0.1, ge=0, lt=1)  # share of numbers left out in training
 
 
 class Transformer(Sizes):
     """Of a Transformer."""
 
-    n_heads: int = Field(8, ge=1)
+    n_heads: int = Field(8, ge=1)  # of attention; they share d_model
 
     @model_validator(mode="after")
     def _whole_heads(self) -> "Transformer":

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from lab.console.printing import one_line
 from lab.errors import nearest, unknown
-from lab.settings.sources import OWN_DATA, SOURCES, datasets
+from lab.settings.sources import GENERATED, OWN_DATA, SOURCES, datasets
 
 ROWS = ("train", "validation", "test")
 SEALED = "sealed"  # rows set aside: no role of a training, read once (lab.series.sealed)
@@ -33,10 +33,11 @@ NEVER = CountsWhen(lambda config: False)
 
 
 class SyntheticConfig(Section):
-    """A seeded series like ETT (see lab.series.synthetic); each strength 0 leaves that structure out."""
+    """A seeded series like ETT (see lab.series.synthetic); each strength 0 leaves that structure out. What else is made
+    from a seed takes rows and seed alone."""
 
     rows: int = Field(4000, ge=64)  # hours
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)  # of all that is drawn; another is another series
     noise: float = Field(0.3, ge=0)  # deviation of the observation noise
     level_shifts: float = Field(0.0, ge=0)  # size of sudden shifts of a channel's level
     cross_channel: float = Field(0.0, ge=0)  # weight of another channel's value some hours ago
@@ -56,20 +57,22 @@ class Role:
 
 
 class DataConfig(Section):
-    dataset: str = "synthetic"  # this, a row of lab.settings.sources, or one's own data
+    dataset: str = "synthetic"  # a series by its name, one made from a seed (lab.settings.sources), or csv: one's own
     path: str | None = None  # csv: .csv, .csv.gz or .parquet; kept as an absolute path
     channels: tuple[str, ...] | None = Field(None, min_length=1)  # columns that are read, in this order; None: all
     # Settings of csv and frame (OWN below): how the file is to be understood.
+
     date_column: str = "date"  # every other column is a channel
     date_format: str | None = None  # as strptime takes it; None: recognised, never guessed (lab.series.reading.dates)
     separator: str = Field("auto", min_length=1)  # auto: comma, semicolon or tab; or one character, or 'tab'
-    decimal: Literal["auto", ".", ","] = "auto"
+    decimal: Literal["auto", ".", ","] = "auto"  # between a number's whole and its fraction; auto: recognised
     missing_values: tuple[float | str, ...] = ()  # cells that stand for no value, such as -9999
     fill: Literal["no", "previous"] = "no"  # no: a missing value is refused; previous: the channel's last one before
     sort: bool = False  # put rows in the order of their dates; False: another order is refused
     irregular_steps: bool = False  # take rows of unequal steps, such as trading days, as if they were equal
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)  # fractions of rows for train, validation, test
     # Where the splits lie (MOVES below, lab.series.origins). None: the data's own, published or by `split`.
+
     origin: int | None = Field(None, ge=2, strict=True)  # the row where training ends
     origins_back: int = Field(0, ge=0, strict=True)  # instead: how many test lengths before the data's own origin
     validation_rows: int | None = Field(None, ge=1, strict=True)  # the rows after the origin
@@ -143,6 +146,13 @@ class DataConfig(Section):
                 f"sealed: got {self.sealed}; those of {self.dataset} are its rows {published[0]} to {published[1]}, "
                 "always: leave it out"
             )
+        if self.dataset in GENERATED[1:]:
+            for name, field in SyntheticConfig.model_fields.items():
+                if name not in ("rows", "seed") and getattr(self.synthetic, name) != field.default:
+                    raise ValueError(
+                        f"synthetic.{name} is a setting of dataset {GENERATED[0]}; {self.dataset} takes synthetic.rows "
+                        "and synthetic.seed alone"
+                    )
         if self.dataset not in OWN_DATA:
             fields = type(self).model_fields
             for name in OWN:

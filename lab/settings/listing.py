@@ -26,6 +26,7 @@ class Setting:
     default: str
     allowed: str  # values or range; "" where its type says it all
     about: str  # the comment of its line, with the unit; "" without one
+    above: str = ""  # that of the lines right above it, which says more
 
     @property
     def text(self) -> str:
@@ -57,8 +58,8 @@ def _settings(section: type[BaseModel], prefix: str) -> list[Setting]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             inner += _settings(kind, f"{prefix}{name}.")
         else:
-            about = _comments(section).get(name, "")
-            found.append(Setting(f"{prefix}{name}", _shown(field.default), _allowed(field), about))
+            about, above = _comments(section).get(name, ("", ""))
+            found.append(Setting(f"{prefix}{name}", _shown(field.default), _allowed(field), about, above))
     return [*found, *inner]
 
 
@@ -76,7 +77,7 @@ def _shown(value: Any) -> str:
 def _allowed(field: FieldInfo) -> str:
     kind = field.annotation
     if get_origin(kind) is Literal:
-        text = ", ".join(_shown(each) for each in get_args(kind))
+        text = ", ".join(each if any(map(str.isalnum, each)) else repr(each) for each in map(_shown, get_args(kind)))
         return text if len(text) <= MOST_ALLOWED else ""
     if any(get_origin(each) is Literal for each in get_args(kind)):
         values = [value for each in get_args(kind) if get_origin(each) is Literal for value in get_args(each)]
@@ -90,9 +91,9 @@ def _allowed(field: FieldInfo) -> str:
 
 
 @cache
-def _comments(section: type[BaseModel]) -> dict[str, str]:
-    """What is said at the end of each field's line, of the class and of those that it extends."""
-    found: dict[str, str] = {}
+def _comments(section: type[BaseModel]) -> dict[str, tuple[str, str]]:
+    """What is said at the end of each field's line and right above it, of the class and of those that it extends."""
+    found: dict[str, tuple[str, str]] = {}
     for kind in reversed(section.__mro__):
         if issubclass(kind, BaseModel) and kind is not BaseModel:
             try:
@@ -102,15 +103,20 @@ def _comments(section: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _commented(source: str) -> dict[str, str]:
-    comments = {
-        token.start[0]: token.string.removeprefix("#").strip()
-        for token in tokenize.generate_tokens(StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)).body
-    return {
-        node.target.id: comments[node.end_lineno]
-        for node in body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.end_lineno in comments
-    }  # fmt: skip
+def _commented(source: str) -> dict[str, tuple[str, str]]:
+    """An empty line after a comment parts it from the field below: it heads several."""
+    beside: dict[int, str] = {}
+    alone: dict[int, str] = {}
+    for token in tokenize.generate_tokens(StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            lines = alone if token.line.lstrip().startswith("#") else beside
+            lines[token.start[0]] = token.string.removeprefix("#").strip()
+    found = {}
+    for node in next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            first = node.lineno
+            while first - 1 in alone:
+                first -= 1
+            above = " ".join(alone[line] for line in range(first, node.lineno))
+            found[node.target.id] = beside.get(node.end_lineno or 0, ""), above
+    return {name: said for name, said in found.items() if any(said)}

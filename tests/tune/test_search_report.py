@@ -31,8 +31,7 @@ from tune.findings.analysis import LEAST_COMPLETE, rung_epochs
 from tune.findings.collect import findings_of
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, UNFINISHED, SearchFindings
 from tune.report import render
-from tune.reporting import figures, glance
-from tune.reporting.axes import Reach
+from tune.reporting import figures
 from tune.reporting.figures import quoted
 from tune.reporting.sections import comparisons
 from tune.settings import Budget
@@ -66,8 +65,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     params = searched.spread(1)[0].params
     study.add(
         Made({**params, "model.dropout": 0.2}, (0.9, 0.9), "failed", 3, NASTY),
-        Made({**params, "model.dropout": 0.3}, (None, 0.7), "pruned", 2, diverged=True),
-        Made(params, (0.8, 0.8), "pruned", 2),
+        Made({**params, "model.dropout": 0.3}, (None, 0.7), "stopped", 2, diverged=True),
+        Made(params, (0.8, 0.8), "stopped", 2),
         Made({**params, "model.dropout": 0.21}, state=None),
     )
     return study.finals("t00001", searched.spread(2)[1].params, (0.40, 0.42, 0.41)).linear(0.5, 0.405)
@@ -112,32 +111,6 @@ def test_every_part_is_there(findings: SearchFindings, files: dict[str, str]) ->
         "were saved",
     ):  # fmt: skip
         assert text in page.text, text
-
-
-def test_every_trial_is_in_view_and_says_which_it_is(findings: SearchFindings, files: dict[str, str]) -> None:
-    """However far above the others: the axis is pressed together there, and stays in order."""
-    reach = Reach.of([0.66, 0.661, 0.662, 0.663, 0.664, 1.37, 40.0])
-    places = [reach.place(value) for value in (0.66, 0.664, reach.cut, 1.37, 40.0)]
-    assert reach.pressed and places[0] == 0 and places[-1] == 1 and places == sorted(set(places)) and places[2] > 0.75
-    assert np.allclose(reach._backward(reach._forward(np.array([0.1, 0.663, 0.7, 40.0]))), [0.1, 0.663, 0.7, 40.0])
-    assert not Reach.of([1.0, 2.0, 3.0]).pressed and not Reach.of([0.5, 0.5]).pressed
-    svg = figures.history(findings, "x")
-    said = dict(re.findall(r'<g class="told"><title>(t\d+), (complete|stopped early|failed|diverged)', svg))
-    assert said == {trial.trial: trial.outcome for trial in findings.trials if trial.outcome != UNFINISHED}
-    assert "told:" not in files["report.html"] and "(best bar)" in svg
-
-
-def test_at_a_glance_the_lowest_error_comes_first(findings: SearchFindings, full: Searched) -> None:
-    shown = glance.picture(findings)
-    assert shown is not None and [strip.name for strip in shown.strips if strip.mark == "dot" and strip.at] == [
-        "t00001, 3 final replicates"
-    ]
-    errors = [float(strip.said.split()[0]) for strip in shown.strips]
-    assert errors == sorted(errors) and "0.4100 ± 0.0100" in {strip.said for strip in shown.strips}
-    places = [strip.at for strip in shown.strips if strip.at is not None]
-    assert places == sorted(places) and places[0] > 0 and places[-1] < 1
-    untested = glance.picture(replace(findings, finals=()))
-    assert untested is not None and "Validation MSE" in untested.axis
 
 
 def test_what_a_league_measured_stands_beside_what_is_quoted(findings: SearchFindings) -> None:
@@ -263,7 +236,7 @@ def test_two_objectives(begin: Callable[..., Searched]) -> None:
     assert findings.importance.shares and "validation MSE alone" in page.text
 
 
-@pytest.mark.parametrize("made", [[], [Made(searched.spread(1)[0].params, (0.9, 0.8), "pruned", 2)]])
+@pytest.mark.parametrize("made", [[], [Made(searched.spread(1)[0].params, (0.9, 0.8), "stopped", 2)]])
 def test_no_complete_trial(begin: Callable[..., Searched], made: list[Made]) -> None:
     study = begin().add(*made)
     files = render(findings_of(study.results, "mine"))
@@ -328,7 +301,7 @@ def test_finals_of_an_earlier_best_are_not_taken_for_the_best(begin: Callable[..
 
 
 def test_a_number_that_is_missing_is_no_zero(begin: Callable[..., Searched]) -> None:
-    study = begin().add(Made(searched.spread(1)[0].params, (None, 0.7), "pruned", 2, diverged=True))
+    study = begin().add(Made(searched.spread(1)[0].params, (None, 0.7), "stopped", 2, diverged=True))
     trial = findings_of(study.results, "mine").trials[0]
     assert math.isnan(trial.loss) and math.isnan(trial.deviation) and math.isnan(trial.losses[0])
 

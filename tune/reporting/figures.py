@@ -78,7 +78,7 @@ def history(findings: SearchFindings, prefix: str) -> str:
         if stopped:
             points = axes.scatter(
                 [places[t.trial] for t in stopped], [t.loss for t in stopped], facecolors="none", edgecolors=GREY,
-                label="stopped early, where it stood",
+                label="stopped, where it stood",
             )  # fmt: skip
             tell(points, [said(trial, names) for trial in stopped])
         for outcome, marker in ((FAILED, "x"), (DIVERGED, "^")):
@@ -191,7 +191,7 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
             figure, axes = pyplot.subplots()
             _points(axes, complete, COMPLETE, color=BLUE)
             _points(axes, complete[:1], "best", color=VERMILION, zorder=4)
-        _points(axes, stopped, "stopped early, where it stood", facecolors="none", edgecolors=GREY)
+        _points(axes, stopped, "stopped, where it stood", facecolors="none", edgecolors=GREY)
         bars, losses = marks_of(findings), [trial.loss for trial in trials]
         losses += reached(bars, max(losses))
         others = _others(findings)

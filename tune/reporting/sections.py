@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
 from lab.pages.skipped import skipped_note
+from lab.references import windows
 from lab.references.drawing import legend
 from lab.references.wording import added
 from lab.unsealing.blocks import error_table, ledger_says, readings
@@ -25,6 +26,7 @@ def evidence(findings: SearchFindings) -> list[Section | None]:
     return [
         section("The answer at a glance", "glance", _glance(findings)),
         section("On sealed rows", "sealed", _sealed(findings)),
+        section("Forecasts beside the truth", "forecasts", _forecasts(findings)),
         section("Optimisation history", "history", _history(findings)),
         section("The best trials", "trials", _trials(findings)),
         section("From one origin to the next", "origins", agreement.blocks(findings)),
@@ -178,6 +180,17 @@ def _seed_by_seed(losses: Sequence[float], bar: float) -> str:
 
 def _compared(loss: float, bar: float) -> str:
     return "better than" if loss < bar else "worse than" if loss > bar else "equal to"
+
+
+def _forecasts(findings: SearchFindings) -> Iterator[Block | None]:
+    found = findings.forecasts
+    if found is not None:
+        yield drawing(
+            windows.in_a_row(found, "forecasts"),
+            f"What the first final replicate of the best trial makes of {counted(len(found.rows), 'test window')}, "
+            f"channel {found.channel}. They are the middles of equal stretches of test, whatever the errors; the MSE "
+            "of each is on z-scored data.",
+        )
 
 
 def _history(findings: SearchFindings) -> Iterator[Block | None]:
