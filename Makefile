@@ -5,7 +5,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test test-fast contract bench flagship flagship-report league league-report league-full lint clean
+.PHONY: search test test-fast contract bench flagship flagship-report league league-report league-full docs lint clean
 
 search: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset quickstart $(ARGS)
@@ -71,6 +71,10 @@ league-report: $(VENV)/.installed
 league-full: $(VENV)/.installed
 	$(BIN)/python -m ablations.run league-full --dry-run $(ARGS)
 
+# The README and docs/ as a site in build/site; a link that leads nowhere is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m scripts.docs.site
+
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -86,6 +90,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-lint: pyproject.toml constraints.txt | $(BIN)/python
