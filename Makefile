@@ -1,4 +1,4 @@
-# search: a search with the embedded defaults, end to end. test: the tests. bench: the benchmarks, some 13 minutes.
+# search: a search on a series that is made here, end to end. test: the tests. bench: the benchmarks, some 13 minutes.
 # Each installs what it needs first.
 PYTHON ?= python3
 WORKERS ?= 2
@@ -61,12 +61,11 @@ league: $(VENV)/.installed
 	$(BIN)/python -m ablations.run league $(ARGS)
 	$(BIN)/python -m ablations.report league
 
-# The league's page and tables from the records that are kept (KEPT=DIR: others, say of another machine), without
-# training. What `make league` measured is kept by: python -m tune.results copy league --to results/league
+# The league's page, figure and section in the docs from the records that are kept (KEPT=DIR: others, say of another
+# machine), without training. What `make league` measured is kept by: python -m tune.results copy league --to results/league
 KEPT ?= results/league
 league-report: $(VENV)/.installed
-	@test -d "$(KEPT)/studies" || { echo "error: no records of a league in $(KEPT); make league trains them" >&2; exit 2; }
-	$(BIN)/python -m ablations.report league --results "$(KEPT)" --out results/league-pages
+	$(BIN)/python -m scripts.league_report --results "$(KEPT)"
 
 league-full: $(VENV)/.installed
 	$(BIN)/python -m ablations.run league-full --dry-run $(ARGS)
@@ -84,12 +83,23 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 
+# What pip is about to do, and what it came to. Sizes are those of Linux with torch's build for CPUs.
+define said
+	@echo "installing $(1) into $(VENV) (pip keeps what it downloads in its own cache, too)."
+	@echo "With torch's build for CPUs that is some $(2) on disk; its build for CUDA takes some GB more. It takes minutes."
+endef
+size = @echo "installed: $(VENV) takes $$(du -sh $(VENV) | cut -f1)"
+
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(call said,this project and the 105 packages that it needs (torch, Ray, Optuna, ...),2.1 GB)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	$(size)
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(call said,this project and the 151 packages that it and its tests need,3.1 GB)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(size)
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python

@@ -23,7 +23,7 @@ from forecasters.layers.decomposed import (
     DecomposedSettings,
     Mixes,
 )
-from forecasters.layers.settings import SPACE, TRAINING
+from forecasters.layers.settings import BENCHMARK, SPACE, TRAINING
 from lab.settings.data import CountsWhen
 from lab.training.module_stack import Field, ModuleForecaster, Switch
 
@@ -80,6 +80,10 @@ AUTOFORMER = ModuleForecaster(
     presets={
         "scripts": {**TRAINING, "model.lags": "batch"},
         "authors": {**TRAINING, "model.lags": "batch", "model.dropout": 0.05},
+    },
+    sources={
+        None: f"{BENCHMARK}, but for lags of each window", "scripts": BENCHMARK,
+        "authors": "the authors' script for ETTh1",
     },
     defaults=TRAINING, small=SMALL, width="model.d_model",
 )  # fmt: skip

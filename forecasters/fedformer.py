@@ -29,7 +29,7 @@ from forecasters.layers.decomposed import (
     DecomposedSettings,
     Mixes,
 )
-from forecasters.layers.settings import HEADS, SPACE, TRAINING, Transformer
+from forecasters.layers.settings import BENCHMARK, HEADS, SPACE, TRAINING, Transformer
 from lab.settings.data import CountsWhen
 from lab.training.module_stack import Field, ModuleForecaster, Switch
 
@@ -162,6 +162,9 @@ FEDFORMER = ModuleForecaster(
         "authors": {
             **TRAINING, "model.form": "benchmark", "model.modes": 64, "model.dropout": 0.05, "model.moving_average": 24,
         },
+    },
+    sources={
+        None: f"{BENCHMARK}, in the paper's form", "scripts": BENCHMARK, "authors": "the defaults of the authors' code",
     },
     defaults=TRAINING, small={**SMALL, "model.n_heads": 2, "model.modes": 2}, width="model.d_model",
     effective=effective,

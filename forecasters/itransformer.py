@@ -71,5 +71,6 @@ ITRANSFORMER = ModuleForecaster(
         "calendar": CALENDAR,
     },
     presets={"scripts": TRAINING},
+    sources=dict.fromkeys((None, "scripts"), "the authors' script for ETTh1"),
     defaults=TRAINING, small=SMALL, width="model.d_model",
 )  # fmt: skip

@@ -39,8 +39,8 @@ NLINEAR = ModuleForecaster(
     },
     presets={
         "benchmark-defaults": SCRIPTS,
-        # cure-lab/LTSF-Linear, scripts/EXP-LongForecasting/Linear/etth1.sh, one for Linear, NLinear and DLinear: batches
-        # of 32, lr 0.005, halved. For exchange rates theirs has batches of 8 and lr 0.0005.
+        # cure-lab/LTSF-Linear, scripts/EXP-LongForecasting/Linear/etth1.sh, one for Linear, NLinear and DLinear:
+        # batches of 32, lr 0.005, halved. For exchange rates theirs has batches of 8 and lr 0.0005.
         "authors": {"data.seq_len": 336},
     },
     sources={

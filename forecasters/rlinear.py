@@ -38,9 +38,9 @@ RLINEAR = ModuleForecaster(
     parts={"revin": REVIN},
     presets={
         "benchmark-defaults": SCRIPTS,
-        # plumprc/RTSF, script.md and the defaults of run.py: batches of 128, lr 0.005, halved. Theirs learns a scale and
-        # a shift in RevIN, too, and divides by the deviation with n below it, ours with n - 1. The figure they report
-        # has a searched lookback.
+        # plumprc/RTSF, script.md and the defaults of run.py: batches of 128, lr 0.005, halved. Theirs learns a scale
+        # and a shift in RevIN, too, and its deviation has n below the root, ours n - 1. The figure they report is of a
+        # searched lookback.
         "authors": {"data.seq_len": 336, "training.max_epochs": 15, "training.patience": 10},
     },
     sources={

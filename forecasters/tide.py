@@ -155,13 +155,15 @@ TIDE = ModuleForecaster(
             "model.head_norm": True, "data.seq_len": 96, "training.batch_size": 512, "training.lr": 0.1,
             "training.schedule": "halving", "training.patience": 5,
         },
-        # google-research/tide, scripts/etth1.sh. Departures: a batch is of 512 windows, theirs of one (all channels at
-        # once); lr falls over max_epochs, theirs over a time of its own; patience is 20 epochs from the first, theirs 40
-        # after 20; the perceptron of the calendar has `hidden` units, theirs 64; holidays and channels are not read.
+        # google-research/tide, scripts/etth1.sh. Departures: a batch is of 512 windows, theirs of one (all channels
+        # at once); lr falls over max_epochs, theirs over a time of its own; patience is 20 epochs from the first,
+        # theirs 40 after 20; the perceptron of the calendar has `hidden` units, theirs 64; holidays are not read, nor
+        # is which channel it is.
         "authors": {
             "model.head_norm": True, "data.seq_len": 720, "model.hidden": 512, "model.head_hidden": 16,
-            "model.decoded": 32, "model.encoded": 4, "model.encoder_layers": 1, "model.decoder_layers": 1, "model.dropout": 0.5,
-            "model.revin_affine": True, "training.lr": 9.85e-4, "training.max_epochs": 100, "training.patience": 20,
+            "model.decoded": 32, "model.encoded": 4, "model.encoder_layers": 1, "model.decoder_layers": 1,
+            "model.dropout": 0.5, "model.revin_affine": True,
+            "training.lr": 9.85e-4, "training.max_epochs": 100, "training.patience": 20,
         },
     },
     sources={

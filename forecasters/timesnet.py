@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, pad
 
 from forecasters.layers.embedding import StepEmbedding
-from forecasters.layers.settings import CALENDAR, NORM, SHORT, SMALL_SIZES, SPACE, TRAINING, Sizes
+from forecasters.layers.settings import BENCHMARK, CALENDAR, NORM, SHORT, SMALL_SIZES, SPACE, TRAINING, Sizes
 from forecasters.layers.windows import Scale
 from lab.errors import ConfigError
 from lab.series.calendar import FEATURES
@@ -151,6 +151,7 @@ TIMESNET = ModuleForecaster(
         "calendar": CALENDAR,
     },
     presets={"scripts": {**TRAINING, "model.periods": "batch"}},
+    sources={None: f"{BENCHMARK}, but for periods of each window", "scripts": BENCHMARK},
     defaults=TRAINING, small={**SMALL_SIZES, **SHORT, "model.top_k": 2, "model.num_kernels": 2}, width="model.d_model",
     fused=False,  # periods are read off the data
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor, nn
 
-from forecasters.layers.settings import REVIN, SCRIPTS, TRAINING
+from forecasters.layers.settings import BENCHMARK, REVIN, SCRIPTS, TRAINING
 from forecasters.layers.windows import Reversible
 from lab.training.module_stack import PER_MODEL, Field, ModuleForecaster, Section, Switch
 
@@ -96,5 +96,6 @@ TSMIXER = ModuleForecaster(
             "training.max_epochs": 100, "training.patience": 5,
         },
     },
+    sources={None: BENCHMARK, "scripts": BENCHMARK, "authors": "the authors' script, for ETTm2"},
     defaults=TRAINING, small={"model.hidden": 8},
 )  # fmt: skip

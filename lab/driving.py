@@ -17,6 +17,7 @@ from lab.machines.progress import duration
 from lab.machines.session import STOPPED, Stop
 from lab.store.objects.lease import Lease, LeaseHeld, lease_folder
 from lab.store.objects.patient_storage import PatientStorage
+from lab.store.studies.begun import check_whole
 from lab.store.tables import Results, ResultsError, StorageError
 from lab.tracking.tracker import Tracker
 
@@ -54,6 +55,7 @@ class Drive:
 def driving(study: str, call: Call) -> Iterator[Drive]:
     """Holds a study's lease, and feeds W&B where it is asked for. Raises LeaseHeld."""
     results, patience = Results(call.place.url), call.resources.storage_patience
+    check_whole(results, study)
     with (
         Lease(results.storage, study, outage=patience) as lease,
         Tracker(call.tracking, results, lease) as tracker,

@@ -137,6 +137,7 @@ class Forecaster(ABC):
     width: str | None = None  # the setting that makes it wider, for arms of matched capacity
     width_words: tuple[str, str] = ("the width", "another width")  # as sentences call it
     wants_calendar: bool = False
+    wants_rows: bool = False  # whether a forecast reads `Inputs.rows`; whoever has windows alone is then refused
     small: Mapping[str, Any] = {}  # dotted settings that make it small: what a contract tries it at
 
     @abstractmethod
@@ -182,7 +183,8 @@ class Forecaster(ABC):
 
     def starts_closed(self, config: Config) -> bool:
         """Whether its forecast before the first step follows from the training rows in closed form: then that forecast
-        stands beside every result, and training is judged by what it adds."""
+        stands beside every result, and training is judged by what it adds. What validation chooses of it is chosen on
+        `series.chosen_on`, where a stack is given a series that has one: whoever fits all rows has no others left."""
         return False
 
     def too_large(self, config: Config, channels: int, memory: int) -> str:

@@ -1,8 +1,9 @@
 """`python -m lab.predict`: the rows that come after the end of a file, from what is on record, what was trained, a bar.
 
 Writes to --out: forecast.csv (or .parquet), dates, channels in their own units and a band; forecast.json, what was
-done; with --plots forecast.png, with --backtest backtest.csv. By default the choice is fitted again on all rows up to
-the file's end, for as many epochs as it took.
+done; backtest.csv, what was forecast of the test rows; with --plots forecast.png. By default the choice is fitted again
+on all rows up to the file's end, for as many epochs as it took, and the band comes from the backtest: a walk over the
+test rows with the weights that were judged, which is a look on the ledger.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ from lab.console.folders import make_folder
 from lab.console.parser import Parser
 from lab.console.printing import one_line, print, say
 from lab.errors import ConfigError, DataError
-from lab.forecasting.backtest import Backtest, backtest
+from lab.forecasting.backtest import Backtest, walked
 from lab.forecasting.band import DEFAULT_LEVEL, percent
 from lab.forecasting.chosen import chosen_of
 from lab.forecasting.given import Given
 from lab.forecasting.making import Judged, better_bar, judged_bar, judged_of
 from lab.forecasting.model import ForecastModel
-from lab.forecasting.refit import kept, refit
+from lab.forecasting.refit import refit
 from lab.provenance import code_provenance
 from lab.registry import add_model_argument, add_overrides_argument, forecaster, known_presets
 from lab.series.bars import BARS
@@ -65,13 +66,18 @@ def parser() -> Parser:
     result.add_argument("--level", type=float, default=DEFAULT_LEVEL, help="of the band (default: %(default)s)")
     result.add_argument("--no-refit", action="store_true", help="keep the weights that were judged")
     result.add_argument(
-        "--backtest", action="store_true", help="walk the test rows, too: a look at test, on the ledger"
+        "--backtest",
+        action=argparse.BooleanOptionalAction,
+        help="walk the test rows, a look on the ledger: the band comes from it (default: yes, unless --no-refit)",
     )
     result.add_argument("--plots", action="store_true", help="history, forecast and band")
     result.add_argument(
         "--format", choices=("csv", "parquet"), default="csv", help="of the tables (default: %(default)s)"
     )
     result.add_argument("--save", type=Path, metavar="FILE", help="one file that --from and lab.load take")
+    result.add_argument(
+        "--export", type=Path, metavar="FILE", help="a program of torch's, which forecasts without this project (.pt2)"
+    )
     result.add_argument("--out", type=Path, help="folder of what is written (default: results/forecast/<name>)")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     result.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -146,7 +152,8 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     model, judged = source.model, source.judged
     out = args.out or Path("results") / "forecast" / source.name
     make_folder(out)
-    # Whatever the rows are refused for is said before test is looked at and anything is trained.
+    # Whatever is refused is said before test is looked at and anything is trained.
+    _check_files(args, model)
     if args.data is not None:
         alone = not (args.study or args.run or args.source)  # then settings say what is learned from
         given = model.reading.told([] if alone else args.overrides).read(args.data)
@@ -156,10 +163,11 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     model.check(given, args.level)
     for note in dict.fromkeys((*model.about["notes"], *given.notes)):
         say(f"note: {note}", file=sys.stderr)
-    tested = backtest(judged, args.level, command) if args.backtest and judged is not None else None
-    if judged is not None and not args.no_refit and (why := kept(judged)):
-        model = replace(model, about={**model.about, "weights": f"{model.about['weights']}, not fitted again: {why}"})
-    elif judged is not None and not args.no_refit:
+    tested = None
+    if judged is not None:
+        judged, tested = walked(judged, args.level, args.backtest, not args.no_refit, command)
+        model = judged.model
+    if judged is not None and not args.no_refit:
         model = refit(judged, given, device, lambda line: say(line, file=sys.stderr))
     frame = model.predict_given(given, args.level)
     lines = said(model, given, args.level, tested)
@@ -172,6 +180,7 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     done = {
         **model.about, "said": lines, "command": command, "time": time.time(), "code": code_provenance(),
         "data": given.name, "rows": len(given.values), "level": args.level, "band_windows": model.band.windows,
+        "band_split": model.band.split,
         "backtest": None if tested is None else tested.record(),
     }  # fmt: skip
     written = write(out, args.format, frame, tested, done)
@@ -183,16 +192,35 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
         written.append("forecast.png")
     if args.save is not None:
         model.save(args.save)
-    print(f"written to {out}: {', '.join(written)}{f'; {args.save}' if args.save is not None else ''}")
+    if args.export is not None:
+        model.export(args.export)
+    files = [str(path) for path in (args.save, args.export) if path is not None]
+    print("; ".join([f"written to {out}: {', '.join(written)}", *files]))
     if tested is None and judged is not None:
         print(f"what the band held on the test rows (a look at test): {command} --backtest")
     return 0
 
 
+def _check_files(args: argparse.Namespace, model: ForecastModel) -> None:
+    """Raises ConfigError: files beside the folder that cannot be written, or a model that cannot be exported."""
+    for name in ("save", "export"):
+        path: Path | None = getattr(args, name)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            why = "it is a folder" if path.is_dir() else f"there is no folder {one_line(path.parent)}"
+            raise ConfigError(f"--{name} {one_line(path)}: cannot be written: {why}; name a file in one that is there")
+    if args.export is not None:
+        from lab.forecasting.exporting import check
+
+        check(model.members)
+
+
 def said(model: ForecastModel, given: Given, level: float, tested: Backtest | None) -> list[str]:
     """What was done, in sentences."""
     members = "" if model.members.count == 1 else f" the mean of {model.members.count} seeds;"
-    past = f"past errors on {model.band.windows} validation windows with the weights that were judged"
+    past = f"past errors on {model.band.windows} {model.band.split} windows with the weights that were judged"
+    if model.band.split == "validation":
+        past += ", which had a say in the choice"
+        past += f" ({model.about['band']})" if model.about.get("band") else ""
     spread = "" if model.members.count == 1 else "what the seeds span and "
     return [
         f"the next {model.reading.pred_len} rows of {given.name}, a row every {model.reading.step}",

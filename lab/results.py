@@ -1,5 +1,5 @@
-"""The command `python -m lab.results`: studies listed, shown, exported, copied, unsealed, sent to W&B; who read test;
-upkeep."""
+"""The command `python -m lab.results`: studies listed, shown, exported, copied, renamed, deleted, unsealed, sent to
+W&B; who read test; upkeep."""
 
 import argparse
 import contextlib
@@ -27,6 +27,7 @@ from lab.store.objects.lease import Lease, LeaseHeld
 from lab.store.outcomes import over_origins
 from lab.store.place import Place, add_results_argument
 from lab.store.schema import BARS
+from lab.store.studies.begun import begun
 from lab.store.tables import Results, ResultsError, StorageError
 from lab.tracking.options import TRACKERS, TrackerError, Tracking, add_wandb_place, kind_named
 
@@ -59,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     copy = commands.add_parser("copy", parents=[where], help="studies into other results; called again, what is new")
     copy.add_argument("studies", nargs="+", metavar="study")
     copy.add_argument("--to", required=True, help="folder or URL of the other results; made if it is not there")
+    delete = commands.add_parser(
+        "delete", parents=[where], help="studies, with the runs that no other study has; the ledger stays"
+    )
+    delete.add_argument("studies", nargs="+", metavar="study")
+    delete.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    renaming = commands.add_parser("rename", parents=[where], help="a study, with all that names it")
+    renaming.add_argument("study")
+    renaming.add_argument("to", metavar="new")
     opening = commands.add_parser(
         "unseal", parents=[where], help="read the rows set aside (data.sealed), once, of a study that is judged"
     )
@@ -135,8 +145,33 @@ def _run(options: argparse.Namespace) -> int:
         print(
             "\n".join(prune(open_results(options.results), options.studies, options.dry_run).lines(not options.dry_run))
         )
+    elif options.command == "delete":
+        return _delete(open_results(options.results), options)
+    elif options.command == "rename":
+        from lab.store.studies.renaming import rename  # imports torch
+
+        first, *more = rename(open_results(options.results), options.study, options.to)
+        print(f"study {options.study} is called {first} now" + (f", its searches {', '.join(more)}" if more else ""))
+        print("W&B, where it was shown, and pages that were written, have the old name")
     elif options.command == "compact":
         print(f"{open_results(options.results).compact(options.study)} files merged")
+    return 0
+
+
+def _delete(results: Results, options: argparse.Namespace) -> int:
+    from lab.store.studies.deleting import delete, planned  # imports torch
+
+    found = planned(results, options.studies)
+    if not (options.dry_run or options.yes):
+        print("\n".join(found.lines(done=False)))
+        if not sys.stdin.isatty():
+            raise ConfigError("nothing is deleted: nobody can be asked here; add --yes")
+        if input("delete? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing is deleted")
+            return 0
+    if not options.dry_run:
+        found = delete(results, options.studies)
+    print("\n".join(found.lines(done=not options.dry_run)))
     return 0
 
 
@@ -212,8 +247,9 @@ def _send(options: argparse.Namespace) -> int:
 def list_lines(results: Results) -> list[str]:
     """A line per study: trained runs by status, and the best validation MSE."""
     names = results.studies()
+    unfinished = [f"note: {each.text}" for each in begun(results)]
     if not names:
-        return [f"no studies in {results.storage.url}", *_skipped_lines(results)]
+        return [*unfinished, f"no studies in {results.storage.url}", *_skipped_lines(results)]
     wanted = ["run", "model", "status", "val_mse"]
     runs = {row["run"]: row for row in results.latest(columns=wanted).select(wanted).to_pylist()}
     members: dict[str, set[str]] = {name: set() for name in names}
@@ -223,7 +259,11 @@ def list_lines(results: Results) -> list[str]:
     for name, ids in sorted(members.items()):
         mine = [runs[run] for run in ids if run in runs and runs[run]["model"] not in BARS]
         rows.append([name, len(mine), _statuses(mine), min(_present(mine, "val_mse"), default=None)])
-    return [*_aligned(["study", "runs", "by status", "lowest val MSE of a run"], rows), *_skipped_lines(results)]
+    return [
+        *_aligned(["study", "runs", "by status", "lowest val MSE of a run"], rows),
+        *unfinished,
+        *_skipped_lines(results),
+    ]
 
 
 def show_lines(results: Results, study: str) -> list[str]:

@@ -34,6 +34,7 @@ from lab.registry import add_model_argument, add_overrides_argument, forecaster,
 from lab.series import load_series
 from lab.settings.config import Config
 from lab.settings.sizes import check_size
+from lab.training.checkpoint import read_file
 from lab.training.trainer import Run, StackTrainer, evaluate_weights
 
 # Flags of their own for the settings that every model has.
@@ -110,7 +111,9 @@ def train(configs: Sequence[Config], out: Path, device: torch.device, *, progres
     path = out / "checkpoint.pt"
     if path.exists():
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = read_file(path)
+        except DataError as error:
+            raise ConfigError(f"{path}: {error}; take another --out, or delete the folder") from None
         except Exception as error:  # whatever unpickling makes of a foreign file
             raise ConfigError(f"{path}: not a checkpoint ({type(error).__name__}); take another --out") from None
         try:

@@ -281,7 +281,7 @@ def panel(axes: Axes, title: str, rows: Sequence[tuple[str, Sequence[float]]], m
     near = [(min(values), max(values)) for _, values in rows if statistics.fmean(values) < FAR * min(rows[0][1])]
     low, high = min(low for low, _ in near), max(high for _, high in near)
     there = [mark for mark in marks if low * 0.98 < mark[0] < high * 1.02]
-    low, high = min(low, *(m[0] for m in there)), max(high, *(m[0] for m in there))
+    low, high = min([low, *(m[0] for m in there)]), max([high, *(m[0] for m in there)])
     margin = 0.04 * (high - low)
     axes.set_xlim(low - margin, high + margin)
     for place, (_, values) in enumerate(rows):

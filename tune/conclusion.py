@@ -10,6 +10,7 @@ import ray
 
 from lab.compute.device import device_for, use_threads
 from lab.pages.formats import decimal, shortened
+from lab.references.forecasts import keep_forecasts
 from lab.references.measured import Measured
 from lab.references.standing import Standing
 from lab.references.wording import added
@@ -21,6 +22,7 @@ from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
 from tune.findings.agreement import losses_at
 from tune.findings.findings import SearchFindings
+from tune.offers import better_bar
 from tune.progress import params_text
 from tune.proposals import Proposal, Proposals
 from tune.reporting.agreement import PLACES_HEADER, RANKS_HEADER, placed, ranked, sentence
@@ -50,7 +52,12 @@ def train_final(
     stack = StackRun(results, finals, device, provenance, series, outlive_divergence=True, most=most)
     while stack.step().state == "running":
         pass
-    read_test(results, stack.ids, "final", device, series, study, command)
+
+    def show(run: str, config: Config, weights: Mapping[str, Any]) -> None:
+        if run == stack.ids[0]:
+            keep_forecasts(results, run, config, weights, series)
+
+    read_test(results, stack.ids, "final", device, series, study, command, show)
     return stack.halvings
 
 
@@ -141,11 +148,10 @@ def verdicts(standing: Standing, loss: float) -> list[str]:
     `loss`: of the best trial, at the data's own origin.
     """
     lines = added(standing, "the best config")
-    bar = standing.best
-    if bar is not None and loss > bar.errors["val_mse"]:
+    if (bar := better_bar(standing, loss)) is not None:
         lines.append(
             f"note: on validation, too, the {bar.title} ({bar.errors['val_mse']:.4f}) is better than the best trial "
-            f"({loss:.4f}): a larger budget or another space is needed"
+            f"({loss:.4f}): the bar is the answer, unless a larger budget or another space finds a better one"
         )
     return [line for text in lines for line in textwrap.wrap(text, 118)]
 

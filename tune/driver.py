@@ -21,7 +21,6 @@ from lab.pages.formats import counted
 from lab.references.measured import measured
 from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
-from lab.registry import model_option
 from lab.series import Series
 from lab.settings.config import Config
 from lab.store.events import record_event
@@ -42,8 +41,10 @@ from tune.conclusion import (
     train_final,
     verdicts,
 )
+from tune.costs import expected
 from tune.findings.collect import findings_of
 from tune.limits import Limits
+from tune.offers import offers
 from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals
@@ -170,6 +171,7 @@ class Search:
             lines.append("space:")
             lines += [f"  {item.path:<34s}{item.describe()}" for item in settings.space.ranges]
             lines.append("first proposals:")
+            configs = []
             for _ in range(min(3, remaining)):
                 # What is still to be resumed comes first, as in the search.
                 if proposals.pending:
@@ -179,7 +181,9 @@ class Search:
                 else:
                     break
                 lines.append("  " + params_text(params, type(self.settings.base)))
-        return lines
+                configs.append(settings.space.config(params))
+        costs = expected(settings, configs, remaining, len(self.places), self.session, self.series.identity)
+        return [*lines, *([] if costs is None else [costs.text(self.session.concurrent)])]
 
     def run(self) -> int:
         """The whole search. Returns the exit code."""
@@ -384,11 +388,10 @@ class Search:
         standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
         others = measured(results, self.series.identity, data.pred_len)
         print("\n" + "\n".join(comparison_table(scores, standing, settings.base, others)))
-        print("\n".join(verdicts(standing, [best.values[0], *at.values()][-1])))
+        loss = [best.values[0], *at.values()][-1]
+        print("\n".join(verdicts(standing, loss)))
         if len(self.places) > 1:
             print("\n".join(origins_text(findings_of(results, settings.study))))
         print(f"\nwritten to {results.storage.url}: runs, histories, trials and evaluations as Parquet")
-        best_file = results.storage.url_of(f"{folder}/best.yaml")
-        print(f"  python -m lab.train{model_option(self.settings.base)} --config {best_file}")
-        print(f"  python -m tune.results show {settings.study} --results {results.storage.url}")
+        print("\n".join(offers(settings.study, self.call.place, best.config, standing, loss)))
         return 0

@@ -6,6 +6,7 @@ from typing import Any, TextIO
 from lab.machines.progress import WIDTH, LiveLines, duration
 from lab.machines.trial import TrialSpec
 from lab.settings.config import Config
+from lab.store.outcomes import STATES
 from tune.proposals import Proposal, Proposals
 from tune.space.categories import shown
 
@@ -35,7 +36,7 @@ class Progress(LiveLines):
         super().__init__(stream)
 
     def counts(self) -> dict[str, int]:
-        counts = dict.fromkeys(("complete", "pruned", "failed"), 0)
+        counts = dict.fromkeys(STATES, 0)
         for proposal in self.proposals.outcomes:
             counts[proposal.state or "failed"] += 1
         counts["running"] = len(self._now)

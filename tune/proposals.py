@@ -36,7 +36,7 @@ REDRAWS = 25  # tries of the sampler's to draw something new in a space of few p
 REFUSALS = 1000  # tries to draw what is allowed, where most of the space is not
 COUNTED = 1000  # points of a space up to which they are counted, so that one that is used up is known to be
 
-_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 Distributions: TypeAlias = Mapping[str, BaseDistribution]  # of one trial, by dotted path
 
@@ -275,7 +275,7 @@ class Proposals:
         reports: Sequence[tuple[int, float]] = (),
         error: str | None = None,
     ) -> None:
-        """Records the outcome of a trial (`complete`, `pruned` or `failed`), then tells Optuna."""
+        """Records the outcome of a trial (`complete`, `stopped` or `failed`), then tells Optuna."""
         proposal = self.all[trial]
         if proposal.state is not None:
             return
@@ -348,7 +348,7 @@ def optuna_trial(
     if space is not None:
         params, distributions = space.own(params), {**distributions, **space.distributions(params)}
     values = proposal.values or None
-    if proposal.state in (None, "failed") or (proposal.state == "pruned" and not single):
+    if proposal.state in (None, "failed") or (proposal.state == "stopped" and not single):
         values = None
     return optuna.trial.create_trial(
         state=_STATES[proposal.state] if proposal.state else TrialState.RUNNING,

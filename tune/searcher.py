@@ -1,7 +1,7 @@
 """How Ray Tune meets Optuna: a searcher over the recorded proposals, and ASHA whose rungs come from the records.
 
 Tune's own OptunaSearch tells a trial that ASHA stopped as complete, with the loss of the epoch it was stopped at, and
-cannot be rebuilt after a kill; this one tells it as pruned, and knows only what is on record.
+cannot be rebuilt after a kill; this one tells it as stopped, and knows only what is on record.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,10 +23,10 @@ from tune.proposals import Proposal, Proposals
 class ProposalSearcher(DriverOnly, Searcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
-    def __init__(self, proposals: Proposals, spec: TrialSpec, on_pruned: Callable[[Proposal], Any]):
-        """`spec` goes to every trial; `on_pruned` is called for a trial that ASHA stopped."""
+    def __init__(self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any]):
+        """`spec` goes to every trial; `on_stopped` is called for a trial that ASHA stopped."""
         super().__init__()
-        self.proposals, self.spec, self.on_pruned = proposals, spec, on_pruned
+        self.proposals, self.spec, self.on_stopped = proposals, spec, on_stopped
         self._trials: dict[str, str] = {}  # Tune's id to ours
 
     def suggest(self, trial_id: str) -> Any:
@@ -42,15 +42,15 @@ class ProposalSearcher(DriverOnly, Searcher):
         if error or not result or "state" not in result:
             return  # a failure is recorded by FailureRecorder, which sees the error
         proposal = self.proposals.all[self._trials[trial_id]]
-        state = "complete" if result["state"] == "complete" else "pruned"
+        state = "complete" if result["state"] == "complete" else "stopped"
         values = [result["value"]] if "value" in result else []
         if "parameters" in self.proposals.objectives and values:
             values.append(result["parameters"])
         if state == "complete" and not values:
-            state = "pruned"
+            state = "stopped"
         self.proposals.finish(proposal.trial, state, values, result["reports"])
         if result["state"] == "running":
-            self.on_pruned(proposal)
+            self.on_stopped(proposal)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the searcher's state."""

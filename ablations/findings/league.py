@@ -23,6 +23,9 @@ class Entrant:
     validation: Mapping[str, float] = field(default_factory=dict)  # by cell: mean MSE there; NaN: not on record
     # By cell: device seconds of a step of one model, with what validation takes between; where steps are on record.
     step: Mapping[str, float] = field(default_factory=dict)
+    lookback: Mapping[str, int] = field(default_factory=dict)  # by cell: S, rows that a window reaches back
+    epochs: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # by cell: mean over seeds, and at most
+    source: str = ""  # of a model's settings
 
 
 @dataclass(frozen=True)

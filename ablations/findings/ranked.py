@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData
-from ablations.findings.league import Beside, Entrant, League
+from ablations.findings.league import Beside, Entrant, Kind, League
 from ablations.findings.runs import Recorded
 from ablations.judging.ranking import Sample, rank
-from ablations.study.models import MODELS
+from ablations.study.models import MODELS, sourced
 from lab.arms import FULL
 from lab.pages.formats import decimal
 from lab.references.forecasts import Forecasts, forecasts_of_run
@@ -93,7 +93,23 @@ class _Ranked:
             {cell: row.device_seconds / max(len(row.runs), 1) for cell, row in whole.items()},
             {cell: math.nan if (mse := row.mean(VALIDATION)) is None else mse for cell, row in whole.items()},
             {cell: step for cell, row in whole.items() if (step := self._step(row)) is not None},
+            {cell: self.study.config(cell, arm).data.seq_len for cell in whole},
+            {cell: self._epochs(row) for cell, row in whole.items()}, self._source(arm),
         )  # fmt: skip
+
+    def _source(self, arm: str) -> str:
+        base = self.study.table[arm].untuned if arm in self.study.table else arm
+        retune = self.study.retune
+        if base != arm and retune is not None:
+            return f"the best of a search by validation in its cell, {retune.text}"
+        entry = self.study.models.get(base)
+        return sourced(self.study.forecaster, self.study.preset) if entry is None else entry.source
+
+    def _epochs(self, row: ArmRuns) -> tuple[float, int]:
+        """Those that were trained, the mean of its seeds, and how many it has at most."""
+        trained = [self.recorded.row(row.arm, row.cell, seed).get("epochs") for seed in row.seeds]
+        known = [float(count) for count in trained if count is not None]
+        return float(np.mean(known)) if known else math.nan, self.study.config(row.cell, row.arm).training.max_epochs
 
     def _step(self, row: ArmRuns) -> float | None:
         """Device seconds of a step. None: it is not on record how many an epoch has."""
@@ -124,7 +140,9 @@ class _Ranked:
         self.samples[name] = {cell: self._bar_sample(bar, start) for cell, bar in found.items()}
         numbers = {cell: bar.parameters or 0 for cell, bar in found.items()}
         validation = {cell: bar.errors[VALIDATION] for cell, bar in found.items()}
-        self.entrants[name] = Entrant(name, title, "start" if start else "bar", numbers, {}, validation)
+        lookback = {cell: bar.lookback for cell, bar in found.items() if bar.lookback is not None}
+        kind: Kind = "start" if start else "bar"
+        self.entrants[name] = Entrant(name, title, kind, numbers, {}, validation, lookback=lookback)
 
     def _bar_sample(self, bar: BarErrors, start: bool) -> Sample:
         """Of a start there is one a seed, whose errors are the means of its windows."""

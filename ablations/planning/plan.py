@@ -16,6 +16,7 @@ from ablations.study.study import Study
 from lab.arms import FULL, difference
 from lab.console.printing import one_line
 from lab.errors import ConfigError
+from lab.pages.formats import duration
 from lab.registry import forecaster_of
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
@@ -341,10 +342,3 @@ def write_configs(study: Study, folder: str | Path) -> list[Path]:
             path.write_text("\n".join([*head, config.to_yaml()]), encoding="utf-8")
             paths.append(path)
     return paths
-
-
-def duration(seconds: float) -> str:
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

@@ -9,7 +9,6 @@ from ablations.planning.call import StudyCall
 from ablations.planning.capacity import Match, match_arms
 from ablations.planning.liveness import check_liveness, dead_factors
 from ablations.planning.plan import STACK, Hypothesis, Plan, Room, Work, make_plan
-from ablations.planning.stacks import measure_shapes
 from ablations.study.models import MODELS
 from ablations.study.study import Study
 from lab.console.printing import say
@@ -24,6 +23,7 @@ from lab.store.tables import Results
 from lab.training.cost import Cost, Memory
 from lab.training.liveness import Liveness
 from lab.training.readings import unread
+from tune.costs import measure_shapes
 
 MEMORY_SHARE = 0.7  # of what a trial may take: other shapes' steps are not quite like the measured ones
 
@@ -177,7 +177,6 @@ class Preparation:
         new = {shape: config for shape, (_, config) in shapes.items() if shape not in self._costs}
         if new:
             session = self.session
-            say(f"measuring a few steps of {len(new)} {'shape' if len(new) == 1 else 'shapes'} ...")
             self._costs |= measure_shapes(session, new, lambda config: self.identity_of(config.data))
             self._measured |= {shape: self._windows(config) for shape, config in new.items()}
         return list(shapes)

@@ -1,23 +1,17 @@
 """Stacks of planned runs as Ray trials: the queue that Tune asks, what happens to one that fails, what one costs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ray
 from ray import tune as ray_tune
 from ray.tune.search import Searcher
 
-from lab.compute.device import device_for, use_threads
 from lab.machines.faults import FaultWatch
 from lab.machines.progress import trial_error
 from lab.machines.queue import DriverOnly
-from lab.machines.session import RaySession
 from lab.machines.trial import TrialSpec
-from lab.registry import forecaster
 from lab.series import Series
-from lab.settings.config import Config
 from lab.store.tables import Results
-from lab.training.cost import Cost, Memory, measure
 from lab.training.stack_run import StackRun
 
 
@@ -64,24 +58,3 @@ class StackFailures(DriverOnly, ray_tune.Callback):
         except Exception as problem:  # the stack cannot even be built: nothing of it is on record
             self.messages.append(f"its runs could not be recorded as failed: {problem}")
             self.runs += len(configs)
-
-
-@ray.remote(max_calls=1)
-def measure_shape(model: str, config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
-    import torch
-
-    use_threads(threads)
-    device = device_for(gpu)
-    cost, memory = measure(forecaster(model).config.from_json(config), series, device)
-    return cost, memory, torch.cuda.mem_get_info(device)[1] if gpu else 0
-
-
-def measure_shapes(
-    session: RaySession, configs: Mapping[Any, Config], sha256_of: Callable[[Config], str]
-) -> dict[Any, tuple[Cost, Memory, int]]:
-    """What a model of each config costs where trials run, and the bytes that its device has (0 for a CPU)."""
-    calls = {
-        key: (config.forecaster, config.to_json(), session.data(sha256_of(config)), session.gpus > 0, session.threads)
-        for key, config in configs.items()
-    }
-    return session.run_tasks(measure_shape, calls)

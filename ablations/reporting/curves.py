@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ablations.findings.findings import ArmRuns, Curve, Diagnosis, Findings
 from ablations.reporting.figures import marks_of
-from ablations.reporting.outliers import outlying
 from lab.arms import FULL
 from lab.pages.formats import known
+from lab.pages.outliers import outlying
 from lab.pages.svg import BLUE, GREY, PURPLE, VERMILION, drawn_or_said, inline, style
 from lab.references.drawing import Mark, reached
 

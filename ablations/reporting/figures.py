@@ -15,12 +15,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED
-from ablations.reporting.outliers import outlying
 from ablations.reporting.phrases import LOSS, interacts
 from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import brief
 from lab.arms import FULL
 from lab.pages.formats import decimal, known, signed
+from lab.pages.outliers import outlying
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 from lab.references.drawing import Mark, marks, reached
 from lab.references.standing import BarErrors

@@ -214,7 +214,7 @@ def qualifications(findings: Findings, finding: Finding) -> list[str]:
 def within(found: Sequence[Finding]) -> str:
     """Beside a verdict, of one question in several cells: for how long a start from drawn weights was trained."""
     epochs = sorted({each.drawn.epochs for each in found if each.drawn is not None})
-    return f"within {_span(epochs)} epochs" if epochs else ""
+    return f"within {_span([f'{number}' for number in epochs])} epochs" if epochs else ""
 
 
 def drawn_start(found: Sequence[Finding]) -> str:
@@ -223,7 +223,8 @@ def drawn_start(found: Sequence[Finding]) -> str:
     if not drawn:
         return ""
     unfinished, runs = sum(each.unfinished for each in drawn), sum(each.runs for each in drawn)
-    epochs, rates = (_span(sorted(numbers)) for numbers in ({d.epochs for d in drawn}, {d.rate for d in drawn}))
+    epochs = _span([f"{number}" for number in sorted({each.epochs for each in drawn})])
+    rates = _span([f"{rate:.3g}" for rate in sorted({each.rate for each in drawn})])
     improving = f"{unfinished or 'none'} of its {counted(runs, 'run')} ended with the best epoch"
     return (
         f"The side that starts from drawn weights, where the other starts from a closed form, was trained for at most "
@@ -231,9 +232,9 @@ def drawn_start(found: Sequence[Finding]) -> str:
     )
 
 
-def _span(numbers: Sequence[float]) -> str:
-    """The least and the most, where these are two."""
-    return " to ".join(f"{number:g}" for number in dict.fromkeys((numbers[0], numbers[-1])))
+def _span(numbers: Sequence[str]) -> str:
+    """The first and the last, where these are two."""
+    return " to ".join(dict.fromkeys((numbers[0], numbers[-1])))
 
 
 TUNED = (

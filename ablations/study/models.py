@@ -38,6 +38,7 @@ class ModelArm(Section):
     model: str  # a name of lab.registry
     preset: str | None = None  # weaker than `settings`; by default its defaults
     settings: dict[str, Any] = Field(default_factory=dict)  # dotted
+    note: str = ""  # what else a reader should know of them, in words
 
     @property
     def forecaster(self) -> Forecaster:
@@ -46,6 +47,11 @@ class ModelArm(Section):
     @property
     def title(self) -> str:
         return title_with(self.forecaster.title, self.preset, self.settings)
+
+    @property
+    def source(self) -> str:
+        """Where its settings come from, in words."""
+        return sourced(self.forecaster, self.preset, self.note)
 
     def arm(self, name: str, base: Forecaster) -> Arm:
         """Compared with the baseline: its error less the baseline's. Raises ConfigError for a bad name."""
@@ -67,6 +73,12 @@ class ModelArm(Section):
         return self.forecaster.config.create(
             layered(self.forecaster.config, preset, self.settings, shared, cell, overrides)
         )
+
+
+def sourced(model: Forecaster, preset: str | None, note: str = "") -> str:
+    """Where settings by name come from, as the model's presets say it."""
+    said = model.config.presets.source(preset)
+    return "; ".join(filter(None, (said or ("its defaults" if preset is None else f"its preset {preset}"), note)))
 
 
 def _is_shared(key: str) -> bool:

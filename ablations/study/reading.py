@@ -16,6 +16,7 @@ from lab.settings.files import dotted
 from lab.settings.yaml import read_mapping
 
 LEAGUES = Path(__file__).parents[1] / "studies"  # of several models, which come with no single one
+RENAMED = {"quickstart": "parts_quick"}  # names of before, which searches have too
 
 
 def study_names(model: str = DEFAULT) -> list[str]:
@@ -47,6 +48,11 @@ def load_study(name: str | Path, model: str | None = None) -> Study:
         if folder is None:
             raise ConfigError(f"study '{name}': model '{model}' brings no studies; give a YAML file of one")
         if str(name) not in there:
+            if (now := RENAMED.get(str(name))) in there:
+                raise ConfigError(
+                    f"study '{name}' is called '{now}' now, for a search has that name: python -m ablations.run {now}; "
+                    f"with --study {name} it goes on with what is on record under the old one"
+                )
             raise unknown("study", str(name), there)
         path = folder / f"{name}.yaml"
     content = read_mapping(path)

@@ -45,6 +45,7 @@ from lab.forecaster import Forecaster
 from lab.registry import DEFAULT, forecaster
 from lab.seeds import counted
 from lab.settings.config import Config
+from lab.settings.sources import GENERATED
 from lab.store.schema import STUDY_NAME
 
 
@@ -142,7 +143,7 @@ class Study(Section):
         """
         read = {cell: self.baseline_of(cell).data for cell in self.cell_names}
         which = {
-            cell: (data.dataset, data.path, data.synthetic if data.dataset == "synthetic" else None)
+            cell: (data.dataset, data.path, data.synthetic if data.dataset in GENERATED else None)
             for cell, data in read.items()
         }
         called: dict[str, set[Any]] = defaultdict(set)

@@ -34,7 +34,7 @@ def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, 
     Fitted once in a process for the same data and settings.
 
     Args:
-        role: whose windows are fitted; the penalty is chosen on validation.
+        role: whose windows are fitted; the penalty is chosen on validation, of `series.chosen_on` where there is one.
         moving_average: kernel of the average through which the layer reads the window; 1: the window itself.
         centred: each window is taken less its own mean, as behind RevIN.
     Returns:
@@ -42,12 +42,16 @@ def fit_trend(series: Series, data: DataConfig, role: str, moving_average: int, 
     Raises:
         DataError: as `fit_linear`.
     """
-    key = (series.identity, data.model_dump_json(), role, moving_average, centred)
+    key = (*_seen(series), data.model_dump_json(), role, moving_average, centred)
     if key not in _FOUND:
         kernel = moving_average_matrix(data.seq_len, moving_average, _FLOAT64).numpy()
-        train, validation = (Moments.of(series, data, rows, centred) for rows in (role, "validation"))
-        weights = [weight for _, weight in smoothed_maps(train, kernel)]
-        _FOUND[key] = _kept(min(weights, key=lambda weight: validation.mse(kernel.T @ weight)))
+        judge = series.chosen_on or series
+        train, validation = (Moments.of(judge, data, rows, centred) for rows in (role, "validation"))
+        maps = dict(smoothed_maps(train, kernel))
+        penalty = min(maps, key=lambda penalty: validation.mse(kernel.T @ maps[penalty]))
+        if judge is not series:
+            maps = dict(smoothed_maps(Moments.of(series, data, role, centred), kernel))
+        _FOUND[key] = _kept(maps[penalty])
     return _FOUND[key]
 
 
@@ -63,11 +67,15 @@ def fit_bar_trend(series: Series, data: DataConfig, role: str, bar: Bar, centred
     Raises:
         DataError: as `lab.series.bars.fit_bar`.
     """
-    key = (series.identity, data.model_dump_json(), role, bar.name, centred)
+    key = (*_seen(series), data.model_dump_json(), role, bar.name, centred)
     if key not in _FOUND:
         weight = fit_bar(series, data, bar, role).weight
         _FOUND[key] = _kept(weight if centred else weight + (1 - weight.sum(axis=0)) / len(weight))
     return _FOUND[key]
+
+
+def _seen(series: Series) -> tuple[str, ...]:
+    return (series.identity, *([] if series.chosen_on is None else _seen(series.chosen_on)))
 
 
 def _kept(weight: np.ndarray) -> np.ndarray:

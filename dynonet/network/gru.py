@@ -35,6 +35,8 @@ def gru(
     """
     _check(x, weight_ih, weight_hh, bias_ih, bias_hh)
     inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh)
+    if torch.compiler.is_exporting():
+        return _exported_gru(*inputs, last_only)
     kernel = _kernel(x, weight_hh.shape[2])
     if kernel is None:
         return _torch_gru(*inputs, last_only)
@@ -98,6 +100,19 @@ def _torch_gru(
         h = torch.lerp(new, h, update)  # (1 - z) * n + z * h
         states.append(h)
     return h if last_only else torch.stack(states, dim=1)
+
+
+def _exported_gru(
+    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor, last_only: bool
+) -> Tensor:
+    """torch's own operator, a call a group: one node of an exported program each, where the loop is thousands, which
+    take minutes to read."""
+    h = x.new_zeros(1, x.shape[3], weight_hh.shape[2])
+    states = []
+    for steps, *weights in zip(x, weight_ih, weight_hh, bias_ih, bias_hh, strict=True):
+        every, last = torch.gru(steps.transpose(1, 2), h, weights, True, 1, 0.0, False, False, False)
+        states.append(last[0].T if last_only else every.transpose(1, 2))
+    return torch.stack(states)
 
 
 # -- the kernels ---------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 import functools
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from lab.console.interrupts import ENDING, end_at_once, exit_code, interrupts_heard, leave
 from lab.console.printing import USUAL, VERBOSE, one_line, print, set_verbosity, verbosity
@@ -69,6 +71,15 @@ def as_typed(module: str) -> str:
 def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
     """This call, as it can be typed again."""
     return shlex.join(["python", "-m", as_typed(module), *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def activation() -> str:
+    """What makes `python` this environment's own in the shell of whoever typed this; "" where it is already."""
+    script, found = Path(sys.prefix) / "bin" / "activate", shutil.which("python")
+    if not script.is_file() or (found is not None and Path(found).parent == script.parent):
+        return ""
+    here = Path.cwd()
+    return f"source {shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))}"
 
 
 def refused(error: BaseException, text: str | None = None) -> int:

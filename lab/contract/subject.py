@@ -17,6 +17,7 @@ from lab.forecaster import Forecaster, Stack
 from lab.series import Series, load_series
 from lab.series.windows import Windows
 from lab.settings.config import Config
+from lab.settings.sources import GENERATED
 from lab.training.trainer import StackTrainer
 
 CPU = torch.device("cpu")
@@ -50,7 +51,7 @@ class Subject:
         """The base with other settings, and with as many rows as windows of that length need."""
         config = self.base.override(dict(settings))
         rows = ROWS_PER_WINDOW * (config.data.seq_len + config.data.pred_len)
-        if config.data.dataset == "synthetic" and config.data.synthetic.rows < rows:
+        if config.data.dataset in GENERATED and config.data.synthetic.rows < rows:
             config = config.override({"data.synthetic.rows": rows})
         return config
 

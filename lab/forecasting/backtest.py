@@ -1,15 +1,20 @@
-"""A walk over the test rows with the weights that were judged: what the band held there. It is a look at test."""
+"""A walk over the test rows with the weights that were judged. It is a look at test.
+
+It says what the band of the validation windows held there, and its errors are the better band of what comes next: these
+windows chose nothing, and lie nearer. So what is fitted again on all rows, test among them, has its band from it.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lab.console.printing import one_line
-from lab.forecasting.band import percent
-from lab.forecasting.making import Judged, walk
+from lab.errors import DataError
+from lab.forecasting.band import Band, fewest, percent
+from lab.forecasting.making import Judged, Kept, walk
 from lab.forecasting.model import long_frame
 from lab.ledger.looks import looking
 from lab.series import window_starts
@@ -31,14 +36,15 @@ class Backtest:
     mse: float  # z-scored, of the seeds' mean
     mae: float
     channels: tuple[str, ...]
+    band: Band  # of the errors on these windows
 
     def lines(self) -> list[str]:
         held, steps = self.coverage.mean(0), self.coverage.mean(1)
         lines = [
             f"backtest on {self.windows} test windows (one look on the ledger): MSE {self.mse:.4f}, MAE {self.mae:.4f} "
             "(z-scored)",
-            f"the {self.level:.0%} band held {self.coverage.mean():.1%} of the test values: {steps[0]:.1%} at the "
-            f"first step, {steps[-1]:.1%} at the last",
+            f"the {self.level:.0%} band of the validation windows held {self.coverage.mean():.1%} of the test values: "
+            f"{steps[0]:.1%} at the first step, {steps[-1]:.1%} at the last",
         ]
         shown = [f"{one_line(name, 40)} {share:.1%}" for name, share in zip(self.channels, held, strict=True)]
         return [*lines, "by channel: " + "  ".join([*shown[:SHOWN], *(["..."] if len(shown) > SHOWN else [])])]
@@ -62,13 +68,14 @@ def backtest(judged: Judged, level: float, command: str | None = None) -> Backte
         series, "backtest", runs=model.members.count, ids=runs, study=model.place.study, results=model.place.results,
         command=command,
     ):  # fmt: skip
-        held = np.zeros((data.pred_len, series.num_channels))
+        held, kept = np.zeros((data.pred_len, series.num_channels)), Kept.of(series, data, starts)
         squared = absolute = 0.0
-        frames = []
+        frames, errors = [], []
         for first, forecasts, targets in walk(model.members, series, data, starts):
             mean = forecasts.mean(0)
             low, high = model.band.about(forecasts, level)
             held += ((low <= targets) & (targets <= high)).sum(0)
+            errors.append(kept.scores(first, forecasts, targets))
             squared += float(np.square(mean - targets).sum())
             absolute += float(np.abs(mean - targets).sum())
             for place in range(-first % data.pred_len, len(mean), data.pred_len):
@@ -82,5 +89,30 @@ def backtest(judged: Judged, level: float, command: str | None = None) -> Backte
     count = len(starts) * data.pred_len * series.num_channels
     return Backtest(
         pd.concat(frames, ignore_index=True), level, len(starts), held / len(starts), squared / count,
-        absolute / count, series.channels,
+        absolute / count, series.channels, Band.of(np.concatenate(errors), "test"),
     )  # fmt: skip
+
+
+def walked(
+    judged: Judged, level: float, asked: bool | None, refitted: bool, command: str | None = None
+) -> tuple[Judged, Backtest | None]:
+    """The model with its band from the test rows, and the walk over them, where there is to be one.
+
+    Args:
+        asked: None where nobody said: then what is to be fitted again walks, if the test windows bear the level.
+    Raises:
+        DataError: asked for, and the test rows hold no window. ConfigError: as `backtest`.
+    """
+    if asked is False or not (asked or refitted):
+        return judged, None
+    needed = fewest(level)
+    try:
+        windows = len(window_starts(judged.series, judged.data, "test"))
+    except DataError:
+        if asked:
+            raise
+        windows = 0
+    why = f"the test rows hold {windows} windows, and {level:.0%} takes {needed}" if windows < needed else ""
+    tested = None if why and not asked else backtest(judged, level, command)
+    band = judged.model.band if why or tested is None else tested.band
+    return replace(judged, model=replace(judged.model, band=band, about={**judged.model.about, "band": why})), tested

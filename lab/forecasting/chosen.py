@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lab.console.printing import one_line
 from lab.errors import ConfigError, DataError, nearest, unknown
 from lab.forecasting.members import Weights
@@ -20,7 +18,7 @@ from lab.store.frames import open_results
 from lab.store.outcomes import over_origins
 from lab.store.schema import BARS, ResultsError
 from lab.store.tables import Results
-from lab.training.checkpoint import current
+from lab.training.checkpoint import current, read_file
 from lab.training.readings import load_weights
 
 Row = Mapping[str, Any]
@@ -176,7 +174,7 @@ def of_folder(folder: Path) -> Chosen:
     if not path.is_file():
         raise DataError(f"{one_line(folder)}: no folder of lab.train: there is no {one_line(path)}")
     try:
-        state = current(torch.load(path, map_location="cpu", weights_only=True))
+        state = current(read_file(path))
         said = [json.loads(each.read_text()) for each in sorted((only or above).glob("**/metrics.json"))]
     except DataError as error:
         raise DataError(f"{one_line(path)}: {error}") from None

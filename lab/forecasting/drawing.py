@@ -25,7 +25,7 @@ def draw(
 
 def _draw(frame: pd.DataFrame, given: Given, reading: Reading, title: str, level: float, history: int | None) -> Figure:
     horizon, rows = reading.pred_len, len(given.values)
-    shown = min(rows, 2 * horizon if history is None else max(history, 1))
+    shown = min(rows, 2 * horizon if history is None else history)
     channels = reading.channels[:MOST_PANELS]
     figure = Figure(figsize=(9, 1.7 * len(channels) + 0.8), layout="constrained")
     axes = figure.subplots(len(channels), 1, sharex=True, squeeze=False)[:, 0]
@@ -38,7 +38,9 @@ def _draw(frame: pd.DataFrame, given: Given, reading: Reading, title: str, level
     for place, (channel, axis) in enumerate(zip(channels, axes, strict=True)):
         last, mine = given.values[-1, place], frame.iloc[place :: len(reading.channels)]
         axis.plot(past, given.values[-shown:, place], color="0.4", label="history")
-        axis.fill_between(ahead[1:], mine["low"], mine["high"], color="tab:blue", alpha=0.2, lw=0, label=f"{level:.0%}")
+        axis.fill_between(
+            ahead[1:], mine["low"], mine["high"], color="tab:blue", alpha=0.2, lw=0, label=f"{level:.0%} band"
+        )
         axis.plot(ahead, [last, *mine["forecast"]], color="tab:blue", label="forecast")
         axis.set_ylabel(one_line(channel, 40))
     axes[0].legend(ncols=3, loc="upper left", fontsize="small")

@@ -91,13 +91,15 @@ class Reading:
         elif isinstance(rows, str | Path):
             path = Path(rows).expanduser()
             if not path.is_file():
-                raise DataError(f"{one_line(path)}: no such file")
+                raise DataError(
+                    f"{one_line(path)}: {'a folder; name a file in it' if path.is_dir() else 'no such file'}"
+                )
             settings = dict(self.settings)
             table = read_file(path, settings["separator"], settings["decimal"])
             place, name = str(path), path.name
         else:
             raise DataError(
-                f"rows to forecast from: got {type(rows).__channel_}; a DataFrame, an array or a file is needed"
+                f"rows to forecast from: got {type(rows).__name__}; a DataFrame, an array or a file is needed"
             )
         there = [column.name for column in table.columns]
         for channel in self.channels:

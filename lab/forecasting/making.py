@@ -107,13 +107,27 @@ def _measured(
 
 def over_windows(members: Members, series: Series, data: DataConfig, starts: np.ndarray) -> tuple[np.ndarray, float]:
     """The scores (windows, H, C) of windows, evenly so many where they are too many, and the MSE over all of them."""
-    kept = max(1, -(-len(starts) * data.pred_len * series.num_channels // MOST_SCORES))  # of so many one
-    squares, found = 0.0, []
+    squares, found, kept = 0.0, [], Kept.of(series, data, starts)
     for first, forecasts, targets in walk(members, series, data, starts):
         squares += float(np.square(forecasts.mean(0) - targets).mean(axis=(1, 2)).sum())
-        some = slice(-first % kept, None, kept)
-        found.append(scores(forecasts[:, some], targets[some]).astype(np.float32))
+        found.append(kept.scores(first, forecasts, targets))
     return np.concatenate(found), squares / len(starts)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Windows that a band is measured on."""
+
+    every: int  # of so many one
+
+    @classmethod
+    def of(cls, series: Series, data: DataConfig, starts: np.ndarray) -> "Kept":
+        return cls(max(1, -(-len(starts) * data.pred_len * series.num_channels // MOST_SCORES)))
+
+    def scores(self, first: int, forecasts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Of a batch of `walk`."""
+        some = slice(-first % self.every, None, self.every)
+        return scores(forecasts[:, some], targets[some]).astype(np.float32)
 
 
 def walk(

@@ -27,9 +27,15 @@ class Members(Protocol):
     def count(self) -> int: ...
     @property
     def wants_calendar(self) -> bool: ...
+    @property
+    def wants_rows(self) -> bool: ...
 
     def forecast(self, windows: np.ndarray, rows: np.ndarray, calendar: np.ndarray | None) -> np.ndarray:
         """(B, S, C) that begin at rows (B,), with the calendar (B, S + H, F) where it is wanted -> (N, B, H, C)."""
+        ...
+
+    def mean(self, windows: Tensor) -> Tensor:
+        """The mean of the models that read the window alone, in torch's operations: (B, S, C) -> (B, H, C) float64."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -58,6 +64,10 @@ class Networks:
     def wants_calendar(self) -> bool:
         return forecaster_of(self.configs[0]).wants_calendar
 
+    @property
+    def wants_rows(self) -> bool:
+        return forecaster_of(self.configs[0]).wants_rows
+
     @cached_property
     def _network(self) -> Network:
         return forecaster_of(self.configs[0]).network(self.configs, self.weights, self.channels, self.device)
@@ -75,6 +85,12 @@ class Networks:
         )  # fmt: skip
         found, _ = self._network.forecast(inputs)  # (N, C, H, B)
         return found.permute(0, 3, 2, 1).double().cpu().numpy()
+
+    def mean(self, windows: Tensor) -> Tensor:
+        window = windows.to(self._dtype).permute(1, 2, 0)[None]
+        # No rows: a model that reads them fails here, whatever it says of itself, and does not read others'.
+        found, _ = self._network.forecast(Inputs(window, None))  # type: ignore[arg-type]
+        return found.double().mean(0).permute(2, 1, 0)
 
     def _tensor(self, cut: np.ndarray) -> Tensor:
         """(B, steps, F) -> (1, steps, F, B)."""
@@ -98,7 +114,7 @@ class BarMap:
     weight: np.ndarray  # (S, H) float64
 
     count = 1
-    wants_calendar = False
+    wants_calendar = wants_rows = False
 
     @property
     def title(self) -> str:
@@ -108,6 +124,11 @@ class BarMap:
         mean = windows.mean(axis=1, keepdims=True)
         found: np.ndarray = np.einsum("bsc,sh->bhc", windows - mean, self.weight, optimize=True) + mean
         return found[None]
+
+    def mean(self, windows: Tensor) -> Tensor:
+        windows, weight = windows.double(), torch.tensor(self.weight)
+        mean = windows.mean(dim=1, keepdim=True)
+        return torch.einsum("bsc,sh->bhc", windows - mean, weight) + mean
 
     def state(self) -> dict[str, Any]:
         return {"kind": "bar", "model": self.name, "weight": torch.as_tensor(np.array(self.weight))}

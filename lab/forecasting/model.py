@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lab.compute.device import pick_device
 from lab.console.printing import one_line
 from lab.errors import ConfigError, DataError
 from lab.forecasting.band import DEFAULT_LEVEL, Band, percent
@@ -19,6 +20,7 @@ from lab.forecasting.known import Known
 from lab.forecasting.members import Members, of_state
 from lab.series.calendar import calendar_of
 from lab.store.tables import Results
+from lab.training.checkpoint import read_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +71,7 @@ class ForecastModel:
             `forecast`, `low`, `high`.
         Raises:
             DataError: rows that are not as the model needs them.
-            ConfigError: a level that is none, or that the validation windows do not bear.
+            ConfigError: a level that is none, or that the windows of its band do not bear.
         """
         percent(level)
         return self.predict_given(self.reading.read(rows), level)
@@ -104,38 +106,66 @@ class ForecastModel:
             )
 
     def plot(self, rows: Rows, level: float = DEFAULT_LEVEL, history: int | None = None) -> "Figure":
-        """History, forecast and band, a panel a channel. `history`: rows shown before it (twice the horizon)."""
+        """History, forecast and band, a panel a channel of the first twelve, in own units over dates.
+
+        Args:
+            rows, level: as `predict` takes them.
+            history: rows shown before the forecast, from 1; by default twice the horizon.
+        Returns:
+            A matplotlib figure, of no window: `savefig` writes it.
+        Raises:
+            As `predict`; ConfigError: less than one row of history.
+        """
+        if history is not None and history < 1:
+            raise ConfigError(f"history: got {history}; from 1 on are allowed, rows shown before the forecast")
         from lab.forecasting.drawing import draw  # matplotlib takes a second to import
 
         given = self.reading.read(rows)
         return draw(self.predict_given(given, level), given, self.reading, self.members.title, level, history)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """One file that holds all that a forecast needs but the code; it appears whole or not at all."""
+        """One file that holds all that a forecast needs but the code; it appears whole or not at all, and `lab.load` or
+        `ForecastModel.load` reads it.
+
+        Raises ConfigError: a path that cannot be written.
+        """
         content = {
             "format": FORMAT, "version": VERSION, "members": self.members.state(),
             "reading": self.reading.state(), "mean": torch.as_tensor(np.array(self.mean)),
             "std": torch.as_tensor(np.array(self.std)), "band": torch.as_tensor(np.array(self.band.reach)),
-            "windows": self.band.windows, "known": self.known.state(), "about": dict(self.about),
+            "windows": self.band.windows, "split": self.band.split, "known": self.known.state(),
+            "about": dict(self.about),
         }  # fmt: skip
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            partial.write_bytes(buffer.getvalue())
-            os.replace(partial, target)
-        except OSError as error:
-            raise ConfigError(f"{one_line(target)}: cannot be written: {error.strerror}") from None
-        return target
+        return write_whole(Path(path), buffer.getvalue())
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """One program of torch's (`.pt2`) that forecasts without this project: `torch.export.load(path).module()` takes
+        the last S rows of windows, (batch, S, C) float64 in the channels' own units and order, and gives (batch, H, C).
+
+        Raises ConfigError: a model that reads the calendar or the number of a row, or that torch cannot export; a path
+        that cannot be written. See `lab.forecasting.exporting`.
+        """
+        from lab.forecasting.exporting import export  # torch.export takes a second to import
+
+        return export(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "ForecastModel":
-        """What `save` wrote. Raises DataError for another file, ConfigError where its model's code is another."""
+        """What `save` wrote; nothing in the file is executed.
+
+        Raises:
+            DataError: another file, or a damaged one.
+            ConfigError: its model's code is not to be had, or is another; a device that is not there.
+        """
+        here = pick_device(device) if isinstance(device, str) else device
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            found = read_file(Path(path))
         except FileNotFoundError:
             raise DataError(f"{one_line(path)}: no such file") from None
+        except DataError as error:
+            raise DataError(f"{one_line(path)}: {error}") from None
         except Exception as error:  # whatever unpickling makes of a foreign file
             kind = type(error).__name__
             raise DataError(f"{one_line(path)}: no forecast model ({kind}); ForecastModel.save writes one") from None
@@ -143,15 +173,40 @@ class ForecastModel:
             raise DataError(
                 f"{one_line(path)}: no forecast model, though a file of torch's: ForecastModel.save writes one"
             )
-        if found["version"] != VERSION:
+        if found.get("version") != VERSION:
             raise DataError(
-                f"{one_line(path)}: version {found['version']} of a forecast model; this code reads {VERSION}"
+                f"{one_line(path)}: version {found.get('version')} of a forecast model; this code reads {VERSION}"
             )
-        return cls(
-            of_state(found["members"], torch.device(device)), Reading.of_state(found["reading"]),
-            found["mean"].numpy(), found["std"].numpy(), Band(found["band"].numpy(), found["windows"]),
-            Known.of_state(found["known"]), found["about"],
-        )  # fmt: skip
+        try:
+            model = cls(
+                of_state(found["members"], here), Reading.of_state(found["reading"]),
+                found["mean"].numpy(), found["std"].numpy(),
+                Band(found["band"].numpy(), found["windows"], found.get("split", "validation")),
+                Known.of_state(found["known"]), dict(found["about"]),
+            )  # fmt: skip
+            channels = len(model.channels)
+            shapes = {"mean": (channels,), "std": (channels,), "band": (99, model.reading.pred_len, channels)}
+            wrong = {name: tuple(found[name].shape) for name, shape in shapes.items() if found[name].shape != shape}
+            if wrong or not model.about.keys() >= {"text", "weights", "model", "runs", "notes"}:
+                raise ValueError(f"shapes {wrong} of {shapes}" if wrong else "it does not say what it is")
+        except (ConfigError, DataError):
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            said = one_line(f"{type(error).__name__}: {error}")
+            raise DataError(f"{one_line(path)}: a forecast model that is not as `save` writes one ({said})") from None
+        return model
+
+
+def write_whole(target: Path, body: bytes) -> Path:
+    """A file that appears whole or not at all. Raises ConfigError where it cannot be written."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(body)
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"{one_line(target)}: cannot be written: {error.strerror}") from None
+    return target
 
 
 def long_frame(found: Mapping[str, np.ndarray], model: ForecastModel) -> pd.DataFrame:

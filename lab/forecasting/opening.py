@@ -22,13 +22,15 @@ def load(*, study: str, out: Where = "results") -> "pd.DataFrame": ...
 @overload
 def load(
     place: Where, *, study: str | None = None, run: str | None = None, arm: str | None = None,
-    cell: str | None = None, bar: str | None = None, refit: bool = False, device: str = "cpu",
+    cell: str | None = None, bar: str | None = None, refit: bool = False, backtest: bool | None = None,
+    device: str = "cpu",
 ) -> "ForecastModel": ...  # fmt: skip
 
 
 def load(
     place: Where | None = None, out: Where = "results", *, study: str | None = None, run: str | None = None,
-    arm: str | None = None, cell: str | None = None, bar: str | None = None, refit: bool = False, device: str = "cpu",
+    arm: str | None = None, cell: str | None = None, bar: str | None = None, refit: bool = False,
+    backtest: bool | None = None, device: str = "cpu",
 ) -> Any:  # fmt: skip
     """A model that forecasts, or what is on record of a study as a DataFrame.
 
@@ -40,6 +42,8 @@ def load(
     Args:
         bar: this bar (`best`: on validation) in the place of the runs, on their data.
         refit: fitted again on all rows of the data, for as many epochs as the choice took.
+        backtest: the band comes from a walk over the test rows, which is a look on the ledger, and not from the
+            validation windows. By default what is fitted again walks.
     Raises:
         ResultsError: no such study or run, with the nearest.
         DataError, ConfigError: what cannot be read, or its data or its model's code is not to be had, or is another.
@@ -53,21 +57,25 @@ def load(
         return frames.load(study, out)
     path = Path(place)
     if not named and path.is_file():
-        if bar is not None or refit:
-            raise ConfigError(f"{place}: a saved model is as it was saved: it takes no bar, and is not fitted again")
+        if bar is not None or refit or backtest:
+            raise ConfigError(
+                f"{place}: a saved model is as it was saved: it takes no bar, is not fitted again and walks no rows"
+            )
         from lab.forecasting.model import ForecastModel  # imports torch, which a table of runs does without
 
         return ForecastModel.load(path, device)
     if not named and not _trained_there(path):
         return frames.load(str(place), out)
-    import torch
-
+    from lab.compute.device import pick_device
+    from lab.forecasting.backtest import walked
+    from lab.forecasting.band import DEFAULT_LEVEL
     from lab.forecasting.chosen import chosen_of
     from lab.forecasting.making import judged_of
     from lab.forecasting.refit import refit as fitted_again
 
-    here = torch.device(device)
-    found = judged_of(chosen_of(place, study, run, arm, cell), bar, here)
+    here = pick_device(device)
+    judged = judged_of(chosen_of(place, study, run, arm, cell), bar, here)
+    found, _ = walked(judged, DEFAULT_LEVEL, backtest, refit)
     return fitted_again(found, found.whole(), here) if refit else found.model
 
 

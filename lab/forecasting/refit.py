@@ -1,16 +1,13 @@
 """The choice fitted again on all rows up to the last: the same settings and seeds, for as many epochs as it took.
 
-Networks that start from a closed form keep the judged weights (`kept`): validation chose how strongly that form is
-penalised, and rows that are fitted cannot choose it anew.
-
 Nothing is chosen here, so nothing validates: a network is trained for the epochs at which validation found its best,
-under the schedule that it had, and a bar keeps the penalties and kernels that validation chose. Scaling, and every
-share of the training rows, are those of all rows. The band stays that of the judged weights' past errors.
+under the schedule that it had; a bar, and a network's start in closed form, keep the penalties and kernels that
+validation chose on the judged rows (`Series.chosen_on`). Scaling, and every share of the training rows, are those of
+all rows. The band stays that of the judged weights' past errors.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -20,10 +17,8 @@ from lab.forecasting.given import Given
 from lab.forecasting.making import Judged
 from lab.forecasting.members import BarMap, Members, Weights, networks
 from lab.forecasting.model import ForecastModel
-from lab.references.starts import starts_closed
 from lab.series import Series
-from lab.series.bars import BARS, Bar, Problem, Solution
-from lab.series.bars.windows import Moments
+from lab.series.bars import BARS, Problem
 from lab.series.origins import Splits
 from lab.series.own import Understood
 from lab.series.reading.dates import Dates, shown_date
@@ -32,20 +27,11 @@ from lab.training.trainer import StackTrainer
 Told = Callable[[str], None]
 
 
-def kept(judged: Judged) -> str:
-    """Why the judged weights are not fitted again; "" where they can be."""
-    if judged.chosen is None or not starts_closed(judged.chosen.configs[0]):
-        return ""
-    return "the networks start from a closed form whose penalty validation chose, and fitted rows cannot choose it anew"
-
-
 def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambda line: None) -> ForecastModel:
     """The model fitted on all of the rows given. `tell`: is told of each epoch.
 
-    Raises DataError: rows without dates, too few for a window to train on, or on which a seed diverges; or `kept`.
+    Raises DataError: rows without dates, too few for a window to train on, or on which a seed diverges.
     """
-    if why := kept(judged):
-        raise DataError(f"not fitted again: {why}; do without (--no-refit, refit=False)")
     model = judged.model
     config = None if judged.chosen is None else judged.chosen.configs[0]
     learner = None if config is None else config.validation_learner
@@ -78,7 +64,8 @@ def _epochs(epochs: tuple[int, ...]) -> str:
 
 
 def _whole(judged: Judged, given: Given, held: int, apart: bool) -> Series:
-    """The rows as a series that trains on all of them; on all but the last `held` where these are kept `apart`."""
+    """The rows as a series that trains on all of them; on all but the last `held` where these are kept `apart`. What
+    validation chose stays chosen."""
     series, rows, horizon = judged.series, len(given.values), judged.data.pred_len
     if given.stamps is None:
         raise DataError(f"{given.name}: to be fitted again, rows need dates; give a DataFrame or a file, or do without")
@@ -92,7 +79,8 @@ def _whole(judged: Judged, given: Given, held: int, apart: bool) -> Series:
     last = (rows - held, rows)
     understood = Understood(series.channels, given.values, Dates(given.stamps, series.zone), series.step, given.notes)
     splits = Splits((0, train), last, last, own=False)
-    return Series.checked(series.name, understood, splits, None, f"all rows of {given.name}")
+    found = Series.checked(series.name, understood, splits, None, f"all rows of {given.name}")
+    return replace(found, chosen_on=series)
 
 
 def _trained(judged: Judged, series: Series, device: torch.device, tell: Told) -> Members:
@@ -119,33 +107,6 @@ def _trained(judged: Judged, series: Series, device: torch.device, tell: Told) -
     return networks(chosen.configs, [found[run] for run in range(len(found))], series.num_channels, device)
 
 
-class _Recorded:
-    """Stands for validation: of each map that is tried, in turn, the error that it had when it was judged."""
-
-    def __init__(self, solution: Solution):
-        self._errors: Iterator[float] = (tried["validation_mse"] for tried in solution.tried)
-
-    def mse(self, weight: np.ndarray) -> float:
-        return next(self._errors)
-
-
-class _AsChosen(Problem):
-    """A problem of other rows in which every bar chooses as it did in the one that was judged."""
-
-    def __init__(self, judged: Problem, series: Series):
-        super().__init__(series, judged.data)
-        self._judged = judged
-        self._recorded: _Recorded | None = None
-
-    def solution(self, bar: Bar) -> Solution:
-        self._recorded = _Recorded(self._judged.solution(bar))
-        return super().solution(bar)
-
-    def moments(self, role: str) -> Moments:
-        return cast(Moments, self._recorded) if role == "validation" else super().moments(role)
-
-
 def _bar(judged: Judged, series: Series) -> BarMap:
     name = judged.model.about["model"]
-    problem = _AsChosen(Problem(judged.series, judged.data), series)
-    return BarMap(name, problem.solution(BARS[name]).weight)
+    return BarMap(name, Problem(series, judged.data).solution(BARS[name]).weight)

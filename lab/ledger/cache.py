@@ -65,8 +65,13 @@ def append(look: Mapping[str, Any]) -> bool:
     return True
 
 
+def append_renaming(names: Mapping[str, str], store: str) -> bool:
+    """That studies of a store are called otherwise from now on; returns as `append`."""
+    return append({"renamed": dict(names), "store": store})
+
+
 def read() -> Lines:
-    """Every look on it, each once."""
+    """Every look on it, each once, with the name that its study has now."""
     path = ledger_file()
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -79,6 +84,11 @@ def read() -> Lines:
     for line in filter(str.strip, text.split("\n")):
         try:
             row = json.loads(line)
+            if "renamed" in row:
+                for look in looks.values():
+                    if look["store"] == row["store"] and look["read_for"] in row["renamed"]:
+                        look["read_for"] = row["renamed"][look["read_for"]]
+                continue
             row["time"] = datetime.fromisoformat(row["time"])
             row["runs"], row["origin"] = int(row["runs"]), int(row["origin"])
             looks.setdefault(str(row["look"]), {**dict.fromkeys(_OPTIONAL), **row, "series": str(row["series"])})

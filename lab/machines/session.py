@@ -195,7 +195,11 @@ class RaySession:
         return self._references[identity]
 
     def run_tasks(
-        self, function: Any, calls: Mapping[Any, tuple[Any, ...]], say: Callable[[str, str], None] | None = None
+        self,
+        function: Any,
+        calls: Mapping[Any, tuple[Any, ...]],
+        say: Callable[[str, str], None] | None = None,
+        done: Callable[[], None] = lambda: None,
     ) -> dict[Any, Any]:
         """A remote function for each of some arguments, each with what a trial takes.
 
@@ -204,6 +208,7 @@ class RaySession:
 
         Args:
             say: takes the kind and the text of an event; by default the text is printed.
+            done: called for each that is.
         Raises:
             DoesNotFit: a task held more memory than a trial's share.
         """
@@ -218,6 +223,7 @@ class RaySession:
             key = waiting.pop(ready)
             try:
                 found[key] = ray.get(ready)
+                done()
                 continue
             except RayError as error:
                 short = shortage(error)

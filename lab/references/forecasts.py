@@ -21,6 +21,7 @@ from lab.store.tables import Results
 FEW = 3  # windows
 _NUMBERS = ("forecast", "truth", "past")
 _ARRAYS = {**dict.fromkeys(_NUMBERS, 2), "rows": 1, "channel": 0, "steps": 0}  # name -> axes
+_MORE = {"scale": 1, "times": 2, "zone": 0}  # what those on record from before have not
 _MOST = 2**20  # numbers of an array of ours
 
 
@@ -34,6 +35,13 @@ class Forecasts:
     rows: tuple[int, ...]  # of the series, at which each forecast begins
     channel: str
     steps: int  # of training in an epoch
+    scale: tuple[float, float] | None = None  # mean and deviation that undo the z-scores; None: not on record
+    times: np.ndarray | None = None  # (FEW, P + H) datetime64[us], the clock that the data writes; None: it has none
+    zone: str = ""  # of the times
+
+    def own(self, values: np.ndarray) -> np.ndarray:
+        """In the data's own units, where they are known."""
+        return values if self.scale is None else values.astype(float) * self.scale[1] + self.scale[0]
 
 
 def chosen(windows: int) -> list[int]:
@@ -80,6 +88,12 @@ def record_forecasts(
     return without
 
 
+def keep_forecasts(results: Results, run: str, config: Config, weights: Mapping[str, Any], series: Series) -> None:
+    """Those of a run whose test is just being read, as a part of that look."""
+    if forecasts_of_run(results, run) is None:
+        results.put_blob(forecasts_path(run), encoded(_forecast(config, weights, series)))
+
+
 def _forecast(config: Config, weights: Mapping[str, Any], series: Series) -> Forecasts:
     import torch
 
@@ -97,9 +111,13 @@ def _forecast(config: Config, weights: Mapping[str, Any], series: Series) -> For
     rows = starts + config.data.seq_len
     before = min(config.data.pred_len, int(rows[0]))
     past = np.stack([series.scaled[row - before : row, -1] for row in rows])
+    times = None
+    if series.timestamps is not None:
+        times = np.stack([series.timestamps[row - before : row + config.data.pred_len] for row in rows])
     return Forecasts(
         found[0, -1].T.numpy(), target[0, -1].T.numpy(), past, tuple(rows.tolist()), series.channels[-1],
-        StackTrainer([config], series, device).steps,
+        StackTrainer([config], series, device).steps, (float(series.mean[-1]), float(series.std[-1])), times,
+        series.zone,
     )  # fmt: skip
 
 
@@ -107,18 +125,29 @@ def encoded(found: Forecasts) -> bytes:
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(getattr(found, name), np.float32) for name in _NUMBERS}
     arrays |= {"rows": np.array(found.rows, np.int64), "steps": np.array(found.steps, np.int64)}
+    if found.scale is not None:
+        arrays["scale"] = np.array(found.scale, np.float64)
+    if found.times is not None:
+        arrays |= {"times": found.times.astype("datetime64[us]").astype(np.int64), "zone": np.array(found.zone)}
     np.savez_compressed(buffer, **arrays, channel=np.array(found.channel))
     return buffer.getvalue()
 
 
 def _parsed(data: bytes) -> Forecasts:
     with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-        arrays = {name: kept[name] for name in _ARRAYS}
-    if any(each.ndim != _ARRAYS[name] or each.size > _MOST for name, each in arrays.items()):
+        arrays = {name: kept[name] for name in (*_ARRAYS, *(name for name in _MORE if name in kept.files))}
+    if any(each.ndim != (_ARRAYS | _MORE)[name] or each.size > _MOST for name, each in arrays.items()):
         raise ValueError("no forecasts of ours: expected a few windows")
     shapes = [arrays[name].shape for name in ("forecast", "truth")]
     if shapes[0] != shapes[1] or {len(arrays[name]) for name in ("past", "rows")} != {shapes[0][0]}:
         raise ValueError("no forecasts of ours: as many windows are expected of each array")
     forecast, truth, past = (arrays[name].astype(np.float32) for name in _NUMBERS)
     rows: Sequence[int] = arrays["rows"].tolist()
-    return Forecasts(forecast, truth, past, tuple(rows), str(arrays["channel"]), int(arrays["steps"]))
+    scale, times = arrays.get("scale"), arrays.get("times")
+    if times is not None and times.shape != (len(truth), past.shape[1] + truth.shape[1]):
+        raise ValueError("no forecasts of ours: a date for each row is expected")
+    return Forecasts(
+        forecast, truth, past, tuple(rows), str(arrays["channel"]), int(arrays["steps"]),
+        None if scale is None else (float(scale[0]), float(scale[1])),
+        None if times is None else times.astype("datetime64[us]"), str(arrays.get("zone", "")),
+    )  # fmt: skip

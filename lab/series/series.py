@@ -46,6 +46,9 @@ class Series:
     file_sha256: str = ""  # of the file as it lies on the disk; "" of data without one
     sealed: Rows | None = None  # rows set aside, which no split reaches into; `values` ends before them
     stretch: float = 1.0  # of the targets, in what windows are cut from it (see `stretched`)
+    # Of a series all of whose rows are fitted: the one on which closed forms choose what validation chooses, penalties
+    # and kernels; these rows then only say the numbers that go with that choice.
+    chosen_on: "Series | None" = None
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, data: DataConfig | None = None, name: str = "frame") -> "Series":

@@ -1,4 +1,4 @@
-"""Where series come from: files that are known by name, the synthetic generator, and data of one's own.
+"""Where series come from: files that are known by name, those made from a seed, and data of one's own.
 
 Named files (lab.settings.sources.SOURCES) are looked for in the folder that `DYNONET_DATA_DIR` names, then in a cache
 (`DYNONET_CACHE_DIR`, else the user's own), and are downloaded into the cache where an address is known. They are read
@@ -20,7 +20,7 @@ import pooch  # type: ignore[import-untyped]
 
 from lab.console.printing import one_line
 from lab.errors import DataError, nearest
-from lab.series import synthetic
+from lab.series import synthetic, water_towers
 from lab.series.origins import by_fractions, splits_of
 from lab.series.own import Understood, understand
 from lab.series.reading.dates import Dates, Step
@@ -28,10 +28,12 @@ from lab.series.reading.files import read_file
 from lab.series.roles import window_starts
 from lab.series.series import Series
 from lab.settings.data import MOVES, ROWS, DataConfig, SyntheticConfig
-from lab.settings.sources import SOURCES
+from lab.settings.sources import GENERATED, SOURCES
 
-_SYNTHETIC_SPLIT = (0.6, 0.2, 0.2)
-_SYNTHETIC_START = np.datetime64("2000-01-01T00:00", "us")
+_GENERATORS = dict(zip(GENERATED, (synthetic, water_towers), strict=True))
+_GENERATED_SPLIT = (0.6, 0.2, 0.2)
+_GENERATED_START = np.datetime64("2000-01-01T00:00", "us")
+_MOST_GENERATED = 10_000_000  # hours, a thousand years
 _HOUR = Step(microseconds=3_600_000_000)
 _KEPT = 16  # series of a process: those of a study, an origin each
 _ANYWHERE = {name: DataConfig.model_fields[name].default for name in (*MOVES, "sealed", "split")}
@@ -51,8 +53,8 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
     """
     reading = _reading(data)
     whole = reading.model_copy(update={"channels": None})
-    if data.dataset == "synthetic":
-        series = _chosen(_synthetic(whole), data.channels)
+    if data.dataset in GENERATED:
+        series = _chosen(_generated(whole), data.channels)
     elif data.dataset == "frame":
         raise DataError(
             "data.dataset=frame is a DataFrame, given in Python: StackTrainer(configs, Series.from_frame(...))"
@@ -72,8 +74,8 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
 
 def all_rows(data: DataConfig, folder: str | Path | None = None) -> Understood:
     """Every row of what `data` names, those after its test split and the sealed ones, too: see lab.series.sealed."""
-    if data.dataset == "synthetic":
-        return _synthetic_values(data.synthetic)
+    if data.dataset in GENERATED:
+        return _generated_values(data.dataset, data.synthetic)
     if data.dataset == "csv":
         assert data.path is not None
         path = Path(data.path)
@@ -93,19 +95,21 @@ def _reading(data: DataConfig) -> DataConfig:
 
 
 @lru_cache(maxsize=_KEPT)
-def _synthetic(data: DataConfig) -> Series:
-    config = data.synthetic
-    splits = splits_of("synthetic", data, config.rows, by_fractions("synthetic", _SYNTHETIC_SPLIT))
-    known = synthetic.checksum(config) if splits.own else None
-    source = f"lab.series.synthetic, version {synthetic.VERSION}, seed {config.seed}"
-    return Series.checked("synthetic", _synthetic_values(config), splits, known, source)
+def _generated(data: DataConfig) -> Series:
+    name, config, generator = data.dataset, data.synthetic, _GENERATORS[data.dataset]
+    splits = splits_of(name, data, config.rows, by_fractions(name, _GENERATED_SPLIT))
+    known = generator.checksum(config) if splits.own else None
+    source = f"lab.series.{name}, version {generator.VERSION}, seed {config.seed}"
+    return Series.checked(name, _generated_values(name, config), splits, known, source)
 
 
 @lru_cache(maxsize=4)
-def _synthetic_values(config: SyntheticConfig) -> Understood:
-    values = synthetic.generate(config)
-    dates = Dates(_SYNTHETIC_START + np.arange(len(values)) * np.timedelta64(1, "h"))
-    return Understood(synthetic.CHANNELS, values, dates, _HOUR)
+def _generated_values(name: str, config: SyntheticConfig) -> Understood:
+    if config.rows > _MOST_GENERATED:
+        raise DataError(f"data.synthetic.rows: got {config.rows}; at most {_MOST_GENERATED:,} are made")
+    values = _GENERATORS[name].generate(config)
+    dates = Dates(_GENERATED_START + np.arange(len(values)) * np.timedelta64(1, "h"))
+    return Understood(_GENERATORS[name].CHANNELS, values, dates, _HOUR)
 
 
 @lru_cache(maxsize=_KEPT)

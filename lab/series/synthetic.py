@@ -20,7 +20,6 @@ from math import exp, pi
 
 import numpy as np
 
-from lab.errors import DataError
 from lab.settings.data import SyntheticConfig
 
 # Part of the data's checksum: raise it when a change to this file changes what it generates.
@@ -31,7 +30,6 @@ CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
 _LEVEL = np.array([7.4, 2.2, 4.3, 0.9, 3.1, 0.9, 13.3])
 _SCALE = np.array([7.0, 2.0, 6.8, 1.8, 1.2, 0.6, 8.6])
 
-MOST_ROWS = 10_000_000  # a thousand years
 _WARM_UP = 168  # hours generated and dropped: longer than the longest chain of lags (6 * 24)
 _DAY, _WEEK = 24, 168
 _LAGS = (6, 24)  # hours by which a channel follows the one before it
@@ -48,8 +46,6 @@ _PURPOSES = ("cycles", "trend", "drift", "habits", "noise", *_STRUCTURES)
 
 def generate(config: SyntheticConfig) -> np.ndarray:
     """The series of these settings: (rows, 7) float64, one row an hour, in raw units like ETT's."""
-    if config.rows > MOST_ROWS:
-        raise DataError(f"data.synthetic.rows: got {config.rows}; at most {MOST_ROWS:,} are made")
     hours = config.rows + _WARM_UP
     regime = _regime_path(_generator(config, "regimes"), hours) * config.regimes  # 0 or the strength
     series = _cycles(_generator(config, "cycles"), hours, regime)

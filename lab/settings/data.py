@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from lab.console.printing import one_line
 from lab.errors import nearest, unknown
-from lab.settings.sources import OWN_DATA, SOURCES, datasets
+from lab.settings.sources import GENERATED, OWN_DATA, SOURCES, datasets
 
 ROWS = ("train", "validation", "test")
 SEALED = "sealed"  # rows set aside: no role of a training, read once (lab.series.sealed)
@@ -33,7 +33,8 @@ NEVER = CountsWhen(lambda config: False)
 
 
 class SyntheticConfig(Section):
-    """A seeded series like ETT (see lab.series.synthetic); each strength 0 leaves that structure out."""
+    """A seeded series like ETT (see lab.series.synthetic); each strength 0 leaves that structure out. What else is made
+    from a seed takes rows and seed alone."""
 
     rows: int = Field(4000, ge=64)  # hours
     seed: int = Field(0, ge=0)  # of all that is drawn; another is another series
@@ -56,7 +57,7 @@ class Role:
 
 
 class DataConfig(Section):
-    dataset: str = "synthetic"  # this, a series by its name (lab.settings.sources), or csv: one's own file
+    dataset: str = "synthetic"  # a series by its name, one made from a seed (lab.settings.sources), or csv: one's own
     path: str | None = None  # csv: .csv, .csv.gz or .parquet; kept as an absolute path
     channels: tuple[str, ...] | None = Field(None, min_length=1)  # columns that are read, in this order; None: all
     # Settings of csv and frame (OWN below): how the file is to be understood.
@@ -145,6 +146,13 @@ class DataConfig(Section):
                 f"sealed: got {self.sealed}; those of {self.dataset} are its rows {published[0]} to {published[1]}, "
                 "always: leave it out"
             )
+        if self.dataset in GENERATED[1:]:
+            for name, field in SyntheticConfig.model_fields.items():
+                if name not in ("rows", "seed") and getattr(self.synthetic, name) != field.default:
+                    raise ValueError(
+                        f"synthetic.{name} is a setting of dataset {GENERATED[0]}; {self.dataset} takes synthetic.rows "
+                        "and synthetic.seed alone"
+                    )
         if self.dataset not in OWN_DATA:
             fields = type(self).model_fields
             for name in OWN:

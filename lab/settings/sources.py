@@ -77,10 +77,12 @@ SOURCES: dict[str, Source] = {
     ),
 }  # fmt: skip
 
+# Made here, from a seed (lab.series.sources): of `data.synthetic` they take rows and seed, and the first one all of it.
+GENERATED = ("synthetic", "water_towers")
 # csv: a file of one's own, `data.path`; frame: a DataFrame, given in Python (lab.series.Series.from_frame).
 OWN_DATA = ("csv", "frame")
 
 
 def datasets() -> tuple[str, ...]:
     """The values of `data.dataset`."""
-    return ("synthetic", *SOURCES, *OWN_DATA)
+    return (*GENERATED, *SOURCES, *OWN_DATA)

@@ -1,7 +1,6 @@
 """`python -m lab.site [serve] RESULTS`: every study of a results folder on one page, as files, or served to this
 machine alone while studies run."""
 
-import argparse
 import sys
 import threading
 from collections.abc import Sequence
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import matplotlib
 
-from lab.console.commands import command_named
-from lab.console.printing import Parser, log_to_stderr, print
+from lab.console.commands import command_named, refused
+from lab.console.parser import Parser
+from lab.console.printing import log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.site.pages import build
 from lab.site.serve import LOOPBACK, server
@@ -21,7 +21,7 @@ from lab.store.tables import Results, ResultsError, StorageError
 SERVE, PORT = "serve", 8642
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     result = Parser(prog="python -m lab.site", description=" ".join((__doc__ or "").split()))
     result.add_argument("words", nargs="*", metavar="[serve] RESULTS",
                         help=f"serve: at {LOOPBACK} instead of writing files; RESULTS: a folder or an object store's "
@@ -44,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(results, options.port) if serving else _write(results, options.out)
     except (ConfigError, DataError, ResultsError, StorageError, OSError) as error:
         text = error.strerror if isinstance(error, StorageError) and error.strerror else str(error)
-        print(f"error: {' '.join(text.split())}", file=sys.stderr)
-        return 2
+        return refused(error, " ".join(text.split()))
 
 
 def _asked(words: Sequence[str], option: str | None) -> tuple[bool, str | None]:

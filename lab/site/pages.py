@@ -15,9 +15,8 @@ from lab.site.studies import READ_FAULTS, Entry, entries
 from lab.store.tables import Results
 
 INDEX, REPORT = "index.html", "report.html"
-HEADER = ("study", "what was found", "state", "question", "kind", "data", "model", "runs", "by status",
-          "lowest validation MSE of a run", "last run ended (UTC)")  # fmt: skip
-NOT_READ = "its page says"
+HEADER = ("study", "kind", "what was found", "state", "data", "model", "runs", "lowest validation MSE of a run",
+          "last run ended (UTC)")  # fmt: skip
 
 
 def index(results: Results, found: Iterable[Entry], answers: Mapping[str, str]) -> Page:
@@ -43,8 +42,8 @@ def index(results: Results, found: Iterable[Entry], answers: Mapping[str, str]) 
 
 def _row(entry: Entry, answers: Mapping[str, str]) -> tuple[str, ...]:
     return (
-        entry.study, answers.get(entry.study, MISSING), entry.state, entry.question, entry.kind, entry.data or MISSING,
-        entry.models or MISSING, f"{entry.runs:,}", entry.statuses or MISSING, decimal(entry.lowest),
+        entry.study, entry.kind, answers.get(entry.study, MISSING), entry.state, entry.data or MISSING,
+        entry.models or MISSING, entry.statuses or MISSING, decimal(entry.lowest),
         entry.changed.strftime("%Y-%m-%d %H:%M") if entry.changed else MISSING,
     )  # fmt: skip
 

@@ -56,11 +56,13 @@ class Site:
     open: Callable[[], Results]
     clock: Callable[[], float] = time.monotonic
     _made: dict[str, Made] = field(default_factory=dict)
-    _making: threading.RLock = field(default_factory=threading.RLock)
+    _making: threading.Lock = field(default_factory=threading.Lock)
+    _listing: threading.Lock = field(default_factory=threading.Lock)
+    _waiting: int = 0  # requests, which come before pages that nobody has asked for yet
     _listed: tuple[float, list[Entry], Results] | None = None
 
     def studies(self) -> tuple[list[Entry], Results]:
-        with self._making:
+        with self._listing:
             if self._listed is None or self.clock() - self._listed[0] > FRESH:
                 results = self.open()
                 self._listed = (self.clock(), entries(results), results)
@@ -79,14 +81,17 @@ class Site:
 
     def of_study(self, study: str) -> Made | None:
         """None where there is no such study."""
-        if not is_study(study):
+        made = self._made.get(study)
+        if made is not None and made.version == self.version(study):
+            return made
+        if not is_study(study) or study not in {entry.study for entry in self.studies()[0]}:
             return None
+        self._waiting += 1
         with self._making:
+            self._waiting -= 1
             made = self._made.get(study)
-            if made is not None and (made.rests(self.clock()) or made.version == self._version(study)):
+            if made is not None and made.version == self.version(study):  # it was made meanwhile
                 return made
-            if study not in {entry.study for entry in self.studies()[0]}:
-                return None
             begun, version = self.clock(), self._version(study)
             try:
                 files, answer = study_files(self.open(), study)
@@ -98,7 +103,10 @@ class Site:
     def make_all(self) -> None:
         """One after the other, so that the page of all says what each found."""
         for entry in self.studies()[0]:
+            while self._waiting:
+                time.sleep(0.1)
             self.of_study(entry.study)
+            time.sleep(0.1)
 
     def _version(self, study: str) -> str:
         """Files of records are never changed: their names say what there is. Of one that runs, those of all runs."""
@@ -148,9 +156,10 @@ class _Handler(BaseHTTPRequestHandler):
         for header, value in _SAFE.items():
             self.send_header(header, value)
         if version:
-            self.send_header("ETag", version)
+            self.send_header("ETag", f'"{version}"')
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        self.send_header("Content-Length", str(len(data)))
+        if body:
+            self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
             self.wfile.write(data)

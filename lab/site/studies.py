@@ -27,11 +27,9 @@ class Entry:
 
     study: str
     kind: str
-    question: str
     data: str  # `ETTh1, H=96`, each that its runs are of
     models: str
-    runs: int  # trained, of bars none
-    statuses: str
+    statuses: str  # of its trained runs
     lowest: float  # validation MSE of a run; NaN: none
     state: str  # running, finished, or what is still open
     changed: datetime | None  # when its last run ended
@@ -60,26 +58,21 @@ def running(results: Results, study: str) -> str:
 
 def _entry(results: Results, study: str, rows: list[dict[str, Any]]) -> Entry:
     networks = [row for row in rows if row["model"] not in BARS]
-    kind, question, state = SEARCH, "Which settings are best?", ""
+    kind, state = SEARCH, ""
     try:
         events = told(results, study)
         if is_ablation(events):
-            kind, question = ABLATION, _question(events)
+            kind = ABLATION
         state = running(results, study) or unsettled(results, study) or "finished"
     except (*READ_FAULTS, StopIteration, KeyError, TypeError, ValueError) as error:  # one bad record hides no other
         state = f"its records cannot be read: {type(error).__name__}"
     errors = [row["val_mse"] for row in networks if row["val_mse"] is not None]
     return Entry(
-        study, kind, question, "; ".join(_distinct(_data(row) for row in networks)),
-        ", ".join(_distinct(row["model"] for row in networks)), len(networks),
+        study, kind, "; ".join(_distinct(_data(row) for row in networks)),
+        ", ".join(_distinct(row["model"] for row in networks)),
         ", ".join(f"{count} {status}" for status, count in sorted(Counter(r["status"] for r in networks).items())),
         min(errors, default=math.nan), state, max((row["ended"] for row in networks if row["ended"]), default=None),
     )  # fmt: skip
-
-
-def _question(events: Iterable[Mapping[str, Any]]) -> str:
-    asked = next(event["study"] for event in events if event.get("kind") == ABLATION)
-    return str(asked.get("question", ""))
 
 
 def _data(row: Mapping[str, Any]) -> str:

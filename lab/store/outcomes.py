@@ -7,7 +7,13 @@ from typing import Any, Protocol, TypeVar
 
 from lab.store.tables import Results
 
-STATES = ("complete", "pruned", "failed")  # of an outcome, the one that stands first
+STATES = ("complete", "stopped", "failed")  # of an outcome, the one that stands first
+_BEFORE = {"pruned": "stopped"}  # what records of before call it
+
+
+def state_of(row: Mapping[str, Any]) -> str | None:
+    """How a row of table `trials` says that a trial ended, in the words of now."""
+    return _BEFORE.get(row["state"], row["state"])
 
 
 class Judged(Protocol):
@@ -44,19 +50,20 @@ def standing_outcomes(
         if row["trial"] in found:
             continue
         values = list(row["values"] or [])
-        if row["state"] not in STATES or None in values or (row["state"] == "complete" and not values):
+        state = state_of(row)
+        if state not in STATES or None in values or (state == "complete" and not values):
             pass_over(results, row, "its outcome", ValueError(f"state {row['state']!r} with values {values}"))
             continue
         reports = [(r["epoch"], r["value"]) for r in row["reports"] or [] if r is not None]
         reports = [report for report in reports if None not in report]
-        found[row["trial"]] = Outcome(row["trial"], row["state"], values, reports, row["error"])
+        found[row["trial"]] = Outcome(row["trial"], state, values, reports, row["error"])
     return found
 
 
 def _standing(outcome: Mapping[str, Any]) -> tuple[int, Any]:
     """Orders the outcomes that drivers of two clocks gave one trial, the one that stands first: what was trained to its
     end was trained, whatever else was said."""
-    state = outcome["state"]
+    state = state_of(outcome)
     return (STATES.index(state) if state in STATES else len(STATES), outcome["time"])
 
 

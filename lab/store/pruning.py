@@ -61,8 +61,8 @@ class Pruning:
         rows = []
         for folder, name in (*KINDS.items(), ("", "all")):
             gone, stay = ([s for p, s in part.items() if p.startswith(folder)] for part in (self.freed, self.kept))
-            rows.append(f"{name:<14s}{len(gone):>8,d} files {_bytes(sum(gone)):>10s}"
-                        f"{len(stay):>12,d} files {_bytes(sum(stay)):>10s}")  # fmt: skip
+            rows.append(f"{name:<14s}{len(gone):>8,d} files {size_text(sum(gone)):>10s}"
+                        f"{len(stay):>12,d} files {size_text(sum(stay)):>10s}")  # fmt: skip
         head = f"{'':<14s}{'freed' if done else 'can go':>25s}{'kept':>29s}"
         return [head, *rows, "every run, trial, reading and study stays on record"]
 
@@ -97,12 +97,12 @@ def _found(results: Results, names: Collection[str]) -> Pruning:
     mine = {row["run"] for name in names for row in members[name]}
     sharing = [name for name, rows in members.items() if name in names or any(row["run"] in mine for row in rows)]
     runs = {row["run"] for name in sharing for row in members[name]}
-    facts = _Facts.of(results, runs)
+    facts = Facts.of(results, runs)
     stacks: set[str] = set()
     needed: set[Own] = set()
     needed_stacks: set[str] = set()
     for name in sharing:
-        study = _Study(results, name, members[name], facts)
+        study = StudyNeeds(results, name, members[name], facts)
         needed |= study.needs
         needed_stacks |= study.needed_stacks
         if name in names:
@@ -112,10 +112,10 @@ def _found(results: Results, names: Collection[str]) -> Pruning:
             f"{len(results.skipped)} files of the records cannot be read (named above), so what is needed is not known "
             "for sure; nothing is deleted. Move them out of the results first, or bring them back"
         )
-    sizes = {path: size for folder in KINDS for path, size in _sizes(results.storage, folder).items()}
+    lying = {path: size for folder in KINDS for path, size in sizes(results.storage, folder).items()}
     found = Pruning()
-    for path, size in sizes.items():
-        own, folder = _own(path), path.rpartition("/")[0]
+    for path, size in lying.items():
+        own, folder = own_of(path), path.rpartition("/")[0]
         if own is not None and own[1] in mine:
             kept = own in needed
         elif folder in stacks:
@@ -126,7 +126,7 @@ def _found(results: Results, names: Collection[str]) -> Pruning:
     return found
 
 
-def _own(path: str) -> Own | None:
+def own_of(path: str) -> Own | None:
     """Whose a file is; None for one that is no single run's."""
     folder = path.split("/")[0]
     match = _OF_RUN[folder].fullmatch(plain(path))
@@ -134,7 +134,7 @@ def _own(path: str) -> Own | None:
 
 
 @dataclass(frozen=True)
-class _Facts:
+class Facts:
     """Of runs: their status, and those whose test is read."""
 
     status: Mapping[str, str]
@@ -142,7 +142,7 @@ class _Facts:
     sealed: Collection[str]  # at the latest origin of a series with sealed rows, on which they are not read yet
 
     @classmethod
-    def of(cls, results: Results, runs: Collection[str]) -> "_Facts":
+    def of(cls, results: Results, runs: Collection[str]) -> "Facts":
         latest = results.latest(runs, ["status", *_DATA]).to_pylist()
         readings = results.of_runs("evaluations", runs).select(["run", "split", "windows"])
         test = pc.and_(pc.equal(readings["split"], "test"), pc.is_valid(readings["windows"]))
@@ -166,7 +166,7 @@ def _has_sealed(row: Mapping[str, Any]) -> bool:
     return (sealed is not None or named is not None) and not back
 
 
-class _Study:
+class StudyNeeds:
     """What one study needs.
 
     Attributes:
@@ -174,7 +174,7 @@ class _Study:
         stacks, needed_stacks: folders of all stacks that it knows of, and of those that it needs.
     """
 
-    def __init__(self, results: Results, name: str, members: Sequence[Member], facts: _Facts):
+    def __init__(self, results: Results, name: str, members: Sequence[Member], facts: Facts):
         self.name, self.members, self.facts = name, members, facts
         self.needs: set[Own] = set()
         self.stacks: set[str] = set()
@@ -253,7 +253,7 @@ def _by_trial(members: Sequence[Member]) -> dict[str, list[str]]:
     return {trial: list(runs) for trial, runs in found.items()}
 
 
-def _sizes(storage: Storage, folder: str) -> dict[str, int]:
+def sizes(storage: Storage, folder: str) -> dict[str, int]:
     """Bytes of every object below a folder, by path."""
     selector = pafs.FileSelector(storage.full(folder), allow_not_found=True, recursive=True)
     with storage.errors("list", folder):
@@ -266,7 +266,7 @@ def _sizes(storage: Storage, folder: str) -> dict[str, int]:
     }
 
 
-def _bytes(count: int) -> str:
+def size_text(count: int) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

@@ -109,7 +109,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("params", _TEXT),  # JSON
         ("distributions", _TEXT),  # JSON
         ("config", _TEXT),  # JSON
-        ("state", _TEXT),  # null for a proposal
+        ("state", _TEXT),  # null for a proposal; `pruned` in records of before: stopped
         ("values", _REALS),  # one per objective
         ("reports", _REPORTS),
         ("error", _TEXT),
@@ -193,7 +193,7 @@ _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): (*DONE, "stopped", "failed"),
     ("members", "role"): ("search", "final", "baseline", "arm"),
     ("trials", "event"): ("proposed", "outcome"),
-    ("trials", "state"): ("complete", "pruned", "failed"),
+    ("trials", "state"): ("complete", "stopped", "failed"),
     ("events", "kind"): EVENTS,
 }
 

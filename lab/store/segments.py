@@ -253,6 +253,46 @@ def _publish(storage: Storage, table: str, folder: str, generation: int, batch: 
         raise StorageError(f"{storage.full(path)} holds {segment.rows.num_rows} of {batch.rows} rows")
 
 
+def rewrite_folder(
+    storage: Storage, table: str, folder: str, changed: Callable[[pa.Table], pa.Table | None]
+) -> int:  # fmt: skip
+    """Puts other rows in the place of some of a folder's rows; returns how many files were replaced.
+
+    As in a compaction a segment with the sources of what it stands for is published first, with fewer rows of them or
+    others, and what it stands for is deleted then: a kill at any moment leaves each row once, as it was or as it is to
+    be. Files that cannot be read, and those called as we call none, are left where they are.
+
+    Args:
+        changed: of some rows, in their order, those that are to stand for them; None where they stay.
+    """
+    names = [n for n in storage.list(folder) if n.endswith(".parquet") and not file_name(n).startswith((".", "_"))]
+    ours = sorted((n for n in names if is_segment(n) or is_own(n)), key=order_of, reverse=True)
+    generation = max((order_of(path)[0] for path in ours), default=0) + 1
+    seen: set[str] = set()
+    replaced: dict[str, list[str]] = {}  # folder -> paths
+    for path, part in _read_each(storage, table, ours):
+        if not isinstance(part, Part):
+            continue
+        rows, sources = _without(part, seen)
+        if changed(rows) is None:
+            continue
+        pieces, kept, start = [], [], 0
+        for name, count in sources:
+            piece = rows.slice(start, count)
+            other = changed(piece) if count else None
+            pieces.append(piece if other is None else other)
+            kept.append((name, pieces[-1].num_rows))
+            start += count
+        where = path.rpartition("/")[0]
+        if is_segment(path) or any(count for _, count in kept):  # else nobody else holds its rows
+            data = encode(_close(pieces), kept)
+            storage.put(file_path(where, f"segment-{generation:06d}", data), data)
+        replaced.setdefault(where, []).append(path)
+    for paths in replaced.values():
+        _delete(storage, paths)
+    return sum(map(len, replaced.values()))
+
+
 def _delete(storage: Storage, paths: Sequence[str]) -> None:
     with ThreadPoolExecutor(1 if storage.local else 16) as pool:
         for done in [pool.submit(storage.delete, path) for path in paths]:

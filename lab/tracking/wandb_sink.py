@@ -103,7 +103,7 @@ class WandbSink(Sink):
             return
         check_key()
         try:
-            self._wandb.setup(lean_settings(min(self.patience, 2 * CONNECT_SECONDS)))
+            self._wandb.setup(live_settings(min(self.patience, 2 * CONNECT_SECONDS)))
             api = self._wandb.Api(timeout=max(1, int(min(self.patience / 2, CONNECT_SECONDS))))
             self.entity = self.options.entity or api.default_entity
         except Exception as error:

@@ -10,7 +10,9 @@ A checkpoint is a dict of tensors and plain values (so it loads with `weights_on
     stack         name -> tensor with the model axis first, in the order of `active` (see lab.forecaster.Stack.state)
 """
 
+import zipfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,18 @@ from lab.errors import DataError
 
 VERSION = 2
 State = dict[str, Any]  # as StackTrainer.state_dict gives it
+
+
+def read_file(path: Path) -> Any:
+    """What a file of `torch.save` holds: data alone, nothing in it is executed, and no damaged bit passes for a number:
+    torch writes a checksum of each part, and reads them without a look at it.
+
+    Raises DataError: a damaged file; FileNotFoundError; and what zip files and torch raise of a foreign one.
+    """
+    with zipfile.ZipFile(path) as parts:
+        if damaged := parts.testzip():
+            raise DataError(f"damaged: the checksum of its part {damaged} does not hold")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def current(state: State) -> State:

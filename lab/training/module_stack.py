@@ -146,7 +146,7 @@ class ModuleForecaster(Forecaster):
             self.config.check_key(key)
         asked = inspect.signature(getattr(module, "forward", module)).parameters
         self.wants = Wants("calendar" in asked, "rows" in asked)
-        self.wants_calendar = self.wants.calendar
+        self.wants_calendar, self.wants_rows = self.wants.calendar, self.wants.rows
         self._size = lru_cache(maxsize=4096)(self._counted)
         self._own = {f"model.{key}" for key, field in settings.model_fields.items() if _is_own(field.metadata)}
 

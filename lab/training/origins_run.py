@@ -56,13 +56,13 @@ class OriginsRun(TrialRun):
         return [run for stack in self.stacks for run in stack.runs]
 
     def _diverged(self) -> bool:
-        return any(stack.report().state == "pruned" for stack in self.stacks)
+        return any(stack.report().state == "diverged" for stack in self.stacks)
 
     def report(self) -> Report:
         """Where the trial stands after the last epoch that all stacks have come to."""
         parts = [stack.report() for stack in self.stacks]
         states = [part.state for part in parts]
-        state = next((state for state in ("pruned", "running") if state in states), "complete")
+        state = next((state for state in ("diverged", "running") if state in states), "complete")
         behind = [part.epoch for part in parts if part.state != "complete"]
         epoch = min(behind, default=max(part.epoch for part in parts))
         columns = [carried(dict(part.reports), epoch) for part in parts]

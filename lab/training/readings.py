@@ -3,8 +3,8 @@
 import io
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 
@@ -16,6 +16,8 @@ from lab.settings.config import Config
 from lab.store.tables import Results
 from lab.training.trainer import evaluate_weights
 from lab.training.window_errors import keep_window_errors
+
+Beside: TypeAlias = Callable[[str, Config, Mapping[str, torch.Tensor]], None]  # run, its config and weights
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ def read_test(
     series: Series | None = None,
     study: str | None = None,
     command: str | None = None,
+    beside: Beside | None = None,
 ) -> None:
     """Evaluates runs on test and records the readings. A run whose test was read before is not read again.
 
@@ -77,6 +80,7 @@ def read_test(
     Args:
         series: the data of all of these runs, where the caller has it.
         study, command: for which they are read, and what was typed, for the ledger.
+        beside: what else is done with each in the same look.
     """
     by_series: dict[str | None, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for run, row in unread(results, ids).items():
@@ -86,7 +90,7 @@ def read_test(
         if data is None:
             continue
         with looking(data, purpose, ids=list(rows), study=study, results=results, command=command):
-            _read(results, rows, purpose, device, data)
+            _read(results, rows, purpose, device, data, beside)
 
 
 def _series_of(results: Results, rows: Mapping[str, Mapping[str, Any]]) -> Series | None:
@@ -100,8 +104,9 @@ def _series_of(results: Results, rows: Mapping[str, Mapping[str, Any]]) -> Serie
 
 
 def _read(
-    results: Results, rows: Mapping[str, Mapping[str, Any]], purpose: str, device: str | torch.device, data: Series
-) -> None:
+    results: Results, rows: Mapping[str, Mapping[str, Any]], purpose: str, device: str | torch.device, data: Series,
+    beside: Beside | None,
+) -> None:  # fmt: skip
     for run, row in rows.items():
         try:
             config, weights = load_weights(results, row)
@@ -119,3 +124,5 @@ def _read(
             for channel, value in zip(data.channels, channels, strict=True):
                 readings.append({**key, "metric": metric, "channel": channel, "value": value})
         results.add("evaluations", readings)
+        if beside is not None:
+            beside(run, config, weights)

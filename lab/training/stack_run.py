@@ -46,7 +46,7 @@ class Report:
 
     epoch: int
     value: float | None  # mean over the runs of the best validation MSE so far; None if a run has none yet
-    state: str  # running, complete, or pruned (a run diverged)
+    state: str  # running, complete, or diverged (a run of it did)
     reports: list[tuple[int, float]]  # every epoch's value, from the first
     parameters: int  # of one model
     ended: int  # runs that are done
@@ -60,7 +60,7 @@ class TrialRun(ABC):
         recorded as stopped."""
         self.advance()
         report = self.report()
-        if report.state == "pruned":
+        if report.state == "diverged":
             self.close("stopped")
         elif report.state == "complete":
             self.finish()
@@ -271,7 +271,7 @@ class StackRun(TrialRun):
         statuses = [run.status for run in self.runs] + [row["status"] for row in done_before]
         state = "running" if self.going else "complete"
         if "diverged" in statuses and not self._outlive_divergence:
-            state = "pruned"
+            state = "diverged"
         epoch = self.epoch
         reports = self._reports(epoch, [row["val_mse"] for row in done_before])
         parameters = self.trainers[0].size.parameters if self.trainers else done_before[0]["parameters"]

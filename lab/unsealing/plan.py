@@ -1,5 +1,6 @@
 """Which runs of a study are to be read on which sealed rows: those at the latest origin of each series."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from lab.registry import DEFAULT, forecaster
 from lab.series import Series, load_series
 from lab.series.sealed import unsealed
 from lab.settings.config import Config
-from lab.settings.data import MOVES
+from lab.settings.data import MOVES, DataConfig
 from lab.store.schema import BARS, START, ResultsError
 from lab.store.tables import Results
 from lab.unsealing.settled import best_trial
@@ -27,7 +28,7 @@ class Run:
     """A run to be read: what was trained, a bar, or a network before its first step."""
 
     row: Row
-    config: Config  # of a bar the one that it stands beside, of a start that of the run it is the start of
+    config: Config  # of a bar the data's alone, of a start that of the run it is the start of
 
     @property
     def run(self) -> str:
@@ -103,14 +104,23 @@ def _is_bar(row: Row) -> bool:
 
 def _runs(rows: Mapping[str, Row]) -> Iterator[Run]:
     starts = {start_run(run): run for run in rows}
-    model = next((row["model"] for row in rows.values() if row["model"] not in BARS), None) or DEFAULT
-    settings = forecaster(model).config
     for run, row in rows.items():
         if row["model"] == START and run not in starts:
             continue  # of a run that is not complete
         beside = rows[starts[run]] if row["model"] == START else row
         if beside["config"]:
-            yield Run(row, settings.from_json(beside["config"]))
+            yield Run(row, _config_of_data(row) if _is_bar(row) else _config_of(beside))
+
+
+def _config_of(row: Row) -> Config:
+    """A study may be of several models."""
+    return forecaster(row["model"] or DEFAULT).config.from_json(row["config"])
+
+
+def _config_of_data(row: Row) -> Config:
+    """Of a bar the data alone, which is the same whatever model it was first recorded beside."""
+    content = json.loads(row["config"])["data"]
+    return Config.create({"data": {key: value for key, value in content.items() if key in DataConfig.model_fields}})
 
 
 def _unsealed(run: Run) -> Series:

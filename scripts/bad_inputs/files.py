@@ -190,7 +190,7 @@ def files() -> Iterator[Input]:
         ("tune.search", "loop"),
         ("ablations.run", "sparse.csv"),
     ):
-        study = ("quickstart",) if command == "ablations.run" else ()
+        study = ("parts_quick",) if command == "ablations.run" else ()
         yield Input(command, f"data: {path}", (*study, f"data.path={path}", *WINDOWS), (path,))
 
 

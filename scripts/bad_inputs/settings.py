@@ -52,7 +52,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 
 
 def settings() -> Iterator[Input]:
-    starts = {"dynonet.train": (), "dynonet.baseline": (), "tune.search": (), "ablations.run": ("quickstart",)}
+    starts = {"dynonet.train": (), "dynonet.baseline": (), "tune.search": (), "ablations.run": ("parts_quick",)}
     for number, (name, (text, said)) in enumerate(SETTINGS.items()):
         given = text.split(",") if text.count("=") > 1 else [text]
         for command, before in starts.items():
@@ -97,7 +97,7 @@ def yaml() -> Iterator[Input]:
     starts = {
         "dynonet.train": (),
         "tune.search": (),
-        "ablations.run": ("quickstart",),
+        "ablations.run": ("parts_quick",),
         "dynonet.data": ("check", "plain.csv"),
     }
     for number, (name, (content, said)) in enumerate(YAMLS.items()):
@@ -195,7 +195,7 @@ def environment() -> Iterator[Input]:
     for command, before in (
         ("dynonet.train", ()),
         ("tune.search", ("--dry-run",)),
-        ("ablations.run", ("quickstart", "--dry-run")),
+        ("ablations.run", ("parts_quick", "--dry-run")),
     ):
         yield Input(
             command,
@@ -238,7 +238,7 @@ def environment() -> Iterator[Input]:
         ("ETTh1|CACHE",),
         {"DYNONET_DATA_DIR": "", **nothing, "DYNONET_CACHE_DIR": "/proc/x"},
     )
-    for command, before in (("dynonet.train", ()), ("tune.search", ()), ("ablations.run", ("quickstart",))):
+    for command, before in (("dynonet.train", ()), ("tune.search", ()), ("ablations.run", ("parts_quick",))):
         yield Input(
             command,
             "DYNONET_KERNEL of another kind",
@@ -256,7 +256,7 @@ def environment() -> Iterator[Input]:
         )
     for command in ("tune.report", "ablations.report"):
         yield Input(
-            command, "DYNONET_RESULTS is not there", ("quickstart",), ("gone",), {"DYNONET_RESULTS": f"{here}/gone"}
+            command, "DYNONET_RESULTS is not there", ("parts_quick",), ("gone",), {"DYNONET_RESULTS": f"{here}/gone"}
         )
     yield Input(
         "cluster.submit",

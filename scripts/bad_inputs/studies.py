@@ -102,7 +102,7 @@ def studies() -> Iterator[Input]:
 
 def study_options() -> Iterator[Input]:
     for name in ("quickstrat", "", "gone.yaml", "folder.csv", "y06.yaml", "y07.yaml", "..", "x" * 5000 + ".yaml"):
-        yield Input("ablations.run", f"study {name[:20]!r}", (name,), ("study|quickstart|cannot read|mapping",))
+        yield Input("ablations.run", f"study {name[:20]!r}", (name,), ("study|parts_quick|cannot read|mapping",))
     for name in NAMES[1:8]:
         yield Input("ablations.run", f"--study {name[:20]!r}", ("study.yaml", f"--study={name}"), ("name",))
     flags: dict[str, tuple[tuple[str, ...], str]] = {

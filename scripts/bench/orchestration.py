@@ -235,7 +235,7 @@ def filled(folder: str, space: Space, trials: int, objectives: tuple[str, ...]) 
             "distributions": distributions_to_json(trial.distributions), "config": space.config(params).to_json(),
         })  # fmt: skip
         rows.append({
-            **key, "event": "outcome", "state": "pruned" if stopped else "complete",
+            **key, "event": "outcome", "state": "stopped" if stopped else "complete",
             "values": [value, 1000 * size][: len(objectives)],
             "reports": [{"epoch": e, "value": value + 1 / e} for e in range(1, 5 if stopped else 13)],
         })  # fmt: skip

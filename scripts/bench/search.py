@@ -2,10 +2,10 @@
 
     python -m scripts.bench.search [--seeds 10] [--budget 38] [--jobs 2] [--out FILE.json] [--full]
 
-The default search is what `make search` runs (preset quickstart): its proposals, its ASHA, its space, replicates and
-epochs, driven here one trial at a time without Ray. Random search draws from the same space with the same replicates
-and trains each trial to the end (`max_epochs`, and the trainer's own patience). The two of a pair share the seed of the
-sampler and of the training, so while the default search still draws at random, both see the same configs.
+The default search is that of preset regimes: its proposals, its ASHA, its space, replicates and epochs, driven here one
+trial at a time without Ray. Random search draws from the same space with the same replicates and trains each trial to
+the end (`max_epochs`, and the trainer's own patience). The two of a pair share the seed of the sampler and of the
+training, so while the default search still draws at random, both see the same configs.
 
 CPU time is the process's, one thread, sampler and records included, imports and compilation left out. A search's value
 is the least that any trial has shown so far: at the end of an epoch, the mean over the trial's replicates of each
@@ -119,7 +119,7 @@ def sign_p(wins: int, losses: int) -> float:
 
 
 def settings_of(overrides: Sequence[str]) -> SearchSettings:
-    return SearchCall(preset="quickstart", overrides=tuple(overrides)).settings()
+    return SearchCall(preset="regimes", overrides=tuple(overrides)).settings()
 
 
 def search(settings: SearchSettings, method: str, seed: int, budget: float) -> Trace:

@@ -4,7 +4,7 @@
 
 Seconds of process CPU time of one alternating step divided by the models of the stack, one thread; medians over turns
 that all stacks take, each in a process of its own. At the paper setting arithmetic is all there is, and a stack must
-not cost more; at the setting of `make search` calls from Python weigh, and a stack shares them.
+not cost more; at that of preset regimes calls from Python weigh, and a stack shares them.
 """
 
 import argparse
@@ -24,9 +24,9 @@ PAPER, SMALL = (1, 2, 4, 8), (1, 2, 4, 8, 16)
 
 
 def small(models: int) -> Callable[[], None]:
-    """Five steps of a stack at the setting of `make search`, in the middle of its ranges of sizes."""
+    """Five steps of a stack at the setting of preset regimes, in the middle of its ranges of sizes."""
     torch.set_num_threads(1)
-    settings = PRESETS["quickstart"]
+    settings = PRESETS["regimes"]
     settings = {key: value for key, value in settings.items() if key != "data.dataset"}
     settings |= {"model.control_hidden": 16, "model.worker_hidden": 8}
     configs = [Config.create({**settings, "training.seed": seed}) for seed in range(models)]
@@ -78,7 +78,7 @@ def main() -> None:
     print(f"{'setting':34s}{'stack of':>10s}{'ms a model':>12s}{'/ alone':>9s}{'peak MiB':>10s}")
     for title, make, counts, steps in (
         (f"paper: B={batch} S=512 K=64 D=8", partial(paper, batch=batch), papers, 1),
-        ("make search: B=64 S=96 K=16 D=8", small, smalls, 5),
+        ("regimes: B=64 S=96 K=16 D=8", small, smalls, 5),
     ):
         taken = turns({str(count): (make, [count]) for count in counts}, args.repeats)
         each = {count: 1e3 * statistics.median(taken[str(count)].cpu) / count / steps for count in counts}

@@ -29,7 +29,7 @@ from scripts.scaling.model import STORES, Costs
 from tune.proposals import Proposals
 from tune.space import Space
 
-QUICK: dict[str, Any] = {  # what `make search` trains, at one size
+QUICK: dict[str, Any] = {  # what preset regimes trains, at one size
     **TRIVIAL, "data.seq_len": 96, "data.pred_len": 24, "data.synthetic.rows": 3000, "model.worker_seq_len": 96,
     "model.control_hidden": 16, "model.worker_hidden": 8, "model.moving_average": 25, "training.batch_size": 64,
     "model.workers": True, "model.mixer": True, "model.decomposition": True, "model.film": True, "model.context": True,

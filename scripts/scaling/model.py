@@ -39,7 +39,7 @@ class Costs:
     lookup_per_run: float = 3.5e-7  # finding runs among those compacted
     compact_per_run: float = 0.0035  # merging a run's files
     actor: float = 0.011  # starting a slot's process
-    # A slot's: a trivial network in this process (begin, report), the network of `make search` (seal, read_test).
+    # A slot's: a trivial network in this process (begin, report), the network of preset regimes (seal, read_test).
     actor_start: float = 3.0  # its process until its first trial begins: imports, kernels (wall)
     begin: float = 0.021  # building a stack
     report: float = 0.010  # a checkpoint's bytes, and the way to the driver and back

@@ -52,7 +52,7 @@ def check_complete(
     for trial, row in ended.items():
         its = [m for m in members if m["trial"] == trial and m["role"] == "search"]
         mine, cells = [latest[m["run"]] for m in its], {m["cell"] for m in its}
-        assert len(mine) == replicates * origins == len(cells) * replicates and row["state"] in ("complete", "pruned")
+        assert len(mine) == replicates * origins == len(cells) * replicates and row["state"] in ("complete", "stopped")
         assert {r["status"] for r in mine} == ({"complete"} if row["state"] == "complete" else {"stopped"})
         errors = [
             sum(latest[m["run"]]["val_mse"] for m in its if m["cell"] == cell) / replicates

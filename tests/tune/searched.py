@@ -39,7 +39,7 @@ class Made:
 
 
 def spread(count: int) -> list[Made]:
-    """Complete and pruned trials all over the space; the best is number 1, with the largest width."""
+    """Complete and stopped trials all over the space; the best is number 1, with the largest width."""
     made = []
     for number in range(count):
         width = 64 if number == 1 else 2 + (7 * number) % 50
@@ -48,9 +48,9 @@ def spread(count: int) -> list[Made]:
         if params["training.mode"] == "alternating":
             params["training.controller_lr_ratio"] = 0.011 * (1 + number % 90)
         loss = 0.4 + 10 / (10 + 10 * width)
-        pruned = number % 4 == 3
-        epochs = 6 if not pruned else 2 if number % 8 == 3 else 4
-        state = "pruned" if pruned else "complete"
+        stopped = number % 4 == 3
+        epochs = 6 if not stopped else 2 if number % 8 == 3 else 4
+        state = "stopped" if stopped else "complete"
         made.append(Made(params, (loss, loss + 0.01), state, epochs, parameters=1000 + 100 * width))
     return made
 

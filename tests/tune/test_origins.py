@@ -61,7 +61,7 @@ def study(store: Results) -> Searched:
     study = Searched(store, base, specs={"model.worker_hidden": {"int": [2, 64]}}, budget=budget, origins=ORIGINS)
     for width, (one, two) in enumerate(LOSSES.values(), 2):
         study.add(Made({"model.worker_hidden": width}, (one, one, two - 0.1, two + 0.1)))
-    study.add(Made({"model.worker_hidden": 9}, (0.1, 0.1, 0.1, 0.1), "pruned", 2))
+    study.add(Made({"model.worker_hidden": 9}, (0.1, 0.1, 0.1, 0.1), "stopped", 2))
     study.linear(1.5, 9.0, "row100").linear(1.6, 2.4)
     return study.finals("t00002", {"model.worker_hidden": 4}, (2.5, 2.6))
 

@@ -59,14 +59,14 @@ def finish(
 
 def test_counts(proposals: Proposals, begin: Any) -> None:
     table, trials = begin(io.StringIO(), 5)
-    assert table.counts() == {"complete": 0, "pruned": 0, "failed": 0, "running": 5, "to come": 35}
+    assert table.counts() == {"complete": 0, "stopped": 0, "failed": 0, "running": 5, "to come": 35}
     finish(proposals, table, trials[0], "complete", 1.5)
-    finish(proposals, table, trials[1], "pruned", 2.5)
+    finish(proposals, table, trials[1], "stopped", 2.5)
     finish(proposals, table, trials[2], "failed", 2.5, "boom")
-    assert table.counts() == {"complete": 1, "pruned": 1, "failed": 1, "running": 2, "to come": 35}
+    assert table.counts() == {"complete": 1, "stopped": 1, "failed": 1, "running": 2, "to come": 35}
     assert "best so far 1.5000  t00000" in table.lines()[1]
     table.close()
-    assert table.counts() == {"complete": 1, "pruned": 1, "failed": 1, "running": 0, "to come": 37}
+    assert table.counts() == {"complete": 1, "stopped": 1, "failed": 1, "running": 0, "to come": 37}
     again = Progress(proposals, 40, io.StringIO())
     assert again.counts() == table.counts() and "left" not in again.lines()[0]
 

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from dynonet.config import Config
 from dynonet.network.parameters import parameter_count
-from lab.store.tables import Results
+from lab.store.outcomes import standing_outcomes
+from lab.store.tables import Results, ResultsError
 from tune.methods.table import SAMPLERS, STARTUP_TRIALS
 from tune.proposals import Proposal, Proposals
 from tune.space import Space
@@ -91,12 +92,20 @@ def test_a_kill_between_the_two_records_of_a_proposal(begin: Begin, store: Resul
     assert store.table("members", "study").num_rows == 2, "resumed twice, a member once"
 
 
+def test_records_of_before_say_pruned_and_mean_stopped(store: Results) -> None:
+    told = {"trial": "t", "event": "outcome", "values": [2.5], "reports": None, "error": None, "study": "s"}
+    rows = [{**told, "state": "failed", "time": 1}, {**told, "state": "pruned", "time": 2}]
+    assert standing_outcomes(rows, {"t"}, store)["t"].state == "stopped", "and it stands before a failure"
+    with pytest.raises(ResultsError, match="allowed: complete, stopped, failed"):
+        store.add("trials", [{"study": "s", "trial": "t", "event": "outcome", "state": "pruned"}])
+
+
 def test_a_new_driver_knows_every_outcome_as_it_was(begin: Begin, tmp_path: Path) -> None:
     proposals = begin(journal=tmp_path / "journal")
     done, stopped, nameless, failed = (some(proposals) for _ in range(4))
     complete(proposals, done)
-    proposals.finish(stopped.trial, "pruned", [2.5], [(1, 3.0), (2, 2.5)])
-    proposals.finish(nameless.trial, "pruned", [], [])  # diverged in its first epoch
+    proposals.finish(stopped.trial, "stopped", [2.5], [(1, 3.0), (2, 2.5)])
+    proposals.finish(nameless.trial, "stopped", [], [])  # diverged in its first epoch
     proposals.finish(failed.trial, "failed", (), [(1, 4.0)], "boom\nlast line")
     proposals.finish(done.trial, "failed", (), (), "a second outcome does not count")
     pending = [some(proposals) for _ in range(3)]
@@ -148,7 +157,7 @@ def test_restarts_at_random_moments_repeat_nothing_and_lose_nothing(begin: Begin
         elif going and chance.random() < 0.5:
             one = going.pop(chance.randrange(len(going)))
             if chance.random() < 0.3:
-                proposals.finish(one.trial, "pruned", [9.0] * len(proposals.objectives), [(1, 9.0)])
+                proposals.finish(one.trial, "stopped", [9.0] * len(proposals.objectives), [(1, 9.0)])
             else:
                 complete(proposals, one)
         else:
@@ -194,7 +203,7 @@ def test_the_front_of_two_objectives(begin: Begin) -> None:
     for pair in values:
         proposals.finish(some(proposals).trial, "complete", pair, [(1, pair[0])])
     stopped = some(proposals)
-    proposals.finish(stopped.trial, "pruned", (0.1, 1.0), [(1, 0.1)])
+    proposals.finish(stopped.trial, "stopped", (0.1, 1.0), [(1, 0.1)])
     for one in (proposals, begin(**TWO)):
         assert [tuple(p.values) for p in one.front()] == [(1.0, 30.0), (1.0, 30.0), (2.0, 20.0), (3.0, 10.0)]
         assert len(one.optuna.best_trials) == 4 and one.best().values == [1.0, 30.0]

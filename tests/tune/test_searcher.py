@@ -62,14 +62,14 @@ def test_what_tune_says_of_a_trial(begin: Begin, objectives: tuple[str, ...]) ->
     names = [searcher.suggest(f"tune-{n}")["trial"] for n in range(5)]  # type: ignore[index, call-overload]
     searcher.on_trial_complete("tune-0", result("complete", 3.0, 2.0))
     searcher.on_trial_complete("tune-1", result("running", 3.0))  # ASHA stopped it
-    searcher.on_trial_complete("tune-2", result("pruned", 3.0, 2.5))  # a replicate diverged
-    searcher.on_trial_complete("tune-3", result("pruned"))  # ... in the first epoch
+    searcher.on_trial_complete("tune-2", result("diverged", 3.0, 2.5))  # a replicate diverged
+    searcher.on_trial_complete("tune-3", result("diverged"))  # ... in the first epoch
     searcher.on_trial_complete("tune-4", result("running", 4.0), error=True)
     last = [50.0] if two else []
     assert outcome(searcher, names[0]) == ("complete", [2.0, *last], TrialState.COMPLETE)
-    assert outcome(searcher, names[1]) == ("pruned", [3.0, *last], TrialState.PRUNED)
-    assert outcome(searcher, names[2]) == ("pruned", [2.5, *last], TrialState.PRUNED)
-    assert outcome(searcher, names[3]) == ("pruned", None, TrialState.PRUNED)
+    assert outcome(searcher, names[1]) == ("stopped", [3.0, *last], TrialState.PRUNED)
+    assert outcome(searcher, names[2]) == ("stopped", [2.5, *last], TrialState.PRUNED)
+    assert outcome(searcher, names[3]) == ("stopped", None, TrialState.PRUNED)
     assert searcher.proposals.all[names[4]].state is None, "the failure is recorded by who sees the error"
     assert closed == [names[1]], "only a trial that ASHA stopped left runs to put on record"
     again, _ = begin(objectives=objectives)

@@ -32,7 +32,7 @@ def test_every_preset_is_a_search(name: str) -> None:
 
 def test_the_default_preset_and_its_budget() -> None:
     found = asked(parser().parse_args([])).settings()
-    assert found.study == "quickstart" and found.base.data.dataset == "synthetic"
+    assert found.study == "quickstart" and found.base.data.dataset == "water_towers"
     assert (found.budget.trials, found.budget.replicates, found.budget.final_replicates) == (30, 2, 5)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from lab.errors import ConfigError
+from lab.references.forecasts import Forecasts, forecasts_of_run
 from lab.references.measured import measured
 from lab.references.standing import Standing, chosen, standing_of
 from lab.registry import DEFAULT, forecaster, reported
@@ -111,6 +112,7 @@ class Collector:
                 Published(model, mse, mae, _count(printed), printed)
                 for model, (mse, mae, printed) in reported(self.base.data).items()
             ),
+            forecasts=self._forecasts(first),
             measured=measured(self.results, self.identity["data_sha256"], self.base.data.pred_len),
             importance=importance_of(trials),
             edges=tuple(
@@ -133,6 +135,11 @@ class Collector:
             return None
         data = best.config.data
         return window_difference(self.results, self.finals[best.trial], self.baseline, data.seq_len + data.pred_len)
+
+    def _forecasts(self, trial: str) -> Forecasts | None:
+        """Of the one final replicate that has them."""
+        found = (forecasts_of_run(self.results, run) for run in self.finals.get(trial, ()))
+        return next((each for each in found if each is not None), None)
 
     def _standing(self, best: Proposal | None, at: str | None = None) -> Standing:
         """`at`: one of several origins; the last is the data's own, where the final replicates are."""
@@ -284,7 +291,7 @@ class Collector:
 
 
 def _outcome(proposal: Proposal, statuses: Sequence[str]) -> str:
-    if proposal.state == "pruned":
+    if proposal.state == "stopped":
         return DIVERGED if "diverged" in statuses else STOPPED
     return {"complete": COMPLETE, "failed": FAILED, None: UNFINISHED}[proposal.state]
 

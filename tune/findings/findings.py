@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from lab.references.forecasts import Forecasts
 from lab.references.measured import Measured
 from lab.references.standing import Standing
 from lab.series.bars.ridge import RIDGE
@@ -23,7 +24,7 @@ from tune.space import Range
 
 METRICS = ("val_mse", "test_mse", "test_mae")
 
-COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED = "complete", "stopped early", "diverged", "failed", "unfinished"
+COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED = "complete", "stopped", "diverged", "failed", "unfinished"
 OUTCOMES = (COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED)
 
 
@@ -34,7 +35,9 @@ class Trial:
     trial: str
     number: int
     params: Mapping[str, Any]  # searched settings by dotted path; a conditional one may be absent
-    outcome: str  # of OUTCOMES: `diverged` and `stopped early` are what Optuna calls pruned
+    outcome: (
+        str  # of OUTCOMES: of what is on record as `stopped`, what diverged is told apart; Optuna calls both pruned
+    )
     loss: float  # mean over its seeds of their best validation MSE (see `over_origins`); NaN where there is none
     reports: tuple[tuple[int, float], ...]  # (epoch, loss so far)
     error: str  # last line of what it raised last; "" unless it failed
@@ -171,6 +174,7 @@ class SearchFindings:
     skipped: tuple[str, ...] = ()  # what could not be read of the records: `path: reason`
     origins: tuple[AtOrigin, ...] = ()  # of a search over several, the data's own last
     agreements: tuple[Agreement, ...] = ()  # of the rankings at them
+    forecasts: Forecasts | None = None  # of the best trial's first final replicate, a few test windows
     over: Standing = field(default_factory=Standing)  # of bars as trials are valued over several origins
 
     @property

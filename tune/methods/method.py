@@ -25,7 +25,7 @@ class Told:
 
     Attributes:
         params: the searched settings by dotted path, without those whose conditions were not met.
-        state: complete, pruned (stopped early) or failed; None: it has no outcome yet.
+        state: complete, stopped (early, or diverged) or failed; None: it has no outcome yet.
         values: one per objective, the least the best; none where it failed.
     """
 
@@ -102,7 +102,7 @@ class Asked(BaseSampler):
             path: self._ranges[path].by_label[value] if self._ranges[path].kind == "choice" else value
             for path, value in trial.params.items()
         }
-        ended = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(state, "failed")
+        ended = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}.get(state, "failed")
         self.method.tell(Told(params, ended, tuple(values or ())))
 
 

@@ -9,11 +9,11 @@ from matplotlib.ticker import MaxNLocator
 
 from lab.pages.blocks import Block, Item, Text, drawing, items, table
 from lab.pages.formats import MISSING, counted, decimal, percent
-from lab.pages.svg import BLUE, GREY, VERMILION, drawn_or_said, inline, style
+from lab.pages.svg import BLUE, GREY, VERMILION, drawn_or_said, inline, style, tell
 from tune.findings.agreement import LEAST_FOR_INTERVAL, Agreement
 from tune.findings.findings import STOPPED, SearchFindings
 from tune.findings.origins import AtOrigin
-from tune.reporting.axes import LOSS, reach
+from tune.reporting.axes import LOSS, Reach
 
 PLACES_HEADER = ("origin", "trains on", "validates", "best trial", "rank there", "lowest there", "best bar", "start")
 RANKS_HEADER = ("chosen by", "at", "rank correlation", "95%", "rank there", "regret", "by chance", "overtuning")
@@ -91,7 +91,7 @@ def blocks(findings: SearchFindings) -> Iterator[Block | None]:
         "Above: complete trials at one origin and the next (vermilion: chosen by the first; a ring: lowest at the "
         "next). Below: the best trial so far by the first, as far above the lowest there (blue), and the same trial at "
         "the next origin (vermilion): where that rises while the blue falls, the search tunes itself to one stretch "
-        "of rows. Values far above the others are cut off.",
+        "of rows. Beyond a dotted line an axis is pressed together.",
     )
     if not findings.agreements:
         yield Text("Of fewer than two complete trials there is no ranking to compare.", "note")
@@ -136,10 +136,14 @@ def travel(findings: SearchFindings, prefix: str) -> str:
 def _scatter(axes: Axes, agreement: Agreement) -> None:
     here, there, chosen = agreement.here, agreement.there, agreement.chosen
     lowest = min(range(len(there)), key=lambda place: there[place])
-    axes.scatter(here, there, s=14, color=GREY, alpha=0.8, edgecolors="none")
+    points = axes.scatter(here, there, s=14, color=GREY, alpha=0.8, edgecolors="none")
+    numbers = zip(agreement.trials, here, there, strict=True)
+    tell(points, [f"{trial}: {decimal(at)}, then {decimal(then)}" for trial, at, then in numbers])
     axes.scatter([here[chosen]], [there[chosen]], s=26, color=VERMILION, zorder=4)
     axes.scatter([here[lowest]], [there[lowest]], s=60, facecolors="none", edgecolors=BLUE, zorder=3)
-    axes.set(xlim=reach(here), ylim=reach(there), ylabel=f"{LOSS} at {agreement.following}")
+    Reach.of(here).set(axes, "x")
+    Reach.of(there).set(axes, "y")
+    axes.set_ylabel(f"{LOSS} at {agreement.following}")
     by = agreement.chosen_by
     axes.set_xlabel(f"at {by[0]}" if len(by) == 1 else f"mean of {len(by)} origins before")
     axes.grid()

@@ -6,26 +6,26 @@ function says why. Each returns "" where there is nothing to draw; `prefix` star
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.style
+import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
-from optuna.importance import BaseImportanceEvaluator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from optuna.visualization import matplotlib as optuna_plots
 
-from lab.pages.formats import shortened
-from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from lab.pages.formats import shortened, whole
+from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style, tell
 from lab.references.drawing import reached
 from lab.references.measured import titles_of
 from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
-from tune.reporting.axes import LOSS, marks_of, plain_log, reach, short_names
+from tune.reporting.axes import LOSS, Reach, marks_of, plain_log, said, short_names
 from tune.space import Range
 from tune.space.categories import label
 
@@ -68,64 +68,36 @@ def history(findings: SearchFindings, prefix: str) -> str:
     with _drawn_by_optuna():
         axes = optuna_plots.plot_optimization_history(findings.study(), target_name=LOSS)
         figure = _figure(axes)
-        axes.collections[0].set(color=BLUE, label=COMPLETE)
+        points = axes.collections[0]
+        points.set(color=BLUE, label=COMPLETE)
+        names = short_names([item.path for item in findings.space])
+        tell(points, [said(findings.trials[int(x)], names) for x, _ in np.asarray(points.get_offsets())])
         axes.lines[0].set(color=BLUE, alpha=1, linewidth=1.2, label="best so far", drawstyle="steps-post")
         places = {trial.trial: place for place, trial in enumerate(findings.trials)}  # Optuna's numbers
         stopped = [t for t in findings.of(STOPPED) if not math.isnan(t.loss)]
-        axes.scatter(
-            [places[t.trial] for t in stopped], [t.loss for t in stopped], facecolors="none", edgecolors=GREY,
-            label="stopped early, where it stood" if stopped else None,
-        )  # fmt: skip
+        if stopped:
+            points = axes.scatter(
+                [places[t.trial] for t in stopped], [t.loss for t in stopped], facecolors="none", edgecolors=GREY,
+                label="stopped, where it stood",
+            )  # fmt: skip
+            tell(points, [said(trial, names) for trial in stopped])
         for outcome, marker in ((FAILED, "x"), (DIVERGED, "^")):
             if bad := findings.of(outcome):
-                axes.plot(
-                    [places[t.trial] for t in bad], [0.03] * len(bad), marker, color=VERMILION, label=outcome,
+                points = axes.scatter(
+                    [places[t.trial] for t in bad], [0.03] * len(bad), marker=marker, color=VERMILION, label=outcome,
                     transform=axes.get_xaxis_transform(),
                 )  # fmt: skip
-        low, high = reach([t.loss for t in findings.of(COMPLETE)] + [t.loss for t in stopped])
-        axes.set_ylim(low - 0.08 * (high - low), high)
+                tell(points, [said(trial, names) for trial in bad])
+        bars, losses = marks_of(findings), [t.loss for t in (*findings.of(COMPLETE), *stopped)]
+        shown = [bar for bar in bars if bar.start or bar.error in reached(bars, max(losses))]
+        Reach.of([*losses, *(bar.error for bar in shown)]).set(axes, below=0.12)
+        for bar in shown:
+            bar.line(axes, f"{bar.title} (best bar)" if bar.best else bar.title if bar.start else None)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("trial, in the order of the proposals")
         axes.grid(axis="y")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5)
-        return _finish(figure, (8, 3.2), prefix, f"{LOSS} by trial, and the best so far")
-
-
-class _Known(BaseImportanceEvaluator):
-    """The importances of the findings, for Optuna to draw: they are not computed twice."""
-
-    def __init__(self, shares: Mapping[str, float]):
-        self._shares = dict(shares)
-
-    def evaluate(self, study: Any, params: Any = None, *, target: Any = None) -> dict[str, float]:
-        return self._shares
-
-
-@drawn_or_said
-def importance(findings: SearchFindings, prefix: str) -> str:
-    """Optuna's bars."""
-    shares = findings.importance.shares
-    if not shares:
-        return ""
-    with _drawn_by_optuna():
-        axes = optuna_plots.plot_param_importances(findings.study(), evaluator=_Known(shares), target_name=LOSS)
-        figure = _figure(axes)
-        for bar, text, value in zip(axes.patches, axes.texts, list(shares.values())[::-1], strict=True):
-            bar.set_facecolor(BLUE)
-            text.set_text(share(value))  # as it stands in the table
-            text.set_x(value + 0.008 * max(shares.values()))
-        legend = axes.get_legend()
-        assert legend is not None
-        legend.remove()
-        axes.set(xlabel="share of the importance", ylabel="")
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.tick_params(axis="y", length=0)
-        axes.margins(x=0.12)
-        return _finish(figure, (8, 0.7 + 0.32 * len(shares)), prefix, "Importance of the searched settings")
-
-
-def share(value: float) -> str:
-    return f"{value:.1%}"
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        return _finish(figure, (8, 3.6), prefix, f"{LOSS} by trial, and the best so far")
 
 
 def slices(findings: SearchFindings, prefix: str) -> list[tuple[str, str]]:
@@ -148,15 +120,18 @@ def _slices(findings: SearchFindings, row: Sequence[Range], prefix: str) -> str:
         panels: list[Axes] = [found] if isinstance(found, Axes) else list(found)
         figure = _figure(panels[0])
         names = short_names([item.path for item in findings.space])
-        low, high = reach([trial.loss for trial in findings.of(COMPLETE)])
+        complete = findings.of(COMPLETE)
+        reach = Reach.of([trial.loss for trial in complete])
         for axes, item in zip(panels, row, strict=True):
             assert axes.get_xlabel() == item.path
             _slice_axis(axes, item)
             axes.set_xlabel(names[item.path])
-            axes.set_ylim(low, high)
+            reach.set(axes)
             axes.grid(axis="y")
+            drew = [trial for trial in complete if item.path in trial.params]
             for points in axes.collections:
                 assert isinstance(points, PathCollection)
+                tell(points, [said(trial) for trial in drew])
                 points.set(cmap=_SLICE, edgecolors="none", sizes=[22])
                 if points.colorbar is not None:  # an image in a page of lines; the caption says it
                     points.colorbar.remove()
@@ -208,13 +183,15 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
             ]
             for points, (colour, label) in zip(axes.collections, colours, strict=True):
                 points.set(color=colour, label=label)
+                at = {(t.parameters, t.loss): f"{said(t)}, {whole(t.parameters)} parameters" for t in complete}
+                tell(points, [at.get((int(x), float(y)), "") for x, y in np.asarray(points.get_offsets())])
             steps = sorted((t.parameters or 0, t.loss) for t in findings.front)
             axes.step(*zip(*steps, strict=True), where="post", color=VERMILION, linewidth=1)
         else:  # Optuna draws no second quantity that is no objective
             figure, axes = pyplot.subplots()
             _points(axes, complete, COMPLETE, color=BLUE)
             _points(axes, complete[:1], "best", color=VERMILION, zorder=4)
-        _points(axes, stopped, "stopped early, where it stood", facecolors="none", edgecolors=GREY)
+        _points(axes, stopped, "stopped, where it stood", facecolors="none", edgecolors=GREY)
         bars, losses = marks_of(findings), [trial.loss for trial in trials]
         losses += reached(bars, max(losses))
         others = _others(findings)
@@ -228,10 +205,10 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
                     [model.parameters for model in of], [model.mse for model in of], "s", color=PURPLE,
                     markerfacecolor=fill, label=label,
                 )  # fmt: skip
-        low, high = reach(losses + [mse for _, _, mse in others])
-        axes.set_ylim(low, high)
+        reach = Reach.of(losses + [mse for _, _, mse in others])
+        reach.set(axes)
         for bar in bars:
-            if low < bar.error < high:
+            if reach.low <= bar.error <= reach.high:
                 if bar.best and bar.parameters:
                     axes.plot([bar.parameters], [bar.error], "D", color=INK)
                 bar.line(axes, f"{bar.title} (best bar)" if bar.best else bar.title if bar.start else None)
@@ -248,7 +225,8 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
 
 def _points(axes: Axes, trials: Sequence[Trial], label: str, **look: Any) -> None:
     if trials:
-        axes.scatter([t.parameters or 0 for t in trials], [t.loss for t in trials], label=label, **look)
+        points = axes.scatter([t.parameters or 0 for t in trials], [t.loss for t in trials], label=label, **look)
+        tell(points, [f"{said(trial)}, {whole(trial.parameters)} parameters" for trial in trials])
 
 
 def quoted(findings: SearchFindings) -> tuple[Published, ...]:
@@ -265,10 +243,10 @@ def _others(findings: SearchFindings) -> list[tuple[str, float, float]]:
 
 def _named_at_the_right(axes: Axes, models: Sequence[tuple[str, float, float]]) -> None:
     """Other models' names in a column, evenly apart where their marks are too close, each with a line to it."""
-    (low, high), gap = axes.get_ylim(), 0.055
+    gap = 0.055
     height = 1.0 + gap
     for place, (name, parameters, mse) in enumerate(sorted(models, key=lambda model: (-model[2], model[0]))):
-        wanted = (min(mse, high) - low) / (high - low)
+        wanted = float(axes.transAxes.inverted().transform(axes.transData.transform((parameters, mse)))[1])
         height = max(min(wanted, height - gap), gap * (len(models) - 1 - place))
         axes.annotate(
             name, (parameters, mse), (1.03, height), textcoords="axes fraction", va="center",

@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lab.pages.formats import brief
-from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
+from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style, tell
 from tune.findings.findings import COMPLETE, SearchFindings, Trial
-from tune.reporting.axes import LOSS, SHOWN, brief_value, marks_of, reach, short_names, wrapped
+from tune.reporting.axes import LOSS, SHOWN, Reach, brief_value, marks_of, said, short_names, wrapped
 from tune.space import Range
 
 UNDRAWN = -0.19  # height, below an axis, of a trial that did not draw the setting
@@ -30,7 +30,7 @@ def parallel(findings: SearchFindings, prefix: str) -> str:
     if not ranked or not findings.space:
         return ""
     names = short_names([item.path for item in findings.space])
-    low, high = reach([trial.loss for trial in ranked], margin=0)
+    reach = Reach.of([trial.loss for trial in ranked])
     with style():
         last, conditional = len(findings.space), any(item.when for item in findings.space)
         below = -0.28 if conditional else -0.16
@@ -39,17 +39,21 @@ def parallel(findings: SearchFindings, prefix: str) -> str:
         for place, item in enumerate(findings.space):
             _axis(axes, place, _ticks(item), aside=bool(item.when))
             axes.text(place, below, wrapped(names[item.path]), ha="center", va="top", fontsize=8)
-        _axis(axes, last, [(0.0, brief(low)), (1.0, brief(high))])
+        cut = [(reach.place(reach.cut), brief(reach.cut))] if reach.pressed else []
+        _axis(axes, last, [(0.0, brief(reach.low)), *cut, (1.0, brief(reach.high))])
         axes.text(last, below, "validation\nMSE", ha="center", va="top", fontsize=8, fontweight="bold")
         for rank in reversed(range(len(ranked))):
             trial = ranked[rank]
             heights = [_height(item, trial.params[item.path]) if item.path in trial.params else UNDRAWN
                        for item in findings.space]  # fmt: skip
-            heights.append(min((trial.loss - low) / (high - low), 1.12))
+            heights.append(reach.place(trial.loss))
             colour, width, alpha = (
                 (VERMILION, 2.2, 1.0) if rank == 0 else (BLUE, 1.3, 0.9) if rank < SHOWN else (GREY, 0.8, 0.55)
             )
-            axes.plot(range(last + 1), heights, color=colour, linewidth=width, alpha=alpha, solid_joinstyle="round")
+            (line,) = axes.plot(
+                range(last + 1), heights, color=colour, linewidth=width, alpha=alpha, solid_joinstyle="round"
+            )
+            tell(line, [said(trial, names)])
         if conditional:
             axes.text(-0.12, UNDRAWN, "not drawn", ha="right", va="center", fontsize=7.5)
         axes.set_xlim(-0.7 if conditional else -0.45, last + 0.4)
@@ -106,7 +110,8 @@ def curves(findings: SearchFindings, prefix: str) -> str:
     best = [trial for trial in shown if trial.outcome == COMPLETE][:SHOWN]
     bars = marks_of(findings)
     reported = [value for trial in shown for _, value in trial.reports]
-    low, high = reach(reported, least=max((trial.loss for trial in best), default=-math.inf))
+    reach = Reach.of(reported, least=max((trial.loss for trial in best), default=-math.inf))
+    low, even = reach.low, reach.cut - reach.low
     with style():
         figure = Figure(figsize=(8, 3.4), layout="constrained")
         axes = figure.subplots()
@@ -117,14 +122,14 @@ def curves(findings: SearchFindings, prefix: str) -> str:
         colours = (VERMILION, BLUE, GREEN, PURPLE, INK)
         for rank, (trial, colour) in enumerate(zip(best, colours, strict=False)):
             _curve(axes, trial, color=colour, linewidth=1.6, label=trial.trial, zorder=4 - rank / 10)
-        room = low - 0.5 * (high - low)  # a bar far below would press the curves flat: the caption says where it is
+        room = low - 0.5 * even  # a bar far below would press the curves flat: the caption says where it is
         for bar in bars:
-            if room < bar.error < high:
+            if room < bar.error <= reach.high:
                 bar.line(axes, f"{bar.title} (best bar)" if bar.best else bar.title if bar.start else None)
-                low = min(low, bar.error - 0.03 * (high - low))
+                low = min(low, bar.error)
         for rung in findings.rungs:
             axes.axvline(rung.epoch, color=INK, linewidth=0.7, alpha=0.5, linestyle=(0, (1, 3)))
-        axes.set_ylim(low, high)
+        Reach(low, reach.cut, reach.high).set(axes)
         axes.set(xlabel="epoch", ylabel=f"{LOSS}, best so far")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
@@ -135,4 +140,5 @@ def curves(findings: SearchFindings, prefix: str) -> str:
 
 def _curve(axes: Axes, trial: Trial, **look: Any) -> None:
     epochs, values = zip(*trial.reports, strict=True)
-    axes.plot(epochs, values, **{"marker": "o" if len(epochs) == 1 else "", "markersize": 3, **look})
+    (line,) = axes.plot(epochs, values, **{"marker": "o" if len(epochs) == 1 else "", "markersize": 3, **look})
+    tell(line, [said(trial)])

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Sequence
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
 from lab.pages.formats import MISSING, brief, counted, decimal, mean_deviation, over_windows, whole
 from lab.pages.skipped import skipped_note
+from lab.references import windows
 from lab.references.drawing import legend
 from lab.references.wording import added
 from lab.unsealing.blocks import error_table, ledger_says, readings
 from tune.findings.findings import COMPLETE, METRICS, OUTCOMES, STOPPED, Edge, RunErrors, SearchFindings, Trial
 from tune.reporting import agreement as agreement
 from tune.reporting import figures as figures
+from tune.reporting import glance as glance
 from tune.reporting import lines as lines
-from tune.reporting.axes import LOSS, SHOWN, brief_value, marks_of, short_names
+from tune.reporting.axes import IN_VIEW, LOSS, SHOWN, brief_value, marks_of, short_names
 
 FEW_COMPLETE = 25  # complete trials below which an importance is said to be rough
-CUT_OFF = "Values far above the others are cut off."
 MOST_ROWS = 20  # trials in a table of the page; all are in trials.csv
 
 
@@ -25,6 +26,7 @@ def evidence(findings: SearchFindings) -> list[Section | None]:
     return [
         section("The answer at a glance", "glance", _glance(findings)),
         section("On sealed rows", "sealed", _sealed(findings)),
+        section("Forecasts beside the truth", "forecasts", _forecasts(findings)),
         section("Optimisation history", "history", _history(findings)),
         section("The best trials", "trials", _trials(findings)),
         section("From one origin to the next", "origins", agreement.blocks(findings)),
@@ -57,6 +59,7 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
             )
     for note in (*skipped_note(findings.skipped), *findings.notes):
         yield Text(note, "banner")
+    yield glance.picture(findings)
     yield items(Item(text, f"On {split}") for split, text in comparisons(findings).items())
     yield items(Item(text) for text in added(findings.standing, "the best config"))
     if best is not None:
@@ -179,11 +182,22 @@ def _compared(loss: float, bar: float) -> str:
     return "better than" if loss < bar else "worse than" if loss > bar else "equal to"
 
 
+def _forecasts(findings: SearchFindings) -> Iterator[Block | None]:
+    found = findings.forecasts
+    if found is not None:
+        yield drawing(
+            windows.in_a_row(found, "forecasts"),
+            f"What the first final replicate of the best trial makes of {counted(len(found.rows), 'test window')}, "
+            f"channel {found.channel}. They are the middles of equal stretches of test, whatever the errors; the MSE "
+            "of each is on z-scored data.",
+        )
+
+
 def _history(findings: SearchFindings) -> Iterator[Block | None]:
     yield drawing(
         figures.history(findings, "history"),
         "Optuna's optimisation history. The line counts complete trials alone; marks at the lower edge have no value "
-        f"to compare. {CUT_OFF}",
+        f"to compare. {IN_VIEW}{_bars_in(findings)}",
     )
     before = math.nan
     rows = []
@@ -233,15 +247,18 @@ def _importance(findings: SearchFindings) -> Iterator[Block | None]:
     )
     if absent := [item.path for item in findings.space if item.path not in found.shares]:
         yield Text(f"Drawn by no complete trial, and so without a share: {', '.join(absent)}.", "note")
-    yield drawing(figures.importance(findings, "importance"), "Shares of all settings' importance, drawn by Optuna.")
-    yield table(("setting", "share"), [(path, figures.share(value)) for path, value in found.shares.items()])
+    most = max(found.shares.values())
+    yield table(
+        ("setting", "share"), [(path, f"{value:.1%}") for path, value in found.shares.items()],
+        "Shares of all settings' importance", bars=[round(value / most, 4) for value in found.shares.values()],
+    )  # fmt: skip
 
 
 def _parallel(findings: SearchFindings) -> Iterator[Block | None]:
     yield drawing(
         lines.parallel(findings, "parallel"),
         "A line for each complete trial; the axes are the ranges that were searched, logarithmic where they were. "
-        f"{LOSS[0].upper()}{LOSS[1:]} far above the others runs out of the last axis.",
+        f"A third number on the last axis: above it {LOSS} is pressed together.",
     )
 
 
@@ -251,12 +268,12 @@ def _slices(findings: SearchFindings) -> Iterator[Block | None]:
     for names, svg in figures.slices(findings, "slices"):
         yield drawing(
             svg,
-            f"{names}: complete trials by Optuna, early ones grey, late ones blue; a ring around the best. {CUT_OFF}",
+            f"{names}: complete trials by Optuna, early ones grey, late ones blue; a ring around the best. {IN_VIEW}",
         )
 
 
 def _pareto(findings: SearchFindings) -> Iterator[Block | None]:
-    about = f"{LOSS[0].upper()}{LOSS[1:]} and parameters of each trial. {CUT_OFF}"
+    about = f"{LOSS[0].upper()}{LOSS[1:]} and parameters of each trial. {IN_VIEW}"
     if findings.front:
         about = f"{about} The line joins the trials that no other beats in both, drawn by Optuna."
     about += _bars_in(findings)
@@ -304,7 +321,7 @@ def _curves(findings: SearchFindings) -> Iterator[Block | None]:
         lines.curves(findings, "curves"),
         f"Mean over its seeds of the lowest {LOSS} so far, by which a trial is judged. In colour: the best {best} "
         "complete trials; grey: the rest, a dot where one ended early; dotted: where the weaker ones are stopped. "
-        f"{CUT_OFF}{_bars_in(findings)}",
+        f"{IN_VIEW}{_bars_in(findings)}",
     )
 
 

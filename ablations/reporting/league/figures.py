@@ -10,8 +10,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from ablations.findings.findings import Findings
 from ablations.findings.league import Entrant, Kind, League
 from ablations.judging.ranking import Ranking
-from lab.pages.formats import chance, decimal, known, shortened
+from lab.pages.formats import chance, known, shortened
 from lab.pages.svg import BLUE, GREEN, GREY, INK, VERMILION, drawn_or_said, inline, style
+from lab.references.windows import name_rows, units, window
 
 _COLOURS: dict[Kind, str] = {"model": BLUE, "start": GREEN, "bar": GREY}
 WIDE, HIGH = 0.45, 0.042  # of an axes: what a name takes beside its point
@@ -134,16 +135,10 @@ def forecasts(findings: Findings, cell: str, prefix: str) -> str:
         for entrant, line in zip(models, grid, strict=True):
             shown = found[entrant.name]
             for place, axes in enumerate(line):
-                past, truth, forecast = shown.past[place], shown.truth[place], shown.forecast[place]
-                ahead = range(1, len(truth) + 1)
-                axes.plot(range(1 - len(past), 1), past, color=INK, linewidth=0.7, alpha=0.6)
-                axes.plot(ahead, truth, color=INK, linewidth=0.9)
-                axes.plot(ahead, forecast, color=_colour(findings, entrant), linewidth=1.5)
-                axes.axvline(0.5, color=GREY, linewidth=0.6)
-                axes.tick_params(length=2)
-                error = float(np.mean(np.square(forecast.astype(float) - truth)))
-                axes.set_title(f"MSE {decimal(error, 3)}", loc="right", fontsize=7.5, pad=1)
+                window(axes, shown, place, _colour(findings, entrant))
             line[0].set_title(shortened(entrant.title, 60), loc="left", fontsize=8.5, pad=11)
-        for axes, row in zip(grid[-1], found[models[0].name].rows, strict=True):
-            axes.set_xlabel(f"rows from {row - 1:,} on")
+        first = found[models[0].name]
+        for place, axes in enumerate(grid[-1]):
+            name_rows(axes, first, place)
+        figure.supylabel(units(first), fontsize=9)
         return inline(figure, prefix, f"Forecasts of a few windows, cell {cell}")

@@ -8,14 +8,17 @@ from ablations.findings.league import League
 from ablations.judging.ranking import Ranking
 from ablations.reporting.league import figures
 from ablations.reporting.league.tables import (
+    SETTINGS_HEADER,
     above_header,
     above_rows,
     beside_rows,
     caption,
     cost_header,
     cost_rows,
+    lookbacks_differ,
     ranking_header,
     ranking_rows,
+    settings_rows,
 )
 from lab.console.printing import aligned
 from lab.pages.blocks import Block, Item, Section, Text, drawing, items, section, table
@@ -40,6 +43,7 @@ def league_sections(findings: Findings) -> list[Section | None]:
         return []
     return [
         section("The ranking", "ranking", _ranking(findings, league)),
+        section("Whose settings", "settings", _settings(league)),
         section("Accuracy and what it costs", "cost", _cost(findings, league)),
         section("Forecasts", "forecasts", _forecasts(findings, league)),
         section("Reported and measured", "reported", _beside(league)),
@@ -64,6 +68,12 @@ def _ranking(findings: Findings, league: League) -> Iterator[Block | None]:
     yield items(Item(why, title) for title, why in league.left_out.items())
     if league.absent:
         yield Text(f"Not in this league: {', '.join(league.absent)}.", "note")
+
+
+def _settings(league: League) -> Iterator[Block | None]:
+    if said := lookbacks_differ(league):
+        yield Text(said)
+    yield table(SETTINGS_HEADER, settings_rows(league), "Epochs trained are means over seeds, cell by cell", words=2)
 
 
 def headline(league: League, ranking: Ranking) -> str:
@@ -125,5 +135,7 @@ def league_lines(findings: Findings) -> list[str]:
     lines = ["", "the ranking", *aligned([ranking_header(league.ranking), *ranking_rows(findings)], (0,))]
     lines += textwrap.wrap(headline(league, league.ranking), WIDTH)
     lines += textwrap.wrap(caption(league.ranking), WIDTH)
+    lines += textwrap.wrap(lookbacks_differ(league), WIDTH)
+    lines += ["", "whose settings", *aligned([SETTINGS_HEADER, *settings_rows(league)], (0, 1)), ""]
     lines += [f"not ranked: {title}: {why}" for title, why in league.left_out.items()]
     return [*lines, *textwrap.wrap(f"not in this league: {', '.join(league.absent) or 'none'}", WIDTH)]

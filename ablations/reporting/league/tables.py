@@ -16,7 +16,7 @@ Texts = tuple[str, ...]
 
 def ranking_header(ranking: Ranking) -> Texts:
     errors = (f"{LOSS} (validation): {cell}" for cell in ranking.cells)
-    return ("model", "mean rank", "95% on these cells", "best, of draws", *errors)
+    return ("model", "S", "mean rank", "95% on these cells", "best, of draws", *errors)
 
 
 def ranking_rows(findings: Findings) -> Iterator[Texts]:
@@ -28,7 +28,35 @@ def ranking_rows(findings: Findings) -> Iterator[Texts]:
         ranks = " to ".join(f"{r:.1f}" for r in place.ranks) if known(place.ranks[0]) else MISSING
         entrant = league.entrant(place.name)
         errors = (_error(findings, entrant, place, cell) for cell in league.ranking.cells)
-        yield (entrant.title, f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+        yield (entrant.title, lookback(entrant), f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+
+
+def lookback(entrant: Entrant) -> str:
+    """S; of each cell, where they differ."""
+    return " / ".join(dict.fromkeys(f"{rows:,}" for rows in entrant.lookback.values())) or MISSING
+
+
+SETTINGS_HEADER: Texts = ("model", "settings from", "S", "epochs at most", "epochs trained")
+
+
+def settings_rows(league: League) -> Iterator[Texts]:
+    """What each model was trained with; of each cell, where they differ."""
+    for entrant in league.entrants:
+        if entrant.kind == "model":
+            most = " / ".join(dict.fromkeys(f"{most:,}" for _, most in entrant.epochs.values()))
+            trained = " / ".join(f"{mean:.1f}" if known(mean) else MISSING for mean, _ in entrant.epochs.values())
+            yield (entrant.title, entrant.source, lookback(entrant), most, trained)
+
+
+def lookbacks_differ(league: League) -> str:
+    """A sentence, or "" where all models read alike."""
+    read = sorted({rows for each in league.entrants if each.kind == "model" for rows in each.lookback.values()})
+    if len(read) < 2:
+        return ""
+    return (
+        f"Lookbacks differ, from S={read[0]:,} to S={read[-1]:,} rows, as the source of each model's settings has it; "
+        "a longer one can help by itself. All are judged on the same windows."
+    )
 
 
 def above_header(ranking: Ranking) -> Texts:
@@ -67,8 +95,9 @@ def league_csv(findings: Findings) -> str:
     league, text = findings.league, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
-        "name", "title", "kind", "cell", PRIMARY, "mean_rank", "rank_low", "rank_high", "best_of_draws",
-        "best_of_draws_here", "val_mse", "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
+        "name", "title", "kind", "cell", "lookback", "epochs", "most_epochs", "settings_from", PRIMARY, "mean_rank",
+        "rank_low", "rank_high", "best_of_draws", "best_of_draws_here", "val_mse",
+        "above_best_bar", "above_low", "above_high", "parameters", "device_seconds",
         "device_seconds_a_step",
     ])  # fmt: skip
     if league is not None and league.ranking is not None:
@@ -76,8 +105,10 @@ def league_csv(findings: Findings) -> str:
             entrant = league.entrant(place.name)
             for cell in league.ranking.cells:
                 above, (low, high) = place.above.get(cell, (None, (None, None)))
+                trained, most = entrant.epochs.get(cell, (None, None))
                 writer.writerow([
-                    place.name, entrant.title, entrant.kind, cell, place.errors[cell], place.rank, *place.ranks,
+                    place.name, entrant.title, entrant.kind, cell, entrant.lookback.get(cell), trained, most,
+                    entrant.source, place.errors[cell], place.rank, *place.ranks,
                     place.best, place.best_in[cell], entrant.validation.get(cell), above, low, high,
                     entrant.parameters[cell], entrant.seconds.get(cell), entrant.step.get(cell),
                 ])  # fmt: skip
@@ -94,7 +125,7 @@ def league_tex(findings: Findings) -> str:
         r"\begin{table}[t]", r"\centering", r"\small",
         rf"\caption{{{tex(caption(league.ranking))}}}",
         rf"\label{{tab:{findings.name.replace('_', '-')}-ranking}}",
-        rf"\begin{{tabular}}{{lrrr{'r' * len(cells)}}}", r"\toprule",
+        rf"\begin{{tabular}}{{lrrrr{'r' * len(cells)}}}", r"\toprule",
         " & ".join(map(tex, ranking_header(league.ranking))) + r" \\", r"\midrule",
     ]  # fmt: skip
     lines += [" & ".join(map(tex, row)) + r" \\" for row in ranking_rows(findings)]

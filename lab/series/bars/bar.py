@@ -38,6 +38,8 @@ class Problem:
     _moments: dict[str, Moments] = field(default_factory=dict)
     _solutions: dict[str, Solution] = field(default_factory=dict)
     _others: dict[int, "Problem"] = field(default_factory=dict)  # of other lookbacks
+    _judged: "Problem | None" = None  # of the series that this one is `chosen_on`
+    _recorded: Sequence[float] | None = None  # of the maps that are tried next: the errors that they had there
 
     @property
     def train(self) -> Moments:
@@ -53,12 +55,37 @@ class Problem:
             self._moments[role] = Moments.of(self.series, self.data, role)
         return self._moments[role]
 
+    def errors(self, maps: Sequence[np.ndarray]) -> Sequence[float]:
+        """The validation MSE of each map (S, H) that a bar chooses among; of a series that is `chosen_on` another, what
+        it was there, in the same order."""
+        return [self.validation.mse(weight) for weight in maps] if self._recorded is None else self._recorded
+
     def solution(self, bar: "Bar") -> Solution:
         """Of a bar, found once. Raises as `Bar.solve`."""
         if bar.name not in self._solutions:
             lookbacks = self.lookbacks.get(bar.name)
-            self._solutions[bar.name] = bar.solve(self) if lookbacks is None else self._of_lookbacks(bar, lookbacks)
+            if self.series.chosen_on is not None:
+                found = self._as_chosen(bar, self.series.chosen_on)
+            elif lookbacks is None:
+                found = bar.solve(self)
+            else:
+                found = self._of_lookbacks(bar, lookbacks)
+            self._solutions[bar.name] = found
         return self._solutions[bar.name]
+
+    def _as_chosen(self, bar: "Bar", series: Series) -> Solution:
+        """These windows' numbers for what is chosen on another series."""
+        self._judged = self._judged or Problem(series, self.data, self.role, self.lookbacks)
+        judged = self._judged.solution(bar)
+        if bar.name in self.lookbacks:
+            steps = len(judged.weight)
+            found = Problem(self.series, reading(self.data, steps), self.role).solution(bar)
+            return replace(found, choices={"lookback": steps, **found.choices})
+        outer, self._recorded = self._recorded, [tried["validation_mse"] for tried in judged.tried]
+        try:
+            return bar.solve(self)
+        finally:
+            self._recorded = outer
 
     def _at(self, steps: int) -> "Problem":
         if steps == self.data.seq_len:

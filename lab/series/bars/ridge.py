@@ -32,7 +32,7 @@ def smoothed_maps(train: Moments, smooth: np.ndarray) -> Iterator[tuple[float, n
 
 def chosen(candidates: list[tuple[dict[str, float], np.ndarray]], problem: Problem, fitted: int) -> Solution:
     """The map of the lowest validation MSE of those that were made with these choices."""
-    errors = [problem.validation.mse(weight) for _, weight in candidates]
+    errors = problem.errors([weight for _, weight in candidates])
     choices, weight = candidates[int(np.argmin(errors))]
     tried = tuple({**each, "validation_mse": mse} for (each, _), mse in zip(candidates, errors, strict=True))
     values = {name: [each[name] for each, _ in candidates] for name in choices}

@@ -20,7 +20,8 @@ from lab.store.tables import Results
 from tests.ablations.recorded import SHA, add_runs, begin, small_study
 
 MODELS: dict[str, Any] = {
-    "near": {"model": "nlinear"}, "deep": {"model": "dlinear", "preset": "authors"}, "lost": {"model": "rlinear"},
+    "near": {"model": "nlinear"}, "deep": {"model": "dlinear", "preset": "authors", "note": "as a test"},
+    "lost": {"model": "rlinear"},
 }  # fmt: skip
 ERRORS: dict[str, Any] = {
     "one": {FULL: [0.40, 0.41, 0.42], "near": [0.30, 0.31, 0.32], "deep": [0.50, 0.51, 0.52],
@@ -58,8 +59,13 @@ def test_one_set_of_numbers_on_the_page_in_a_terminal_and_in_files(tmp_path: Pat
     findings = found(tmp_path)
     files, lines = render(findings), verdict_lines(findings)
     row = next(line.split() for line in lines if line.startswith("NLinear "))
-    assert row[1] == "1.0" and row[-1] == "(1.4200)" and row[-5:-4] == ["(0.6200)"], "validation beside each error"
-    assert "| NLinear | 1.0 |" in files["report.md"] and "NLinear & 1.0 &" in files["league.tex"]
+    assert row[1:3] == ["96", "1.0"]
+    assert row[-1] == "(1.4200)" and row[-5:-4] == ["(0.6200)"], "validation beside each error"
+    assert "| NLinear | 96 | 1.0 |" in files["report.md"] and "NLinear & 96 & 1.0 &" in files["league.tex"]
+    assert (
+        "| DLinear (authors) | the authors' script for ETTh1; as a test | 336 | 10 | 3.0 / 3.0 |" in files["report.md"]
+    )
+    assert "Lookbacks differ, from S=24 to S=336" in files["report.md"]
     assert "not ranked: RLinear: runs are missing" in lines and "RLinear" in files["report.md"]
     assert "Mean ranks with intervals" in files["report.html"]
     table = list(csv.DictReader(io.StringIO(files["league.csv"])))

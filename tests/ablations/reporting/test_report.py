@@ -19,11 +19,11 @@ from ablations.report import page_of, render
 from ablations.reporting import curves, figures
 from ablations.reporting.console import verdict_lines
 from ablations.reporting.curves import OWN_SCALE as OWN
-from ablations.reporting.outliers import outlying
 from ablations.reporting.wording import sentence
 from lab.errors import ConfigError
 from lab.pages.blocks import Strips
 from lab.pages.formats import interval, mean_deviation, p_value, percent, signed
+from lab.pages.outliers import outlying
 from tests.ablations import example
 from tests.html_page import Page, without_script
 

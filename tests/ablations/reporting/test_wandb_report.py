@@ -2,13 +2,15 @@
 
 import json
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ablations.report import render
 from ablations.reporting.wandb import wandb_report
-from ablations.reporting.wording import sentence
+from ablations.reporting.wording import label, sentence
+from lab.references.standing import Added, BarErrors, Standing
 from tests.ablations import example
 
 
@@ -57,6 +59,23 @@ def test_it_holds_the_sections_of_the_page(findings: Any, no_network: None) -> N
         if line.startswith("|")
     }
     assert mine == lines
+
+
+def test_bars_starts_and_that_it_is_exploratory_stand_there(findings: Any, no_network: None) -> None:
+    errors = dict(zip(("val_mse", "val_mae", "test_mse", "test_mae"), (0.6512, 0.5, 0.3661, 0.4), strict=True))
+    bar, start = BarErrors("smoothed", errors, 84, ()), BarErrors("start", {**errors, "test_mse": 0.3646}, 99, ())
+    standing = Standing((bar,), start, bar, Added(-0.01, 9, (-0.02, -0.005), (-0.03, 0.01)))
+    cells = [replace(findings.cells[0], standing=standing), *findings.cells[1:]]
+    marked = replace(findings, cells=tuple(cells), exploratory="seeds were added", arms=())
+    made = blocks(wandb_report(marked).specification("team", "dynonet"))
+    texts, tables = [text_of(block) for block in made], "".join(block.get("content", "") for block in made)
+    assert "The verdicts are exploratory: seeds were added" in texts
+    for finding in marked.findings:
+        if finding.verdict in ("helps", "hurts"):
+            assert f"[{label(marked, finding)}] {finding.name}" in "".join(texts)
+            assert label(marked, finding).endswith("(exploratory)") and f"| {label(marked, finding)} |" in tables
+    assert "| smoothed ridge | 0.6512 | 0.5000 | 0.3661 |" in tables and "| before the first step | 0.6512 |" in tables
+    assert "training lowered it by 0.0100 on these rows only" in "".join(texts)
 
 
 def test_its_panels_show_the_study_s_runs_alone(findings: Any, no_network: None) -> None:

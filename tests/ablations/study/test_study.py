@@ -14,8 +14,8 @@ from lab.arms import difference
 from lab.errors import ConfigError
 
 PACKAGED = [
-    "bilevel", "bilevel_tuned", "datasets", "factorial", "horizons", "only_one", "parts", "parts_tuned", "planted",
-    "quickstart", "retuned", "rows", "series", "signals", "signals_unrolled",
+    "bilevel", "bilevel_tuned", "datasets", "factorial", "horizons", "only_one", "parts", "parts_quick",
+    "parts_tuned", "planted", "retuned", "rows", "series", "signals", "signals_unrolled",
 ]  # fmt: skip
 SMALL: dict[str, Any] = {"name": "mine", "question": "What is this part for?", "arms": ["no_film"]}
 
@@ -160,8 +160,10 @@ def test_what_cannot_be_run_is_refused(fields: dict[str, Any], message: str) -> 
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ConfigError, match="unknown study 'quikstart'; did you mean 'quickstart'"):
-        load_study("quikstart")
+    with pytest.raises(ConfigError, match="unknown study 'parts_quik'; did you mean 'parts_quick'"):
+        load_study("parts_quik")
+    with pytest.raises(ConfigError, match=r"'quickstart' is called 'parts_quick' now.*--study quickstart"):
+        load_study("quickstart")
     with pytest.raises(ConfigError, match="unknown cell 'man'; did you mean 'main'"):
         study().config("man")
     with pytest.raises(ConfigError, match="unknown arm 'no_mixer'"):

@@ -1,14 +1,19 @@
 """The band holds what it says: by its rule, and on test windows of the synthetic series."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 from dynonet.config import Config
 from lab.errors import ConfigError
-from lab.forecasting.backtest import backtest
+from lab.forecasting.backtest import backtest, walked
 from lab.forecasting.band import Band, scores
 from lab.forecasting.making import judged_bar
 from lab.ledger.cache import read as looks
+from lab.series.bars import BARS, fit_bar
 
 
 def test_it_is_split_conformal_about_what_the_seeds_span() -> None:
@@ -27,6 +32,24 @@ def test_it_is_split_conformal_about_what_the_seeds_span() -> None:
     assert one.about(np.full((1, 1, 1), 100.0), 0.9) == (91, 109)
     with pytest.raises(ConfigError, match=r"9 validation windows bear 0\.9 at most"):
         one.about(np.zeros((1, 1, 1)), 0.91)
+
+
+def test_what_is_fitted_again_has_it_from_the_test_windows(tiny: Config) -> None:
+    base = tiny.override({"data.seq_len": 24, "data.pred_len": 6, "data.synthetic.rows": 600})
+    one = judged_bar("linear", base)
+    (kept, none), (after, tested) = walked(one, 0.8, None, False), walked(one, 0.8, None, True)
+    assert kept is one and none is None and tested is not None and after.model.band.split == "test"
+    series, bar = one.series, fit_bar(one.series, one.data, BARS["linear"])
+    first, end = series.test
+    cut = sliding_window_view(series.scaled, 30, axis=0)[first - 24 : end - 29].transpose(0, 2, 1)
+    errors = np.sort(np.abs(bar.forecast(cut[:, :24]) - cut[:, 24:]), axis=0)
+    assert np.allclose(after.model.band.at(0.8), errors[math.ceil(0.8 * (len(errors) + 1)) - 1], rtol=1e-5)
+    assert not np.allclose(after.model.band.at(0.8), one.model.band.at(0.8)), "what validation's band held is said"
+    # Too few windows for the level: nobody asked for the walk, so there is none, and that is on record.
+    left, none = walked(replace(one, data=one.data.model_copy(update={"pred_len": 118})), 0.9, None, True)
+    assert none is None and left.model.band.split == "validation"
+    assert left.model.about["band"] == "the test rows hold 3 windows, and 90% takes 9"
+    assert len(looks().looks) == 1
 
 
 def test_on_test_windows_of_the_synthetic_series(tiny: Config) -> None:

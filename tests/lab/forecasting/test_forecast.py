@@ -94,7 +94,12 @@ def test_fitted_again_on_the_training_rows_it_is_what_was_judged(base: Config, s
     whole = before.whole()
     train = before.series.train[1]
     part = before.model.reading.read(pd.read_csv(str(base.data.path)).iloc[:train])
-    for one in (before, judged_bar("mean_of_ridges", base), judged_bar("smoothed", base)):
+    closed = base.override({"model.trend_start": "closed_form", "training.max_epochs": 1})
+    store.add(
+        "members", [{"study": "closed", "arm": "full", "role": "arm", "run": run} for run in stack_of(store, closed)]
+    )
+    start = judged(of_study(store, "closed"), CPU)
+    for one in (before, start, judged_bar("mean_of_ridges", base), judged_bar("smoothed", base)):
         same, other = refit(one, part, CPU), refit(one, whole, CPU)
         expected = one.model.predict_given(whole)
         assert np.allclose(same.predict_given(whole)["forecast"], expected["forecast"], rtol=1e-4)
@@ -124,8 +129,11 @@ def test_sealed_rows_are_inputs_on_the_ledger_and_the_file_must_be_as_it_was(bas
     model.predict(str(base.data.path))
     lab.load(store.storage.url, study="mine", refit=True)
     found = [(look["split"], look["first"], look["end"], look["read_for"]) for look in looks().looks]
-    assert found == [("sealed inputs", ROWS - S, ROWS, "mine"), ("sealed inputs", ROWS - 60, ROWS, "mine")]
-    assert store.table("looks").num_rows == 2
+    walk = ("test", 192, ROWS - 60, "mine")
+    assert found == [("sealed inputs", ROWS - S, ROWS, "mine"), walk, ("sealed inputs", ROWS - 60, ROWS, "mine")]
+    assert store.table("looks").num_rows == 3
+    lab.load(store.storage.url, study="mine", refit=True, backtest=False)
+    assert len(looks().looks) == 4, "its rows alone"
     lines = Path(str(base.data.path)).read_text().splitlines()
     Path(str(base.data.path)).write_text("\n".join([lines[0], lines[1].replace(",", ",1", 1), *lines[2:]]) + "\n")
     with pytest.raises(DataError, match=r"the data is not what the final seeds of t0.*saw.*--data FILE"):
@@ -185,6 +193,7 @@ def test_rows_that_are_not_the_models_are_refused(base: Config, store: Results, 
         "got float64 of shape \\(300, 1\\)": frame[["load"]].to_numpy(),
         "channel 'load', row 290: no finite value": gap[["load", "price"]].to_numpy(),
         "no such file": tmp_path / "none.csv",
+        "got list; a DataFrame, an array or a file is needed": [[1.0, 2.0]] * 20,
     }
     for said, rows in wrong.items():
         with pytest.raises(DataError, match=said):

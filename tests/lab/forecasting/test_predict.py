@@ -8,7 +8,6 @@ import pytest
 
 import lab
 from dynonet.config import Config
-from lab.errors import DataError
 from lab.ledger.cache import read as looks
 from lab.predict import main
 from lab.store.tables import Results
@@ -28,11 +27,14 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     expected = lab.load(url, study="mine").predict(str(base.data.path))
     pd.testing.assert_frame_equal(read, expected, check_dtype=False)
     assert (out / "forecast.png").stat().st_size > 10_000 and not looks().looks
-    assert main([*typed, "--backtest", "--format", "parquet", "--level", "0.8"]) == 0
+    assert "57 validation windows with the weights that were judged, which had a say in the choice" in said
+    assert main([*typed, "--format", "parquet", "--level", "0.8"]) == 0
     said = capsys.readouterr().out
+    assert "past errors on 57 test windows with" in said and "the 80% band of the validation windows held" in said
     assert "fitted again on all 300 rows, 2024-01-01 00:00 to 2024-01-13 11:00" in said
     done = json.loads((out / "forecast.json").read_text())
     assert done["runs"] == ids and done["refit"] and done["backtest"]["windows"] == 57
+    assert (done["band_split"], done["band_windows"]) == ("test", 57)
     walked = pd.read_parquet(out / "backtest.parquet")
     truth = pd.read_csv(str(base.data.path), parse_dates=["date"]).set_index("date")
     (first,) = walked.iloc[:1].to_dict("records")
@@ -49,23 +51,9 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     saved += ["--out", str(tmp_path / "two")]
     assert main(saved) == 0
     assert (tmp_path / "two" / "forecast.csv").read_text() == expected.to_csv(index=False)
-    assert main(["--run", ids[0], "--bar", "best", "--results", url, "--out", str(out)]) == 0
+    bar = ["--run", ids[0], "--bar", "best", "--no-backtest", "--results", url, "--out", str(out)]
+    assert main(bar) == 0
     assert "ridge" in capsys.readouterr().out and len(looks().looks) == 1, "the one walk"
-
-
-def test_a_closed_form_start_is_not_fitted_again(
-    base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Validation chose its penalty: with none left, one that fits the rows best would be taken."""
-    study_of(store, base.override({"model.trend_start": "closed_form"}))
-    out, url = tmp_path / "out", store.storage.url
-    assert main(["--study", "mine", "--results", url, "--out", str(out)]) == 0
-    assert "the weights that were judged" in (said := capsys.readouterr().out) and "not fitted again: the net" in said
-    read = pd.read_csv(out / "forecast.csv", parse_dates=["date"])
-    expected = lab.load(url, study="mine").predict(str(base.data.path))
-    pd.testing.assert_frame_equal(read, expected, check_dtype=False)
-    with pytest.raises(DataError, match="cannot choose it anew; do without"):
-        lab.load(url, study="mine", refit=True)
 
 
 def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +70,8 @@ def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: p
         "did you mean 'mine'": [*mine, "mime"],
         "whole percentages": [*mine, "mine", "--level", "90"],
         "57 validation windows bear 0.98 at most": [*mine, "mine", "--level", "0.99", "--backtest"],
+        f"--save {tmp_path}: cannot be written: it is a folder": [*mine, "mine", "--save", str(tmp_path)],
+        "there is no folder": [*mine, "mine", "--export", str(tmp_path / "no" / "mine.pt2")],
         "no folder of lab.train": ["--from", str(tmp_path)],
         "no forecast model": ["--from", str(tmp_path / "other.yaml"), "--data", str(base.data.path)],
         "a row every 1 day, and the model": [*mine, "mine", "--backtest", "--data", short],

@@ -1,12 +1,14 @@
 """The few forecasts that pages show: of windows that the rule names, beside the truth, and copied with a study."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dynonet.config import Config
-from lab.references.forecasts import chosen, forecasts_of_run, forecasts_path, record_forecasts
+from lab.references.forecasts import _parsed, chosen, encoded, forecasts_of_run, forecasts_path, record_forecasts
+from lab.references.windows import in_a_row
 from lab.series import load_series, window_starts
 from lab.store.copying import copy_studies
 from lab.store.tables import Results
@@ -44,6 +46,15 @@ def test_windows_by_rule_with_their_errors_and_copied_once(tiny: Config, store: 
     assert [copy_studies(store, ["league"], there).forecasts for _ in range(2)] == [1, 0]
     copied = forecasts_of_run(there, run)
     assert copied is not None and np.array_equal(copied.forecast, found.forecast) and copied.rows == found.rows
+
+    # In the data's own units and by its own clock, which a figure shows; of records from before, neither.
+    assert copied.times is not None and series.timestamps is not None
+    for place, row in enumerate(copied.rows):
+        assert np.allclose(copied.own(copied.truth[place]), series.values[row : row + horizon, -1], atol=1e-4)
+        assert np.array_equal(copied.times[place], series.timestamps[row - horizon : row + horizon])
+    old = _parsed(encoded(replace(found, scale=None, times=None)))
+    assert old.scale is None and old.times is None and np.array_equal(old.own(old.truth), old.truth)
+    assert "OT, own units</text>" in in_a_row(copied, "x") and "OT (z-scored)</text>" in in_a_row(old, "x")
 
 
 def test_what_cannot_be_had_or_read_is_said(tiny: Config, store: Results) -> None:

@@ -32,7 +32,7 @@ def test_who_names_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda *place: tune.report.main(["mine", *place]),
         lambda *place: ablations.report.main(["mine", *place]),
         lambda *place: tune.search.main(["--preset", "smoke", "--dry-run", *place]),
-        lambda *place: ablations.run.main(["quickstart", "--ledger", *place]),
+        lambda *place: ablations.run.main(["parts_quick", "--ledger", *place]),
     ],
 )
 def test_every_command_honours_the_variable_and_the_option(

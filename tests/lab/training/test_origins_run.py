@@ -54,4 +54,4 @@ def test_a_run_that_diverges_at_one_origin_ends_the_trial(store: Results, tiny: 
     bad = [config.override({"training.lr": HUGE}) for config in configs]
     report = to_the_end(OriginsRun(store, [good, (bad, series)]))[-1]
     statuses = {row["data_sha256"]: row["status"] for row in store.runs().values()}
-    assert report.state == "pruned" and statuses == {good[1].identity: "stopped", series.identity: "diverged"}
+    assert report.state == "diverged" and statuses == {good[1].identity: "stopped", series.identity: "diverged"}

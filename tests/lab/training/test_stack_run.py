@@ -80,15 +80,15 @@ def test_a_diverged_replicate_ends_the_trial_and_spares_its_neighbours(store: Re
     bad = bad.override({"training.lr": HUGE})
     report = train(store, [good, bad])
     rows = store.runs()
-    assert report.state == "pruned"
+    assert report.state == "diverged"
     assert rows[bad.run_id(sha)]["status"] == "diverged" and rows[good.run_id(sha)]["status"] == "stopped"
     stopped = rows[good.run_id(sha)]
     assert 0 < stopped["val_mse"] < 100 and stopped["weights"] and stopped["epochs"] == report.epoch
     assert report.value is None or 0 < report.value < float("inf")
     assert named(store) == [f"checkpoints/runs/{good.run_id(sha)}/state.pt"]
-    # Asked for again: the diverged one is done, and the trial is pruned again without training it.
+    # Asked for again: the diverged one is done, and the trial ends again without training it.
     again = train(store, [good, bad])
-    assert again.state == "pruned" and attempts(store)[bad.run_id(sha), 1] == "diverged"
+    assert again.state == "diverged" and attempts(store)[bad.run_id(sha), 1] == "diverged"
     assert (bad.run_id(sha), 2) not in attempts(store)
     # Alone, the neighbour goes on.
     assert train(store, [good]).state == "complete" and store.runs()[good.run_id(sha)]["epochs"] == 6

@@ -50,21 +50,21 @@ def study_of(name: str, origins: int = 2, **fields: Any) -> Study:
     return small_study(name=name, baseline=baseline, arms=["no_film"], seeds=SEEDS, origins=origins)
 
 
-def trained(results: Results, study: Study) -> StudyRecord:
+def trained(results: Results, study: Study, seeds: int = SEEDS) -> StudyRecord:
     """Everything of a study on record but its verdicts, as the command puts it there."""
     series = {cell: load_series(study.baseline_of(cell).data) for cell in study.cell_names}
     record = StudyRecord.begin(results, study.name, study, {cell: each.identity for cell, each in series.items()}, {})
-    plan = Work.of(study, lambda data: load_series(data).identity, inert={}, train_inert=False, seeds=SEEDS)
+    plan = Work.of(study, lambda data: load_series(data).identity, inert={}, train_inert=False, seeds=seeds)
     record.add_members(results, plan.runs)
     for cell in study.cell_names:
         record_bars(results, study.name, study.baseline_of(cell), series[cell], cell)
         for arm in (FULL, *study.table):
-            configs = [study.config(cell, arm, seed) for seed in study.seed_list(SEEDS)]
+            configs = [study.config(cell, arm, seed) for seed in study.seed_list(seeds)]
             stack = StackRun(results, configs, series=series[cell])
             while stack.step().state == "running":
                 pass
             read_test(results, stack.ids, f"ablation {study.name}", series=series[cell], study=study.name)
-        whole = [study.config(cell, FULL, seed) for seed in study.seed_list(SEEDS)]
+        whole = [study.config(cell, FULL, seed) for seed in study.seed_list(seeds)]
         record_starts(results, study.name, whole, series[cell], cell)
     return record
 
@@ -168,6 +168,22 @@ def test_a_study_is_unsealed_once(store: Results, tmp_path: Path, monkeypatch: A
     assert main(["ledger", "mine", "--results", store.storage.url]) == 0
     ledger = capsys.readouterr().out
     assert ", sealed, training ends at row 360" in ledger and "unseal mine" in ledger
+
+
+def test_a_league_is_unsealed_each_run_by_its_own_model(store: Results, capsys: Any) -> None:
+    rival = {"model": "nlinear", "settings": {"data.seq_len": 24, "training.max_epochs": 1}}
+    baseline = study_of("mine").baseline
+    study = small_study(name="league", kind="models", arms=[], models={"near": rival}, baseline=baseline, seeds=2)
+    beside = study.config("main", "near")  # bars are known by their data, whoever was there first
+    record_bars(store, "before", beside, load_series(beside.data))
+    trained(store, study, 2).add_judgement(store, 2)
+    assert main(["unseal", "league", "--results", store.storage.url]) == 0, capsys.readouterr()
+    found, members = sealed_rows(store), store.table("members", "league").to_pylist()
+    assert (
+        set(found) == {row["run"] for row in members} and not np.isnan([row["value"] for row in found.values()]).any()
+    )
+    page = section("On sealed rows", "sealed", sealed(findings_of(store, "league")))
+    assert "| near | " in Page.of("league", "", [page], "").markdown()
 
 
 def test_rows_are_known_by_what_they_hold(store: Results, tmp_path: Path, monkeypatch: Any) -> None:

@@ -75,10 +75,10 @@ def test_a_method_is_three_methods(store: Results, tiny: Config, monkeypatch: py
     proposals.finish(first.trial, "complete", [2.0], [(1, 2.0)])
     second = some(proposals)
     assert second.params == {"training.lr": 0.05, "model.worker_hidden": 3, "training.mode": "joint"}
-    proposals.finish(second.trial, "pruned", [1.0], [(1, 1.0)])
+    proposals.finish(second.trial, "stopped", [1.0], [(1, 1.0)])
     pending = some(proposals)
     assert pending.params["training.lr"] == 0.025
-    told = [Told(first.params, "complete", (2.0,)), Told(second.params, "pruned", (1.0,))]
+    told = [Told(first.params, "complete", (2.0,)), Told(second.params, "stopped", (1.0,))]
     assert methods[0].heard == told and methods[0].asked == 3
 
     again = begin(store, tiny, "down")  # after a kill
