@@ -169,12 +169,15 @@ class Ablation:
             return 0 if done else 1
 
     def _record_starts(self, results: Results, record: StudyRecord) -> None:
-        """Of the whole network's runs, where it starts from a closed form: what training added is told from them."""
-        recorded = Recorded.of(results, record)
-        for cell in record.study.cell_names:
-            rows = recorded.members.get((FULL, cell), {})
-            complete = [seed for seed in sorted(rows) if recorded.status(FULL, cell, seed) == "complete"]
-            configs = [record.study.config(cell, FULL, seed) for seed in complete]
+        """Of the whole network's runs, and of a league's models, where they start from a closed form: what training
+        added is told from them."""
+        recorded, study = Recorded.of(results, record), record.study
+        for cell, arm in product(
+            study.cell_names, dict.fromkeys((FULL, *(study.table if study.kind == MODELS else ())))
+        ):
+            rows = recorded.members.get((arm, cell), {})
+            complete = [seed for seed in sorted(rows) if recorded.status(arm, cell, seed) == "complete"]
+            configs = [study.config(cell, arm, seed) for seed in complete]
             record_starts(results, self.name, configs, self.prepared.series[cell], cell)
 
     def _record_forecasts(self, results: Results, record: StudyRecord) -> None:

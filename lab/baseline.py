@@ -6,7 +6,6 @@ form, that network before its first step.
 
 import io
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lab.console.commands import as_typed, command_line, command_named, refused
-from lab.console.folders import make_folder
+from lab.console.folders import make_folder, write_whole
 from lab.console.parser import Parser
 from lab.console.printing import print, say
 from lab.errors import ConfigError, DataError, unknown
@@ -147,9 +146,7 @@ def write(folder: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndar
         ("baseline.npz", packed.getvalue()),
         ("baseline.json", (json.dumps(content, indent=2) + "\n").encode()),
     ):
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_bytes(body)
-        os.replace(partial, folder / name)
+        write_whole(folder / name, body)
 
 
 def lookbacks_of(texts: Sequence[str], bar: str | None) -> Lookbacks:

@@ -30,6 +30,14 @@ def check_number(name: str, value: float, least: float, most: float = MOST_WHOLE
         raise ConfigError(f"{name}: got {got}, at least {least} is needed")
 
 
+def check_kind(name: str, got: object, kinds: type | tuple[type, ...], needed: str) -> None:
+    """Raises ConfigError, with what is `needed`, for an argument of another kind."""
+    if not isinstance(got, kinds):
+        kind = type(got).__name__
+        shown = "None" if got is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        raise ConfigError(f"{name}: got {shown}; {needed} is needed")
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the allowed name that means the same elsewhere, or else is closest in its letters; an
     empty string if none is close."""

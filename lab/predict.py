@@ -9,7 +9,6 @@ test rows with the weights that were judged, which is a look on the ledger.
 import argparse
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ import torch
 from lab.compute import kernels
 from lab.compute.device import out_of_memory, pick_device, use_threads
 from lab.console.commands import as_typed, command_line, command_named, refused
-from lab.console.folders import make_folder
+from lab.console.folders import make_folder, write_whole
 from lab.console.parser import Parser
 from lab.console.printing import one_line, print, say
 from lab.errors import ConfigError, DataError
@@ -271,9 +270,7 @@ def write(out: Path, kind: str, frame: pd.DataFrame, tested: Backtest | None, do
             bodies[f"{name}.{kind}"] = buffer.getvalue()
     bodies["forecast.json"] = _json(done)
     for name, body in bodies.items():
-        partial = out / f".{name}.{os.getpid()}"
-        partial.write_bytes(body)
-        os.replace(partial, out / name)
+        write_whole(out / name, body)
     return list(bodies)
 
 

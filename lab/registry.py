@@ -45,7 +45,7 @@ def forecaster(name: str) -> Forecaster:
     """
     if ":" not in name and name not in names():
         known = unknown("model", name, names())
-        raise ConfigError(f"{known}, or package.module:OBJECT of one's own")
+        raise ConfigError(f"{known} (or package.module:OBJECT of one's own)")
     where = names().get(name, name)
     module, _, attribute = where.partition(":")
     family = importlib.import_module(HOUSE).FAMILIES.get(module)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import ablations.report
@@ -24,15 +25,15 @@ from lab.console.parser import Parser
 from lab.console.printing import print
 from lab.errors import ConfigError, DataError
 from lab.pages import svg
-from lab.pages.formats import counted, decimal, signed
+from lab.pages.formats import counted, decimal, shortened, signed
 from lab.store.frames import open_results
 from lab.store.objects.storage import StorageError
 from lab.store.schema import ResultsError
-from scripts.flagship_report import panel
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "results" / "league"
 STUDY, FIGURE = "league", "league.svg"
+FAR = 1.3  # times the lowest mean error of a panel: off its axis
 
 
 def parser() -> argparse.ArgumentParser:
@@ -106,14 +107,14 @@ def of_cell(league: League, ranking: Ranking, cell: str) -> str:
     said = [
         f"{league.entrant(place.name).title} is {at} of {len(trained)} ({decimal(place.errors[cell])})"
         for at, place in enumerate(trained, 1)
-        if at == 1 or place.name == FULL or place.name.startswith("dynonet")
+        if at == 1 or is_own(league.entrant(place.name))
     ]
     bar = league.best_bars.get(cell)
     if bar is None:
         return "; ".join(said) + "."
     error = next(place.errors[cell] for place in ranking.places if place.name == bar)
     below = [league.entrant(place.name).title for place in trained if surely_below(place, cell)]
-    who = f"below it over seeds and windows: {', '.join(below)}" if below else "no model is below it for sure"
+    who = f"below it over seeds and windows: {', '.join(below)}" if below else "no model is surely below it"
     return f"{'; '.join(said)}. The best bar on validation, {league.entrant(bar).title}, has {decimal(error)}; {who}."
 
 
@@ -124,10 +125,10 @@ def surely_below(place: Place, cell: str) -> bool:
 def spans(league: League, ranking: Ranking) -> str:
     """The mean ranks of DynoNet's settings, with their intervals."""
     return "; ".join(
-        f"{league.entrant(place.name).title}: mean rank {place.rank:.1f} of {len(ranking.places)} "
+        f"{entrant.title}: mean rank {place.rank:.1f} of {len(ranking.places)} models, starts and bars "
         f"({place.ranks[0]:.1f} to {place.ranks[1]:.1f})"
         for place in ranking.places
-        if place.name == FULL or place.name.startswith("dynonet")
+        if (entrant := league.entrant(place.name)).kind == "model" and is_own(entrant)
     ) + "."  # fmt: skip
 
 
@@ -163,20 +164,40 @@ def figure(findings: Findings, league: League) -> str:
     assert league.ranking is not None
     cells = league.ranking.cells
     with svg.style():
-        drawing = Figure(figsize=(7.2, len(cells) * (0.5 + 0.21 * len(models(league)))), layout="constrained")
+        drawing = Figure(figsize=(7.2, len(cells) * (0.8 + 0.23 * len(models(league)))), layout="constrained")
         for axes, cell in zip(drawing.subplots(len(cells), squeeze=False)[:, 0], cells, strict=True):
-            rows = []
-            for each in models(league):
-                errors = [x for x in findings.runs_of(each.name, cell).errors[PRIMARY] if not math.isnan(x)]
-                if errors:
-                    rows.append((f"{each.title}, S={lookback(each)}", errors))
-            rows.sort(key=lambda row: statistics.fmean(row[1]))
-            bar = league.best_bars.get(cell)
-            errors_of = {place.name: place.errors[cell] for place in league.ranking.places}
-            marks = [] if bar is None else [(errors_of[bar], league.entrant(bar).title, "-")]
-            panel(axes, cell, rows, marks)
+            panel(axes, findings, league, cell)
         axes.set_xlabel("test MSE, a dot a seed, the stroke their mean")
+        # It stands alone in the docs, on white or on black: currentColor would be black there.
         return svg.inline(drawing, "league", "Test MSE by model").replace("currentColor", svg.GREY)
+
+
+def panel(axes: Axes, findings: Findings, league: League, cell: str) -> None:
+    """What is far from the lowest is written at the edge."""
+    assert league.ranking is not None
+    rows = [(each, findings.runs_of(each.name, cell).known(PRIMARY)) for each in models(league)]
+    rows = sorted(((each, errors) for each, errors in rows if errors), key=lambda row: statistics.fmean(row[1]))
+    far = FAR * statistics.fmean(rows[0][1])
+    for place, (each, errors) in enumerate(rows):
+        if (mean := statistics.fmean(errors)) > far:
+            axes.text(far, place, f"{mean:.3f} →", color=svg.INK, fontsize=8, ha="right", va="center")
+            continue
+        colour = svg.VERMILION if is_own(each) else svg.BLUE
+        axes.plot(errors, [place] * len(errors), "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+        axes.plot([mean], [place], "|", color=svg.INK, markersize=9)
+    if (bar := league.best_bars.get(cell)) is not None:
+        error = next(place.errors[cell] for place in league.ranking.places if place.name == bar)
+        axes.axvline(error, color=svg.GREEN, linewidth=1)
+        axes.text(error, -0.6, f" {league.entrant(bar).title} {error:.3f}", color=svg.GREEN, fontsize=7, va="bottom")
+    axes.set_yticks(range(len(rows)), [f"{shortened(each.title, 34)}, S={lookback(each)}" for each, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -1.4)
+    axes.set_title(cell, loc="left", weight="bold")
+    axes.grid(axis="x")
+
+
+def is_own(entrant: Entrant) -> bool:
+    """Whether it is DynoNet, with its published settings or others."""
+    return entrant.name == FULL or entrant.name.startswith("dynonet")
 
 
 if __name__ == "__main__":

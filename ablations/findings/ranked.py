@@ -1,6 +1,7 @@
 """From the records of a study of models to its ranking."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,8 @@ from ablations.study.models import MODELS, sourced
 from lab.arms import FULL
 from lab.pages.formats import decimal
 from lab.references.forecasts import Forecasts, forecasts_of_run
-from lab.references.standing import BarErrors
+from lab.references.standing import BarErrors, starts_of
+from lab.references.titles import START_TITLE
 from lab.registry import names, reports
 from lab.store.schema import START
 from lab.store.tables import Results
@@ -45,6 +47,7 @@ class _Ranked:
         self.left_out |= invalid
         for arm in dict.fromkeys((FULL, *self.study.table)):
             self._enter_arm(arm)
+        self._enter_starts()
         bars = dict.fromkeys(bar.name for cell in self.cells for bar in cell.standing.rows)
         for bar in bars:
             self._enter_bar(bar)
@@ -118,14 +121,31 @@ class _Ranked:
         return row.device_seconds / (epochs * shown.steps) if shown is not None and epochs and shown.steps else None
 
     def _sample(self, row: ArmRuns) -> Sample:
-        complete = [run for run, status in zip(row.runs, row.statuses, strict=True) if status == "complete"]
-        return Sample(np.array(row.errors[PRIMARY], float), self._windows(complete))
+        return Sample(np.array(row.errors[PRIMARY], float), self._windows(self._complete(row)))
+
+    def _complete(self, row: ArmRuns) -> list[str]:
+        return [run for run, status in zip(row.runs, row.statuses, strict=True) if status == "complete"]
 
     def _windows(self, runs: Sequence[str]) -> np.ndarray | None:
         kept = [errors for run in runs if (errors := window_errors(self.results, run)) is not None]
         if not kept or len(kept) < len(runs) or len({len(errors) for errors in kept}) > 1:
             return None
         return np.asarray(np.mean(np.asarray(kept, float), axis=0))
+
+    def _enter_starts(self) -> None:
+        """Of models beside the baseline, whose own start is a row of the cells' standing."""
+        trained = {
+            (arm, cell.name): self._complete(self.runs[arm, cell.name])
+            for arm in self.entrants
+            for cell in self.cells
+            if arm != FULL
+        }
+        found: dict[str, dict[str, BarErrors]] = defaultdict(dict)
+        for (arm, cell), start in starts_of(self.results, trained).items():
+            found[arm][cell] = start
+        for arm, by_cell in found.items():
+            if len(by_cell) == len(self.cells):
+                self._enter_reference(f"{START} of {arm}", f"{self.title(arm)} {START_TITLE}", "start", by_cell)
 
     def _enter_bar(self, name: str) -> None:
         found: dict[str, BarErrors] = {
@@ -137,11 +157,13 @@ class _Ranked:
         if lacking := [cell.name for cell in self.cells if cell.name not in found]:
             self.left_out[title] = f"it is not to be had in cell {', '.join(lacking)}"
             return
-        self.samples[name] = {cell: self._bar_sample(bar, start) for cell, bar in found.items()}
+        self._enter_reference(name, title, "start" if start else "bar", found)
+
+    def _enter_reference(self, name: str, title: str, kind: Kind, found: Mapping[str, BarErrors]) -> None:
+        self.samples[name] = {cell: self._bar_sample(bar, kind == "start") for cell, bar in found.items()}
         numbers = {cell: bar.parameters or 0 for cell, bar in found.items()}
         validation = {cell: bar.errors[VALIDATION] for cell, bar in found.items()}
         lookback = {cell: bar.lookback for cell, bar in found.items() if bar.lookback is not None}
-        kind: Kind = "start" if start else "bar"
         self.entrants[name] = Entrant(name, title, kind, numbers, {}, validation, lookback=lookback)
 
     def _bar_sample(self, bar: BarErrors, start: bool) -> Sample:

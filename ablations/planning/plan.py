@@ -78,7 +78,7 @@ class Plan:
         reach = smallest_p(self.looks[-1])
         pooled = ", each pooled over its cells," if study.pooled else ""
         lines = [
-            f"study {study.name}: {study.question}",
+            f"study {study.name}: {study.asked}",
             f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
             f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
             f"{self.to_train} to train",

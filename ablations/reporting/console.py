@@ -24,7 +24,7 @@ def verdict_lines(findings: Findings) -> list[str]:
     how = "the largest t of all arms under flips of whole seeds" if findings.study.correction == "max_t" else HOLM
     if findings.pooled:
         return pooled_lines(findings, how)
-    lines = [f"study {findings.name}: {findings.study.question}"]
+    lines = [f"study {findings.name}: {findings.study.asked}"]
     if findings.exploratory:
         lines.append(f"EXPLORATORY: {findings.exploratory}")
     for cell in findings.cells:

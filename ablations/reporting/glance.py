@@ -15,8 +15,8 @@ from lab.pages.svg import slug
 _INTERACTION = ("triangle", "violet")
 _MARKS = {HELPS: ("dot", "blue"), HURTS: ("square", "red"), NO_EFFECT: ("diamond", "green"), UNDECIDED: ("dot", "grey")}
 REACH = (
-    "Thick: 95% over seeds; thin: over {over}; hollow: undecided, or on {only} only; shaded: the margin within which "
-    "an effect is none in practice. Each line unfolds into what was found."
+    "Thick: 95% over seeds; thin: over {over}; hollow: undecided, not judged, or on {only} only; shaded: the margin "
+    "within which an effect is none in practice. Each line unfolds into what was found."
 )
 
 
@@ -60,5 +60,5 @@ def _strip(findings: Findings, finding: Finding, axis: Axis) -> Strip:
     effect, (mark, tone) = finding.effects[PRIMARY], mark_of(finding, finding.shown)
     said = signed(effect.typical) + (f" ({percent(effect.percent)})" if known(effect.percent) else "")
     reaches = (*axis.span(finding.both), *axis.span(effect.interval))
-    hollow = finding.verdict in (UNDECIDED, ON_THESE_ROWS)
+    hollow = finding.verdict in (UNDECIDED, ON_THESE_ROWS) or finding.shown not in _MARKS
     return Strip(finding.name, said, *words, axis.place(effect.typical), reaches, mark, tone, hollow)

@@ -38,7 +38,7 @@ def page_of(findings: Findings) -> Page:
     evidence = (pooled_sections if findings.pooled else sections).evidence(findings)
     evidence = [*league_sections(findings), *evidence]
     return Page.of(
-        f"Ablation study {findings.name}", findings.study.question, (*evidence, *record(findings)),
+        f"Ablation study {findings.name}", findings.study.asked, (*evidence, *record(findings)),
         "Figures are in report.html, every number in full precision in effects.csv.",
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ from lab.pages.skipped import skipped_note
 from lab.pages.svg import slug
 from lab.references.drawing import legend
 from lab.references.standing import METRICS as BAR_METRICS
-from lab.references.wording import added
+from lab.references.wording import added, over_cells
 
 
 def evidence(findings: Findings) -> list[Section | None]:
@@ -82,6 +82,9 @@ def glance(
 
 
 def _bars(findings: Findings) -> Iterator[Block | None]:
+    if len(findings.cells) > 1:
+        for text in over_cells([cell.standing for cell in findings.cells], network(findings)):
+            yield Text(text)
     for cell in findings.cells:
         where, standing = place(findings, cell.name), cell.standing
         yield table(

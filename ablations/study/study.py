@@ -103,6 +103,13 @@ class Study(Section):
         unsaid = isinstance(content, Mapping) and content.get("pooled") is None
         return {**content, "pooled": True} if unsaid and asks_several(content) else content
 
+    @property
+    def asked(self) -> str:
+        """The question, with the data that it is asked of: settings may name other than its file was written for."""
+        data = [self.baseline_of(cell).data for cell in self.cell_names]
+        names, horizons = dict.fromkeys(each.name for each in data), sorted({each.pred_len for each in data})
+        return f"{self.question} (on {', '.join(names)}; H={', '.join(map(str, horizons))})"
+
     # What it consists of --------------------------------------------------------------------------------------------
 
     @cached_property

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -83,12 +83,16 @@ def read_request(kind: str, arguments: Sequence[str], keys: Sequence[str] = ()) 
         if not PurePosixPath(path).is_absolute():
             raise ConfigError(f"data.path: got '{path}'; a job needs the absolute path of the file on the head node")
     notes = []
-    if call.tracking.mode == "offline" and "://" in out:
+    tracking = call.tracking
+    if tracking.mode == "offline" and "://" in out:
+        option = "--wandb offline" if tracking.tracker == "wandb" else f"--tracker {tracking.tracker}"
         raise ConfigError(
-            "--wandb offline: a job's folder, and W&B's files in it, are thrown away; take online, or send the runs "
-            f"afterwards: python -m tune.results wandb {study} {OPTION} {shlex.quote(out)}"
+            f"{option}: a job's folder, and {tracking.kind.title}'s files in it, are thrown away; take --wandb online, "
+            f"or send the runs afterwards: {tracking.command(study, shlex.quote(out))}"
         )
-    if call.tracking.mode == "online" and "WANDB_API_KEY" not in keys:
+    if tracking.tracker == "mlflow" and "MLFLOW_TRACKING_URI" not in keys:
+        notes.append("MLflow: no --env MLFLOW_TRACKING_URI, so the head node must know its server")
+    if tracking == replace(tracking, mode="online", tracker="wandb") and "WANDB_API_KEY" not in keys:
         notes.append("W&B: no --env WANDB_API_KEY, so the head node must have a key of its own")
     return Request(kind, study, out, tuple(arguments), files, tuple(notes), call.dry_run)
 

@@ -17,8 +17,9 @@ from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Layout, Parameters
 from dynonet.parts import SIGNALS
 from dynonet.published.checkpoints import published_state_dict, save_published
+from lab.compute.device import pick_device
 from lab.compute.draws import Draws, seed_keys
-from lab.errors import ConfigError, unknown
+from lab.errors import ConfigError, check_kind, check_number, unknown
 from lab.ledger.looks import look_at, looking
 from lab.series import Series, load_series, window_starts
 from lab.training.trainer import StackTrainer, evaluate_weights
@@ -43,6 +44,8 @@ class DynoNet(nn.Module):
         seed: int = 12345,
     ):
         super().__init__()
+        check_kind("input_dim", input_dim, int, "the number of channels")
+        check_number("input_dim", input_dim, 1)
         self.config = Config.create(
             {
                 "training.protocol": "published", "training.seed": seed,
@@ -67,6 +70,7 @@ class DynoNet(nn.Module):
 
     def forward(self, x: Tensor, return_info: bool = False) -> Any:
         """Forecast (B, H, C) of windows (B, S, C); with `return_info` also a dict of the signals' means."""
+        check_kind("windows", x, Tensor, "a torch tensor (torch.as_tensor makes one of an array)")
         expected = (self.layout.seq_len, self.layout.channels)
         if x.dim() != 3 or tuple(x.shape[1:]) != expected:
             raise ConfigError(f"windows must be (B, {expected[0]}, {expected[1]}), got {tuple(x.shape)}")
@@ -143,6 +147,10 @@ def get_ett_dataloaders(
     Args:
         root_dir: a folder that may hold the file; it is looked for there first.
     """
+    if root_dir is not None:
+        check_kind("root_dir", root_dir, (str, Path), "a folder's path")
+    check_kind("batch_size", batch_size, int, "a whole number of windows")
+    check_number("batch_size", batch_size, 1)
     config = Config.create(
         {"training.protocol": "published", "data.dataset": dataset, "data.seq_len": seq_len, "data.pred_len": pred_len}
     )
@@ -178,11 +186,14 @@ class Trainer:
         model_name: str = "model",
         **settings: Any,
     ):
+        check_kind("model", model, DynoNet, "a DynoNet")
+        for loader in (train_loader, val_loader, test_loader):
+            check_kind("loader", loader, EttLoader, "one that get_ett_dataloaders gave")
         allowed = type(model.config.training).model_fields
         for name in settings:
             if name not in allowed:
                 raise unknown("setting", name, allowed)
-        self.model, self.device = model, torch.device(device)
+        self.model, self.device = model, pick_device(device)
         self.train_loader, self.val_loader, self.test_loader = train_loader, val_loader, test_loader
         self.model_name = model_name
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None

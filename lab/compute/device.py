@@ -10,7 +10,7 @@ import sys
 import torch
 
 from lab.compute import kernels
-from lab.errors import ConfigError, check_number, unknown
+from lab.errors import ConfigError, check_kind, check_number, unknown
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -18,12 +18,15 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 MOST_THREADS = 1024  # torch ends the process where the system refuses it more
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
     """The device that `name` stands for: `auto` is CUDA where there is one, else the CPU.
 
     Raises:
         ConfigError: an unknown name, or CUDA asked for where there is none.
     """
+    if isinstance(name, torch.device):
+        return name
+    check_kind("device", name, str, "auto, cpu, cuda or cuda:N")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.split(":")[0]

@@ -10,7 +10,7 @@ from lab.console.printing import one_line
 from lab.contract import behaviour, interface
 from lab.contract.report import Broken, ContractBroken, Report, Row
 from lab.contract.subject import SETTINGS, Subject
-from lab.errors import ConfigError
+from lab.errors import ConfigError, check_kind
 from lab.forecaster import Forecaster
 from lab.registry import forecaster, names
 
@@ -45,6 +45,9 @@ def check_forecaster(model: Forecaster | str, settings: Mapping[str, Any] | None
         ContractBroken: a sentence for each check that fails; it holds the whole report.
         ConfigError: a model or settings that there are not.
     """
+    check_kind("model", model, (str, Forecaster), "a forecaster, or its name,")
+    if settings is not None:
+        check_kind("settings", settings, Mapping, "a mapping of dotted settings")
     found = forecaster(model if isinstance(model, str) else name_of(model))
     subject = Subject(found, {**SETTINGS, **found.small, **(settings or {})})
     _ = subject.base, subject.series  # settings and data that cannot be are no fault of the forecaster

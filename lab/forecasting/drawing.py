@@ -30,7 +30,7 @@ def _draw(frame: pd.DataFrame, given: Given, reading: Reading, title: str, level
     figure = Figure(figsize=(9, 1.7 * len(channels) + 0.8), layout="constrained")
     axes = figure.subplots(len(channels), 1, sharex=True, squeeze=False)[:, 0]
     past, ahead = np.arange(1 - shown, 1), np.arange(horizon + 1)  # both with the last row
-    name = "steps after the last row"
+    name, band = "steps after the last row", f"{level:.0%} band"
     if "date" in frame and given.stamps is not None:
         dates = frame["date"].to_numpy()[:: len(reading.channels)]
         past, ahead = given.stamps[-shown:], np.concatenate([given.stamps[-1:], dates])
@@ -38,9 +38,7 @@ def _draw(frame: pd.DataFrame, given: Given, reading: Reading, title: str, level
     for place, (channel, axis) in enumerate(zip(channels, axes, strict=True)):
         last, mine = given.values[-1, place], frame.iloc[place :: len(reading.channels)]
         axis.plot(past, given.values[-shown:, place], color="0.4", label="history")
-        axis.fill_between(
-            ahead[1:], mine["low"], mine["high"], color="tab:blue", alpha=0.2, lw=0, label=f"{level:.0%} band"
-        )
+        axis.fill_between(ahead[1:], mine["low"], mine["high"], color="tab:blue", alpha=0.2, lw=0, label=band)
         axis.plot(ahead, [last, *mine["forecast"]], color="tab:blue", label="forecast")
         axis.set_ylabel(one_line(channel, 40))
     axes[0].legend(ncols=3, loc="upper left", fontsize="small")

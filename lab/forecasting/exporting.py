@@ -13,21 +13,20 @@ that read more than the window (the calendar, the number of a row), and those wh
 
 import io
 import json
-import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lab.console.folders import write_whole
 from lab.console.printing import one_line
 from lab.errors import ConfigError
+from lab.forecasting.given import Reading
 from lab.forecasting.members import Members, of_state
-
-if TYPE_CHECKING:
-    from lab.forecasting.model import ForecastModel
 
 ABOUT = "forecast.json"  # of the program's extra files
 NEAR = 1e-4  # of the channels' deviations; as written and as computed here differ by rounding, 1e-6 or so
@@ -47,6 +46,9 @@ def check(members: Members) -> None:
 class Program(nn.Module):
     """Own units in, own units out."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, members: Members, mean: np.ndarray, std: np.ndarray):
         super().__init__()
         self.members = members
@@ -57,26 +59,25 @@ class Program(nn.Module):
         return self.members.mean((window - self.mean) / self.std) * self.std + self.mean
 
 
-def export(model: "ForecastModel", path: str | os.PathLike[str]) -> Path:
-    """Writes the program, which appears whole or not at all.
+def export(
+    members: Members, reading: Reading, mean: np.ndarray, std: np.ndarray, said: Mapping[str, Any], path: Path
+) -> Path:
+    """Writes the program of a `ForecastModel` with these parts, which appears whole or not at all.
 
     Raises ConfigError: as `check`, operations that torch cannot export, or a path that cannot be written.
     """
-    from lab.forecasting.model import write_whole
-
-    check(model.members)
+    check(members)
     # A copy on the CPU: what is exported is nobody's to train, and shares no memory with the model.
-    program = Program(of_state(model.members.state(), CPU), model.mean, model.std).eval()
-    reading = model.reading
+    program = Program(of_state(members.state(), CPU), mean, std).eval()
     about = {
         "channels": list(reading.channels), "seq_len": reading.seq_len, "pred_len": reading.pred_len,
         "step": str(reading.step), "zone": reading.zone,
         "input": "(batch, seq_len, channels) float64, own units, the last rows in the order of time",
         "output": "(batch, pred_len, channels) float64, own units, the rows that come next",
-        **{key: model.about[key] for key in ("text", "weights", "model", "runs")},
+        **{key: said[key] for key in ("text", "weights", "model", "runs")},
     }  # fmt: skip
     draws = np.random.default_rng(0).normal(size=(5, reading.seq_len, len(reading.channels)))
-    windows = torch.tensor(draws * model.std + model.mean)
+    windows = torch.tensor(draws * std + mean)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's, about its own
@@ -90,14 +91,14 @@ def export(model: "ForecastModel", path: str | os.PathLike[str]) -> Path:
             parts = (windows, windows[:1])
             apart = max(float(((read(part) - expected[: len(part)]) / program.std).abs().max()) for part in parts)
     except Exception as error:  # whatever tracing makes of a model's code
-        said = f"{type(error).__name__}: {one_line(str(error), 200)}"
-        raise ConfigError(f"{model.members.title} cannot be exported by torch.export ({said})") from None
+        why = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        raise ConfigError(f"{members.title} cannot be exported by torch.export ({why})") from None
     if not apart < NEAR:
         raise ConfigError(
-            f"{model.members.title} cannot be exported: the program forecasts otherwise than the model, by {apart:.2g} "
+            f"{members.title} cannot be exported: the program forecasts otherwise than the model, by {apart:.2g} "
             "of a channel's deviation"
         )
-    return write_whole(Path(path), buffer.getvalue())
+    return write_whole(path, buffer.getvalue())
 
 
 def _apart(exported: torch.export.ExportedProgram) -> None:

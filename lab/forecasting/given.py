@@ -91,9 +91,8 @@ class Reading:
         elif isinstance(rows, str | Path):
             path = Path(rows).expanduser()
             if not path.is_file():
-                raise DataError(
-                    f"{one_line(path)}: {'a folder; name a file in it' if path.is_dir() else 'no such file'}"
-                )
+                why = "a folder; name a file in it" if path.is_dir() else "no such file"
+                raise DataError(f"{one_line(path)}: {why}")
             settings = dict(self.settings)
             table = read_file(path, settings["separator"], settings["decimal"])
             place, name = str(path), path.name

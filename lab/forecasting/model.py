@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from lab.compute.device import pick_device
+from lab.console.folders import write_whole
 from lab.console.printing import one_line
 from lab.errors import ConfigError, DataError
 from lab.forecasting.band import DEFAULT_LEVEL, Band, percent
@@ -149,7 +150,7 @@ class ForecastModel:
         """
         from lab.forecasting.exporting import export  # torch.export takes a second to import
 
-        return export(self, path)
+        return export(self.members, self.reading, self.mean, self.std, self.about, Path(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "ForecastModel":
@@ -195,18 +196,6 @@ class ForecastModel:
             said = one_line(f"{type(error).__name__}: {error}")
             raise DataError(f"{one_line(path)}: a forecast model that is not as `save` writes one ({said})") from None
         return model
-
-
-def write_whole(target: Path, body: bytes) -> Path:
-    """A file that appears whole or not at all. Raises ConfigError where it cannot be written."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(body)
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"{one_line(target)}: cannot be written: {error.strerror}") from None
-    return target
 
 
 def long_frame(found: Mapping[str, np.ndarray], model: ForecastModel) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from lab.errors import ConfigError
+from lab.errors import ConfigError, check_kind
 from lab.store import frames
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def load(
                 "load: a place is needed: results, a folder of lab.train, a saved model, or a study's name"
             )
         return frames.load(study, out)
+    check_kind("place", place, (str, os.PathLike), "a path, or a study's name,")
     path = Path(place)
     if not named and path.is_file():
         if bar is not None or refit or backtest:

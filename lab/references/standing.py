@@ -87,6 +87,17 @@ def standing_of(results: Results, study: str, trained: Sequence[str], block: int
     )
 
 
+def starts_of(results: Results, trained: Mapping[tuple[str, str], Sequence[str]]) -> dict[tuple[str, str], BarErrors]:
+    """The starts of several groups of runs, each of one config; of those of which every run has one on record."""
+    ids = {run: start_run(run) for runs in trained.values() for run in runs}
+    rows = _with_readings(results, list(ids.values()))
+    return {
+        group: _errors(START, [rows[ids[run]] for run in runs])
+        for group, runs in trained.items()
+        if runs and all(ids[run] in rows for run in runs)
+    }
+
+
 def _with_readings(results: Results, runs: Sequence[str]) -> Mapping[str, Row]:
     """The rows of table `runs` with each one's first reading of test."""
     rows: dict[str, dict[str, Any]] = results.runs(runs)

@@ -1,7 +1,9 @@
 """What training added, to the network before its first step and to the best bar, in plain sentences."""
 
+from collections.abc import Sequence
+
 from lab.pages.formats import counted, decimal, interval, known, signed
-from lab.references.standing import Interval, Standing
+from lab.references.standing import Added, Interval, Standing
 from lab.series.bars import LAST
 
 
@@ -10,6 +12,28 @@ def added(standing: Standing, network: str = "the network") -> list[str]:
     record."""
     said = (_to_start(standing, network), _to_best(standing, network), _lookbacks(standing), _missing(standing))
     return [*filter(None, said)]
+
+
+def over_cells(standings: Sequence[Standing], network: str = "the network") -> list[str]:
+    """What `added` says of each of several cells, counted."""
+    starts = [each.over_start for each in standings if each.over_start is not None]
+    bests = [each.over_best for each in standings if each.over_best is not None and known(each.over_best.mean)]
+    said = []
+    if starts:
+        said.append(f"Training lowered the test MSE of {network}'s closed-form start {_tally(starts, 'raised it')}.")
+    if bests:
+        said.append(f"{network} is below the best bar on validation, by test MSE, {_tally(bests, 'is above it')}.")
+    return [text[0].upper() + text[1:] for text in said]
+
+
+def _tally(gaps: Sequence[Added], otherwise: str) -> str:
+    """In how many cells it was so, or otherwise; and in how many of them for sure."""
+    below, above = [gap for gap in gaps if gap.mean < 0], [gap for gap in gaps if gap.mean > 0]
+    sure = (sum(_beyond(gap.over_both) for gap in group) for group in (below, above))
+    return (
+        f"in {len(below)} of {counted(len(gaps), 'cell')} and {otherwise} in {len(above)}; 95% over seeds and test "
+        f"windows exclude 0 in {' and '.join(map(str, sure))} of these"
+    )
 
 
 def _to_start(standing: Standing, network: str) -> str:

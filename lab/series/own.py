@@ -87,8 +87,8 @@ def _date_column(table: Table, data: DataConfig, notes: list[str]) -> str:
         raise DataError(f"{table.place}: no date column '{data.date_column}'; dates stand in another: set {shown}")
     if len(names) == 1:
         raise DataError(
-            f"{table.place}: no date column '{data.date_column}': the file was read as one column, '{names[0]}' "
-            f"({table.understood()}); data.separator sets another separator"
+            f"{table.place}: no date column '{data.date_column}': it has one column, '{names[0]}'"
+            + (f" ({how}); data.separator sets another separator" if (how := table.understood()) else "")
         )
     hint = nearest(data.date_column, names)
     if not hint:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from lab.errors import DataError, nearest
+from lab.errors import DataError, check_kind, nearest
 from lab.series.calendar import calendar_of
 from lab.series.origins import Rows, Splits, by_fractions, splits_of
 from lab.series.own import Understood, understand
@@ -60,7 +60,9 @@ class Series:
         Raises:
             DataError: as `load_series` does of a file.
         """
+        check_kind("frame", frame, pd.DataFrame, "a DataFrame with a date column or index (of a file: load_series)")
         data = DataConfig(dataset="frame") if data is None else data
+        check_kind("data", data, DataConfig, "the section `data` of a Config, config.data,")
         index = frame.index
         if isinstance(index, pd.DatetimeIndex | pd.PeriodIndex) and "date_column" not in data.model_fields_set:
             data = data.model_copy(update={"date_column": str(index.name or "")})

@@ -19,7 +19,7 @@ import numpy as np
 import pooch  # type: ignore[import-untyped]
 
 from lab.console.printing import one_line
-from lab.errors import DataError, nearest
+from lab.errors import DataError, check_kind, nearest
 from lab.series import synthetic, water_towers
 from lab.series.origins import by_fractions, splits_of
 from lab.series.own import Understood, understand
@@ -51,6 +51,7 @@ def load_series(data: DataConfig, folder: str | Path | None = None) -> Series:
             that is constant in training, or an origin from which a split has no rows or no window. Each says the
             setting that resolves it, where there is one.
     """
+    check_kind("data", data, DataConfig, "the section `data` of a Config, load_series(config.data),")
     reading = _reading(data)
     whole = reading.model_copy(update={"channels": None})
     if data.dataset in GENERATED:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError
 
 from lab.console.printing import one_line
-from lab.errors import MOST_WHOLE, ConfigError, check_number, nearest, unknown
+from lab.errors import MOST_WHOLE, ConfigError, check_kind, check_number, nearest, unknown
 from lab.settings.data import SOURCE, CountsWhen, DataConfig, Section
 from lab.settings.files import anchored, dotted, with_own_file
 from lab.settings.overrides import switched, typed
@@ -104,7 +104,12 @@ class Config(Section):
 
     @classmethod
     def create(
-        cls, settings: Mapping[str, Any] | None = None, *, preset: str | None = None, overrides: Iterable[str] = ()
+        cls,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        preset: str | None = None,
+        overrides: Iterable[str] = (),
+        **others: Any,
     ) -> Self:
         """A config from, weakest first: defaults, a protocol, a preset, settings, overrides.
 
@@ -112,9 +117,17 @@ class Config(Section):
             settings: nested sections or dotted keys, `{"model": {"hidden": 8}}` or `{"model.hidden": 8}`.
             preset: a name in `presets`.
             overrides: `section.key=value` strings (see parse_overrides).
+            others: none; whoever gives one is told where it goes.
         Raises:
             ConfigError: an unknown key or preset, or a value that is not allowed; names the nearest valid one.
         """
+        for key in others:
+            raise ConfigError(
+                f"create: '{one_line(key)}' is no argument{nearest(key, cls.names()) or '.'} Settings go in as one "
+                "mapping: Config.create({'training.lr': 0.001}); Config.from_yaml(FILE) reads a file"
+            )
+        if settings is not None:
+            check_kind("settings", settings, Mapping, "a mapping such as {'training.lr': 0.001} (of a file: from_yaml)")
         flat: dict[str, Any] = {}
         if preset is not None:
             if preset not in cls.presets:
@@ -162,6 +175,7 @@ class Config(Section):
 
         A new `training.protocol` sets its bundle again; otherwise the bundle's settings stay as they are.
         """
+        check_kind("override", settings, Iterable, "a mapping, or a list of 'section.key=value' texts,")
         changes = with_own_file(dotted(settings) if isinstance(settings, Mapping) else self.parse_overrides(settings))
         base = self.flat()
         for key in self.bundled(changes.get("training.protocol")):
@@ -170,6 +184,7 @@ class Config(Section):
 
     def with_seed(self, seed: int) -> Self:
         """The same run with another seed, without validating the rest anew."""
+        check_kind("training.seed", seed, int, "a whole number")
         check_number("training.seed", seed, 0)
         return self.model_copy(update={"training": self.training.model_copy(update={"seed": seed})})
 
@@ -234,7 +249,11 @@ class Config(Section):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        return cls.create(json.loads(text))
+        check_kind("from_json", text, str, "text, as to_json wrote it,")
+        try:
+            return cls.create(json.loads(text))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ConfigError(f"from_json: '{one_line(text, 60)}' is no JSON ({error})") from None
 
     def to_yaml(self) -> str:
         return dump(self.model_dump(mode="json"))
@@ -250,6 +269,7 @@ class Config(Section):
 
         Raises ConfigError, with file and line, for what could be misread.
         """
+        check_kind("file of settings", path, (str, os.PathLike), "its path")
         return cls.understood(read_mapping(path), path)
 
     @classmethod
@@ -266,7 +286,8 @@ class Config(Section):
         the items of a list of texts, `[a, "b, c"]`. Any other value is read as YAML: `off` is False, `8` an int.
         """
         flat: dict[str, Any] = {}
-        for text in overrides:
+        for text in [overrides] if isinstance(overrides, str) else overrides:
+            check_kind("overrides", text, str, "a text 'section.key=value'")
             key, equals, value = text.partition("=")
             if not equals or not key:
                 raise ConfigError(f"override '{one_line(text)}' is not of the form section.key=value")

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lab.errors import check_kind
 from lab.store.row_keys import firsts, row_keys, take
 from lab.store.schema import BARS, SCHEMAS, ResultsError
 from lab.store.tables import Results
@@ -55,6 +56,7 @@ def joined(
     columns: Collection[str] | None = None,
 ) -> pa.Table:
     """What `load` (trained) and `bars` return, or both in one, as an Arrow table. `columns`: as of `Results.table`."""
+    check_kind("results", results, Results, "a store that is open, open_results('results'),")
     results.check_known(study)
     members = results.table("members", study)
     ids = pc.unique(members["run"])

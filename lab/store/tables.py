@@ -4,7 +4,7 @@
     store.add("runs", [run_params(config) | {"run": run, "attempt": 1, "status": "complete"}])
 
 Studies are put together in lab.store.frames. `python -m lab.results list | show STUDY | export STUDY --csv FILE |
-copy STUDY... --to OTHER | wandb STUDY | compact [STUDY] | prune STUDY...` is the command.
+copy STUDY... --to OTHER | wandb STUDY | track STUDY | compact [STUDY] | prune STUDY...` is the command.
 """
 
 import contextlib

@@ -1,1 +1,1 @@
-"""Weights & Biases: runs and pages sent there, and what cannot be sent now sent later."""
+"""Trackers (W&B, TensorBoard, MLflow): runs shown there while they train and as they are on record; reports in W&B."""

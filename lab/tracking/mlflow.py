@@ -1,9 +1,7 @@
 """Runs as MLflow shows them, through the server that MLFLOW_TRACKING_URI names: its REST API, without its packages.
 
-(https://mlflow.org/docs/latest/rest-api.html, version 2.0.) An experiment is a project of ours, and a run bears our id
-as a tag: whoever goes on with it asks the server for it, and for the last epoch that it has. An epoch's numbers are one
-request, which the server takes whole or not at all. Keys go as MLflow's own client takes them from the environment:
-MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+A run bears our id as a tag: whoever goes on with it asks the server for it, and for the last epoch that it has. An
+epoch's numbers are one request, which the server takes whole or not at all. Keys are MLflow's own variables.
 """
 
 import base64
@@ -25,8 +23,9 @@ from lab.tracking.runs import TrackedRun
 from lab.tracking.sink import Sink
 
 URI = "MLFLOW_TRACKING_URI"
-ID = "dynonet.id"  # tag of a run, with the id that its place in a study has everywhere
+ID = "place"  # tag of a run, with the id that its place in a study has everywhere
 MOST_PARAMS, MOST_TEXT = 100, 5000  # of one request, characters of a setting
+LATER = ("provenance.", "versions.")  # of a run's config, where it was trained: tags, since a parameter is for ever
 
 
 class MlflowSink(Sink):
@@ -39,8 +38,7 @@ class MlflowSink(Sink):
 
     @classmethod
     def check(cls, options: Tracking, results: Results) -> None:
-        uri = os.environ.get(URI, "")
-        if not uri.startswith(("http://", "https://")):
+        if not (uri := os.environ.get(URI, "")).startswith(("http://", "https://")):
             got = f"got '{uri}'" if uri else "it is not set"
             raise TrackerError(
                 f"{URI}: {got}; the address of a server is needed, as of `mlflow server`: http://HOST:PORT"
@@ -67,17 +65,16 @@ class MlflowSink(Sink):
 
     def show(self, run: TrackedRun, again: bool = False) -> None:
         self.connect()
-        name, last = self._open.pop(run.id, None) or self._found(run) or (self._begun(run), 0)
+        known = self._open.pop(run.id) if run.id in self._open else self._found(run)
+        name, last = known or (self._begun(run), 0)
         for step, values in run.history:
             if step > last:
-                self._numbers(name, {"epoch": step, **values}, step)
-                last = step
+                self._numbers(name, {"epoch": step, **values}, last := step)
         if run.ended:
-            told = {key: value for key, value in run.summary.items() if value is not None}
-            numbers = {key: value for key, value in told.items() if isinstance(value, int | float)}
+            numbers = {key: value for key, value in run.summary.items() if isinstance(value, int | float)}
+            words = {key: value for key, value in run.summary.items() if key not in numbers}
             self._numbers(name, {f"end/{key}": value for key, value in numbers.items()}, last)
-            words = {key: value for key, value in told.items() if key not in numbers} | _place(run)
-            self._call("runs/log-batch", {"run_id": name, "tags": _pairs(words)})
+            self._call("runs/log-batch", {"run_id": name, "tags": _pairs({**words, **_place(run)})})
             status = "FAILED" if run.exit_code else "FINISHED"
             self._call("runs/update", {"run_id": name, "status": status, "end_time": _now()})
         else:
@@ -101,11 +98,11 @@ class MlflowSink(Sink):
         return name, int(max(epochs, default=0))
 
     def _begun(self, run: TrackedRun) -> str:
-        tags = _pairs({ID: run.id, **_place(run)})
-        asked = {"experiment_id": self._experiment, "run_name": run.name, "start_time": _now(), "tags": tags}
-        name = str(self._call("runs/create", asked)["run"]["info"]["run_id"])
+        asked = {"experiment_id": self._experiment, "run_name": run.name, "start_time": _now()}
+        made = self._call("runs/create", {**asked, "tags": _pairs({ID: run.id, **_place(run)})})
+        name = str(made["run"]["info"]["run_id"])
         settings = {key: value for key, value in run.config.items() if isinstance(value, Mapping)}
-        params = _pairs({key: value for key, value in dotted(settings).items() if not key.startswith(_LATER)})
+        params = _pairs({key: value for key, value in dotted(settings).items() if not key.startswith(LATER)})
         for at in range(0, len(params), MOST_PARAMS):
             self._call("runs/log-batch", {"run_id": name, "params": params[at : at + MOST_PARAMS]})
         return name
@@ -117,9 +114,9 @@ class MlflowSink(Sink):
 
     def _call(self, what: str, content: Mapping[str, Any] | None = None, missing: Any = None) -> Any:
         """What the server answers. Raises TrackerError for what it refuses; `missing` in place of a 404."""
-        data = None if content is None else json.dumps(content).encode()
+        data, url = None if content is None else json.dumps(content).encode(), os.environ[URI].rstrip("/")
         headers = {"Content-Type": "application/json", **_authorization()}
-        request = urllib.request.Request(f"{os.environ[URI].rstrip('/')}/api/2.0/mlflow/{what}", data, headers)
+        request = urllib.request.Request(f"{url}/api/2.0/mlflow/{what}", data, headers)
         try:
             with urllib.request.urlopen(request, timeout=self.patience) as answer:
                 return json.loads(answer.read() or b"{}")
@@ -129,21 +126,15 @@ class MlflowSink(Sink):
             raise TrackerError(f"{what.partition('?')[0]}: {error.code} {error.read()[:200].decode()}") from error
 
 
-_LATER = ("provenance.", "versions.")  # of a run's config, where it was trained: tags, since a parameter is for ever
-
-
 def _authorization() -> dict[str, str]:
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return {"Authorization": f"Bearer {token}"}
-    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        both = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
-    return {}
+    token, user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("TOKEN", "USERNAME", "PASSWORD"))
+    basic = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
+    return {"Authorization": f"Bearer {token}" if token else f"Basic {basic}"} if token or user else {}
 
 
 def _place(run: TrackedRun) -> dict[str, Any]:
     """The run's place in the study, and where it was trained as far as it is known."""
-    return {key: value for key, value in dotted(run.config).items() if "." not in key or key.startswith(_LATER)}
+    return {key: value for key, value in dotted(run.config).items() if "." not in key or key.startswith(LATER)}
 
 
 def _pairs(values: Mapping[str, Any]) -> list[dict[str, str]]:

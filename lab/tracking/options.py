@@ -81,12 +81,14 @@ def kind_named(name: str) -> Kind:
 
 def add_tracking_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wandb", choices=MODES, default="off", help="show runs in W&B too (default: off)")
-    parser.add_argument("--tracker", metavar="NAME", help=f"show runs there too: {', '.join(TRACKERS)} (default: none)")
+    parser.add_argument(
+        "--tracker",
+        metavar="NAME",
+        help=f"show runs there too: {', '.join(TRACKERS)} (default: none; MLflow: --wandb-project is its experiment)",
+    )
     add_wandb_place(parser)
 
 
 def add_wandb_place(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--wandb-project", default="dynonet", help="W&B project, or MLflow's experiment (default: dynonet)"
-    )
+    parser.add_argument("--wandb-project", default="dynonet", help="W&B project (default: dynonet)")
     parser.add_argument("--wandb-entity", help="W&B user or team (default: the account's own)")

@@ -70,9 +70,10 @@ class WandbSink(Sink):
 
     @classmethod
     def check(cls, options: Tracking, results: Results) -> None:
-        client(local_folder(results.storage))
+        wandb = client(local_folder(results.storage))
         if options.mode == "online":
             check_key()
+            _ = wandb.Api  # its modules, whose imports take longer than all that comes of them
 
     @property
     def offline(self) -> bool:

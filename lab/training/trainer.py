@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.compute.device import prepare_process
-from lab.errors import ConfigError, DataError
+from lab.compute.device import pick_device, prepare_process
+from lab.errors import ConfigError, DataError, check_kind
 from lab.forecaster import Stack
 from lab.ledger.looks import look_at
 from lab.registry import forecaster_of
@@ -46,13 +46,19 @@ class StackTrainer:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
+        check_kind("configs", configs, (list, tuple), "a list of them, such as StackTrainer([config]),")
         if not configs:
             raise ConfigError("a stack needs at least one config")
+        for config in configs:
+            check_kind("configs", config, Config, "a Config, as Config.create({...}) makes it,")
+        if series is not None:
+            check_kind("series", series, Series, "a Series, of load_series(config.data) or Series.from_frame(frame),")
+        check_kind("dtype", dtype, torch.dtype, "one of torch, such as torch.float32,")
         _check_shared(configs)
         first = configs[0]
         self.forecaster = forecaster_of(first)
         self.series = load_series(first.data) if series is None else series
-        self.device, self.dtype = torch.device(device), dtype
+        self.device, self.dtype = pick_device(device), dtype
         self.runs = [Run(config, config.run_id(self.series.identity)) for config in configs]
         self.size = self.forecaster.size(first, self.series.num_channels)  # of one model
         prepare_process()

@@ -9,7 +9,8 @@ from lab.arms import FULL
 from lab.ledger.looks import INPUTS, SEALED, TEST
 from lab.pages.formats import mean_deviation
 from lab.references.by_run import ByRun
-from lab.references.titles import TITLES
+from lab.references.runs import start_run
+from lab.references.titles import START_TITLE, TITLES
 from lab.series.bars import BARS
 from lab.store.schema import START
 from lab.store.tables import Results
@@ -79,12 +80,13 @@ def opened(results: Results, study: str) -> Opened:
     read = {run for look in looks for run in look["run_ids"] or ()}
     rows = results.runs(sorted(read & {row["run"] for row in wanted}))
     errors, windows = _errors(results, rows)
+    starts = {start_run(row["run"]): row["arm"] for row in wanted if row["role"] == "arm"}
     kinds: dict[tuple[str, str, str], dict[str, None]] = {}
     for member in wanted:
         row = rows.get(member["run"])
         if row is not None and f"{SEALED}_mse" in errors.get(row["run"], {}):
             errors[row["run"]][VALIDATION] = math.nan if row["val_mse"] is None else row["val_mse"]
-            kinds.setdefault((member["cell"] or "", *_kind(member, row)), {})[row["run"]] = None
+            kinds.setdefault((member["cell"] or "", *_kind(member, row, starts)), {})[row["run"]] = None
     groups = []
     for (cell, name, title), ids in kinds.items():
         runs = tuple(sorted(ids, key=lambda run: rows[run]["seed"] or 0))
@@ -110,11 +112,16 @@ def _inputs(every: Iterable[Row], looks: Iterable[Row]) -> Iterator[str]:
 def _place(name: str) -> int:
     """Within a cell: the whole network or the final replicates first, bars and starts last."""
     bars = (*BARS, START)
+    if name.startswith(f"{START} of "):
+        return 1 + len(bars)
     return -1 if name in ("", FULL) else 1 + bars.index(name) if name in bars else 0
 
 
-def _kind(member: Row, row: Row) -> tuple[str, str]:
+def _kind(member: Row, row: Row, starts: Mapping[str, str]) -> tuple[str, str]:
+    """`starts`: run -> the arm that it is the start of."""
     if member["role"] == "baseline":
+        if row["model"] == START and (arm := starts.get(row["run"], FULL)) != FULL:
+            return f"{START} of {arm}", f"{arm} {START_TITLE}"
         return row["model"], TITLES.get(row["model"], row["model"])
     return (member["arm"], member["arm"]) if member["role"] == "arm" else ("", "final replicates")
 

@@ -62,6 +62,7 @@ def stores() -> Iterator[Input]:
         yield Input(command, "no study", (), ("study",))
     yield Input("tune.results", "no command", (), ("command",))
     yield Input("tune.results", "no such command", ("shwo", "x"), ("shwo.*show",))
+    yield Input("tune.results", "a tracker that is none", ("track", "x", "--tracker", "foo"), ("mlflow, tensorboard",))
     yield Input("tune.results", "online and offline", ("wandb", "x", "--online", "--offline"), ("not allowed with",))
     yield Input("tune.results", "copy without a place", ("copy", "x"), ("--to",))
     for command in (("show", "a"), ("export", "a", "--csv", "x.csv")):

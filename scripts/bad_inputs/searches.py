@@ -133,6 +133,8 @@ def searches() -> Iterator[Input]:
         "results of nothing": (("--results", ""), "--results.*nothing"),
         "results' name without end": (("--results", "x" * 5000), "name|out"),
         "W&B of another kind": (("--wandb", "maybe"), "wandb.*maybe"),
+        "a tracker that is none": (("--tracker", "tensorbord"), "tensorboard"),
+        "two trackers": (("--tracker", "mlflow", "--wandb", "online"), "one tracker"),
         "an option that is none": (("--trails", "3"), "trails"),
         "everything is fixed": (("--space", "fixed.yaml", "model.worker_hidden=8"), "nothing is left"),
     }

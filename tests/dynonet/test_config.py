@@ -51,7 +51,7 @@ def test_every_switch_and_signal_has_its_row() -> None:
         ("training.mode=jiont", "training.mode: got 'jiont'; allowed: alternating, joint.*did you mean 'joint'"),
         ("training.mode=unroled", "training.mode: got 'unroled'; allowed: alternating, joint, unrolled"),
         ("data.dataset=ETTh3", "data.dataset: got 'ETTh3'; allowed: .*did you mean 'ETTh"),
-        ("data.dataset=csv", "data: path is given if and only if dataset is 'csv'"),
+        ("data.dataset=csv", "data: dataset=csv reads a file of your own, and none is named; add data.path=FILE"),
         ("data.split=[0.5,0.4,0.3]", "data: split must be three positive fractions that sum to at most 1"),
         ("data.split=[0.5,0.5]", "data.split"),
         ("model.moving_average=4", "model: moving_average must be odd, got 4"),

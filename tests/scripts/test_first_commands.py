@@ -20,7 +20,7 @@ TYPED = [*commands(SECTION[0])]
 TINY = ("--trials", "2", "--replicates", "1", "--max-epochs", "2", "--final-replicates", "1")
 
 
-def rates(path: Path, rows: int = 700) -> None:
+def rates(path: Path, rows: int = 1200) -> None:
     """Daily rates of eight currencies: random walks."""
     walks = np.exp(np.cumsum(0.006 * np.random.default_rng(0).standard_normal((rows, 8)), axis=0))
     frame = pd.DataFrame(walks, columns=[*map(str, range(7)), "OT"])

@@ -92,7 +92,7 @@ def said(trial: Trial, names: Mapping[str, str] | None = None) -> str:
     if names is None:
         return f"{trial.trial}: {decimal(trial.loss)}"
     lines = [first, f"{whole(trial.last_epoch)} epochs, {whole(trial.parameters)} parameters"]
-    params = (f"{name} {brief(trial.params[path])}" for path, name in names.items() if path in trial.params)
+    params = (f"{name}\u00a0{brief(trial.params[path])}" for path, name in names.items() if path in trial.params)
     return "\n".join([*lines, ", ".join(params)])
 
 

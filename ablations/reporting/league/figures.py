@@ -16,6 +16,7 @@ from lab.references.windows import name_rows, units, window
 
 _COLOURS: dict[Kind, str] = {"model": BLUE, "start": GREEN, "bar": GREY}
 WIDE, HIGH = 0.45, 0.042  # of an axes: what a name takes beside its point
+LONG = 44  # letters of a name beside its row
 FULL_COLOUR = VERMILION  # of the model that the study is of
 
 
@@ -37,7 +38,7 @@ def ranks(findings: Findings, prefix: str) -> str:
             said = f"best in {chance(place.best)} of draws"
             axes.text(1.02, row, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
         _difference(axes, league.ranking)
-        axes.set_yticks(range(len(places)), [league.entrant(place.name).title for place in places])
+        axes.set_yticks(range(len(places)), [shortened(league.entrant(place.name).title, LONG) for place in places])
         axes.set_ylim(len(places) - 0.4, -2.0)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

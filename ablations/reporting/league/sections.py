@@ -8,6 +8,9 @@ from ablations.findings.league import League
 from ablations.judging.ranking import Ranking
 from ablations.reporting.league import figures
 from ablations.reporting.league.tables import (
+    BESIDE,
+    BESIDE_HEADER,
+    COST,
     SETTINGS_HEADER,
     above_header,
     above_rows,
@@ -26,14 +29,6 @@ from lab.pages.formats import chance
 from lab.pages.svg import slug
 
 WIDTH = 118  # columns of a sentence
-STEP = (
-    "Device seconds are CPU seconds on a CPU and wall seconds on a GPU, a stack's shared among its models; a step is "
-    "of one model, with what validation takes between."
-)
-BESIDE = (
-    "Reported figures are those of papers and tables, each by its own protocol; measured ones are means over the seeds "
-    "of this study, with every test window counted. Why they may differ is what is known of the protocols, no proof."
-)
 
 
 def league_sections(findings: Findings) -> list[Section | None]:
@@ -95,7 +90,7 @@ def _cost(findings: Findings, league: League) -> Iterator[Block | None]:
     cells = next((tuple(entrant.parameters) for entrant in league.entrants if entrant.kind == "model"), ())
     yield table(cost_header(league), cost_rows(league))
     if any(entrant.step for entrant in league.entrants):
-        yield Text(STEP, "note")
+        yield Text(COST, "note")
     for cell in cells:
         yield drawing(
             figures.costs(findings, cell, slug("league", "cost", cell)),
@@ -123,8 +118,7 @@ def _beside(league: League) -> Iterator[Block | None]:
     rows = list(beside_rows(league))
     if rows:
         yield Text(BESIDE)
-    header = ("model", "cell", "why they may differ", "reported MSE / MAE", "measured", "measured less reported")
-    yield table(header, rows, words=3)
+    yield table(BESIDE_HEADER, rows, words=3)
 
 
 def league_lines(findings: Findings) -> list[str]:

@@ -2,16 +2,28 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from ablations.findings.findings import PRIMARY, Findings
 from ablations.findings.league import Entrant, League
 from ablations.judging.ranking import Place, Ranking
 from ablations.reporting.phrases import LOSS
 from ablations.reporting.tables import tex
-from lab.pages.formats import MISSING, chance, decimal, duration, known, mean_deviation, signed, whole
+from lab.pages.formats import MISSING, chance, decimal, duration, known, mean_deviation, shortened, signed, whole
 
 Texts = tuple[str, ...]
+LONG = 60  # letters of a title in a table; the study's arms have it whole
+COST = (
+    "Device seconds are CPU seconds on a CPU and wall seconds on a GPU, a stack's shared among its models; a step is "
+    "of one model, with what validation takes between."
+)
+BESIDE = (
+    "Reported figures are those of papers and tables, each by its own protocol; measured ones are means over the seeds "
+    "of this study, with every test window counted. Why they may differ is what is known of the protocols, no proof."
+)
+BESIDE_HEADER: Texts = (
+    "model", "cell", "why they may differ", "reported MSE / MAE", "measured", "measured less reported",
+)  # fmt: skip
 
 
 def ranking_header(ranking: Ranking) -> Texts:
@@ -28,7 +40,14 @@ def ranking_rows(findings: Findings) -> Iterator[Texts]:
         ranks = " to ".join(f"{r:.1f}" for r in place.ranks) if known(place.ranks[0]) else MISSING
         entrant = league.entrant(place.name)
         errors = (_error(findings, entrant, place, cell) for cell in league.ranking.cells)
-        yield (entrant.title, lookback(entrant), f"{place.rank:.1f}", ranks, chance(place.best), *errors)
+        yield (
+            shortened(entrant.title, LONG),
+            lookback(entrant),
+            f"{place.rank:.1f}",
+            ranks,
+            chance(place.best),
+            *errors,
+        )
 
 
 def lookback(entrant: Entrant) -> str:
@@ -45,7 +64,7 @@ def settings_rows(league: League) -> Iterator[Texts]:
         if entrant.kind == "model":
             most = " / ".join(dict.fromkeys(f"{most:,}" for _, most in entrant.epochs.values()))
             trained = " / ".join(f"{mean:.1f}" if known(mean) else MISSING for mean, _ in entrant.epochs.values())
-            yield (entrant.title, entrant.source, lookback(entrant), most, trained)
+            yield (shortened(entrant.title, LONG), entrant.source, lookback(entrant), most, trained)
 
 
 def lookbacks_differ(league: League) -> str:
@@ -70,7 +89,7 @@ def above_rows(league: League) -> Iterator[Texts]:
     for place in league.ranking.places:
         entrant = league.entrant(place.name)
         if entrant.kind != "bar":
-            yield (entrant.title, *(_above(place, cell) for cell in league.ranking.cells))
+            yield (shortened(entrant.title, LONG), *(_above(place, cell) for cell in league.ranking.cells))
 
 
 def cost_header(league: League) -> Texts:
@@ -82,7 +101,10 @@ def cost_rows(league: League) -> Iterator[Texts]:
     """What each model costs: parameters, device time of a run and of a step, by cell."""
     for entrant in league.entrants:
         if entrant.kind == "model":
-            yield (entrant.title, *(text for cell in entrant.parameters for text in _cost(entrant, cell)))
+            yield (
+                shortened(entrant.title, LONG),
+                *(text for cell in entrant.parameters for text in _cost(entrant, cell)),
+            )
 
 
 def beside_rows(league: League) -> Iterator[Texts]:
@@ -116,19 +138,37 @@ def league_csv(findings: Findings) -> str:
 
 
 def league_tex(findings: Findings) -> str:
-    r"""A table for a paper; it needs \usepackage{booktabs} and nothing else."""
+    r"""Tables for a paper: the ranking, whose settings, what each costs, what is reported of it. They need
+    \usepackage{booktabs} and nothing else."""
     league = findings.league
     if league is None or league.ranking is None:
         return ""
-    cells = league.ranking.cells
+    name = findings.name.replace("_", "-")
+    tables: list[tuple[str, str, Texts, list[Texts], tuple[int, ...]]] = [
+        ("ranking", caption(league.ranking), ranking_header(league.ranking), list(ranking_rows(findings)), ()),
+        (
+            "settings",
+            f"Settings. {lookbacks_differ(league)}".strip(),
+            SETTINGS_HEADER,
+            list(settings_rows(league)),
+            (1,),
+        ),
+        ("cost", COST, cost_header(league), list(cost_rows(league)), ()),
+        ("reported", BESIDE, BESIDE_HEADER, list(beside_rows(league)), (2,)),
+    ]
+    return "\n".join(
+        _tex(f"{name}-{part}", said, header, rows, wide) for part, said, header, rows, wide in tables if rows
+    )
+
+
+def _tex(label: str, said: str, header: Texts, rows: Sequence[Texts], wide: Collection[int]) -> str:
+    """`wide`: columns of sentences."""
+    columns = "".join("l" if not at else r"p{5cm}" if at in wide else "r" for at in range(len(header)))
     lines = [
-        r"\begin{table}[t]", r"\centering", r"\small",
-        rf"\caption{{{tex(caption(league.ranking))}}}",
-        rf"\label{{tab:{findings.name.replace('_', '-')}-ranking}}",
-        rf"\begin{{tabular}}{{lrrrr{'r' * len(cells)}}}", r"\toprule",
-        " & ".join(map(tex, ranking_header(league.ranking))) + r" \\", r"\midrule",
+        r"\begin{table}[t]", r"\centering", r"\small", rf"\caption{{{tex(said)}}}", rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(tex, header)) + r" \\", r"\midrule",
     ]  # fmt: skip
-    lines += [" & ".join(map(tex, row)) + r" \\" for row in ranking_rows(findings)]
+    lines += [" & ".join(map(tex, row)) + r" \\" for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ablations.findings.findings import PRIMARY, Findings, PooledFinding
 from ablations.reporting.league.sections import league_lines
-from ablations.reporting.phrases import day
+from ablations.reporting.phrases import day, exploratory, network
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, one_series, sentence
 from ablations.reporting.sealed import sealed_lines
@@ -13,13 +13,14 @@ from ablations.reporting.wording import ordered
 from lab.console.printing import aligned
 from lab.pages.formats import METRIC_NAMES, MISSING, counted, percent
 from lab.pages.skipped import skipped_note
+from lab.references.wording import over_cells
 
 WIDTH = 118  # columns of a sentence
 
 
 def verdict_lines(findings: Findings, how: str) -> list[str]:
     """The pooled rows, their effects series by series, and the cells with the bars. `how`: the test of the effects."""
-    lines = [f"study {findings.name}: {findings.study.question}"]
+    lines = [f"study {findings.name}: {findings.study.asked}"]
     if findings.exploratory:
         lines.append(f"EXPLORATORY: {findings.exploratory}")
     lines += [f"INVALID: cell {cell.name}: {cell.invalid}" for cell in findings.cells if cell.invalid]
@@ -34,8 +35,10 @@ def verdict_lines(findings: Findings, how: str) -> list[str]:
     lines += ["", f"effect by {place}, percent, mean over seeds", *aligned(list(_apart(findings)), (0,))]
     for metric in (PRIMARY, "val_mse"):
         about = f"{METRIC_NAMES[metric]} by cell (*: the best bar on validation)"
-        lines += ["", about, *aligned(list(_cells(findings, metric)), (0, 1, 2))]
+        lines += ["", about, *aligned(list(_cells(findings, metric)), (0, 1, 2) if metric == PRIMARY else (0,))]
     lines.append("")
+    for text in over_cells([cell.standing for cell in findings.cells], network(findings)):
+        lines += textwrap.wrap(text, WIDTH)
     lines += textwrap.wrap(_legend(findings) + _adjusted(findings, how), WIDTH)
     lines += sealed_lines(findings)
     lines += league_lines(findings)
@@ -67,6 +70,7 @@ def _adjusted(findings: Findings, how: str) -> str:
     level = f"alpha {findings.study.alpha:g}, {counted(findings.family, 'comparison')}"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     tally = "; ".join(f"{name} {number}" for name, number in counts(findings.pooled).items())
+    tally += exploratory(findings)
     return f"Adjusted p over seeds: {how} ({level}{looks}). In all: {tally}."
 
 
@@ -88,7 +92,9 @@ def _means(row: PooledFinding, places: dict[str, str]) -> dict[str, float]:
 
 
 def _cells(findings: Findings, metric: str) -> Iterator[tuple[str, ...]]:
+    """On test with the dates of the cell."""
     (name, *titles), body = cell_bars(findings, metric)
-    yield (name, "trained to", "test period", *titles)
+    dated = metric == PRIMARY
+    yield (name, *(("trained to", "test period") if dated else ()), *titles)
     for cell, row in zip(findings.cells, body, strict=True):
-        yield (row[0], day(cell.trains_to), cell.test_period, *row[1:])
+        yield (row[0], *((day(cell.trains_to), cell.test_period) if dated else ()), *row[1:])

@@ -31,7 +31,7 @@ def picture(findings: Findings) -> Strips:
     return Strips(
         tuple(_strip(findings, row, axis) for row in [*drawn, *(row for row in rows if row not in drawn)]),
         axis.ticks() if drawn else (), f"{about}, {STRETCHED}" if axis.stretched else about,
-        REACH.format(over=over, only=only).replace("on at", "at"),
+        REACH.format(over=over, only=only).replace("or on at", "or at"),
         axis.span((-margin, margin))[0] if margin else None, axis.place(0.0) if drawn else None,
         svg=figures.overview(findings, "pooled-overview"),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import pyarrow.fs as pafs
 
 from lab.console.printing import one_line
+from lab.errors import check_kind
 from lab.store.objects.addresses import problem_with, without_keys
 from lab.store.objects.checksums import checksum, claimed
 
@@ -237,6 +238,7 @@ def open_storage(url: str | os.PathLike[str], create: bool = True) -> Storage:
     Raises:
         StorageError: an URL that is not understood, or a folder that cannot be created.
     """
+    check_kind("results", url, (str, os.PathLike), "a folder's path, or an object store's address,")
     storage = Storage(os.fspath(url))
     if create and storage.local:
         try:

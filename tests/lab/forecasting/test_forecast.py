@@ -1,5 +1,6 @@
 """A forecast is what the trained networks say of the last rows, in own units and dates, wherever they come from."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,38 @@ def test_one_file_holds_it_and_other_places_give_the_same(base: Config, store: R
     figure = model.plot(str(base.data.path))
     assert [axis.get_ylabel() for axis in figure.axes] == ["load", "price"]
     assert not looks().looks, "nothing read test"
+
+
+def test_a_damaged_or_foreign_file_is_no_model(base: Config, tmp_path: Path) -> None:
+    """Torch reads parts whose checksums do not hold, and would say other numbers of them."""
+    path = judged_bar("linear", base).model.save(tmp_path / "bar.forecast")
+    good = path.read_bytes()
+    place = good.index(torch.load(path)["mean"].numpy().tobytes())
+    path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+    with pytest.raises(DataError, match=r"damaged: the checksum of its part .* does not hold"):
+        lab.load(path)
+    content = torch.load(io.BytesIO(good))
+    ran = tmp_path / "ran"
+
+    class Code:
+        def __reduce__(self) -> object:
+            return Path.touch, (ran,)
+
+    foreign = {
+        "no forecast model": {**content, "about": Code()},
+        "shapes {'mean'": {**content, "mean": torch.zeros(3)},
+        "KeyError: 'std'": {key: value for key, value in content.items() if key != "std"},
+        "version 2 of a forecast model; this code reads 1": {**content, "version": 2},
+        "though a file of torch's": {"mean": content["mean"]},
+    }
+    for said, other in foreign.items():
+        torch.save(other, path)
+        with pytest.raises(DataError, match=said):
+            lab.load(path)
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(DataError, match="no forecast model"):
+        lab.load(path)
+    assert not ran.exists(), "nothing in a file is executed"
 
 
 def test_fitted_again_on_the_training_rows_it_is_what_was_judged(base: Config, store: Results) -> None:

@@ -344,7 +344,7 @@ def test_bad_arguments_give_one_line_and_exit_status_2(capsys, arguments, messag
     error = capsys.readouterr().err
     assert status == 2
     assert message in error and len([line for line in error.splitlines() if "error: " in line]) == 1
-    assert error.splitlines()[-1].startswith("python -m lab.baseline: error: ")
+    assert error.splitlines()[-1].startswith("error: ")
 
 
 def test_out_that_is_a_file(tmp_path, capsys):

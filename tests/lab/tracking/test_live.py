@@ -93,6 +93,8 @@ def test_w_and_b_has_a_run_from_its_beginning_and_each_epoch_once(
     assert all(run.exit_code is None for run in server.runs.values()) and not results.table("runs").num_rows
     summaries = [run.summary for run in server.runs.values()]
     assert all(summary["status"] == "running" and summary["epochs"] == 2 for summary in summaries)
+    best = [min(row["val_mse"] for row in run.received) for run in server.runs.values()]
+    assert [summary["val_mse"] for summary in summaries] == best, "so far, for panels over a search"
     # W&B's process is killed, as it is with its driver; an epoch more is on its way, and one is never told of.
     first.tracker._stop = True
     wandb.setup().ensure_service()._proc._process.kill()

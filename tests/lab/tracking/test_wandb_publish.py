@@ -16,6 +16,7 @@ from dynonet.config import Config
 from lab.store.tables import Results
 from lab.tracking.client import end_service
 from lab.tracking.report import without_folders
+from tests.lab.tracking.sent import ONLINE, send
 from tests.tune.searched import Searched, spread
 from tests.wandb_report_server import ReportServer
 from tests.wandb_server import ENTITY, KEY
@@ -98,6 +99,24 @@ def test_a_search_s_report_is_made_too(server: ReportServer, tmp_path: Path, cap
     assert (run.fields["groupName"], run.fields["jobType"]) == (store.name, "report")
     uploads = {path.rsplit("/", 1)[-1]: body for path, body in server.uploads.items()}
     assert uploads["trials.csv"].count(b"\n") == 13 and "trials.parquet" in uploads
+
+    # Its parallel coordinates have a number or a word for each column in what W&B has of each trial's runs.
+    assert send(store.results, store.name, ONLINE) == 24
+    (axes,) = [
+        [column["accessor"] for column in panel["config"]["columns"]]
+        for block in json.loads(variables["spec"])["blocks"]
+        for panel in block.get("metadata", {}).get("panelBankSectionConfig", {}).get("panels", [])
+        if panel["viewType"] == "Parallel Coordinates Plot"
+    ]
+    trials = [run for run in server.runs.values() if run.fields["jobType"] == "search"]
+    assert len(trials) == 24 and "config:training.value.mode" in axes and axes[-1] == "summary:val_mse"
+    for run in trials:
+        there = {"config": {key: {"value": value} for key, value in run.config.items()}, "summary": run.summary}
+        for kind, _, path in (axis.partition(":") for axis in axes):
+            found = there[kind]
+            for key in path.split("."):
+                found = found[key]
+            assert isinstance(found, str | int | float), (kind, path)
 
 
 FAILING: dict[str, Any] = {

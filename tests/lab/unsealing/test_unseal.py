@@ -64,8 +64,9 @@ def trained(results: Results, study: Study, seeds: int = SEEDS) -> StudyRecord:
             while stack.step().state == "running":
                 pass
             read_test(results, stack.ids, f"ablation {study.name}", series=series[cell], study=study.name)
-        whole = [study.config(cell, FULL, seed) for seed in study.seed_list(seeds)]
-        record_starts(results, study.name, whole, series[cell], cell)
+        for arm in (FULL, *(study.models)):
+            configs = [study.config(cell, arm, seed) for seed in study.seed_list(seeds)]
+            record_starts(results, study.name, configs, series[cell], cell)
     return record
 
 
@@ -171,9 +172,12 @@ def test_a_study_is_unsealed_once(store: Results, tmp_path: Path, monkeypatch: A
 
 
 def test_a_league_is_unsealed_each_run_by_its_own_model(store: Results, capsys: Any) -> None:
-    rival = {"model": "nlinear", "settings": {"data.seq_len": 24, "training.max_epochs": 1}}
     baseline = study_of("mine").baseline
-    study = small_study(name="league", kind="models", arms=[], models={"near": rival}, baseline=baseline, seeds=2)
+    models = {
+        "near": {"model": "nlinear", "settings": {"data.seq_len": 24, "training.max_epochs": 1}},
+        "own": {"model": "dynonet", "settings": {**baseline, "model.worker_hidden": 2}},
+    }
+    study = small_study(name="league", kind="models", arms=[], models=models, baseline=baseline, seeds=2)
     beside = study.config("main", "near")  # bars are known by their data, whoever was there first
     record_bars(store, "before", beside, load_series(beside.data))
     trained(store, study, 2).add_judgement(store, 2)
@@ -182,8 +186,12 @@ def test_a_league_is_unsealed_each_run_by_its_own_model(store: Results, capsys: 
     assert (
         set(found) == {row["run"] for row in members} and not np.isnan([row["value"] for row in found.values()]).any()
     )
-    page = section("On sealed rows", "sealed", sealed(findings_of(store, "league")))
-    assert "| near | " in Page.of("league", "", [page], "").markdown()
+    findings = findings_of(store, "league")
+    page = Page.of("league", "", [section("On sealed rows", "sealed", sealed(findings))], "").markdown()
+    assert "| near | " in page and "| before the first step | " in page and "| own before the first step | " in page
+    assert findings.league is not None, "in the ranking, too, each model stands beside its own start"
+    titles = {each.name: each.title for each in findings.league.entrants if each.kind == "start"}
+    assert titles.keys() == {"start", "start of own"} and titles["start of own"].endswith("before the first step")
 
 
 def test_rows_are_known_by_what_they_hold(store: Results, tmp_path: Path, monkeypatch: Any) -> None:

@@ -235,6 +235,8 @@ def test_no_exploratory_verdict_stands_without_its_mark() -> None:
     assert {text for text in said if "(exploratory" not in text} == {"inert", "incomplete"}
     for text in ("\n".join(verdict_lines(marked)), files["effects.tex"], *svg_of(marked)):
         assert "RevIN helps (exploratory)" in text and "on these series only (exploratory)" in text
+    assert re.search(r"In all: helps [^.]*\(exploratory\)\.", " ".join(verdict_lines(marked)))
+    assert "the best bar on validation, by test MSE, in 11 of 11 cells" in " ".join(verdict_lines(marked))
 
 
 def svg_of(found: Findings) -> list[str]:
