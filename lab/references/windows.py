@@ -41,7 +41,7 @@ def window(axes: Axes, found: Forecasts, place: int, colour: str) -> None:
         axes.axvline(before[-1], color=GREY, linewidth=0.6)
     axes.tick_params(length=2)
     error = float(np.mean(np.square(found.forecast[place].astype(float) - found.truth[place])))
-    axes.set_title(f"MSE {decimal(error, 3)}", loc="right", fontsize=7.5, pad=1)
+    axes.text(1, 1.01, f"MSE {decimal(error, 3)}", ha="right", va="bottom", transform=axes.transAxes, fontsize=7.5)
 
 
 def name_rows(axes: Axes, found: Forecasts, place: int) -> None:

@@ -114,11 +114,14 @@ def _lines(axes: Axes, league: League, errors: dict[str, float], cell: str) -> N
 
 
 def _colour(findings: Findings, entrant: Entrant) -> str:
-    """The model that the study is of stands out, with its own settings or others."""
+    return FULL_COLOUR if stands_out(findings, entrant) else _COLOURS[entrant.kind]
+
+
+def stands_out(findings: Findings, entrant: Entrant) -> bool:
+    """The model that the study is of, with its own settings or others."""
     own = {name for name, entry in findings.study.models.items() if entry.model == findings.study.model}
     plain = entrant.name.removesuffix("@tuned")
-    mine = entrant.kind == "model" and (plain in own or plain not in findings.study.models)
-    return FULL_COLOUR if mine else _COLOURS[entrant.kind]
+    return entrant.kind == "model" and (plain in own or plain not in findings.study.models)
 
 
 @drawn_or_said

@@ -7,6 +7,7 @@ from ablations.findings.findings import Findings
 from ablations.findings.league import League
 from ablations.judging.ranking import Ranking
 from ablations.reporting.league import figures
+from ablations.reporting.league.glance import picture
 from ablations.reporting.league.tables import (
     BESIDE,
     BESIDE_HEADER,
@@ -51,11 +52,11 @@ def _ranking(findings: Findings, league: League) -> Iterator[Block | None]:
         yield Text("Fewer than two entrants are on record in every cell: there is nothing to rank.")
     else:
         yield Text(headline(league, ranking))
+        yield picture(findings, league, ranking)
         yield table(
             ranking_header(ranking), ranking_rows(findings), "Models, starts and bars, the best mean rank first"
         )
         yield Text(caption(ranking), "note")
-        yield drawing(figures.ranks(findings, slug("league", "ranks")), "Mean ranks with their 95% interval.")
         yield table(
             above_header(ranking), above_rows(league), "Error less that of the best bar on validation ("
             + "; ".join(f"{cell}: {league.entrant(bar).title}" for cell, bar in league.best_bars.items()) + ")",

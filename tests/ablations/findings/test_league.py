@@ -67,7 +67,7 @@ def test_one_set_of_numbers_on_the_page_in_a_terminal_and_in_files(tmp_path: Pat
     )
     assert "Lookbacks differ, from S=24 to S=336" in files["report.md"]
     assert "not ranked: RLinear: runs are missing" in lines and "RLinear" in files["report.md"]
-    assert "Mean ranks with intervals" in files["report.html"]
+    assert "Mean rank (1: the lowest error)" in files["report.html"] and "of draws</span>" in files["report.html"]
     table = list(csv.DictReader(io.StringIO(files["league.csv"])))
     assert len(table) == 3 * 2
     assert float(table[0][PRIMARY]) == pytest.approx(0.31) and table[0]["title"] == "NLinear"
