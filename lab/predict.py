@@ -77,7 +77,7 @@ def parser() -> Parser:
     result.add_argument(
         "--export", type=Path, metavar="FILE", help="a program of torch's, which forecasts without this project (.pt2)"
     )
-    result.add_argument("--out", type=Path, help="folder of what is written (default: results/forecast/<name>)")
+    result.add_argument("--out", type=Path, help="folder of what is written (default: forecast/<name> beside results)")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     result.add_argument("--threads", type=int, default=1, help="CPU threads")
     return result
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> int:
     source = source_of(args, device)
     model, judged = source.model, source.judged
-    out = args.out or Path("results") / "forecast" / source.name
+    out = args.out or Place.of(args.results).folder("forecast", source.name)
     make_folder(out)
     # Whatever is refused is said before test is looked at and anything is trained.
     _check_files(args, model)
