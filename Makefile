@@ -5,7 +5,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test test-fast contract bench flagship flagship-report league league-report league-full lint clean
+.PHONY: search test test-fast contract bench flagship flagship-report league league-report league-full docs lint clean
 
 search: $(VENV)/.installed
 	$(BIN)/python -m tune.search --preset quickstart $(ARGS)
@@ -70,6 +70,10 @@ league-report: $(VENV)/.installed
 league-full: $(VENV)/.installed
 	$(BIN)/python -m ablations.run league-full --dry-run $(ARGS)
 
+# The README and docs/ as a site in build/site; a link that leads nowhere is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m scripts.docs.site
+
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -96,6 +100,10 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(call said,this project and the 151 packages that it and its tests need,3.1 GB)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	$(size)
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-lint: pyproject.toml constraints.txt | $(BIN)/python

@@ -16,7 +16,7 @@ from forecasters.layers.settings import BENCHMARK, HEADS, HEADS_COUNT, NORM, SMA
 from forecasters.layers.windows import Scale
 from lab.errors import ConfigError
 from lab.settings.data import CountsWhen
-from lab.training.module_stack import PER_MODEL, Field, ModuleForecaster, Switch
+from lab.training.module_stack import Field, ModuleForecaster, Switch
 
 _OWN_HEAD = CountsWhen(lambda config: config.model.head_dropout is not None)
 _PATCHING = CountsWhen(lambda config: config.model.patching)
@@ -28,7 +28,7 @@ class Settings(Transformer):
     patch_len: Annotated[int, _PATCHING] = Field(16, ge=1)  # steps
     # Steps from a patch to the next; as many are held at the window's end.
     stride: Annotated[int, _PATCHING] = Field(8, ge=1)
-    head_dropout: Annotated[float | None, _OWN_HEAD, PER_MODEL] = Field(None, ge=0, lt=1)  # None: as dropout
+    head_dropout: Annotated[float | None, _OWN_HEAD] = Field(None, ge=0, lt=1)  # None: as dropout
     norm: bool = True
     patching: bool = True
     attention: bool = True
@@ -55,7 +55,7 @@ class PatchTST(nn.Module):
         self.encoder = nn.Sequential(*(EncoderLayer(*layer, attention=model.attention) for _ in range(model.e_layers)))
         self.norm = nn.BatchNorm1d(model.d_model)  # over tokens and windows (section 3.1)
         self.head = nn.Linear(model.d_model * tokens, pred_len)
-        self.head_dropout = nn.Dropout(model.dropout if model.head_dropout is None else model.head_dropout)
+        self.head_dropout = None if model.head_dropout is None else nn.Dropout(model.head_dropout)
 
     def forward(self, window: Tensor) -> Tensor:
         """(B, S, C) -> (B, H, C)."""
@@ -66,7 +66,9 @@ class PatchTST(nn.Module):
         patches = series.unfold(-1, self.patch_len, self.stride)  # (B, C, L, patch_len)
         tokens = self.encoder(self.dropout(self.positions(self.embedding(patches.flatten(0, 1)))))
         features = self.norm(tokens.transpose(1, 2)).flatten(1)  # (B * C, D * L)
-        forecast = self.head_dropout(self.head(features)).unflatten(0, series.shape[:2])
+        # Without a rate of its own it draws as the layer before the encoder does: masks follow from the layer.
+        drop = self.dropout if self.head_dropout is None else self.head_dropout
+        forecast = drop(self.head(features)).unflatten(0, series.shape[:2])
         return scale.back(forecast.transpose(1, 2))
 
 

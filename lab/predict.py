@@ -32,7 +32,7 @@ from lab.forecasting.chosen import chosen_of
 from lab.forecasting.given import Given
 from lab.forecasting.making import Judged, better_bar, judged_bar, judged_of
 from lab.forecasting.model import ForecastModel
-from lab.forecasting.refit import refit
+from lab.forecasting.refit import refit, whole
 from lab.provenance import code_provenance
 from lab.registry import add_model_argument, add_overrides_argument, forecaster, known_presets
 from lab.series.bars import BARS
@@ -77,7 +77,7 @@ def parser() -> Parser:
     result.add_argument(
         "--export", type=Path, metavar="FILE", help="a program of torch's, which forecasts without this project (.pt2)"
     )
-    result.add_argument("--out", type=Path, help="folder of what is written (default: results/forecast/<name>)")
+    result.add_argument("--out", type=Path, help="folder of what is written (default: forecast/<name> beside results)")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     result.add_argument("--threads", type=int, default=1, help="CPU threads")
     return result
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> int:
     source = source_of(args, device)
     model, judged = source.model, source.judged
-    out = args.out or Path("results") / "forecast" / source.name
+    out = args.out or Place.of(args.results).folder("forecast", source.name)
     make_folder(out)
     # Whatever is refused is said before test is looked at and anything is trained.
     _check_files(args, model)
@@ -160,6 +160,8 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
         assert judged is not None
         given = judged.whole()
     model.check(given, args.level)
+    if judged is not None and not args.no_refit:
+        whole(judged, given)
     for note in dict.fromkeys((*model.about["notes"], *given.notes)):
         say(f"note: {note}", file=sys.stderr)
     tested = None
@@ -218,8 +220,8 @@ def said(model: ForecastModel, given: Given, level: float, tested: Backtest | No
     members = "" if model.members.count == 1 else f" the mean of {model.members.count} seeds;"
     past = f"past errors on {model.band.windows} {model.band.split} windows with the weights that were judged"
     if model.band.split == "validation":
-        past += ", which had a say in the choice"
-        past += f" ({model.about['band']})" if model.about.get("band") else ""
+        why = f"; {model.about['band']}" if model.about.get("band") else ""
+        past += f" (validation had a say in the choice{why})"
     spread = "" if model.members.count == 1 else "what the seeds span and "
     return [
         f"the next {model.reading.pred_len} rows of {given.name}, a row every {model.reading.step}",

@@ -34,6 +34,7 @@ from lab.registry import add_model_argument, add_overrides_argument, forecaster,
 from lab.series import load_series
 from lab.settings.config import Config
 from lab.settings.sizes import check_size
+from lab.store.place import Place
 from lab.training.checkpoint import read_file
 from lab.training.trainer import Run, StackTrainer, evaluate_weights
 
@@ -59,7 +60,7 @@ def parser(model: Forecaster | None = None, flags: Mapping[str, str] = FLAGS) ->
     result.add_argument("--preset", help=f"settings by name, of the model{known}")
     result.add_argument("--config", help="a YAML file of settings, such as a search's best.yaml")
     result.add_argument("--seeds", help="comma-separated: one model each, trained as one stack")
-    result.add_argument("--out", help="folder of the results (default: results/train/<run>)")
+    result.add_argument("--out", help="folder of what is written (default: train/<run> beside results)")
     result.add_argument("--plots", action="store_true", help="forecast, training curves, diagnostics over test windows")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     result.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -225,7 +226,7 @@ def run_command(argv: Sequence[str] | None, model: Forecaster | None = None, fla
             say(f"note: {note}", file=sys.stderr)
         check_size(configs[0], series.num_channels)
         name = configs[0].run_id(series.identity)
-        out = Path(args.out or Path("results") / "train" / name)
+        out = Path(args.out or Place.of(None).folder("train", name))
         trainer = train(configs, out, device)
     except (ConfigError, DataError, OSError) as error:
         return refused(error)

@@ -58,22 +58,23 @@ class Expected:
 
 
 def expected(
-    settings: SearchSettings, drawn: Sequence[Config], trials: int, origins: int, session: RaySession, identity: str
+    settings: SearchSettings, drawn: Sequence[Config], trials: int, origins: int, session: RaySession, series: Series
 ) -> Expected | None:
     """What so many trials cost, and the final replicates; None where there is nothing to train.
 
     Args:
         drawn: some of the proposals; beside them the point of the most parameters is measured.
-        identity: of the series at the latest origin, which has the most rows.
+        series: at the latest origin, which has the most rows.
     """
     budget, epochs = settings.budget, settings.base.training.max_epochs
     if not trials or not drawn:
         return None
-    channels = session.series[identity].num_channels
     corners = settings.space.corners([item.path for item in settings.space.ranges])
-    largest = max([*drawn, *corners], key=lambda config: forecaster_of(config).size(config, channels).parameters)
+    largest = max(
+        [*drawn, *corners], key=lambda config: forecaster_of(config).size(config, series.num_channels).parameters
+    )
     points = {config.to_json(): config for config in (*drawn, largest)}
-    costs = measure_shapes(session, points, lambda config: identity)
+    costs = measure_shapes(session, points, lambda config: series.identity)
     seconds = [costs[config.to_json()][0].epoch * epochs for config in drawn]
     most = max(*seconds, costs[largest.to_json()][0].epoch * epochs)
     models = trials * budget.replicates * origins + budget.final_replicates

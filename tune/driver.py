@@ -182,7 +182,7 @@ class Search:
                     break
                 lines.append("  " + params_text(params, type(self.settings.base)))
                 configs.append(settings.space.config(params))
-        costs = expected(settings, configs, remaining, len(self.places), self.session, self.series.identity)
+        costs = expected(settings, configs, remaining, len(self.places), self.session, self.series)
         return [*lines, *([] if costs is None else [costs.text(self.session.concurrent)])]
 
     def run(self) -> int:

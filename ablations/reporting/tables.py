@@ -263,7 +263,7 @@ def _caption(findings: Findings) -> str:
         "positive where the part helps; it is that of the typical run, the pseudo-median. Intervals are exact ones of "
         f"signed ranks, over seeds. {tests_said(findings)} A verdict that is not said to hold on these rows "
         "only has a 95% interval over seeds and test windows that carries it. Bars are fitted in closed form on the "
-        f"same windows.{exploratory_said(findings)}"
+        f"same windows, and chosen by their error on validation.{exploratory_said(findings)}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from lab.console.printing import QUIET, VERBOSE, print, printable, set_verbosity
 from lab.errors import nearest
+from lab.settings.synonyms import meant
 
 _UNKNOWN, _NO_CHOICE = "unrecognized arguments: ", r"argument (.+): invalid choice: '(.*)' \(choose from (.+)\)"
 _NO_NUMBER, _NO_VALUE = r"argument (.+): invalid (int|float) value: (.*)", r"argument (.+): expected one argument"
@@ -62,12 +63,14 @@ class Parser(argparse.ArgumentParser):
         if message.startswith(_UNKNOWN):
             first = message.removeprefix(_UNKNOWN).split(" ")[0]
             name = first.partition("=")[0]
+            if not name.startswith("-"):
+                return message
             options = [each for each in self._option_string_actions if each.startswith("--")]
-            hint = nearest(name, options) if name.startswith("-") else ""
-            if name.startswith("-") and (found := nearest(name, self.settings.names(self._given))):
-                meant = re.findall("'(.*?)'", found)
-                hint = hint or f"; did you mean {' or '.join(f'{each}=VALUE' for each in meant)}, without dashes?"
-            return message + hint
+            settings = [] if meant(name, options) else meant(name, self.settings.names(self._given))
+            if settings:  # that no option stands for
+                said = " or ".join(f"{each}=VALUE" for each in settings)
+                return f"{message}; did you mean {said}, without dashes?"
+            return message + nearest(name, options)
         if choice := re.fullmatch(_NO_CHOICE, message):
             name, got, allowed = choice.groups()
             names = [each.strip(" '") for each in allowed.split(",")]

@@ -27,7 +27,7 @@ def _draw(frame: pd.DataFrame, given: Given, reading: Reading, title: str, level
     horizon, rows = reading.pred_len, len(given.values)
     shown = min(rows, 2 * horizon if history is None else history)
     channels = reading.channels[:MOST_PANELS]
-    figure = Figure(figsize=(9, 1.7 * len(channels) + 0.8), layout="constrained")
+    figure = Figure(figsize=(9, 1.9 * len(channels) + 1), layout="constrained")
     axes = figure.subplots(len(channels), 1, sharex=True, squeeze=False)[:, 0]
     past, ahead = np.arange(1 - shown, 1), np.arange(horizon + 1)  # both with the last row
     name, band = "steps after the last row", f"{level:.0%} band"
@@ -40,8 +40,8 @@ def _draw(frame: pd.DataFrame, given: Given, reading: Reading, title: str, level
         axis.plot(past, given.values[-shown:, place], color="0.4", label="history")
         axis.fill_between(ahead[1:], mine["low"], mine["high"], color="tab:blue", alpha=0.2, lw=0, label=band)
         axis.plot(ahead, [last, *mine["forecast"]], color="tab:blue", label="forecast")
-        axis.set_ylabel(one_line(channel, 40))
-    axes[0].legend(ncols=3, loc="upper left", fontsize="small")
+        axis.set_title(one_line(channel, 100), loc="left", fontsize="medium")  # a long name has no room beside an axis
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, loc="outside lower right", fontsize="small")
     if name.startswith("date"):
         axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(axes[-1].xaxis.get_major_locator()))
     axes[-1].set_xlabel(name)

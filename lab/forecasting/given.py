@@ -111,6 +111,11 @@ class Reading:
     def of_understood(self, found: Understood, place: str, name: str) -> Given:
         """Rows that were read, as the model's. Raises DataError as `read`."""
         if self.start is None or found.step != self.step:
+            if self.step.regular and not found.step.regular:
+                raise DataError(
+                    f"{place}: rows of unequal steps, and the model has learned one every {self.step}: fill in those "
+                    f"that are missing, or give those behind the last gap alone, {self.seq_len} at least"
+                )
             raise DataError(f"{place}: a row every {found.step}, and the model has learned one every {self.step}")
         if found.dates.zone != self.zone:
             zones = [zone or "no time zone" for zone in (found.dates.zone, self.zone)]

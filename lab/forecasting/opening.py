@@ -73,9 +73,12 @@ def load(
     from lab.forecasting.chosen import chosen_of
     from lab.forecasting.making import judged_of
     from lab.forecasting.refit import refit as fitted_again
+    from lab.forecasting.refit import whole
 
     here = pick_device(device)
     judged = judged_of(chosen_of(place, study, run, arm, cell), bar, here)
+    if refit:
+        whole(judged, judged.whole())  # refused before test is looked at
     found, _ = walked(judged, DEFAULT_LEVEL, backtest, refit)
     return fitted_again(found, found.whole(), here) if refit else found.model
 

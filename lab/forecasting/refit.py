@@ -30,16 +30,9 @@ Told = Callable[[str], None]
 def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambda line: None) -> ForecastModel:
     """The model fitted on all of the rows given. `tell`: is told of each epoch.
 
-    Raises DataError: rows without dates, too few for a window to train on, or on which a seed diverges.
+    Raises DataError: as `whole`, or rows on which a seed diverges.
     """
-    model = judged.model
-    config = None if judged.chosen is None else judged.chosen.configs[0]
-    learner = None if config is None else config.validation_learner
-    # A trainer asks for validation rows: the last horizon, which nobody looks at. Who learns from such rows gets as
-    # many as it had, which no one else trains on.
-    before = judged.series.validation
-    held = judged.data.pred_len if learner is None else before[1] - before[0]
-    series = _whole(judged, given, held, learner is not None)
+    model, learner, series = judged.model, _learner(judged), whole(judged, given)
     model.known.read_as_inputs(given, len(given.values), "fitted again", model.place.results, model.place.study)
     members: Members
     if judged.chosen is None:
@@ -49,6 +42,7 @@ def refit(judged: Judged, given: Given, device: torch.device, tell: Told = lambd
         members, how = _trained(judged, series, device, tell), _epochs(judged.chosen.epochs)
     assert given.stamps is not None
     rows = f"{len(given.values):,} rows, {shown_date(given.stamps[0])} to {shown_date(given.stamps[-1])}"
+    held = series.validation[1] - series.validation[0]
     apart = "" if learner is None else f" ({learner[0]} on the last {held:,}, the rest on those before)"
     about = {**model.about, "weights": f"fitted again on all {rows}{apart}, {how}", "refit": True}
     band = replace(model.band, reach=model.band.reach * (model.std / series.std).astype(np.float32))  # in own units
@@ -63,10 +57,22 @@ def _epochs(epochs: tuple[int, ...]) -> str:
     return f"each seed for the epochs that its choice took ({', '.join(map(str, epochs))})"
 
 
-def _whole(judged: Judged, given: Given, held: int, apart: bool) -> Series:
-    """The rows as a series that trains on all of them; on all but the last `held` where these are kept `apart`. What
-    validation chose stays chosen."""
+def _learner(judged: Judged) -> tuple[str, str] | None:
+    """Who learns from validation rows, if somebody does."""
+    return None if judged.chosen is None else judged.chosen.configs[0].validation_learner
+
+
+def whole(judged: Judged, given: Given) -> Series:
+    """The rows as a series that trains on all of them; on all but the last where somebody learns from validation rows.
+    What validation chose stays chosen.
+
+    Raises DataError: rows without dates, too few for a window to train on, or fewer than the judged weights had.
+    """
     series, rows, horizon = judged.series, len(given.values), judged.data.pred_len
+    # A trainer asks for validation rows: the last horizon, which nobody looks at. Who learns from such rows gets as
+    # many as it had, which no one else trains on.
+    apart = _learner(judged) is not None
+    held = series.validation[1] - series.validation[0] if apart else horizon
     if given.stamps is None:
         raise DataError(f"{given.name}: to be fitted again, rows need dates; give a DataFrame or a file, or do without")
     train = rows - held if apart else rows
@@ -75,6 +81,12 @@ def _whole(judged: Judged, given: Given, held: int, apart: bool) -> Series:
             f"{given.name}: {rows} rows are too few to fit again on: a window takes S + H = {judged.data.seq_len} + "
             f"{horizon}{f', and {held} are kept apart, from which a part learns' if apart else ''}; give more of them, "
             "or keep the weights that were judged (--no-refit)"
+        )
+    before = series.train[1] - series.train[0]
+    if train < before:
+        raise DataError(
+            f"{given.name}: {train} rows to fit again on are fewer than the {before} that the judged weights learned "
+            "from: give the whole file, or keep those weights (--no-refit)"
         )
     last = (rows - held, rows)
     understood = Understood(series.channels, given.values, Dates(given.stamps, series.zone), series.step, given.notes)

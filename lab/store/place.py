@@ -35,6 +35,11 @@ class Place:
     def remote(self) -> bool:
         return "://" in self.url
 
+    def folder(self, *names: str) -> Path:
+        """Where files that are no records go by default (`--out`): beside the records where these are local, else
+        here."""
+        return Path("." if self.remote else self.url, *names)
+
     def check(self) -> None:
         """Raises ConfigError where there can be no results, a file or within one, before anything is begun."""
         if not self.url.strip():

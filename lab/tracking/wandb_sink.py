@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,15 @@ class _Open:
 
     run: Any
     last: int  # epoch that it was given
-    defined: set[str] = field(default_factory=set)  # metrics that no glob finds
+    config: Mapping[str, Any]  # as it was begun
+    _defined: set[str] = field(default_factory=set)
+
+    def define(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Metrics with a dot in their names, which no glob finds: over epochs, and not in the summary."""
+        dotted = {name for _, values in rows for name in values if "." in name}
+        for name in sorted(dotted - self._defined):
+            self.run.define_metric(name.replace(".", r"\."), step_metric="epoch", summary="none")
+        self._defined |= dotted
 
 
 class WandbSink(Sink):
@@ -136,7 +144,8 @@ class WandbSink(Sink):
                 settings = lean_settings if run.ended else live_settings
                 opened = self._init(run, settings(self.patience, x_skip_transaction_log=True))
             elif run.ended:
-                opened.run.config.update(run.config, allow_val_change=True)
+                later = {key: value for key, value in run.config.items() if opened.config.get(key) != value}
+                opened.run.config.update(later, allow_val_change=True)
             self._log(opened, run)
         except BaseException:
             self._stuck = True
@@ -178,15 +187,14 @@ class WandbSink(Sink):
         opened.define_metric("epoch", hidden=True, summary="none")
         opened.define_metric("*", step_metric="epoch", summary="none")  # the summary is what is on record
         quieten(opened)
-        return _Open(opened, opened.starting_step - 1)
+        made = _Open(opened, opened.starting_step - 1, run.config)
+        made.define(run.history)
+        return made
 
     def _log(self, opened: _Open, run: TrackedRun) -> list[int]:
         """Sends the epochs that it was not given, the summary, and the end. Returns these epochs."""
         rows = [(step, values) for step, values in run.history if step > opened.last]
-        dotted = {name for _, values in rows for name in values if "." in name}  # no glob finds these
-        for name in sorted(dotted - opened.defined):
-            opened.run.define_metric(name.replace(".", r"\."), step_metric="epoch", summary="none")
-        opened.defined |= dotted
+        opened.define(rows)
         for step, values in rows:
             opened.run.log({"epoch": step, **values}, step=step, commit=True)
             opened.last = step

@@ -25,7 +25,7 @@ from lab.series import load_series
 from lab.settings.config import Config
 from scripts.bench.turns import NO_MEASUREMENT, Subjects, Taken, one_turn, take_turns
 
-PUBLISHED = ("scripts", "h96")  # presets: the first that a forecaster has
+PUBLISHED = ("scripts", "benchmark-defaults", "h96")  # presets: the first that a forecaster has
 ROWS, TRAIN_ROWS = 14_400, 8640  # of ETTh1
 
 

@@ -22,7 +22,7 @@ from lab.settings.listing import Setting, settings_of
 from lab.settings.sources import SOURCES
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
-MARK = "<!-- From here on: python -m scripts.docs.settings -->"
+MARK = "<!-- From here on made by scripts/docs/settings.py -->"
 SECTIONS = {
     "data": "Which series is read, how, and how its rows are split.",
     "data.synthetic": "The series that `data.dataset=synthetic` draws.",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from forecasters import FORECASTERS
 from lab.errors import ConfigError
 from lab.registry import forecaster
 from lab.training.module_stack import ModuleForecaster
@@ -110,3 +111,21 @@ def test_the_dense_part_is_what_the_paper_says() -> None:
                     decoded = x[step * 8 : step * 8 + 8]
                     expected[window, step, channel] = block(dense.head, torch.cat([decoded, features[50 + step]]))[0]
         torch.testing.assert_close(module(WINDOW, CALENDAR), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_setting_by_name_says_whose_it_is() -> None:
+    """And what the usual benchmark has no script for is not called one, though the older name is taken."""
+    for name in FORECASTERS:
+        presets = forecaster(name).config.presets
+        known = [None, *presets] if name != "dynonet" else ["h96", "tuned-etth1-h96"]
+        assert all(presets.source(preset) for preset in known), name
+    for name in ("nlinear", "rlinear", "sparsetsf", "cyclenet"):
+        config = forecaster(name).config
+        assert "scripts" not in list(config.presets) and "no script" in config.presets.source("scripts")
+        assert config.create(preset="scripts") == config.create(preset="benchmark-defaults")
+    patchtst: Any = forecaster("patchtst").config
+    assert "model.head_dropout" not in patchtst.create().canonical(), "ids of before there was such a setting"
+    layers = [sum(isinstance(each, nn.Dropout) for each in built("patchtst", **more).modules())
+              for more in ({}, {"model__head_dropout": 0.0})]  # fmt: skip
+    assert layers[1] == layers[0] + 1, "and draws of before: a layer of its own only where it has a rate of its own"
+    assert patchtst.create(preset="authors").canonical()["model.head_dropout"] == 0

@@ -1,20 +1,28 @@
-"""The docs say what is: tables are those that the code makes, every link leads somewhere, and the README is short."""
+"""The docs say what is: tables are those that the code makes, links lead somewhere, and the notebook runs."""
 
+import ast
+import importlib
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 
 from forecasters import FORECASTERS
 from lab.registry import forecaster
 from lab.settings.listing import settings_of
-from scripts.docs import settings
+from scripts.docs import notebook, settings, site
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+HOUSE = ("lab", "dynonet", "forecasters", "tune", "ablations")
 OUTSIDE = re.compile(r"^(https?|mailto):")
 
 
@@ -72,3 +80,54 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     assert text.count("\n") <= 220
     linked = {link.partition("#")[0] for link in LINK.findall(text)}
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
+
+
+def blocks(language: str) -> list[str]:
+    return [code for page in PAGES for code in re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)]
+
+
+def test_blocks_of_code_can_be_read_and_import_what_is_there() -> None:
+    assert len(blocks("python")) >= 5 and blocks("yaml")
+    for code in blocks("python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in HOUSE:
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+    for code in blocks("yaml"):
+        yaml.safe_load(code)
+
+
+def masked(text: str) -> str:
+    """What stays of an output where another machine's numbers are a little different."""
+    return re.sub(r"\s+", " ", re.sub(r"[-−]?[\da-f]*\d[\da-f.,]*", "#", text))
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_says_what_it_says(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.docs.notebook", "--out", str(tmp_path / "done.ipynb")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DYNONET_LEDGER_DIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    kept, now = (
+        [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        for path in (notebook.NOTEBOOK, tmp_path / "done.ipynb")
+    )
+    for before, after in zip(kept, now, strict=True):
+        if "tune.search" not in "".join(before["source"]):
+            assert [*map(masked, notebook.texts(before))] == [*map(masked, notebook.texts(after))]
+    searched = ["".join(notebook.texts(cells[3])) for cells in (kept, now)]
+    before, after = (float(re.search(r"^best config.*?± \S+ +(\S+)", text, re.M)[1]) for text in searched)  # type: ignore[index]
+    assert after == pytest.approx(before, rel=0.05), "python -m scripts.docs.notebook runs it anew"
+    assert any(notebook.pictures(now[-1]))
+
+
+def test_the_site_has_every_page_and_what_it_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "SOURCE", tmp_path)
+    site.gather()
+    pages = {path.name for path in tmp_path.glob("*.md")}
+    listed = re.findall(r"\S+\.md$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert pages == set(listed) and len(listed) == len(pages)
+    assert "](data.md)" in (tmp_path / "index.md").read_text()
+    assert "](CONTRIBUTING.md)" in (tmp_path / "house.md").read_text()
+    for page in tmp_path.glob("*.md"):
+        assert list(dead(page)) == []

@@ -16,9 +16,12 @@ from lab.console.commands import command_named
 from lab.driving import run_command
 from lab.machines import session
 from lab.machines.nodes import Node
+from lab.pages.formats import duration
 from lab.store.tables import Results
+from lab.training.cost import Cost, Memory
 from tests.processes import Driver, drivers, gone, lost_ctrl_c
 from tests.tune.running import settings_of
+from tune import costs, driver
 from tune.driver import Search
 from tune.progress import params_text
 from tune.search import main
@@ -44,13 +47,24 @@ def test_dry_run_shows_the_plan_and_leaves_nothing(begin: Callable[..., Driver],
         "objectives val_mse; sampler tpe",
     ):
         assert part in said, said
+    assert re.search(r"expected device time: about .* cost what the largest does \(measured on [34] points; ", said), (
+        said
+    )
     assert "model.worker_hidden" not in said
     assert len(re.findall(r"^  control_hidden=\d lr=0.\d+$", said, re.M)) == 3
     assert [path.name for path in tmp_path.iterdir()] == [driver.log.name]
     assert gone(driver.mark)
 
 
-def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
+def test_the_plan_of_a_study_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four trials of two replicates and the final runs, of four epochs: a second each, two at the largest point."""
+
+    def measured(session: Any, configs: dict[str, Config], identity: Any) -> dict[str, tuple[Cost, Memory, int]]:
+        most = max(config.model.control_hidden for config in configs.values())
+        seconds = {key: 1.0 + (config.model.control_hidden == most) for key, config in configs.items()}
+        return {key: (Cost(0.0, each), Memory(0, 0), 0) for key, each in seconds.items()}
+
+    monkeypatch.setattr(costs, "measure_shapes", measured)
     search = Search(*settings_of("--results", str(tmp_path / "out"), "--trials", "5"))
     search._session = SimpleNamespace(resources="2 CPUs, 0 GPUs", gpus=0.0, concurrent=2)  # type: ignore[assignment]
     results = Results(tmp_path / "out")
@@ -61,7 +75,9 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path) -> None:
     files = results.storage.list()
     lines = search.plan()
     assert "1 trials on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
-    first = lines[lines.index("first proposals:") + 1 :]
+    *first, expected = lines[lines.index("first proposals:") + 1 :]
+    models = 4 * 2 + search.settings.budget.final_replicates
+    assert f"; {duration(models * 4 * 2.0)} if every trial cost what the largest does" in expected
     assert len(first) == len(set(first)) == 3 and first[0] == f"  {params_text(waiting.params, Config)}"
     assert f"  {params_text(done.params, Config)}" not in first and results.storage.list() == files
     # What it shows is what the search then proposes.
@@ -145,6 +161,7 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
             proposals.finish(proposal.trial, "complete", [1.0], [(1, 1.0)])
 
     monkeypatch.setattr(Search, "_tune", trained)
+    monkeypatch.setattr(driver, "expected", lambda *_: None)
     stop = SimpleNamespace(reason=None)
     for first in (True, False):
         search = Search(*settings_of(*arguments))

@@ -108,6 +108,7 @@ def test_what_is_reported_says_why_it_may_differ() -> None:
     )
     (searched,) = reports(study.config("h", "lost"))
     assert searched.mse == 0.364 and "lookback was chosen on test" in searched.differs(study.config("h", "lost"), 3)
-    table, elsewhere = reports(study.config("h", "deep"))
+    table, elsewhere, theirs = reports(study.config("h", "deep"))
     assert elsewhere.differs(study.config("h", "deep"), 3) == "reads 96 steps there, 336 here"
+    assert theirs.differs(study.config("h", "deep"), 3) == "the last test batch is left out there"
     assert table.mse == 0.456 and not reports(small_study().baseline_of("main"))

@@ -83,7 +83,7 @@ def test_one_file_holds_it_and_other_places_give_the_same(base: Config, store: R
     assert np.allclose(one.predict(values)["forecast"], same.predict(values)["forecast"], rtol=1e-4)
     assert lab.load("mine", out=store.storage.url)["run"].tolist() == ids, "the table of a study, as before"
     figure = model.plot(str(base.data.path))
-    assert [axis.get_ylabel() for axis in figure.axes] == ["load", "price"]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["load", "price"]
     assert not looks().looks, "nothing read test"
 
 
@@ -149,8 +149,12 @@ def test_fitted_again_on_the_training_rows_it_is_what_was_judged(base: Config, s
     same, expected = refit(one, part, CPU), one.model.predict_given(whole)
     assert np.allclose(same.predict_given(whole)["forecast"], expected["forecast"], rtol=1e-4)
     assert "(the controller on the last 60, the rest on those before)" in same.about["weights"]
-    with pytest.raises(DataError, match=r"18 rows are too few to fit again on.*--no-refit"):
-        refit(before, before.model.reading.read(pd.read_csv(str(base.data.path)).iloc[:18]), CPU)
+    for rows, said in (
+        (18, "18 rows are too few to fit again on"),
+        (100, "100 rows to fit again on are fewer than the 180"),
+    ):
+        with pytest.raises(DataError, match=f"{said}.*--no-refit"):
+            refit(before, before.model.reading.read(pd.read_csv(str(base.data.path)).iloc[:rows]), CPU)
 
 
 def test_sealed_rows_are_inputs_on_the_ledger_and_the_file_must_be_as_it_was(base: Config, store: Results) -> None:

@@ -27,7 +27,7 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     expected = lab.load(url, study="mine").predict(str(base.data.path))
     pd.testing.assert_frame_equal(read, expected, check_dtype=False)
     assert (out / "forecast.png").stat().st_size > 10_000 and not looks().looks
-    assert "57 validation windows with the weights that were judged, which had a say in the choice" in said
+    assert "on 57 validation windows with the weights that were judged (validation had a say in the choice)" in said
     assert main([*typed, "--format", "parquet", "--level", "0.8"]) == 0
     said = capsys.readouterr().out
     assert "past errors on 57 test windows with" in said and "the 80% band of the validation windows held" in said

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,24 @@ def test_command(tmp_path):
     folded = fit_bar(series, config.data, BARS["folded"])
     assert np.array_equal(np.load(tmp_path / "o" / "baseline.npz")["weight_folded"], folded.weight)
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["baseline.json", "baseline.npz"]
+
+
+def test_of_rows_that_are_all_fitted_what_was_chosen_on_others_stays():
+    """Without any left to choose on, the last horizon of what is fitted would choose."""
+    data = Config.create(overrides=["data.synthetic.rows=600", "data.seq_len=48", "data.pred_len=12"]).data
+    series = load_series(data)
+    rows, lookbacks = len(series.values), {"linear": (24, 48), "folded": (24, 48)}
+    alone = replace(series, train=(0, rows), validation=(rows - 12, rows), test=(rows - 12, rows))
+    whole = replace(alone, chosen_on=series)
+    for bar in BARS.values():
+        judged, after, other = (fit_bar(each, data, bar, lookbacks=lookbacks) for each in (series, whole, alone))
+        assert dict(after.solution.choices) == dict(judged.solution.choices)
+        if bar.name in ("linear", "smoothed", "folded"):
+            assert dict(other.solution.choices) != dict(judged.solution.choices)
+    moments = Moments.of(alone, data, "train")
+    chosen = fit_bar(series, data, BARS["linear"]).penalty
+    by_hand = np.linalg.solve(moments.past + chosen * np.eye(48), moments.cross)
+    assert np.allclose(fit_bar(whole, data, BARS["linear"]).weight, by_hand)
 
 
 def test_command_with_lookbacks(tmp_path, capsys):
