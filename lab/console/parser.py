@@ -70,7 +70,9 @@ class Parser(argparse.ArgumentParser):
             if settings:  # that no option stands for
                 said = " or ".join(f"{each}=VALUE" for each in settings)
                 return f"{message}; did you mean {said}, without dashes?"
-            return message + nearest(name, options)
+            if hint := nearest(name.strip("-"), [each.removeprefix("--") for each in options]):
+                hint = re.sub(r"'([\w-]+)'", r"'--\1'", hint)
+            return message + hint
         if choice := re.fullmatch(_NO_CHOICE, message):
             name, got, allowed = choice.groups()
             names = [each.strip(" '") for each in allowed.split(",")]
@@ -79,7 +81,7 @@ class Parser(argparse.ArgumentParser):
             return f"{number[1]}: got {number[3]}; {_NUMBERS[number[2]]} is needed"
         if value := re.fullmatch(_NO_VALUE, message):
             return f"{value[1]}: a value is needed after it"
-        return message.removeprefix("argument ")
+        return message.removeprefix("argument ").replace(", section.key=value", "")  # there may be none
 
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message), file)

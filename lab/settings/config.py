@@ -290,7 +290,10 @@ class Config(Section):
             check_kind("overrides", text, str, "a text 'section.key=value'")
             key, equals, value = text.partition("=")
             if not equals or not key:
-                raise ConfigError(f"override '{one_line(text)}' is not of the form section.key=value")
+                hint = f"; did you mean --preset {one_line(text)}?" if text in cls.presets else ""
+                if key in cls.names():
+                    hint = f"; a value is needed, {key}=VALUE, without spaces"
+                raise ConfigError(f"override '{one_line(text)}' is not of the form section.key=value{hint}")
             cls.check_key(key)
             try:
                 read = typed(value, cls.annotation(key))
@@ -341,9 +344,17 @@ class Config(Section):
                 detail = item["msg"].removeprefix("Value error, ")
                 if item["type"] == "string_type":
                     detail = "text is needed; in a file of settings, put it in quotes"
+                if detail.startswith(_SHOULD):  # pydantic's own words
+                    needed = (
+                        detail.removeprefix(_SHOULD).replace("valid ", "").replace("a tuple", "a list such as [a, b]")
+                    )
+                    detail = f"{needed} is needed"
             got = "" if isinstance(item["input"], (BaseModel, dict)) else f"got {one_line(repr(item['input']))}; "
             lines.append(f"{key or 'config'}: {got}{detail}")
         return "\n".join(lines)
+
+
+_SHOULD = "Input should be "
 
 
 @cache

@@ -43,6 +43,10 @@ SAME: tuple[tuple[str, ...], ...] = (
     ("device", "gpu", "cuda", "accelerator"),
     ("preset", "presets", "profile"),
     ("config", "config_file", "settings", "yaml"),
+    ("linear", "ridge", "least_squares"),
+    ("delete", "remove", "rm"),
+    ("rename", "mv", "move"),
+    ("list", "ls"),
 )  # fmt: skip
 
 

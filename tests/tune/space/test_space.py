@@ -55,7 +55,7 @@ MODES = {"choice": ["alternating", "joint"]}
         ({"training.mode": {"choice": []}}, "choice takes a list of values"),
         ({"training.mode": {"choice": "joint"}}, "choice takes a list of values"),
         ({"training.mode": {**MODES, "log": True}}, "choice takes a list of values and no log"),
-        ({"model.dropout": {"float": [0.0, 1.0]}}, "model.dropout: got 1.0; Input should be less than 1"),
+        ({"model.dropout": {"float": [0.0, 1.0]}}, "model.dropout: got 1.0; less than 1 is needed"),
         ({"model.num_layers": {"int": [0, 2]}}, "model.num_layers: got 0"),
         ({"training.mode": {"choice": ["alternating", "jiont"]}}, "training.mode: got 'jiont'.*did you mean 'joint'?"),
         ({"model.moving_average": {"int": [24, 25]}}, "moving_average must be odd, got 24"),
