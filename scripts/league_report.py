@@ -177,10 +177,10 @@ def panel(axes: Axes, findings: Findings, league: League, cell: str) -> None:
     assert league.ranking is not None
     rows = [(each, findings.runs_of(each.name, cell).known(PRIMARY)) for each in models(league)]
     rows = sorted(((each, errors) for each, errors in rows if errors), key=lambda row: statistics.fmean(row[1]))
-    far = FAR * statistics.fmean(rows[0][1])
+    far, right = FAR * statistics.fmean(rows[0][1]), axes.get_yaxis_transform()
     for place, (each, errors) in enumerate(rows):
         if (mean := statistics.fmean(errors)) > far:
-            axes.text(far, place, f"{mean:.3f} →", color=svg.INK, fontsize=8, ha="right", va="center")
+            axes.text(1, place, f"{mean:.3f} →", transform=right, color=svg.INK, fontsize=8, ha="right", va="center")
             continue
         colour = svg.VERMILION if is_own(each) else svg.BLUE
         axes.plot(errors, [place] * len(errors), "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
