@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from lab.compute.kernels import asked, compiled, say_once
 
+WIDE = 256  # units of a group that an exported program makes of several
+
 
 def gru(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor, *, last_only: bool = False
@@ -105,14 +107,24 @@ def _torch_gru(
 def _exported_gru(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor, last_only: bool
 ) -> Tensor:
-    """torch's own operator, a call a group: one node of an exported program each, where the loop is thousands, which
-    take minutes to read."""
-    h = x.new_zeros(1, x.shape[3], weight_hh.shape[2])
+    """torch's own operator, which is one node of an exported program where the loop is thousands, and takes one group:
+    several are one group of block-diagonal weights, as long as that is small."""
+    (_, steps, _, batch), hidden = x.shape, weight_hh.shape[2]
+    every_group = (x, weight_ih, weight_hh, bias_ih, bias_hh)
     states = []
-    for steps, *weights in zip(x, weight_ih, weight_hh, bias_ih, bias_hh, strict=True):
-        every, last = torch.gru(steps.transpose(1, 2), h, weights, True, 1, 0.0, False, False, False)
-        states.append(last[0].T if last_only else every.transpose(1, 2))
-    return torch.stack(states)
+    for given, *pairs in zip(*(each.split(max(1, WIDE // hidden)) for each in every_group), strict=True):
+        groups = len(given)
+        gates = [pair.unflatten(1, (3, hidden)) for pair in pairs]
+        weights = [torch.cat([torch.block_diag(*gate) for gate in pair.unbind(1)]) for pair in gates[:2]]
+        biases = [pair.transpose(0, 1).flatten() for pair in gates[2:]]
+        series = given.permute(1, 3, 0, 2).flatten(2)  # (T, B, groups of I)
+        start = x.new_zeros(1, batch, groups * hidden)
+        every, last = torch.gru(series, start, [*weights, *biases], True, 1, 0.0, False, False, False)
+        if last_only:
+            states.append(last[0].view(batch, groups, hidden).permute(1, 2, 0))
+        else:
+            states.append(every.view(steps, batch, groups, hidden).permute(2, 0, 3, 1))
+    return torch.cat(states)
 
 
 # -- the kernels ---------------------------------------------------------------------------------------------
