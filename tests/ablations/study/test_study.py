@@ -15,7 +15,7 @@ from lab.errors import ConfigError
 
 PACKAGED = [
     "bilevel", "bilevel_tuned", "datasets", "factorial", "horizons", "only_one", "parts", "parts_quick",
-    "parts_tuned", "planted", "retuned", "rows", "series", "signals", "signals_unrolled",
+    "parts_tuned", "planted", "retuned", "rows", "series", "series_tuned", "signals", "signals_unrolled",
 ]  # fmt: skip
 SMALL: dict[str, Any] = {"name": "mine", "question": "What is this part for?", "arms": ["no_film"]}
 
