@@ -22,6 +22,7 @@ from ray.tune.execution import tune_controller
 
 from lab.compute.device import out_of_memory
 
+PAUSE = 0.05  # seconds between looks while what may not start waits
 FIRST_WAIT, MOST_WAIT = 2.0, 60.0  # seconds until another process is started; doubled each time
 THRESHOLD = 0.95  # Ray's own, where RAY_memory_usage_threshold does not say another
 # How Ray says that it ended a process for that; its text for any other end names memory too, as one possible reason.
@@ -156,7 +157,10 @@ def waiting_actors(gate: MemoryGate, hurried: Callable[[], bool] = lambda: False
             if hurried():
                 for actor in list(self._live_actors_to_ray_actors_resources):
                     self.remove_actor(actor, kill=True)
-            return bool(super().next(timeout))
+            happened = bool(super().next(timeout))
+            if not gate.is_open():
+                time.sleep(PAUSE)  # for what is ready to start, and may not, ends every wait at once
+            return happened
 
         def _actor_start_failed(self, tracked_actor: Any, exception: Exception) -> None:
             super()._actor_start_failed(tracked_actor, as_tune_knows_it(exception))

@@ -301,7 +301,7 @@ def test_a_study_that_cannot_run_there_is_refused(
 def test_an_option_that_the_study_does_not_know_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         submit.main(["ablations", "parts_quick", "--sedes", "3", "--address", "http://127.0.0.1:1", "--results", "/o"])
-    assert "error: unrecognized arguments: --sedes; did you mean '--seeds'?" in capsys.readouterr().err
+    assert "error: unrecognized arguments: --sedes 3; did you mean '--seeds'?" in capsys.readouterr().err
 
 
 def test_a_ctrl_c_that_python_swallows(monkeypatch: pytest.MonkeyPatch) -> None:

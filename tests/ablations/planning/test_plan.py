@@ -160,7 +160,7 @@ def test_the_text_of_a_dry_run() -> None:
     plan = planned(study(), epoch_seconds=seconds, stack_size=16)
     assert plan.seconds == 5 * (21 * 2 + 7 * 4)
     assert plan.text(2).splitlines() == [
-        "study mine: What are these parts for?",
+        "study mine: What are these parts for? (on synthetic; H=96)",
         "4 arms x 1 cell x 7 seeds: 28 runs, 28 different ones, 0 on record, 28 to train",
         "3 comparisons of test_mse at alpha 0.05 (Holm): 7 seeds reach p 0.016, 0.017 is needed",
         "  2 stacks of 10 to 11 models: synthetic S=336 H=96, K=64 D=8 L=1, batches of 512",
