@@ -30,7 +30,7 @@ from lab.forecasting.backtest import Backtest, walked
 from lab.forecasting.band import DEFAULT_LEVEL, percent
 from lab.forecasting.chosen import chosen_of
 from lab.forecasting.given import Given
-from lab.forecasting.making import Judged, better_bar, judged_bar, judged_of
+from lab.forecasting.making import Judged, best_bar, judged_bar, judged_of
 from lab.forecasting.model import ForecastModel
 from lab.forecasting.refit import refit, whole
 from lab.provenance import code_provenance
@@ -164,19 +164,20 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
         whole(judged, given)
     for note in dict.fromkeys((*model.about["notes"], *given.notes)):
         say(f"note: {note}", file=sys.stderr)
-    tested = None
+    tested = best = None
     if judged is not None:
-        judged, tested = walked(judged, args.level, args.backtest, not args.no_refit, command)
+        best = None if judged.chosen is None else best_bar(judged.series, judged.data)
+        judged, tested = walked(judged, args.level, args.backtest, not args.no_refit, command, best)
         model = judged.model
     if judged is not None and not args.no_refit:
         model = refit(judged, given, device, lambda line: say(line, file=sys.stderr))
     frame = model.predict_given(given, args.level)
     lines = said(model, given, args.level, tested)
     print("\n".join([*lines, "", *table(frame), ""]))
-    if judged is not None and judged.chosen is not None and (bar := better_bar(judged)) is not None:
+    if judged is not None and best is not None and best.validation.mse < judged.validation:
         print(
-            f"note: on validation the {bar.bar.title} ({bar.validation.mse:.4f}) is better than this "
-            f"({judged.validation:.4f}); the same command with --bar {bar.bar.name} forecasts with it"
+            f"note: on validation the {best.bar.title} ({best.validation.mse:.4f}) is better than this "
+            f"({judged.validation:.4f}); the same command with --bar {best.bar.name} forecasts with it"
         )
     done = {
         **model.about, "said": lines, "command": command, "time": time.time(), "code": code_provenance(),

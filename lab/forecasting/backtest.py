@@ -18,6 +18,7 @@ from lab.forecasting.making import Judged, Kept, walk
 from lab.forecasting.model import long_frame
 from lab.ledger.looks import looking
 from lab.series import window_starts
+from lab.series.bars import FittedBar
 
 SHOWN = 20  # channels of a table
 
@@ -37,17 +38,26 @@ class Backtest:
     mae: float
     channels: tuple[str, ...]
     band: Band  # of the errors on these windows
+    beside: tuple[str, float] | None = None  # a bar's title, and its MSE on the same windows
 
     def lines(self) -> list[str]:
         held, steps = self.coverage.mean(0), self.coverage.mean(1)
         lines = [
             f"backtest on {self.windows} test windows (one look on the ledger): MSE {self.mse:.4f}, MAE {self.mae:.4f} "
             "(z-scored)",
+            *self._beaten(),
             f"the {self.level:.0%} band of the validation windows held {self.coverage.mean():.1%} of the test values: "
             f"{steps[0]:.1%} at the first step, {steps[-1]:.1%} at the last",
         ]
         shown = [f"{one_line(name, 40)} {share:.1%}" for name, share in zip(self.channels, held, strict=True)]
         return [*lines, "by channel: " + "  ".join([*shown[:SHOWN], *(["..."] if len(shown) > SHOWN else [])])]
+
+    def _beaten(self) -> list[str]:
+        if self.beside is None:
+            return []
+        title, mse = self.beside
+        apart = f"this is {abs(self.mse - mse):.4f} {'below' if self.mse < mse else 'above'} it there"
+        return [f"the {title}, the best bar on validation, has an MSE of {mse:.4f} on the same windows: {apart}"]
 
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -55,11 +65,18 @@ class Backtest:
             "windows": self.windows, "level": self.level, "mse": self.mse, "mae": self.mae,
             "coverage": float(self.coverage.mean()), "coverage_steps": self.coverage.mean(1).tolist(),
             "coverage_channels": dict(zip(self.channels, self.coverage.mean(0).tolist(), strict=True)),
+            **({} if self.beside is None else {"bar": self.beside[0], "bar_mse": self.beside[1]}),
         }  # fmt: skip
 
 
-def backtest(judged: Judged, level: float, command: str | None = None) -> Backtest:
-    """On the ledger before it begins. Raises ConfigError as `ForecastModel.predict` does of a level."""
+def backtest(judged: Judged, level: float, command: str | None = None, bar: FittedBar | None = None) -> Backtest:
+    """On the ledger before it begins.
+
+    Args:
+        bar: to stand beside it.
+    Raises:
+        ConfigError: as `ForecastModel.predict` does of a level.
+    """
     percent(level)
     model, series, data = judged.model, judged.series, judged.data
     starts = window_starts(series, data, "test")
@@ -68,6 +85,7 @@ def backtest(judged: Judged, level: float, command: str | None = None) -> Backte
         series, "backtest", runs=model.members.count, ids=runs, study=model.place.study, results=model.place.results,
         command=command,
     ):  # fmt: skip
+        beside = None if bar is None else (bar.bar.title, bar.evaluate(series, data, "test").mse)
         held, kept = np.zeros((data.pred_len, series.num_channels)), Kept.of(series, data, starts)
         squared = absolute = 0.0
         frames, errors = [], []
@@ -90,12 +108,14 @@ def backtest(judged: Judged, level: float, command: str | None = None) -> Backte
     return Backtest(
         pd.concat(frames, ignore_index=True), level, len(starts), held / len(starts), squared / count,
         absolute / count, series.channels, Band.of(np.concatenate(errors), "test"),
+        beside,
     )  # fmt: skip
 
 
 def walked(
-    judged: Judged, level: float, asked: bool | None, refitted: bool, command: str | None = None
-) -> tuple[Judged, Backtest | None]:
+    judged: Judged, level: float, asked: bool | None, refitted: bool, command: str | None = None,
+    bar: FittedBar | None = None,
+) -> tuple[Judged, Backtest | None]:  # fmt: skip
     """The model with its band from the test rows, and the walk over them, where there is to be one.
 
     Args:
@@ -113,6 +133,6 @@ def walked(
             raise
         windows = 0
     why = f"the test rows hold {windows} windows, and {level:.0%} takes {needed}" if windows < needed else ""
-    tested = None if why and not asked else backtest(judged, level, command)
+    tested = None if why and not asked else backtest(judged, level, command, bar)
     band = judged.model.band if why or tested is None else tested.band
     return replace(judged, model=replace(judged.model, band=band, about={**judged.model.about, "band": why})), tested

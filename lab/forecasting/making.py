@@ -86,12 +86,6 @@ def best_bar(series: Series, data: DataConfig) -> FittedBar:
     return min(found, key=lambda bar: bar.validation.mse)
 
 
-def better_bar(judged: Judged) -> FittedBar | None:
-    """The best of the bars on validation, where it is better than the model."""
-    best = best_bar(judged.series, judged.data)
-    return best if best.validation.mse < judged.validation else None
-
-
 def _measured(
     members: Members, series: Series, config: Config, about: dict[str, Any], place: Place,
     chosen: Chosen | None = None,

@@ -9,7 +9,10 @@ import pytest
 import lab
 from dynonet.config import Config
 from lab.ledger.cache import read as looks
+from lab.ledger.looks import looking
 from lab.predict import main
+from lab.series import load_series
+from lab.series.bars import FittedBar, fit_bars
 from lab.store.tables import Results
 from tests.lab.forecasting.studies import H, study_of
 
@@ -35,6 +38,13 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     done = json.loads((out / "forecast.json").read_text())
     assert done["runs"] == ids and done["refit"] and done["backtest"]["windows"] == 57
     assert (done["band_split"], done["band_windows"]) == ("test", 57)
+    series = load_series(base.data)
+    bars = [bar for bar in fit_bars(series, base.data) if isinstance(bar, FittedBar)]
+    best = min(bars, key=lambda bar: bar.validation.mse)
+    beside = (done["backtest"]["bar"], done["backtest"]["bar_mse"])
+    with looking(series, "the test's own"):
+        assert beside == (best.bar.title, best.evaluate(series, base.data, "test").mse)
+    assert f"the best bar on validation, has an MSE of {beside[1]:.4f} on the same windows: this is" in said
     walked = pd.read_parquet(out / "backtest.parquet")
     truth = pd.read_csv(str(base.data.path), parse_dates=["date"]).set_index("date")
     (first,) = walked.iloc[:1].to_dict("records")
@@ -53,7 +63,7 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     assert (tmp_path / "two" / "forecast.csv").read_text() == expected.to_csv(index=False)
     bar = ["--run", ids[0], "--bar", "best", "--no-backtest", "--results", url, "--out", str(out)]
     assert main(bar) == 0
-    assert "ridge" in capsys.readouterr().out and len(looks().looks) == 1, "the one walk"
+    assert "ridge" in capsys.readouterr().out and len(looks().looks) == 2, "the one walk, and ours"
 
 
 def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
