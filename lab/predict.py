@@ -199,7 +199,8 @@ def _forecast(args: argparse.Namespace, device: torch.device, command: str) -> i
     files = [str(path) for path in (args.save, args.export) if path is not None]
     print("; ".join([f"written to {out}: {', '.join(written)}", *files]))
     if tested is None and judged is not None:
-        print(f"what the band held on the test rows (a look at test): {command} --backtest")
+        again = command.replace(" --no-backtest", "")
+        print(f"what the band held on the test rows (a look at test): {again} --backtest")
     return 0
 
 

@@ -63,7 +63,9 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     assert (tmp_path / "two" / "forecast.csv").read_text() == expected.to_csv(index=False)
     bar = ["--run", ids[0], "--bar", "best", "--no-backtest", "--results", url, "--out", str(out)]
     assert main(bar) == 0
-    assert "ridge" in capsys.readouterr().out and len(looks().looks) == 2, "the one walk, and ours"
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1].endswith("--backtest") and "--no-backtest" not in said
+    assert "ridge" in said and len(looks().looks) == 2, "the one walk, and ours"
 
 
 def test_what_it_refuses(base: Config, store: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
