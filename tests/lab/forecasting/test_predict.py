@@ -45,6 +45,7 @@ def test_from_a_study_to_a_forecast_and_a_walk_over_test(
     with looking(series, "the test's own"):
         assert beside == (best.bar.title, best.evaluate(series, base.data, "test").mse)
     assert f"the best bar on validation, has an MSE of {beside[1]:.4f} on the same windows: this is" in said
+    assert (" below it there" in said) == (done["backtest"]["mse"] < beside[1]) != (" above it there" in said)
     walked = pd.read_parquet(out / "backtest.parquet")
     truth = pd.read_csv(str(base.data.path), parse_dates=["date"]).set_index("date")
     (first,) = walked.iloc[:1].to_dict("records")
