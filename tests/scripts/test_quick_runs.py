@@ -19,6 +19,7 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bench.stack": (("--quick",), ("paper: B=8 .* 2  ", "regimes: .* 2  ", "the kernel was compiled once")),
     "bench.module": (("--quick",), ("by hand ", "in turn, stack of 2 ", "as one, stack of 2 ", "aim: in turn")),
     "bench.forecasters": (("--quick",), ("dynonet ", "crossformer .* 24 ", "tsmixer ")),
+    "bench.compiled": (("--quick", "--models", "rlinear"), (r"rlinear +[0-9.]+ +[0-9.]+ .* [0-9,]+ +[0-9]e-0[6-9]$",)),
     "bench.search": (
         ("--seeds", "1", "--jobs", "1", "--budget", "0.5", *TINY_SEARCH),
         ("   0 ", "time to random search's best", "CPU s a search for the sampler"),
