@@ -5,7 +5,7 @@ back leaves; here is which of their forms takes which size (`plan`), and their c
 result, and sums have a fixed order: neither a group's neighbours nor G can change a bit of its result.
 
 Compiled anew for another `Plans` only (and another device): D, F, G, T and B are numbers at run time under a few padded
-sizes. All sizes of a default search (`tune/presets/etth1-h96.yaml`) take eight kernels and `_sum_slots`.
+sizes. All sizes of a default search (`dynonet/searches/etth1-h96.yaml`) take eight compilations.
 
 Where only the last state has a gradient, that gradient may underflow on its way back in time. Every 8 steps a block
 looks whether its dh is exactly zero; it then stops, since all earlier steps would add exactly zero.
@@ -29,10 +29,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dynonet.kernels.gru_triton_steps import ALIGNED, _backward, _forward
-from dynonet.kernels.gru_triton_weights import _reduce, _sum_slots
+from dynonet.kernels.gru_triton_weights import _reduce
 
 LARGEST = 128  # of D and of F: above, a step's operands do not fit in shared memory
-SUM_BLOCK, AT_ONCE = 128, 8  # weight gradients that one program of `_sum_slots` adds up; slots that it reads at once
+SUM_BLOCK = 128  # weight gradients that one program of the last sum adds up
 
 
 # -- plans: what is in capitals is compiled in ---------------------------------------------------------------
@@ -56,6 +56,7 @@ class Reduction(NamedTuple):
     X_COLUMNS: int  # F, padded
     WINDOWS: int
     warps: int
+    AT_ONCE: int = 16  # slots that one program of the last sum reads at once
 
 
 class Plans(NamedTuple):
@@ -93,12 +94,12 @@ def plan(hidden: int, inputs: int) -> Plans:
     f = max(triton.next_power_of_2(inputs), 16)
     if max(hidden, inputs) <= 8:
         narrow = Plan(8, 8, LANES=16, LANES_LAST=True, warps=4)
-        return Plans(narrow, narrow, Reduction(32, 16, 16, 32, warps=1), KEPT=False, at_run_time=True)
+        return Plans(narrow, narrow, Reduction(32, 16, 16, 32, warps=1, AT_ONCE=8), KEPT=False, at_run_time=True)
     if max(hidden, inputs) <= 16:
         # 128 registers, so that two programs fit beside each other: else its forward is 1.7 times slower.
         out = Plan(16, 16, LANES=16, LANES_LAST=True, warps=8, registers=128)
         back = Plan(16, 16, LANES=16, LANES_LAST=False, warps=1)
-        return Plans(out, back, Reduction(32, 16, 16, 32, warps=1), KEPT=True, at_run_time=True)
+        return Plans(out, back, Reduction(32, 16, 16, 32, warps=1, AT_ONCE=8), KEPT=True, at_run_time=True)
     if max(hidden, inputs) <= 32:
         middle, wide_x = Plan(32, f, LANES=16, LANES_LAST=False, warps=4), inputs > 16
         reduction = Reduction(32, 32, f, 32, warps=2)
@@ -213,18 +214,17 @@ def _sum_up(x: Tensor, states: Tensor, gates: Tensor, stops: Tensor, sums: Tenso
     shares = -(-batch // how.WINDOWS) * -(-steps // length)
     slots = x.new_empty(groups, shares, size)
     rows = 4 * (plans.backward.D_PAD if plans.UNITS_LAST else hidden)
-    _reduce[(groups * shares * -(-rows // how.ROWS),)](
-        *(x, states, gates, stops, slots, hidden, inputs, steps, batch, length),
-        **_compiled_in(how),
-        **_layout(plans, plans.backward, hidden),
-        D_PAD=plans.backward.D_PAD if plans.UNITS_LAST else 0,  # else not read: widths share a kernel
-        LANES=plans.backward.LANES,
-        num_warps=how.warps,
-        num_stages=1,
-    )
-    _sum_slots[(groups * -(-size // SUM_BLOCK),)](
-        slots, sums, shares, size, BLOCK=SUM_BLOCK, AT_ONCE=AT_ONCE, num_warps=4
-    )
+    for adds_up, programs in enumerate((shares * -(-rows // how.ROWS), -(-size // SUM_BLOCK))):
+        _reduce[(groups * programs,)](
+            *(x, states, gates, stops, slots, sums, hidden, inputs, steps, batch, length, adds_up),
+            **_compiled_in(how),
+            **_layout(plans, plans.backward, hidden),
+            BLOCK=SUM_BLOCK,
+            D_PAD=plans.backward.D_PAD if plans.UNITS_LAST else 0,  # else not read: widths share a kernel
+            LANES=plans.backward.LANES,
+            num_warps=how.warps,
+            num_stages=1,
+        )
 
 
 def _empty_gates(x: Tensor, hidden: int, plans: Plans) -> Tensor:
