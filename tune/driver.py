@@ -12,17 +12,15 @@ import optuna
 from lab.console.printing import print, say
 from lab.driving import driving
 from lab.errors import ConfigError, DataError
-from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.options import Call
-from lab.machines.session import DoesNotFit, RaySession, Stop
+from lab.machines.session import RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
 from lab.references.measured import measured
 from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
 from lab.series import Series
-from lab.settings.config import Config
 from lab.store.events import record_event
 from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
@@ -38,10 +36,10 @@ from tune.conclusion import (
     losses_of,
     origins_text,
     scores_of,
-    train_final,
+    train_finals,
     verdicts,
 )
-from tune.costs import expected
+from tune.costs import expected, settle_share
 from tune.findings.collect import findings_of
 from tune.limits import Limits
 from tune.offers import offers
@@ -161,6 +159,8 @@ class Search:
                 f"{remaining} trials to come x {budget.replicates} replicates{origins} = {runs} runs of at most "
                 f"{settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
+            settle_share(self.session, settings, self.series, len(self.places))
+            lines += filter(None, [self.session.share])
             lines.append(
                 f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
@@ -194,6 +194,8 @@ class Search:
                 say(few)
             say("starting Ray ...")
             self.start_ray()
+            if self.session.share:
+                say(self.session.share)
             self.session.check_machines(drive.results)
             self.check_settings(drive.results, record=True)  # a command that is refused leaves no study behind
             with drive.training() as (stop, scratch):
@@ -212,6 +214,7 @@ class Search:
         optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
         self._close_left_over(results, proposals)
+        remaining = self.to_come(proposals)
         say(f"study {study} in {results.storage.url}; data: {self.series.source}")
         for note in self.series.notes:
             say(f"note: {note}")
@@ -221,6 +224,9 @@ class Search:
             if resumed:
                 text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
+        if self.session.auto and remaining > 0:
+            settle_share(self.session, self.settings, self.series, len(self.places))
+            say(self.session.share)
         said = [
             line
             for place in self.places
@@ -232,7 +238,6 @@ class Search:
             say(line)
         if self.tracker is not None:
             self.tracker.follow(study)
-        remaining = self.to_come(proposals)
         if len(proposals.outcomes) >= budget.trials:
             say(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
         if remaining > 0:
@@ -313,32 +318,6 @@ class Search:
             Member(study, "search", run, trial=trial.trial, cell=cell) for run, cell in zip(runs, cells, strict=True)
         ]
 
-    def _train_final(self, results: Results, finals: Sequence[Config]) -> None:
-        """The final replicates, to their end, in smaller stacks where one of all does not fit into memory."""
-
-        def happened(kind: str, text: str) -> None:
-            print(text, file=sys.stderr, flush=True)
-            record_event(results, self.settings.study, kind, text)
-
-        session, most = self.session, len(finals)
-        provenance = session.trial_spec(results, self.settings.study, self.series.identity).provenance
-        model, texts = self.settings.base.forecaster, [config.to_json() for config in finals]
-        data = session.data(self.series.identity)
-        while True:
-            call = (
-                results, model, texts, data, session.gpus > 0, session.threads, provenance, most, self.settings.study,
-                typed(),
-            )  # fmt: skip
-            try:
-                for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
-                    record_event(results, self.settings.study, "halved", f"final replicates: {text}")
-                return
-            except DoesNotFit as error:
-                if most == 1:
-                    raise
-                most = (most + 1) // 2
-                happened("halved", f"{error}; it goes on with {most} models side by side at most")
-
     def _conclude(self, results: Results, proposals: Proposals) -> int:
         settings, budget = self.settings, self.settings.budget
         best = proposals.best()
@@ -378,7 +357,7 @@ class Search:
                 say(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once")
             else:
                 say(f"its {len(finals)} final runs are on record, and test has been read")
-            self._train_final(results, finals)
+            train_finals(self.session, results, settings.study, finals, self.series)
             record_starts(results, settings.study, finals, self.series)
             for place in self.places[:-1]:
                 configs = place.origin.configs(best.configs(budget.replicates))

@@ -19,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from lab.console.interrupts import Ended, exit_code, handled
 from lab.console.printing import print
 from lab.errors import ConfigError
+from lab.machines.card.share import AUTO, Beside, Need, choose
 from lab.machines.doors import keep_keys_home, loopback, private_token
 from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
@@ -121,27 +122,40 @@ class RaySession:
             self._connect(address, modules)
         here = ray.cluster_resources()
         cpus, gpus = here.get("CPU", 0.0), here.get("GPU", 0.0)
+        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
         share = resources.gpus_per_trial
-        self.gpus: float = (1.0 if gpus >= 1 else 0.0) if share is None else share
+        self.auto = share == AUTO and gpus >= 1  # the share is to be measured: see `settle`
+        self.share = "" if share != AUTO or self.auto else _no_gpu(bool(address))  # why it is what it is
         self._asked = resources.max_concurrent
         self._local, self._checked = not address, False
-        nodes = living_nodes()
+        asked = float(share) if isinstance(share, (int, float)) else 1.0 if gpus >= 1 else 0.0
         if not address:
-            for name, need, have in (("CPUs", self.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
+            for name, need, have in (("CPUs", self.cpus_per_trial, cpus), ("GPUs", asked, gpus)):
                 if need > have:
                     raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
-        elif self._asked is None and not room(nodes, self.cpus_per_trial, self.gpus):
+        self._take(asked)
+        if address and self._asked is None and not self.nodes:
             raise ConfigError(
                 f"a trial asks for {self.cpus_per_trial:g} CPUs and {self.gpus:g} GPUs, and no machine of the cluster "
                 f"({cpus:g} CPUs, {gpus:g} GPUs in all) has them; where an autoscaler is to bring machines, say for "
                 "how many trials at once: --max-concurrent N"
             )
-        self.nodes = [node for node in nodes if node.fits(self.cpus_per_trial, self.gpus)]
+
+    def _take(self, gpus: float) -> None:
+        """So much of a GPU goes to each trial from now on."""
+        self.gpus = gpus
+        self.nodes = [node for node in living_nodes() if node.fits(self.cpus_per_trial, gpus)]
         self.concurrent = self.limit()
         # Ray counts what a machine can give to its workers, a container's limit included.
-        shares = ((node.memory, node.fits(self.cpus_per_trial, self.gpus)) for node in self.nodes)
+        shares = ((node.memory, node.fits(self.cpus_per_trial, gpus)) for node in self.nodes)
         self.memory_per_trial = min((memory / min(fits, self.concurrent) for memory, fits in shares), default=0.0)
-        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
+
+    def settle(self, needs: Sequence[Need], side_by_side: bool = False) -> None:
+        """The share of a GPU that was left to be measured, from what trials need: see `card.share.choose`."""
+        beside = [Beside(node.cpus / node.gpus, node.memory / node.gpus) for node in self.nodes if node.gpus]
+        chosen = choose(needs, beside, self.cpus_per_trial, side_by_side)
+        self._take(chosen.gpus)
+        self.auto, self.share = False, chosen.text()
 
     def limit(self) -> int:
         """Trials at once: as many as were asked for, else what the cluster holds at this moment."""
@@ -293,6 +307,11 @@ class RaySession:
         keep_keys_home()
         with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()
+
+
+def _no_gpu(joined: bool) -> str:
+    later = "; where an autoscaler is to bring some, give a number" if joined else ""
+    return f"--gpus-per-trial {AUTO}: 0, as no GPU is there{later}"
 
 
 def _check_answers(address: str) -> None:

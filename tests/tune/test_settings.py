@@ -212,6 +212,7 @@ def test_final_replicates_share_no_seed_with_the_search() -> None:
 def test_numbers_of_flags_reach_the_search_as_numbers() -> None:
     line = ["--cpus-per-trial", "0.5", "--gpus-per-trial", "0.25", "--time-budget", "30"]
     assert asked(parser().parse_args(line)).resources == Resources(0.5, 0.25, time_budget=30.0)
+    assert asked(parser().parse_args(["--gpus-per-trial", "auto"])).resources == Resources(gpus_per_trial="auto")
 
 
 def test_an_unknown_kernel_is_refused_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
