@@ -11,7 +11,7 @@ import optuna
 
 from lab.console.printing import print, say
 from lab.driving import driving
-from lab.errors import ConfigError, DataError
+from lab.errors import ConfigError
 from lab.machines.faults import FaultWatch
 from lab.machines.options import Call
 from lab.machines.session import RaySession, Stop
@@ -27,7 +27,7 @@ from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
 from lab.training.origins_run import Stack, stacks_run
-from lab.training.stack_run import StackRun
+from tune.closing import UNUSABLE, Closing, close, close_left_over
 from tune.conclusion import (
     at_text,
     comparison_table,
@@ -51,8 +51,6 @@ from tune.settings import SearchSettings, differences
 from tune.space.windows import lookbacks
 
 logger = logging.getLogger(__name__)
-
-UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
 
 
 class Search:
@@ -213,7 +211,7 @@ class Search:
         study, budget, reach = settings.study, settings.budget, lookbacks(settings.space)
         optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
-        self._close_left_over(results, proposals)
+        close_left_over(results, proposals, self._stacks)
         remaining = self.to_come(proposals)
         say(f"study {study} in {results.storage.url}; data: {self.series.source}")
         for note in self.series.notes:
@@ -251,28 +249,6 @@ class Search:
         configs = proposal.configs(self.settings.budget.replicates)
         return [(place.origin.configs(configs), place.series) for place in self.places]
 
-    def _close(
-        self, results: Results, proposal: Proposal, stacks: Sequence[Stack], status: str, error: str | None = None
-    ) -> None:
-        """Puts the runs of a trial that ended early on record, from its last checkpoint."""
-        try:
-            stacks_run(results, stacks).close(status, error)
-        except UNUSABLE as problem:
-            logger.warning("%s: its runs could not be recorded as %s: %s", proposal.trial, status, problem)
-
-    def _close_left_over(self, results: Results, proposals: Proposals) -> None:
-        """A driver killed between a trial's outcome and its runs' records left a checkpoint: record them now."""
-        folders = {path.split("/")[1] for path in results.storage.list("checkpoints")}
-        for proposal in proposals.outcomes:
-            left = [
-                (configs, series)
-                for configs, series in self._stacks(proposal)
-                if StackRun.folder_of([c.run_id(series.identity) for c in configs]).split("/")[1] in folders
-            ]
-            if left:
-                status = "failed" if proposal.state == "failed" else "stopped"
-                self._close(results, proposal, left, status, proposal.error)
-
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
         spec = self.session.trial_spec(
@@ -286,9 +262,8 @@ class Search:
                 proposal.reports = stacks_run(results, self._stacks(proposal)).report().reports
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
-        searcher = ProposalSearcher(
-            proposals, spec, lambda proposal: self._close(results, proposal, self._stacks(proposal), "stopped")
-        )
+        closing = Closing(results, self._stacks)
+        searcher = ProposalSearcher(proposals, spec, closing.stopped)
         scheduler = RecordedASHA(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,
@@ -297,17 +272,20 @@ class Search:
         watch = FaultWatch(results, self.settings.study, progress.say, self.session.memory_per_trial)
         failures = FailureRecorder(
             proposals, watch,
-            lambda proposal, error: self._close(results, proposal, self._stacks(proposal), "failed", error),
+            lambda proposal, error: close(results, proposal, self._stacks(proposal), "failed", error),
         )  # fmt: skip
         tracking = []
         if self.tracker is not None:
-            tracking = self.tracker.callbacks(self.settings.study, self._members)
+            tracking = self.tracker.callbacks(self.settings.study, self._members, closing.underway)
         try:
-            self.session.run_trials(
-                self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
-                callbacks=[failures, progress, Upkeep(results), *tracking],
-                max_failures=budget.max_failures, watch=watch,
-            )  # fmt: skip
+            with closing:
+                self.session.run_trials(
+                    self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
+                    callbacks=[closing, failures, progress, Upkeep(results), *tracking],
+                    max_failures=budget.max_failures, watch=watch,
+                )  # fmt: skip
+                if stop.reason == "lease":
+                    closing.let_go()
         finally:
             progress.close()
 

@@ -29,7 +29,7 @@ class Progress(LiveLines):
     def __init__(self, proposals: Proposals, target: int, stream: TextIO | None = None):
         self.proposals, self.target = proposals, target
         self._at_start = len(proposals.outcomes)
-        self._said: set[str] = {p.trial for p in proposals.outcomes}
+        self._said = len(proposals.ended)
         self._now: dict[str, dict[str, Any]] = {}  # last result of each running trial
         count = len(proposals.origins)
         self._loss = "val MSE" if count == 1 else f"val MSE over {count} origins"
@@ -79,9 +79,9 @@ class Progress(LiveLines):
         return 1 if self.proposals.best() is None else 2
 
     def news(self) -> list[str]:
-        new = [p for p in self.proposals.outcomes if p.trial not in self._said]
+        new = self.proposals.ended[self._said :]  # and no look at all the others: this is asked at every step
+        self._said += len(new)
         for proposal in new:
-            self._said.add(proposal.trial)
             self._now.pop(proposal.trial, None)
         return [self._outcome(proposal) for proposal in new]
 

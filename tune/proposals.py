@@ -8,7 +8,8 @@ import contextlib
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +17,6 @@ from typing import Any, TypeAlias
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
-from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from lab import seeds
@@ -24,8 +24,9 @@ from lab.errors import ConfigError
 from lab.settings.config import Config
 from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, standing_outcomes
 from lab.store.tables import Results, is_object
+from tune.journal import JournalCopy, Window
 from tune.methods.method import Start, Told
-from tune.methods.table import SAMPLERS, marks
+from tune.methods.table import SAMPLERS, SHOWN, marks
 from tune.origins import Origin
 from tune.space import Space
 from tune.space.categories import distributions_of_json, distributions_to_json, labelled, plain
@@ -60,29 +61,6 @@ class Proposal:
         return [self.config.override({"training.seed": seed}) for seed in counted]
 
 
-class JournalCopy(BaseJournalBackend):
-    """Optuna's journal in memory, and a copy in a file for Optuna's own tools.
-
-    The lease makes this driver the only writer and the records make the file anew, so neither a lock nor an fsync per
-    line is needed: Optuna's own backend spends most of a proposal on them.
-    """
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for old in (path, Path(f"{path}.lock")):
-            old.unlink(missing_ok=True)
-        self._file = path.open("ab", buffering=0)  # a line is in the file as soon as it is written
-        self._logs: list[dict[str, Any]] = []
-
-    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        return self._logs[log_number_from:]
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = [json.dumps(log, separators=(",", ":")) for log in logs]
-        self._file.write("".join(f"{line}\n" for line in lines).encode())
-        self._logs += [json.loads(line) for line in lines]  # as it would be read back
-
-
 class Proposals:
     """All proposals of one study. Only the driver that holds the study's lease may change them."""
 
@@ -114,11 +92,15 @@ class Proposals:
         self.all: dict[str, Proposal] = {}
         self.exhausted = False  # nothing new was found when last drawn
         self._next = 0  # number of the next proposal
+        # An object store takes its time over a record: those of a proposal's runs are on their way while it trains.
+        self._writer = None if results.storage.local else ThreadPoolExecutor(1, "members")
+        self._members: dict[str, Future[None]] = {}
         self._optuna_trials: dict[str, optuna.trial.Trial] = {}
         distributions = self._read()
         self._known = {point(space.own(p.params)) for p in self.all.values()}
         self._every = allowed_points(space, allowed)
         self.pending = [p for p in self.all.values() if p.state is None]
+        self.ended = self.outcomes  # as they were told, for who looks at what is new
         self.optuna = self._rebuild(sampler, journal, distributions)
 
     @property
@@ -146,7 +128,8 @@ class Proposals:
     def _rebuild(self, sampler: str, journal: Path | None, distributions: Mapping[str, Distributions]) -> optuna.Study:
         storage: BaseStorage = InMemoryStorage()
         if journal is not None:
-            storage = JournalStorage(JournalCopy(journal))
+            known, copied = SHOWN.get(sampler), JournalCopy(journal)
+            storage = JournalStorage(copied) if known is None else Window(copied, known)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             storage=storage,
@@ -259,6 +242,12 @@ class Proposals:
         return proposal
 
     def _add_members(self, proposal: Proposal) -> None:
+        if self._writer is None:
+            self._write_members(proposal)
+        else:
+            self._members[proposal.trial] = self._writer.submit(self._write_members, proposal)
+
+    def _write_members(self, proposal: Proposal) -> None:
         key = {"study": self.study, "trial": proposal.trial, "role": "search"}
         members = [
             {**key, "cell": origin.name, "run": config.run_id(origin.identity)}
@@ -279,6 +268,10 @@ class Proposals:
         proposal = self.all[trial]
         if proposal.state is not None:
             return
+        if trial in self._members:  # where an outcome is, they are: a new driver writes those of the other trials
+            if self._members[trial].exception() is not None:
+                self._write_members(proposal)
+            del self._members[trial]
         self.results.add(
             "trials",
             [{
@@ -290,6 +283,7 @@ class Proposals:
         )  # fmt: skip
         proposal.state, proposal.values, proposal.error = state, list(values), error
         proposal.reports = [(int(epoch), float(value)) for epoch, value in reports]
+        self.ended.append(proposal)
         known = self._optuna_trials.pop(trial, None)
         if known is None:
             return

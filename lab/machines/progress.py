@@ -18,6 +18,7 @@ from lab.machines.queue import DriverOnly
 WIDTH = 160  # columns of a line at most
 LOG_SECONDS = 20.0  # between summary lines in a log
 DRAW_SECONDS = 0.5
+SHARE = 50  # so many times what drawing takes lies between two drawings
 
 
 def duration(seconds: float) -> str:
@@ -37,6 +38,7 @@ class LiveLines(DriverOnly, ray_tune.Callback):
         self._stream = stream or sys.stdout
         self._started = time.monotonic()
         self._drawn = 0.0
+        self._took = 0.0  # to make the lines: of very many trials not at every turn
         self._live: Live | None = None
         if self._stream.isatty() and verbosity() > QUIET:
             self._live = Live(Text(""), console=Console(file=self._stream), auto_refresh=False, transient=True)
@@ -65,9 +67,10 @@ class LiveLines(DriverOnly, ray_tune.Callback):
         for line in new:
             self.say(line)
         if self._live is not None:
-            if force or new or now - self._drawn >= DRAW_SECONDS:
+            if force or now - self._drawn >= max(0.0 if new else DRAW_SECONDS, SHARE * self._took):
                 self._drawn = now
                 self._live.update(Text("\n".join(_shown(line) for line in self.lines())), refresh=True)
+                self._took = time.monotonic() - now
         elif force or now - self._drawn >= LOG_SECONDS:
             self._drawn = now
             for line in self.lines()[: self.log_lines]:

@@ -107,6 +107,18 @@ class StackTrainable(ray_tune.Trainable):
         self._record_events(stack)
         return result
 
+    def close_stopped(self, trial: str) -> None:
+        """Puts the runs of a trial that was stopped between two epochs on record, as they are in memory.
+
+        Raises RuntimeError where this process has another trial, or has not begun with it.
+        """
+        stack = self._stack
+        if stack is None or self._trial.name != trial:
+            raise RuntimeError(f"{trial} is not in the memory of this process")
+        self._stack = None
+        stack.close("stopped")
+        self._record_events(stack)
+
     def _record_events(self, stack: "StackRun | OriginsRun") -> None:
         from lab.store.events import record_event, record_outages
 

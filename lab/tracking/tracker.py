@@ -90,11 +90,14 @@ class Tracker:
             self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
             self._thread.start()
 
-    def callbacks(self, study: str, members_of: MembersOf) -> list[Any]:
-        """For Ray Tune. `members_of`: the places in the study of a trial's runs, from its spec and their ids."""
+    def callbacks(
+        self, study: str, members_of: MembersOf, underway: Callable[[str], bool] = lambda trial: False
+    ) -> list[Any]:
+        """For Ray Tune. `members_of`: the places in the study of a trial's runs, from its spec and their ids;
+        `underway`: whether those of an ended trial, by its name, are still to be put on record."""
         if not self.on:
             return []
-        ended = EndedTrials(lambda members: self._queue.put((study, members)), members_of)
+        ended = EndedTrials(lambda members: self._queue.put((study, members)), members_of, underway)
         return [ended, *([TrainingTrials(self._queue.put, members_of)] if self.live else [])]
 
     def hurry(self) -> None:
@@ -232,10 +235,14 @@ class Tracker:
 
 
 class EndedTrials(DriverOnly, ray_tune.Callback):
-    """Tells of the runs of trials that have ended, once Tune's step is over and they are on record."""
+    """Tells of the runs of trials that have ended, once Tune's step is over and they are on record. (Of those that are
+    not when the last step is over, the tracker's end tells.)"""
 
-    def __init__(self, tell: Callable[[Sequence[Member]], None], members_of: MembersOf):
-        self._tell, self._members_of = tell, members_of
+    def __init__(
+        self, tell: Callable[[Sequence[Member]], None], members_of: MembersOf,
+        underway: Callable[[str], bool] = lambda trial: False,
+    ):  # fmt: skip
+        self._tell, self._members_of, self._underway = tell, members_of, underway
         self._ended: list[TrialSpec] = []
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -247,6 +254,9 @@ class EndedTrials(DriverOnly, ray_tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         ended, self._ended = self._ended, []
         for spec in ended:
+            if self._underway(spec.name):
+                self._ended.append(spec)
+                continue
             self._tell(self._members_of(spec, spec.ids()))
 
 

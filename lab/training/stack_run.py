@@ -328,8 +328,16 @@ class StackRun(TrialRun):
             if trainer.epoch:
                 for run, state in split_state(trainer.state_dict()).items():
                     self.results.replace_blob(_run_checkpoint(run), _saved(state))
-            self._seal(trainer.running, status, error)
+            if left := [run for run in trainer.running if not self._told(run, status)]:
+                self._seal(left, status, error)
         self.finish()
+
+    def _told(self, run: Run, status: str) -> bool:
+        """Whether this attempt is on record so already: who put it there was killed before the checkpoints went."""
+        row = self._rows.get(run.run, {"status": None})
+        if row["status"] != status or row["epochs"] != run.epochs or row["started"] is None:
+            return False
+        return bool(abs(row["started"].timestamp() - self._meta["started"]) < 1e-3)
 
     def _seal(self, runs: Sequence[Run], status: str | None = None, error: str | None = None) -> None:
         """Writes runs on record: weights and histories first, the rows that make them count last.

@@ -27,6 +27,7 @@ from scripts.bench.orchestration import TRIVIAL, filled
 from scripts.bench.reading import run_ids, write_files, write_segments
 from scripts.scaling.model import STORES, Costs
 from tune.proposals import Proposals
+from tune.searcher import RecordedASHA
 from tune.space import Space
 
 QUICK: dict[str, Any] = {  # what preset regimes trains, at one size
@@ -77,7 +78,15 @@ def loop_costs(many: int = 4000, trials: int = 60, starts: int = 300) -> dict[st
     return {
         "result": result[few], "result_per_trial": max(0.0, result[many] - result[few]) / (many - few),
         "trial": found[few, 1] - result[few], "snapshot_per_trial": begun.snapshot / starts,
+        "rung_per_trial": rung_cost(),
     }  # fmt: skip
+
+
+def rung_cost(trials: int = 20_000) -> float:
+    """ASHA's decision at a rung to which so many trials have come, for each of them."""
+    bracket = RecordedASHA([], max_epochs=40, grace_epochs=4, reduction_factor=3)._brackets[0]
+    recorded = {f"t{number:05d}": float(number) for number in range(trials)}
+    return thread_seconds(lambda: bracket.cutoff(recorded), 7) / trials
 
 
 def growth(points: dict[int, float]) -> tuple[float, float]:
@@ -87,8 +96,8 @@ def growth(points: dict[int, float]) -> tuple[float, float]:
     return max(0.0, points[low] - slope * low), slope
 
 
-def searcher_costs(counts: tuple[int, ...] = (1000, 4000, 16_000)) -> dict[str, float]:
-    """TPE's proposals over the default space, their records included, beside so many trials."""
+def searcher_costs(counts: tuple[int, ...] = (500, 1000, 2000)) -> dict[str, float]:
+    """TPE's proposals over the default space, their records included, beside so many trials, all shown to it."""
     space, proposing = Space(SPACE, Config.create({})), {}
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +109,7 @@ def searcher_costs(counts: tuple[int, ...] = (1000, 4000, 16_000)) -> dict[str, 
 
 
 def record_costs(recorded: int = 50_000, files: int = 500) -> dict[str, float]:
-    """A stopped trial closed by the driver, a finished run sealed and read on test, runs looked up, files merged."""
+    """A stopped trial put on record by its slot, a finished run sealed and read on test, runs read, files merged."""
     base = Config.create({**QUICK, "training.max_epochs": 3})
     series, found = load_series(base.data), {}
     for size in (1, 4):
@@ -109,24 +118,19 @@ def record_costs(recorded: int = 50_000, files: int = 500) -> dict[str, float]:
             configs = [base.override({"training.seed": seed}) for seed in range(size)]
             stack = StackRun(results, configs, series=series)
             stack.step()
-            found["prune", size] = thread_seconds(
-                lambda r=results, c=configs: StackRun(r, c, series=series).close("stopped")  # type: ignore[misc]
-            )
+            found["close", size] = thread_seconds(lambda s=stack: s.close("stopped"))  # type: ignore[misc]
             stack = StackRun(results, configs, series=series)
             while stack.step().state == "running":
                 pass
             found["seal", size] = thread_seconds(lambda s=stack: s._seal(s.runs))  # type: ignore[misc]
             found["test", size] = thread_seconds(lambda s=stack: read_test(s.results, s.ids, "x", "cpu", series))  # type: ignore[misc]
-    prune, each = growth({size: found["prune", size] for size in (1, 4)})
-    costs = {"prune": prune, "prune_per_run": each}
+    costs = dict(zip(("close", "close_per_run"), growth({n: found["close", n] for n in (1, 4)}), strict=True))
     costs["seal_per_run"], costs["read_test_per_run"] = found["seal", 4] / 4, found["test", 4] / 4
     with tempfile.TemporaryDirectory() as folder:
         write_segments(Results(folder), recorded)
-        results = Results(folder)
-        for name in ("segment_per_run", "lookup_per_run"):  # first it reads the segments, then it has them
-            start = time.process_time()
-            results.runs(run_ids(3))
-            costs[name] = (time.process_time() - start) / recorded
+        results, start = Results(folder), time.process_time()
+        results.runs(run_ids(3))
+        costs["segment_per_run"] = (time.process_time() - start) / recorded
     with tempfile.TemporaryDirectory() as folder:
         results = Results(folder)
         write_files(results, files)
@@ -137,7 +141,7 @@ def record_costs(recorded: int = 50_000, files: int = 500) -> dict[str, float]:
 
 
 def cluster_costs(many: int = 1000) -> dict[str, float]:
-    """Waiting for one of many trials, a new actor, and a slot's way to its first trial."""
+    """Waiting for one of many trials, a new actor, its way to its first trial, and an answer of it."""
 
     @ray.remote(resources={"nowhere": 1})
     def never() -> None:
@@ -146,6 +150,9 @@ def cluster_costs(many: int = 1000) -> dict[str, float]:
     class Slot:
         def load(self, settings: dict[str, Any]) -> None:
             epoch_seconds(settings)
+
+        def close_stopped(self, trial: str) -> None:
+            pass
 
     private_token()
     with loopback():
@@ -167,6 +174,10 @@ def cluster_costs(many: int = 1000) -> dict[str, float]:
         ray.get(slot.load.remote(TRIVIAL))
         costs = {"result_per_slot": growth(waits)[1], "actor": time.thread_time() - start}
         costs["actor_start"] = time.perf_counter() - wall
+        start, answers = time.process_time(), 200  # Ray's own threads included
+        for _ in range(answers):
+            ray.get(slot.close_stopped.remote("t00000"))
+        costs["ask"] = (time.process_time() - start) / answers
     finally:
         ray.shutdown()
     return costs

@@ -1,15 +1,18 @@
 """A study on a cluster as a queue: slots that train, one driver that handles their reports, one store.
 
 **Model.** G slots (one trial on one GPU each). A slot trains an epoch, puts its checkpoint (at a trial's end its runs
-on record, too) and reports; then it waits until the driver has handled the report, as a class of Tune does. The driver
-takes one report after the other, first come first served: Tune's loop handles one event at a time, and proposals and
-the driver's own reads and writes happen inside of it. The store answers each operation after its latency, and takes so
-many a second in all; a slot's place in its queue is that of the moment at which the driver let the slot go.
+on record, too) and reports; then it waits until the driver has handled the report, as a class of Tune does. If ASHA
+stops the trial there, the slot puts its runs on record before its next one. The driver takes one report after the
+other, first come first served: Tune's loop handles one event at a time, and proposals, what was proposed and what came
+of it are put on record inside of it. Beside it, in threads, the driver merges files whenever some hundred have gathered
+and hears which stopped trials are on record. The store answers each operation after its latency, and takes so many a
+second in all; a slot's place in its queue is that of the moment at which the driver let the slot go.
 
 **Assumed.** Trials that ASHA stops follow its ideal: one in `factor` goes on at every rung. No trial fails, no run
 diverges, none stops by patience, no machine is lost. What grows with a study goes on in a line beyond what was measured
-(16,000 trials, 50,000 compacted runs). ASHA's rungs are left out (under 1% of a proposal), and so is the fetching of
-data by a new slot. The latencies of the stores `nfs` and `object` are assumed.
+(a rung of 20,000 trials, 50,000 compacted runs), but for a proposal: TPE is shown so many trials at most. The driver's
+threads take no time of its loop. The fetching of data by a new slot is left out, and so is what a store takes for
+bytes beside its latency. The latencies of the stores `nfs` and `object` are assumed.
 """
 
 import heapq
@@ -19,30 +22,32 @@ from dataclasses import asdict, dataclass
 
 from lab.store.objects.storage import PUTS_AT_ONCE
 from lab.store.tables import COMPACT_ABOVE
+from tune.methods.table import SHOWN
 
 
 @dataclass(frozen=True)
 class Costs:
     """CPU seconds of one core of a shared server with AVX-512, as `--measure` found them: see scripts.scaling.costs."""
 
-    # The driver's: real searches of short and long trials (result, trial), the real searcher beside 1,000 to 16,000
-    # trials (propose), the real records (prune, lookup, compact), 1,000 waiting tasks of Ray (result_per_slot).
+    # The driver's: real searches of short and long trials (result, trial), the real searcher beside so many trials
+    # (propose), the real ASHA (rung), 1,000 waiting tasks of Ray (result_per_slot), the real records (compact).
     result: float = 0.00082  # a report through Tune's loop, ASHA and our callbacks
     result_per_trial: float = 5.9e-7  # more of it for each trial that has ended
     result_per_slot: float = 4.1e-7  # more of it for each running trial
+    rung_per_trial: float = 6e-8  # a decision at a rung, for each trial that has come to it
     trial: float = 0.0066  # a trial's start and end, its outcome on record, without the proposal
-    snapshot_per_trial: float = 8.9e-4  # Tune's own snapshot, every max(10, 19 x its time) seconds
+    ask: float = 0.0006  # asking a slot to put a stopped trial on record, and its answer
+    snapshot_per_trial: float = 8.9e-4  # Tune's own snapshot, once, at the end
     propose: float = 0.017  # TPE over the default space, and its records
-    propose_per_trial: float = 1.31e-5  # more of it for each trial that has ended or runs
-    prune: float = 0.014  # the runs of a stopped trial on record
-    prune_per_run: float = 0.031
-    lookup_per_run: float = 3.5e-7  # finding runs among those compacted
+    propose_per_trial: float = 1.31e-5  # more of it for each trial that it is shown: the latest SHOWN, and what runs
     compact_per_run: float = 0.0035  # merging a run's files
     actor: float = 0.011  # starting a slot's process
     # A slot's: a trivial network in this process (begin, report), the network of preset regimes (seal, read_test).
     actor_start: float = 3.0  # its process until its first trial begins: imports, kernels (wall)
     begin: float = 0.021  # building a stack
     report: float = 0.010  # a checkpoint's bytes, and the way to the driver and back
+    close: float = 0.004  # the runs of a stopped trial on record, from memory
+    close_per_run: float = 0.012
     seal_per_run: float = 0.006  # files of a finished run
     read_test_per_run: float = 0.040  # of a study: the forward pass of a small network and its records
     segment_per_run: float = 2.5e-6  # a trial's start: reading a compacted run on record
@@ -90,12 +95,19 @@ class Work:
     factor: int = 3
     epoch: float = 1.0  # seconds of the device for an epoch of a stack
     cadence: int = 1  # epochs of a report and checkpoint; the code has 1: no more than that is lost
-    compact_every: int = 0  # runs after which another process compacts (0: the driver, at the end)
+    compact_above: int = COMPACT_ABOVE  # single files of runs at which the driver merges them, as it goes
     lengths: tuple[int, ...] = ()  # epochs of each trial, where they are known
 
     @property
     def trials(self) -> int:
         return math.ceil(self.runs / self.stack)
+
+    def rung(self, epoch: int) -> int | None:
+        """Which rung an epoch is, from 0; None where it is none."""
+        at, number = self.grace, 0
+        while at < epoch:
+            at, number = at * self.factor, number + 1
+        return number if self.kind == "search" and at == epoch else None
 
     def length(self, number: int) -> int:
         """Epochs of a trial: of ASHA's ideal, one in `factor` goes on at each rung."""
@@ -116,56 +128,54 @@ class Prices:
         puts = math.ceil(2 * size / store.at_once) + math.ceil(size / store.at_once)  # weights and histories, then rows
         self.sealed = puts * store.put, 3.0 * size  # seconds, operations
 
-    def recorded(self, done: int) -> tuple[int, int]:
-        """Runs on record in single files, and in segments."""
-        runs, every = done * self.work.stack, self.work.compact_every
-        single = runs % every if every else runs
-        return single, runs - single
-
     def start(self, done: int, slots: int) -> tuple[float, float, float]:
         """Seconds of the driver's loop for a trial's start: its own, the searcher's, the store's."""
         c = self.costs
         if not self.search:
             return c.trial, 0.0, 0.0
-        return c.trial, c.propose + c.propose_per_trial * (done + slots), 2 * self.store.put
+        writes = 1 if self.store.at_once > 1 else 2  # on an object store the second is written beside the loop
+        return c.trial, c.propose + c.propose_per_trial * (min(done, SHOWN["tpe"]) + slots), writes * self.store.put
 
-    def end(self, done: int, pruned: bool) -> tuple[float, float]:
-        """Seconds of the driver's loop for a trial's end: its own, the store's. It records what ASHA stopped."""
-        c, store, size = self.costs, self.store, self.work.stack
-        if not self.search or not pruned:
-            return 0.0, store.put if self.search else 0.0
-        single, compacted = self.recorded(done)
-        blobs = store.put * (1 + size)  # the outcome, and a checkpoint of each run
-        wait = blobs + store.list(single)[0] + 2 * store.listing + store.get + self.sealed[0] + 2 * store.delete
-        return c.prune + c.prune_per_run * size + c.lookup_per_run * compacted, wait
+    def report(self, epoch: int, done: int, slots: int) -> float:
+        """Seconds of the driver's loop for a report."""
+        c, rung = self.costs, self.work.rung(epoch)
+        decision = 0.0 if rung is None else c.rung_per_trial * done / self.work.factor**rung
+        return c.result + c.result_per_trial * done + c.result_per_slot * slots + decision
 
-    def slot_begin(self, done: int) -> tuple[float, float, float]:
-        """A slot's own seconds, the store's, and operations, for building a stack."""
-        (single, compacted), store, size = self.recorded(done), self.store, self.work.stack
+    def end(self, pruned: bool) -> tuple[float, float]:
+        """Seconds of the driver's loop for a trial's end: its own, the store's (the outcome)."""
+        return (self.costs.ask if pruned else 0.0), self.store.put if self.search else 0.0
+
+    def slot_begin(self, single: int, merged: int) -> tuple[float, float, float]:
+        """A slot's own seconds, the store's, and operations, for building a stack, beside runs on record in single
+        files and in merged ones. It looks for a checkpoint of the stack and for two of each run."""
+        store, size = self.store, self.work.stack
         seconds, calls = store.list(single)
-        own = self.costs.begin + self.costs.segment_per_run * compacted
-        return own, seconds + store.listing + size * store.get, calls + 1 + size
+        own = self.costs.begin + self.costs.segment_per_run * merged
+        return own, seconds + store.listing + 2 * size * (store.listing + store.get), calls + 1 + 4 * size
 
-    def slot_end(self, done: int, pruned: bool) -> tuple[float, float, float]:
+    def slot_close(self) -> tuple[float, float, float]:
+        """The same where ASHA has stopped the trial: a checkpoint of each run, its files, the stack's checkpoints."""
+        c, store, size = self.costs, self.store, self.work.stack
+        wait = size * (store.listing + store.put) + self.sealed[0] + store.listing + 2 * store.delete
+        return c.close + c.close_per_run * size, wait, 2 * size + self.sealed[1] + 3
+
+    def slot_end(self, single: int) -> tuple[float, float, float]:
         """The same for a trial's last epoch, where its runs go on record and, of a study, test is read."""
-        if pruned:
-            return 0.0, 0.0, 0.0
         c, store, size = self.costs, self.store, self.work.stack
         own, wait = c.seal_per_run * size, self.sealed[0] + store.listing + (size + 2) * store.delete
         operations = self.sealed[1] + size + 3
         if not self.search:
-            seconds, calls = store.list(self.recorded(done)[0])
+            seconds, calls = store.list(single)
             own += c.read_test_per_run * size
             wait += 2 * seconds + size * (store.get + 2 * store.put)
             operations += 2 * calls + 3 * size
         return own, wait, operations
 
-    def compaction(self) -> float:
-        """Seconds at the end: reads side by side, deletes one after the other, three files a run."""
-        runs = self.recorded(self.work.trials)[0]
-        return (
-            runs * (self.costs.compact_per_run + 3 * (self.store.get / 16 + self.store.delete)) * (runs > COMPACT_ABOVE)
-        )
+    def compaction(self, runs: int) -> float:
+        """Seconds of merging the single files of so many runs, three of each; sixteen are read and deleted at once."""
+        at_once = 1 if self.store.at_once == 1 else 16
+        return runs * (self.costs.compact_per_run + 3 * (self.store.get / 16 + self.store.delete / at_once))
 
 
 # What a second of a slot goes to; the largest is what limits.
@@ -179,6 +189,8 @@ class Outcome:
     trials: list[int]  # how often each was trained to its end
     spent: dict[str, float]  # seconds of all slots, by LIMITS: slots x makespan in all
     busy: float  # seconds in which the driver's loop can take no further event
+    waited: float  # seconds of all slots, for the driver
+    cpu: float  # seconds of a core that the driver computes, its threads included
     compaction: float  # seconds at the end, when the slots have no work
 
     @property
@@ -200,7 +212,8 @@ def simulate(
     prices, used = Prices(work, costs, store), min(slots, work.trials)
     spent, loop = dict.fromkeys(LIMITS, 0.0), dict.fromkeys(("driver", "searcher", "storage"), 0.0)
     ended, begun, done = [0] * work.trials, 0, 0
-    free = store_free = waited = first = 0.0  # when driver and store are free; slots' wait for the driver
+    free = store_free = waited = first = beside = 0.0  # when driver and store are free; slots' wait for the driver
+    merged, merging, merges_until = 0, 0, 0.0  # runs in merged files, and on their way there
     reports: list[tuple[float, int, int, int]] = []  # time, trial, epoch, length
 
     def go(trial: int, epoch: int, length: int, own: float = 0.0, wait: float = 0.0, operations: float = 0.0) -> None:
@@ -208,8 +221,8 @@ def simulate(
         nonlocal store_free
         epochs = min(work.cadence, length - epoch)
         epoch += epochs
-        if epoch == length:
-            more = prices.slot_end(done, length < work.epochs)
+        if epoch == length == work.epochs:
+            more = prices.slot_end(done * work.stack - merged)
             own, wait, operations = own + more[0], wait + more[1], operations + more[2]
         training, own, wait = work.epoch * epochs, own + costs.report, wait + store.put + store.delete
         store_free = max(store_free, free) + (operations + 2) / store.operations
@@ -219,9 +232,12 @@ def simulate(
         spent["storage"] += wait
         heapq.heappush(reports, (free + training + own + wait, trial, epoch, length))
 
-    def begin(process: float = 0.0) -> None:
+    def begin(process: float = 0.0, pruned: bool = False) -> None:
+        """A slot's next trial; `pruned`: its last one is to be put on record first."""
         nonlocal begun
-        own, wait, operations = prices.slot_begin(done)
+        own, wait, operations = prices.slot_begin(done * work.stack - merged, merged)
+        if pruned:
+            own, wait, operations = (a + b for a, b in zip((own, wait, operations), prices.slot_close(), strict=True))
         go(begun, 0, work.length(begun), own + process, wait, operations)
         begun += 1
 
@@ -233,35 +249,49 @@ def simulate(
     waited = free * used
     for number in range(used):
         begin(starts[number] if starts else costs.actor_start)
-    slow = 1.0  # the driver, by Tune's snapshots
+    last = 0.0  # when the last stopped trial is on record
     while reports:
         now, trial, epoch, length = heapq.heappop(reports)
-        own, proposal, puts = costs.result + costs.result_per_trial * done + costs.result_per_slot * used, 0.0, 0.0
+        own, proposal, puts, pruned = prices.report(epoch, done, used), 0.0, 0.0, False
         if epoch == length:
-            more, puts = prices.end(done, length < work.epochs)
+            pruned = prices.search and length < work.epochs
+            more, puts = prices.end(pruned)
             own += more
             ended[trial] += 1
             done += 1
-            took = costs.snapshot_per_trial * done
-            slow = 1 + took / max(10.0, 19 * took)
             if begun < work.trials:
                 more, proposal, wait = prices.start(done, used)
                 own, puts = own + more, puts + wait
-        own *= slow
         loop["driver"] += own
         loop["searcher"] += proposal
         loop["storage"] += puts
         free = max(now, free) + own + proposal + puts
         waited += free - now
         first = first or free
+        if free >= merges_until:
+            merged, merging = merged + merging, 0
+            if done * work.stack - merged > work.compact_above:
+                merging = done * work.stack - merged
+                merges_until = free + prices.compaction(merging)
+                beside += costs.compact_per_run * merging
         if epoch < length:
             go(trial, epoch, length)
         elif begun < work.trials:
-            begin()
+            begin(pruned=pruned)
         else:
-            spent["too few runs"] -= free
-    spent["too few runs"] += slots * free
+            more, wait, _ = prices.slot_close() if pruned else (0.0, 0.0, 0.0)
+            last = max(last, free + more + wait)
+            spent["trials' own work"] += more
+            spent["storage"] += wait
+            spent["too few runs"] -= free + more + wait
+    at_end, makespan = costs.snapshot_per_trial * work.trials, max(free, last)
+    loop["driver"] += at_end
+    makespan += at_end
+    spent["too few runs"] += slots * makespan
     busy = sum(loop.values())
     for name, seconds in loop.items():  # who waits for the driver waits for what keeps the driver busy
         spent[name] += waited * seconds / busy if busy else 0.0
-    return Outcome(free, first, ended, spent, busy, prices.compaction())
+    left = work.stack * work.trials - merged
+    compaction = prices.compaction(left) if left > COMPACT_ABOVE else 0.0
+    cpu = loop["driver"] + loop["searcher"] + beside
+    return Outcome(makespan, first, ended, spent, busy, waited, cpu, compaction)

@@ -20,7 +20,11 @@ from typing import Any
 from scripts.bench.turns import NO_MEASUREMENT
 from scripts.scaling.model import STORES, Costs, Outcome, Work, simulate
 
-HEAD = f"{'':<40s}{'GPUs':>6s}{'wall time':>12s}{'GPUs busy':>11s}{'driver busy':>13s}{'compaction':>12s}  limit"
+HEAD = (
+    f"{'':<40s}{'GPUs':>6s}{'wall time':>12s}{'GPUs busy':>11s}{'driver busy':>13s}{'its cores':>11s}{'waiting':>9s}"
+    f"{'compaction':>12s}  limit"
+)
+TRIAL_SECONDS, TARGET = 60.0, 100_000  # of the search that a driver for many GPUs must be fast enough for
 
 
 def seconds_of(value: float) -> str:
@@ -33,7 +37,8 @@ def seconds_of(value: float) -> str:
 def row(label: str, slots: int, found: Outcome) -> str:
     assert found.trials.count(1) == len(found.trials), "the model lost or repeated a trial"
     compaction = seconds_of(found.compaction) if found.compaction else "-"
-    shares = f"{found.utilisation:>11.0%}{found.busy / found.makespan:>13.0%}"
+    shares = f"{found.utilisation:>11.0%}{found.busy / found.makespan:>13.0%}{found.cpu / found.makespan:>11.2f}"
+    shares += f"{found.waited / (min(slots, len(found.trials)) * found.makespan):>9.1%}"
     return f"{label:<40s}{slots:>6,d}{seconds_of(found.makespan):>12s}{shares}{compaction:>12s}  {found.limit}"
 
 
@@ -45,15 +50,16 @@ def report(costs: Costs, args: argparse.Namespace) -> Iterator[str]:
         """The work as the defaults cut it: replicates of a proposal, or a study's runs divided over the devices."""
         stack = changes.pop("stack", 3 if kind == "search" else min(args.fits, math.ceil(runs / slots)))
         epoch = changes.pop("longer", 1) * args.epoch_seconds * (1 + args.further * (stack - 1))
-        work = Work(kind, runs, stack, epoch=epoch, **{"compact_every": args.compact_every, **changes})
+        work = Work(kind, runs, stack, epoch=epoch, **changes)
         return row(label.replace("STACK", f"{stack}"), slots, simulate(work, slots, costs, store))
 
     yield (
         f"store: {args.store} ({'measured' if args.store == 'local' else 'assumed latencies'})\n"
         f"ASSUMED, not measured: an epoch of one model takes {args.epoch_seconds:g} s of a GPU, each further "
         f"one of its stack {args.further:.0%} of that; {args.fits} fit\n"
-        "driver busy: time in which its loop can take no further report; compaction: after the last run, unless done\n"
-        "before; limit: what most of the GPUs' time goes to"
+        "driver busy: time in which its loop can take no further report; its cores: what it computes, threads too;\n"
+        "waiting: the part of their time that trials wait for it; compaction: after the last run, of what it has not\n"
+        "merged as it went; limit: what most of the GPUs' time goes to"
     )
     for kind in ("search", "study"):
         yield f"\n{HEAD}"
@@ -66,7 +72,7 @@ def report(costs: Costs, args: argparse.Namespace) -> Iterator[str]:
         yield line("  a trial a replicate (stacks of 1)", "search", some, slots, stack=1)
         yield line("  eight replicates (stacks of 8)", "search", some, slots, stack=8)
         yield line("  without ASHA", "search", some, slots, grace=40)
-        yield line("  compacted every 1,000 runs", "search", some, slots, compact_every=1000)
+        yield line("  compacted at the end alone", "search", some, slots, compact_above=some)
         yield line("  a report every 4 epochs", "search", some, slots, cadence=4)
         yield line("  epochs five times as long", "search", some, slots, longer=5)
         yield line("study, by default (stacks of STACK)", "study", some, slots)
@@ -75,9 +81,14 @@ def report(costs: Costs, args: argparse.Namespace) -> Iterator[str]:
         yield line("  unstacked, a process a trial", "study", some, slots, fresh, stack=1)
     yield f"\n{f'{many:,d} runs':<40s}{HEAD[40:]}"
     for kind in ("search", "study"):
-        yield line(f"{kind}, compacted every 1,000 runs", kind, many, 1000, compact_every=1000)
+        yield line(f"{kind}, one", kind, many, 1000)
         yield line("  100 studies, folders apart: each", kind, some, 10)
-        yield line("  the same, compacted every 1,000 runs", kind, some, 10, compact_every=1000)
+    trials = TARGET // 100 if args.quick else TARGET
+    yield f"\n{f'search, {trials:,d} trials of a minute':<40s}{HEAD[40:]}"
+    work = Work("search", 3 * trials, 3)
+    work = replace(work, epoch=TRIAL_SECONDS * trials / sum(map(work.length, range(trials))))
+    for slots in (100, 300, 1000):
+        yield row("  stacks of 3", slots, simulate(work, slots, costs, store))
 
 
 def numbers(text: str) -> list[int]:
@@ -93,7 +104,6 @@ def main() -> None:
     add("--epoch-seconds", type=float, default=1.0, help="of a GPU, for one model: assumed (default: 1)")
     add("--further", type=float, default=0.1, help="and for each further one of a stack, as a part: assumed (0.1)")
     add("--fits", type=int, default=64, help="models that a GPU holds: assumed (default: 64)")
-    add("--compact-every", type=int, default=0, help="runs after which another process compacts (0: at the end)")
     add(
         "--costs",
         type=Path,

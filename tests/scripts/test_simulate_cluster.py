@@ -4,7 +4,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from lab.store.tables import COMPACT_ABOVE
 from scripts.scaling.model import LIMITS, STORES, Costs, Store, Work, simulate
+from tune.methods.table import SHOWN
 
 FREE = Costs(**dict.fromkeys(asdict(Costs()), 0.0))
 NOWHERE = Store(put=0, get=0, delete=0, listing=0, name=0)
@@ -30,11 +32,22 @@ def test_one_slot_takes_the_sum_of_all_parts() -> None:
     assert simulate(replace(WORK, cadence=4), 1, costs, NOWHERE).makespan == pytest.approx(7.5 + 31 * (trial - 0.15))
 
 
-def test_proposals_take_longer_the_more_trials_there_are() -> None:
+def test_proposals_take_longer_the_more_trials_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     work = replace(WORK, kind="search", grace=5)
     found = simulate(work, 1, replace(FREE, propose_per_trial=0.1), NOWHERE)
     # Beside each proposal but the first: the trials that have ended, and the one whose slot it is for.
     assert found.makespan == pytest.approx(31 * 5 + 0.1 * sum(ended + 1 for ended in range(1, 31)))
+    monkeypatch.setitem(SHOWN, "tpe", 10)
+    found = simulate(work, 1, replace(FREE, propose_per_trial=0.1), NOWHERE)
+    assert found.makespan == pytest.approx(31 * 5 + 0.1 * sum(min(ended, 10) + 1 for ended in range(1, 31)))
+    assert found.cpu == pytest.approx(found.busy) == pytest.approx(found.makespan - 31 * 5)
+
+
+def test_a_stopped_trial_is_put_on_record_by_its_slot_and_the_driver_asks() -> None:
+    work = replace(WORK, kind="search", grace=1, factor=100)  # none of 31 goes on after its first epoch
+    found = simulate(work, 1, replace(FREE, close=0.5, close_per_run=0.25, ask=0.1), NOWHERE)
+    assert found.makespan == pytest.approx(31 * (1 + 0.5 + 2 * 0.25 + 0.1)) and found.busy == pytest.approx(3.1)
+    assert found.waited == pytest.approx(3.1) and sum(found.spent.values()) == pytest.approx(found.makespan)
 
 
 def test_more_slots_take_less_time_down_to_what_the_driver_needs() -> None:
@@ -53,7 +66,7 @@ def test_more_slots_take_less_time_down_to_what_the_driver_needs() -> None:
         ("driver", 1000, replace(FREE, result=0.1), NOWHERE),
         ("searcher", 1000, replace(FREE, propose=1.0), NOWHERE),
         ("storage", 1000, FREE, replace(NOWHERE, operations=10.0)),  # taken by all slots together
-        ("storage", 1000, FREE, replace(NOWHERE, listing=1.0)),  # within the driver, which records what ASHA stopped
+        ("storage", 1000, FREE, replace(NOWHERE, put=0.1)),  # within the driver, which records proposals and outcomes
         ("trials' own work", 2, replace(FREE, begin=30.0), NOWHERE),
     ],
 )
@@ -61,10 +74,18 @@ def test_what_limits_is_named(limit: str, slots: int, costs: Costs, store: Store
     assert simulate(replace(WORK, kind="search", runs=4000, grace=1), slots, costs, store).limit == limit
 
 
+def test_files_are_merged_as_the_search_goes() -> None:
+    found = simulate(replace(WORK, runs=4000), 10, replace(FREE, compact_per_run=0.001), NOWHERE)
+    assert 0.001 * (4000 - 2 * COMPACT_ABOVE) < found.cpu <= 0.001 * 4000 and found.busy == 0 == found.waited
+    assert found.compaction == 0, "less is left than is worth it"
+    late = simulate(replace(WORK, runs=4000, compact_above=4000), 10, replace(FREE, compact_per_run=0.001), NOWHERE)
+    assert late.compaction == pytest.approx(4.0) and late.cpu == 0
+
+
 def test_a_store_gives_no_more_operations_than_it_has() -> None:
     found = simulate(replace(WORK, runs=4000), 1000, FREE, replace(NOWHERE, operations=100.0))
     # 5 epochs of a put and a delete; lookups; two runs sealed, read, cleared away: all of 2,000 trials.
-    operations = 5 * 2 + (2 + 1 + 2) + (3 * 2 + 2 + 3) + (2 * 2 + 3 * 2)
+    operations = 5 * 2 + (2 + 1 + 4 * 2) + (3 * 2 + 2 + 3) + (2 * 2 + 3 * 2)
     assert found.makespan == pytest.approx(2000 * operations / 100, rel=0.01)
 
 

@@ -1,10 +1,12 @@
 """A stack that was stopped, killed or cut off goes on from where it stood, to the same numbers."""
 
+import contextlib
 import logging
 import subprocess
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,38 @@ def test_a_death_in_the_middle_of_writing(
     train(store, configs)
     assert numbers(store) == numbers(calm) and checkpoints(store) == []
     assert Counter(attempts(store).values()) == {"complete": 2} and {a for _, a in attempts(store)} == {1}
+
+
+@pytest.mark.parametrize("moment", ["put", "delete"])
+def test_a_death_while_a_stopped_stack_is_put_on_record(
+    store: Results, tiny: Config, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Whatever was written last, who closes it next leaves each run on record as one attempt."""
+    configs = seeds(tiny, 1, 2)
+    train(store, configs, 2)
+
+    class Killed(BaseException):
+        pass
+
+    whole = getattr(type(store.storage), moment)
+    for count in range(9):
+        left = iter(range(count, -1000, -1))
+
+        def dying(self: Any, *arguments: Any, left: Iterator[int] = left, **more: Any) -> None:
+            if next(left) == 0:
+                raise Killed
+            whole(self, *arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store.storage), moment, dying)
+            with contextlib.suppress(Killed):
+                StackRun(store, configs).close("stopped")
+        if not store.storage.list(StackRun(store, configs).folder):
+            break
+    assert count >= 2 and set(attempts(store)) == {(run, 1) for run in store.runs()} and len(attempts(store)) == 2
+    assert set(attempts(store).values()) == {"stopped"} and len(checkpoints(store)) == 2
+    train(store, configs)
+    assert Counter(attempts(store).values()) == {"stopped": 2, "complete": 2}
 
 
 @pytest.mark.slow

@@ -1,8 +1,12 @@
 """A stack of runs on its way into the results: nothing trained twice, nothing lost, the same numbers to the bit."""
 
+import io
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +219,37 @@ def test_a_trial_as_tune_runs_it(store: Results, tiny: Config, sha: str) -> None
     assert {row["purpose"] for row in store.table("evaluations").to_pylist()} == {"an arm"}
     assert {row["git_commit"] for row in store.runs().values()} == {"abc"} and torch.get_num_threads() == 1
     actor.cleanup()
+
+
+def test_a_stopped_trial_is_put_on_record_from_memory_as_from_its_checkpoint(
+    store: Results, tiny: Config, sha: str, tmp_path: Path
+) -> None:
+    configs = [*seeds(tiny, 1, 2), tiny.override({"training.seed": 3, "training.max_epochs": 1})]
+    provenance = {"git_commit": "abc", "git_dirty": True, "versions": "{}"}
+    texts = tuple(config.to_json() for config in configs)
+    spec = TrialSpec(texts, sha, store.storage.url, "s", provenance=provenance, trial="t0")
+    actor = StackTrainable(spec.to_dict())
+    actor.step()
+    actor.step()
+    shutil.copytree(store.storage.root, tmp_path / "copy")
+    read = Results(tmp_path / "copy")  # as a driver does it that has the checkpoint alone
+    StackRun(read, configs).close("stopped")
+    with pytest.raises(RuntimeError, match="t1 is not in the memory of this process"):
+        actor.close_stopped("t1")
+    actor.close_stopped("t0")
+
+    def rows(results: Results, table: str) -> list[dict[str, Any]]:
+        found = [{**row, "ended": None, "time": None} for row in results.table(table).to_pylist()]
+        return sorted(found, key=lambda row: json.dumps(row, default=str))
+
+    for table in ("runs", "history"):
+        assert rows(store, table) == rows(read, table) and rows(store, table)
+    assert Counter(row["status"] for row in rows(store, "runs")) == {"stopped": 2, "complete": 1}
+    assert named(store) == named(read) and len(named(store)) == 2
+    for path in named(store):
+        mine, its = (torch.load(io.BytesIO(results.get_blob(path)), weights_only=True) for results in (store, read))
+        for name, tensor in mine.pop("stack").items():
+            assert torch.equal(tensor, its["stack"][name])
+        assert str(mine) == str({key: value for key, value in its.items() if key != "stack"})
+    with pytest.raises(RuntimeError, match="t0 is not in the memory"):
+        actor.close_stopped("t0")
