@@ -216,8 +216,9 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
     for first in (True, False):
         search = Search(*settings_of(*arguments))
         search._session = SimpleNamespace(  # type: ignore[assignment]
-            resources="", gpus=0.0, concurrent=2, auto=False, share=""
-        )
+            resources="", gpus=0.0, concurrent=2, auto=False, share="",
+            warm_up=lambda configs, identity: SimpleNamespace(wait=lambda: []),
+        )  # fmt: skip
         few = "the space has 2 points in all, and 6 trials are asked for: the search ends when it is used up"
         used_up = "the space is used up: 2 trials on record, 6 asked for, and no other point of it may be trained"
         assert search.few_points() == few, "before anything is on record"
