@@ -20,6 +20,7 @@ from lab.console.interrupts import Ended, exit_code, handled
 from lab.console.printing import print
 from lab.errors import ConfigError
 from lab.machines.card.ahead import SYSTEM_CONFIG, Ahead
+from lab.machines.card.mps import MPS, Mps
 from lab.machines.card.share import AUTO, Beside, Need, choose
 from lab.machines.card.warm import WarmUp
 from lab.machines.doors import keep_keys_home, loopback, private_token
@@ -121,6 +122,9 @@ class RaySession:
         self._references: dict[str, Any] = {}
         self._warm: set[str] = set()  # models whose kernels were compiled ahead
         address = resources.cluster
+        self.side_by_side = resources.gpu_sharing == MPS  # how trials that share a GPU compute on it
+        if self.side_by_side and not address:
+            Mps().start()
         names = (models,) if isinstance(models, str) else models
         self._ahead = None if address else Ahead(names, gpu=resources.gpus_per_trial != 0)
         with own_modules(*(names if address else ())) as modules:
@@ -155,10 +159,10 @@ class RaySession:
         shares = ((node.memory, node.fits(self.cpus_per_trial, gpus)) for node in self.nodes)
         self.memory_per_trial = min((memory / min(fits, self.concurrent) for memory, fits in shares), default=0.0)
 
-    def settle(self, needs: Sequence[Need], side_by_side: bool = False) -> None:
+    def settle(self, needs: Sequence[Need]) -> None:
         """The share of a GPU that was left to be measured, from what trials need: see `card.share.choose`."""
         beside = [Beside(node.cpus / node.gpus, node.memory / node.gpus) for node in self.nodes if node.gpus]
-        chosen = choose(needs, beside, self.cpus_per_trial, side_by_side)
+        chosen = choose(needs, beside, self.cpus_per_trial, self.side_by_side)
         self._take(chosen.gpus)
         self.auto, self.share = False, chosen.text()
 
@@ -169,7 +173,7 @@ class RaySession:
     def check_machines(self, results: Results) -> None:
         """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run."""
         if not self._local and not self._checked:
-            check_machines(results.storage, self.nodes, self.gpus > 0)
+            check_machines(results.storage, self.nodes, self.gpus > 0, self.side_by_side)
             self._checked = True
 
     def warm_up(self, configs: Sequence[Config], identity: str) -> WarmUp:

@@ -132,7 +132,8 @@ def test_a_share_that_is_measured_is_in_the_plan_with_its_reason(
     assert "a trial takes 1 CPUs, 0.5 GPUs; 4 at once" in plan and not search.session.auto
     assert search.session.memory_per_trial == 25e9 and took[0] == 1.0, "measured on a card of its own"
     search.start_ray()
-    search.session.settle([costs.need_of(cost, memory, 10_000_000_000, 2)], side_by_side=True)
+    search.session.side_by_side = True
+    search.session.settle([costs.need_of(cost, memory, 10_000_000_000, 2)])
     assert search.session.share.endswith("; its memory holds 3 trials") and search.session.concurrent == 6
 
 
