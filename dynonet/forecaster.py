@@ -99,6 +99,11 @@ class DynoNetForecaster(Forecaster):
         every: int = config.training.unroll_every
         return every
 
+    def warm(self, configs: Sequence[Any], series: "Series", device: "torch.device") -> None:
+        from dynonet.learning.warm import warm
+
+        warm(configs, series, device)
+
     def kernel(self, device: str) -> str:
         from dynonet.kernels import in_use
 

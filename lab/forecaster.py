@@ -207,6 +207,10 @@ class Forecaster(ABC):
         """Sizes that tell shapes apart in a plan, such as `D=8 L=1`."""
         return ""
 
+    def warm(self, configs: Sequence[Config], series: "Series", device: "torch.device") -> None:  # noqa: B027
+        """Has the kernels that models of these settings need on this device compiled, in the machine's cache: trials
+        that come later read them. Several processes of a machine are asked at once. Raises as `stack`."""
+
     def kernel(self, device: str) -> str:
         """What computes it on a kind of device (`cpu` or `cuda`), for the records."""
         return "torch"

@@ -22,6 +22,8 @@ from lab.training.cost import Cost, Memory, measure
 from tune.settings import SearchSettings
 from tune.space import Space
 
+SOME = 64  # points drawn by chance, for what hangs on sizes
+
 
 @ray.remote(max_calls=1)
 def measure_shape(model: str, config: str, series: Series, gpu: bool, threads: int) -> tuple[Cost, Memory, int]:
@@ -86,6 +88,12 @@ def drawn_points(space: Space, count: int) -> list[Config]:
         if len(found) == count:
             break
     return found
+
+
+def points_of(space: Space) -> list[Config]:
+    """Points that between them have about every size of a space: each range's ends, and some by chance."""
+    ends = [config for item in space.ranges for config in space.corners([item.path])]
+    return [*ends, *drawn_points(space, SOME)] or [space.base]
 
 
 def largest(space: Space, channels: int, more: Sequence[Config] = ()) -> Config:

@@ -39,7 +39,7 @@ from tune.conclusion import (
     train_finals,
     verdicts,
 )
-from tune.costs import expected, settle_share
+from tune.costs import expected, points_of, settle_share
 from tune.findings.collect import findings_of
 from tune.limits import Limits
 from tune.offers import offers
@@ -225,6 +225,7 @@ class Search:
         if self.session.auto and remaining > 0:
             settle_share(self.session, self.settings, self.series, len(self.places))
             say(self.session.share)
+        warm_up = self.session.warm_up(points_of(settings.space), self.series.identity) if remaining > 0 else None
         said = [
             line
             for place in self.places
@@ -238,7 +239,8 @@ class Search:
             self.tracker.follow(study)
         if len(proposals.outcomes) >= budget.trials:
             say(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
-        if remaining > 0:
+        if warm_up is not None:
+            warm_up.wait()
             self._tune(results, proposals, remaining, stop, scratch)
         if used_up := self.used_up(proposals):
             say(used_up)

@@ -9,7 +9,8 @@ from lab.compute import kernels
 from lab.console.parser import Parser
 from lab.console.printing import one_line
 from lab.console.units import seconds
-from lab.errors import ConfigError, check_number, nearest
+from lab.errors import ConfigError, check_number, nearest, unknown
+from lab.machines.card.mps import MPS, SHARINGS, TURNS
 from lab.machines.card.share import AUTO
 from lab.registry import DEFAULT, add_model_argument, add_overrides_argument
 from lab.store.place import Place, add_results_argument
@@ -25,6 +26,7 @@ class Resources:
 
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | Literal["auto"] | None = None  # None: 1 where the cluster has GPUs, else 0
+    gpu_sharing: str = TURNS  # one of `SHARINGS`: how trials that share a GPU compute on it
     max_concurrent: int | None = None  # None: what the machines hold, as they come and go
     address: str | None = None  # of a running Ray cluster; None: RAY_ADDRESS, else Ray on this machine
     max_failures: int | None = None  # times a trial that raised goes on; None: the command's own number
@@ -44,6 +46,11 @@ class Resources:
                 raise ConfigError(f"{name}: got {share}; four decimals are allowed, as Ray counts")
         if gpus > 1 and not gpus.is_integer():
             raise ConfigError(f"gpus-per-trial: got {gpus:g}; above 1 whole numbers are allowed, as Ray counts")
+
+        if self.gpu_sharing not in SHARINGS:
+            raise unknown("gpu-sharing", self.gpu_sharing, SHARINGS)
+        if self.gpu_sharing == MPS and self.gpus_per_trial != AUTO and not 0 < gpus < 1:
+            raise ConfigError(f"gpu-sharing: {MPS} goes with --gpus-per-trial between 0 and 1, such as 0.25 or {AUTO}")
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Resources":
@@ -90,6 +97,8 @@ def add_call_arguments(parser: Parser) -> None:
     add("--gpus-per-trial", type=_gpus, metavar="N",
         help=f"fractions allowed; {AUTO}: as measured (default: 1 where the cluster has GPUs, else 0)")  # fmt: skip
     parser.completes["gpus_per_trial"] = (AUTO,)
+    add("--gpu-sharing", choices=SHARINGS, default=TURNS,
+        help="how trials that share a GPU compute: in turns (default), or side by side by NVIDIA's MPS")  # fmt: skip
     add("--max-concurrent", type=int, help="trials at once (default: what the machines hold, as they come and go)")
     add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
     add("--storage-patience", type=seconds, default=600, metavar="TIME",

@@ -132,7 +132,8 @@ def test_a_share_that_is_measured_is_in_the_plan_with_its_reason(
     assert "a trial takes 1 CPUs, 0.5 GPUs; 4 at once" in plan and not search.session.auto
     assert search.session.memory_per_trial == 25e9 and took[0] == 1.0, "measured on a card of its own"
     search.start_ray()
-    search.session.settle([costs.need_of(cost, memory, 10_000_000_000, 2)], side_by_side=True)
+    search.session.side_by_side = True
+    search.session.settle([costs.need_of(cost, memory, 10_000_000_000, 2)])
     assert search.session.share.endswith("; its memory holds 3 trials") and search.session.concurrent == 6
 
 
@@ -216,8 +217,9 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
     for first in (True, False):
         search = Search(*settings_of(*arguments))
         search._session = SimpleNamespace(  # type: ignore[assignment]
-            resources="", gpus=0.0, concurrent=2, auto=False, share=""
-        )
+            resources="", gpus=0.0, concurrent=2, auto=False, share="",
+            warm_up=lambda configs, identity: SimpleNamespace(wait=lambda: []),
+        )  # fmt: skip
         few = "the space has 2 points in all, and 6 trials are asked for: the search ends when it is used up"
         used_up = "the space is used up: 2 trials on record, 6 asked for, and no other point of it may be trained"
         assert search.few_points() == few, "before anything is on record"

@@ -100,6 +100,7 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
         (["--reduction-factor", "nan"], "reduction-factor: got nan, a number above 1 is needed"),
         (["--cpus-per-trial", "-1"], "cpus-per-trial: got -1, at least 0 is needed"),
         (["--gpus-per-trial", "nan"], "gpus-per-trial: got nan, at least 0 is needed"),
+        (["--gpu-sharing", "mps"], "gpu-sharing: mps goes with --gpus-per-trial between 0 and 1, such as 0.25 or auto"),
         (["--max-concurrent", "0"], "max-concurrent: got 0, at least 1 is needed"),
         (["--time-budget", "-5"], "time-budget: got -5, at least 0 is needed"),
         (["--max-epochs", "0"], "training.max_epochs: got 0"),
