@@ -27,7 +27,6 @@ from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
 from lab.training.origins_run import Stack, stacks_run
-from tune.closing import UNUSABLE, Closing, close, close_left_over
 from tune.conclusion import (
     at_text,
     comparison_table,
@@ -46,7 +45,15 @@ from tune.offers import offers
 from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals
-from tune.searcher import FailureRecorder, ProposalSearcher, RecordedASHA
+from tune.searcher import (
+    UNUSABLE,
+    Closing,
+    FailureRecorder,
+    ProposalSearcher,
+    RecordedASHA,
+    close,
+    close_left_over,
+)
 from tune.settings import SearchSettings, differences
 from tune.space.windows import lookbacks
 

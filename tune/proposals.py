@@ -24,9 +24,10 @@ from lab.errors import ConfigError
 from lab.settings.config import Config
 from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, standing_outcomes
 from lab.store.tables import Results, is_object
-from tune.journal import JournalCopy, Window
+from tune.methods.journal import JournalCopy
 from tune.methods.method import Start, Told
 from tune.methods.table import SAMPLERS, SHOWN, marks
+from tune.methods.window import Window
 from tune.origins import Origin
 from tune.space import Space
 from tune.space.categories import distributions_of_json, distributions_to_json, labelled, plain
@@ -94,7 +95,7 @@ class Proposals:
         self._next = 0  # number of the next proposal
         # An object store takes its time over a record: those of a proposal's runs are on their way while it trains.
         self._writer = None if results.storage.local else ThreadPoolExecutor(1, "members")
-        self._members: dict[str, Future[None]] = {}
+        self._late: dict[str, list[tuple[Future[None], list[dict[str, Any]]]]] = {}  # by trial
         self._optuna_trials: dict[str, optuna.trial.Trial] = {}
         distributions = self._read()
         self._known = {point(space.own(p.params)) for p in self.all.values()}
@@ -242,19 +243,17 @@ class Proposals:
         return proposal
 
     def _add_members(self, proposal: Proposal) -> None:
-        if self._writer is None:
-            self._write_members(proposal)
-        else:
-            self._members[proposal.trial] = self._writer.submit(self._write_members, proposal)
-
-    def _write_members(self, proposal: Proposal) -> None:
         key = {"study": self.study, "trial": proposal.trial, "role": "search"}
         members = [
             {**key, "cell": origin.name, "run": config.run_id(origin.identity)}
             for origin, configs in self.stacks(proposal)
             for config in configs
         ]
-        self.results.add("members", members, key=proposal.trial)
+        if self._writer is None:
+            self.results.add("members", members, key=proposal.trial)
+        else:
+            written = self._writer.submit(self.results.add, "members", members, proposal.trial)
+            self._late.setdefault(proposal.trial, []).append((written, members))
 
     def finish(
         self,
@@ -268,10 +267,12 @@ class Proposals:
         proposal = self.all[trial]
         if proposal.state is not None:
             return
-        if trial in self._members:  # where an outcome is, they are: a new driver writes those of the other trials
-            if self._members[trial].exception() is not None:
-                self._write_members(proposal)
-            del self._members[trial]
+        for written, members in self._late.get(
+            trial, ()
+        ):  # where an outcome is, they are; a new driver adds the others
+            if written.exception() is not None:
+                self.results.add("members", members, key=trial)
+        self._late.pop(trial, None)
         self.results.add(
             "trials",
             [{

@@ -31,26 +31,26 @@ class Costs:
 
     # The driver's: real searches of short and long trials (result, trial), the real searcher beside so many trials
     # (propose), the real ASHA (rung), 1,000 waiting tasks of Ray (result_per_slot), the real records (compact).
-    result: float = 0.00082  # a report through Tune's loop, ASHA and our callbacks
-    result_per_trial: float = 5.9e-7  # more of it for each trial that has ended
-    result_per_slot: float = 4.1e-7  # more of it for each running trial
-    rung_per_trial: float = 6e-8  # a decision at a rung, for each trial that has come to it
-    trial: float = 0.0066  # a trial's start and end, its outcome on record, without the proposal
-    ask: float = 0.0006  # asking a slot to put a stopped trial on record, and its answer
-    snapshot_per_trial: float = 8.9e-4  # Tune's own snapshot, once, at the end
-    propose: float = 0.017  # TPE over the default space, and its records
-    propose_per_trial: float = 1.31e-5  # more of it for each trial that it is shown: the latest SHOWN, and what runs
-    compact_per_run: float = 0.0035  # merging a run's files
-    actor: float = 0.011  # starting a slot's process
+    result: float = 0.00079  # a report through Tune's loop, ASHA and our callbacks
+    result_per_trial: float = 2.7e-8  # more of it for each trial that has ended
+    result_per_slot: float = 2.7e-7  # more of it for each running trial
+    rung_per_trial: float = 2.1e-8  # a decision at a rung, for each trial that has come to it
+    trial: float = 0.0062  # a trial's start and end, its outcome on record, without the proposal
+    ask: float = 0.00035  # asking a slot to put a stopped trial on record, and its answer
+    snapshot_per_trial: float = 7.1e-4  # Tune's own snapshot, once, at the end
+    propose: float = 0.022  # TPE over the default space, and its records
+    propose_per_trial: float = 7.3e-6  # more of it for each trial that it is shown: the latest SHOWN, and what runs
+    compact_per_run: float = 0.0021  # merging a run's files
+    actor: float = 0.0093  # starting a slot's process
     # A slot's: a trivial network in this process (begin, report), the network of preset regimes (seal, read_test).
     actor_start: float = 3.0  # its process until its first trial begins: imports, kernels (wall)
-    begin: float = 0.021  # building a stack
-    report: float = 0.010  # a checkpoint's bytes, and the way to the driver and back
-    close: float = 0.004  # the runs of a stopped trial on record, from memory
-    close_per_run: float = 0.012
-    seal_per_run: float = 0.006  # files of a finished run
-    read_test_per_run: float = 0.040  # of a study: the forward pass of a small network and its records
-    segment_per_run: float = 2.5e-6  # a trial's start: reading a compacted run on record
+    begin: float = 0.019  # building a stack
+    report: float = 0.0073  # a checkpoint's bytes, and the way to the driver and back
+    close: float = 0.0074  # the runs of a stopped trial on record, from memory
+    close_per_run: float = 0.0063
+    seal_per_run: float = 0.0056  # files of a finished run
+    read_test_per_run: float = 0.033  # of a study: the forward pass of a small network and its records
+    segment_per_run: float = 2.8e-6  # a trial's start: reading a compacted run on record
 
     def slower(self, factor: float) -> "Costs":
         return Costs(**{name: seconds * factor for name, seconds in asdict(self).items()})
@@ -195,7 +195,9 @@ class Outcome:
 
     @property
     def limit(self) -> str:
-        return max(self.spent, key=lambda name: self.spent[name])
+        """What most of the slots' time goes to; of less than half of it on the GPUs, what most of the rest does."""
+        others = [name for name in LIMITS if name != "GPUs" or self.utilisation >= 0.5]
+        return max(others, key=lambda name: self.spent[name])
 
     @property
     def utilisation(self) -> float:

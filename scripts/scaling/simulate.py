@@ -59,7 +59,7 @@ def report(costs: Costs, args: argparse.Namespace) -> Iterator[str]:
         f"one of its stack {args.further:.0%} of that; {args.fits} fit\n"
         "driver busy: time in which its loop can take no further report; its cores: what it computes, threads too;\n"
         "waiting: the part of their time that trials wait for it; compaction: after the last run, of what it has not\n"
-        "merged as it went; limit: what most of the GPUs' time goes to"
+        "merged as it went; limit: what most of the GPUs' time goes to, or of the rest where under half of it is theirs"
     )
     for kind in ("search", "study"):
         yield f"\n{HEAD}"

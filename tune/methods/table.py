@@ -9,7 +9,7 @@ from tune.methods.latin import Latin
 from tune.methods.method import Asked, Start
 
 STARTUP_TRIALS = 10  # drawn at random before TPE models anything
-# Ended trials that a sampler is shown at most (tune.journal.Window): each further one makes every proposal slower.
+# Ended trials that a sampler is shown at most (tune.methods.window): each further one makes every proposal slower.
 SHOWN = {"tpe": 2000}
 
 SAMPLERS: dict[str, Callable[[Start], BaseSampler]] = {

@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 from dynonet.config import Config
 from dynonet.space import SPACE
 from lab.store.tables import Results
-from tune import journal as module
-from tune.journal import JournalCopy, Window
+from tune.methods import window as module
+from tune.methods.journal import JournalCopy
 from tune.methods.table import SHOWN
+from tune.methods.window import Window
 from tune.proposals import Proposals
 from tune.space import Space
 
