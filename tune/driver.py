@@ -48,6 +48,8 @@ from tune.offers import offers
 from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals
+from tune.racing.plan import race_lines
+from tune.racing.searcher import RacingASHA, RacingSearcher
 from tune.searcher import FailureRecorder, ProposalSearcher, RecordedASHA
 from tune.settings import SearchSettings, differences
 from tune.space.windows import lookbacks
@@ -118,7 +120,7 @@ class Search:
         return Proposals(
             results, self.settings.study, self.settings.space, seed=budget.seed, replicates=budget.replicates,
             data_sha256=self.series.identity, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
-            allowed=self._limits.allowed, origins=[place.origin for place in self.places],
+            allowed=self._limits.allowed, origins=[place.origin for place in self.places], race=budget.race,
         )  # fmt: skip
 
     def check_settings(self, results: Results, record: bool) -> None:
@@ -161,6 +163,7 @@ class Search:
                 f"{remaining} trials to come x {budget.replicates} replicates{origins} = {runs} runs of at most "
                 f"{settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
+            lines += race_lines(budget, remaining)
             lines.append(
                 f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
@@ -243,7 +246,7 @@ class Search:
 
     def _stacks(self, proposal: Proposal) -> list[Stack]:
         """What a trial trains at each origin."""
-        configs = proposal.configs(self.settings.budget.replicates)
+        configs = proposal.configs(proposal.seeds)
         return [(place.origin.configs(configs), place.series) for place in self.places]
 
     def _close(
@@ -270,21 +273,20 @@ class Search:
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        spec = self.session.trial_spec(
-            results, self.settings.study, self.series.identity, self.settings.base.forecaster
-        )
+        spec = self.session.trial_spec(results, self.settings.study, self.series.identity, base.forecaster)
         spec = replace(spec, tells=self.tracker is not None and self.tracker.live)
         if len(self.places) > 1:
             spec = replace(spec, origins=tuple(place.origin.identity for place in self.places))
-        for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
+        # What they reported before the kill fills ASHA's rungs; of a race's later seeds it is on record.
+        for proposal in (each for each in proposals.pending if not each.losses):
             try:
                 proposal.reports = stacks_run(results, self._stacks(proposal)).report().reports
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
-        searcher = ProposalSearcher(
+        searcher = (RacingSearcher if budget.race else ProposalSearcher)(
             proposals, spec, lambda proposal: self._close(results, proposal, self._stacks(proposal), "stopped")
         )
-        scheduler = RecordedASHA(
+        scheduler = (RacingASHA if budget.race else RecordedASHA)(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,
         )  # fmt: skip
@@ -299,15 +301,15 @@ class Search:
             tracking = self.tracker.callbacks(self.settings.study, self._members)
         try:
             self.session.run_trials(
-                self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
-                callbacks=[failures, progress, Upkeep(results), *tracking],
+                self.settings.study, scratch, searcher=searcher, scheduler=scheduler, stop=stop,
+                callbacks=[failures, progress, Upkeep(results), *tracking], samples=searcher.begin(remaining),
                 max_failures=budget.max_failures, watch=watch,
             )  # fmt: skip
         finally:
             progress.close()
 
     def _members(self, trial: TrialSpec, runs: Sequence[str]) -> list[Member]:
-        cells = [place.origin.name for place in self.places for _ in range(self.settings.budget.replicates)]
+        cells = [place.origin.name for place in self.places for _ in range(len(runs) // len(self.places))]
         study = self.settings.study
         return [
             Member(study, "search", run, trial=trial.trial, cell=cell) for run, cell in zip(runs, cells, strict=True)
