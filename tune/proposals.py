@@ -267,9 +267,10 @@ class Proposals:
 
         Args:
             losses: of those it has had.
-            reports: of the first, by which it is compared at the rungs for good.
+            reports: of the first, by which it is compared at the rungs for good; those of later ones are passed over.
         """
         proposal = self.all[trial]
+        reports = proposal.reports if proposal.losses else reports
         self.results.add(
             "trials",
             [{
@@ -298,8 +299,7 @@ class Proposals:
         proposal = self.all[trial]
         if proposal.state is not None:
             return
-        if proposal.losses:  # what its first seed reported stands, as at the rungs
-            reports = proposal.reports
+        reports = proposal.reports if proposal.losses else reports  # what its first seed reported stands
         losses = list(losses or proposal.losses)
         raced = {"seeds": proposal.seeds, "losses": losses or None, "reason": reason} if self.race else {}
         self.results.add(

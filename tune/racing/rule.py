@@ -109,9 +109,10 @@ class Race:
 
     def judge(self, losses: Sequence[float]) -> Judged:
         """A trial by the losses of its first seeds, fewer than all."""
-        k, mean = len(losses), math.fsum(losses) / len(losses)
+        k = len(losses)
         if not 0 < k < self.replicates:
             raise ValueError(f"from 1 to {self.replicates - 1} losses can be judged, got {k}")
+        mean = math.fsum(losses) / k
         if self.best is None:
             return Judged(k, self.replicates, mean)
         difference = mean - math.fsum(self._losses[:k]) / k
