@@ -1,5 +1,6 @@
 """A race as Tune drives it: who gets more seeds, what is on record of it, and that a kill changes no verdict."""
 
+import json
 import random
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -13,8 +14,11 @@ from dynonet.config import Config
 from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from lab.training.stack_run import StackRun
+from tune.findings.collect import findings_of
 from tune.proposals import Proposals
 from tune.racing.searcher import RacingASHA, RacingSearcher
+from tune.report import render
+from tune.settings import Budget, SearchSettings
 from tune.space import Space
 
 SPACE = {"model.worker_hidden": {"int": [2, 64]}, "training.lr": {"float": [1e-4, 1e-1], "log": True}}
@@ -157,6 +161,17 @@ def test_a_kill_anywhere_changes_no_verdict(tmp_path: Any, tiny: Config, sha: st
         whole, "study", Space(SPACE, tiny), seed=0, replicates=replicates, data_sha256=sha, sampler="random", race=True
     )
     assert again.all == lived.proposals.all and not again.pending
+    # The page says who was raced out, why, and what the others' errors are means of.
+    settings = SearchSettings("study", tiny, Space(SPACE, tiny), Budget(replicates=replicates, race=True))
+    whole.add("studies", [{"study": "study", "settings": json.dumps(settings.identity(sha))}], key="settings")
+    found = findings_of(whole, "study")
+    assert {outcome: len(found.of(outcome)) for outcome in kinds} == kinds
+    assert found.best is not None and found.best.trial == best.trial
+    page = render(found)["report.md"]
+    assert f"24 trials of up to {replicates} seeds each" in page
+    for trial in found.of("raced out"):
+        assert f"| {trial.trial} | raced out after " in page
+    assert f"{kinds['raced out']} of {24 - kinds['stopped']} that came to their end were raced out" in page
 
 
 def test_the_search_waits_for_trials_that_may_need_more_seeds(store: Results, tiny: Config, sha: str) -> None:
