@@ -1,6 +1,6 @@
 """Racing over seeds beside fixed replicates, on equal CPU time, paired by seed.
 
-    python -m scripts.bench.race [--seeds 10] [--budget 38] [--replicates N] [--jobs 2] [--out FILE.json]
+    python -m scripts.bench.race [--seeds 10] [--budget 38] [--replicates 3] [--jobs 2] [--out FILE.json]
 
 Both are the default search on the problem of `scripts.bench.search`, driven as it is there. In `race` a trial has one
 seed first (`tune.racing`). A search's value is the least mean over all R seeds that any trial has shown so far; in the
