@@ -4,8 +4,8 @@
 
 Both are the default search on the problem of `scripts.bench.search`, driven as it is there. In `race` a trial has one
 seed first (`tune.racing`). A search's value is the least mean over all R seeds that any trial has shown so far; in the
-race a trial shows one once its last seed is under way. Time is compared to the same best, the lower of two values that
-both came to: `t` is when each first had one at least as good.
+race a trial shows one once its last seed is under way. Time is compared to the same best, the lowest value that both
+came to: `t` is when each first had one at least as good.
 
 Afterwards, outside the budget, the seeds that raced-out trials did not have are trained, and it is counted whose mean
 over all R would have been below that of the search's winner. The budget's end cuts a race off as a kill does: a trial
