@@ -48,7 +48,7 @@ class Bench:
             self._die()
             add_members(*arguments)
 
-        self.proposals._add_members = add  # type: ignore[method-assign]
+        self.proposals._add_members = add  # type: ignore[method-assign, assignment]
 
     def run(self, trials: int, epochs: dict[str, int]) -> None:
         """`epochs`: that a trial's seeds were trained, which outlives a kill as checkpoints do."""
