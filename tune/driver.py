@@ -45,6 +45,8 @@ from tune.offers import offers
 from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals
+from tune.racing.plan import race_lines
+from tune.racing.searcher import RacingASHA, RacingSearcher
 from tune.searcher import (
     UNUSABLE,
     Closing,
@@ -121,7 +123,7 @@ class Search:
         return Proposals(
             results, self.settings.study, self.settings.space, seed=budget.seed, replicates=budget.replicates,
             data_sha256=self.series.identity, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
-            allowed=self._limits.allowed, origins=[place.origin for place in self.places],
+            allowed=self._limits.allowed, origins=[place.origin for place in self.places], race=budget.race,
         )  # fmt: skip
 
     def check_settings(self, results: Results, record: bool) -> None:
@@ -164,6 +166,7 @@ class Search:
                 f"{remaining} trials to come x {budget.replicates} replicates{origins} = {runs} runs of at most "
                 f"{settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
+            lines += race_lines(budget, remaining)
             settle_share(self.session, settings, self.series, len(self.places))
             lines += filter(None, [self.session.share])
             lines.append(
@@ -255,25 +258,24 @@ class Search:
 
     def _stacks(self, proposal: Proposal) -> list[Stack]:
         """What a trial trains at each origin."""
-        configs = proposal.configs(self.settings.budget.replicates)
+        configs = proposal.configs(proposal.seeds)
         return [(place.origin.configs(configs), place.series) for place in self.places]
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        spec = self.session.trial_spec(
-            results, self.settings.study, self.series.identity, self.settings.base.forecaster
-        )
+        spec = self.session.trial_spec(results, self.settings.study, self.series.identity, base.forecaster)
         spec = replace(spec, tells=self.tracker is not None and self.tracker.live)
         if len(self.places) > 1:
             spec = replace(spec, origins=tuple(place.origin.identity for place in self.places))
-        for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
+        # What they reported before the kill fills ASHA's rungs; of a race's later seeds it is on record.
+        for proposal in (each for each in proposals.pending if not each.losses):
             try:
                 proposal.reports = stacks_run(results, self._stacks(proposal)).report().reports
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
         closing = Closing(results, self._stacks)
-        searcher = ProposalSearcher(proposals, spec, closing.stopped)
-        scheduler = RecordedASHA(
+        searcher = (RacingSearcher if budget.race else ProposalSearcher)(proposals, spec, closing.stopped)
+        scheduler = (RacingASHA if budget.race else RecordedASHA)(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,
         )  # fmt: skip
@@ -289,9 +291,9 @@ class Search:
         try:
             with closing:
                 self.session.run_trials(
-                    self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
+                    self.settings.study, scratch, searcher=searcher, scheduler=scheduler, stop=stop,
                     callbacks=[closing, failures, progress, Upkeep(results), *tracking],
-                    max_failures=budget.max_failures, watch=watch,
+                    samples=searcher.begin(remaining), max_failures=budget.max_failures, watch=watch,
                 )  # fmt: skip
                 if stop.reason == "lease":
                     closing.let_go()
@@ -299,7 +301,7 @@ class Search:
             progress.close()
 
     def _members(self, trial: TrialSpec, runs: Sequence[str]) -> list[Member]:
-        cells = [place.origin.name for place in self.places for _ in range(self.settings.budget.replicates)]
+        cells = [place.origin.name for place in self.places for _ in range(len(runs) // len(self.places))]
         study = self.settings.study
         return [
             Member(study, "search", run, trial=trial.trial, cell=cell) for run, cell in zip(runs, cells, strict=True)

@@ -4,8 +4,8 @@ from lab.errors import ConfigError
 from lab.registry import forecaster_of
 from lab.settings.config import Config
 from lab.settings.sizes import too_large
-from tune.proposals import allowed_points
 from tune.settings import SearchSettings
+from tune.space.points import allowed_points
 
 
 class Limits:

@@ -90,6 +90,12 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
         (["--objectives", "val_mse,val_mse"], "objectives: got val_mse,val_mse"),
         (["--objectives", ""], "unknown objective ''"),
         (["--sampler", "nsga"], "unknown sampler 'nsga'; did you mean 'nsga2'?"),
+        (["--race", "--replicates", "1"], "race: got replicates 1; a race needs at least 2: --replicates 2, or leave"),
+        (
+            ["--race", "--origins", "2"],
+            "race: got origins 2; a race is over seeds at one origin: --origins 1, or leave",
+        ),
+        (["--race", "--objectives", "val_mse,parameters"], "race: got objectives val_mse,parameters; a race has one: "),
         (["--trials", "0"], "trials: got 0, at least 1 is needed"),
         (["--replicates", "0"], "replicates: got 0, at least 1 is needed"),
         (["--replicates", "1001"], "replicates: got 1001, at most 1000 are allowed"),
@@ -169,6 +175,7 @@ def test_what_may_not_change_is_shown_line_by_line(tmp_path: Path) -> None:
         "search.grace_epochs: 1 -> 2", "search.reduction_factor: 2 -> 4.0"
     ]  # fmt: skip
     assert changed("--reduction-factor", "2") == [], "2 and 2.0 are one number"
+    assert changed("--race") == ["search.race: (not set) -> True"], "without it a study of before goes on"
     assert changed("--max-epochs", "5") == ["settings.training.max_epochs: 4 -> 5"]
     assert changed("data.pred_len=4") == ["settings.data.pred_len: 8 -> 4"]
     assert changed(sha="b") == ["data_sha256: a -> b (other data: a value, a name, the order, a date or a split)"]
