@@ -74,21 +74,11 @@ class Proposals:
     """All proposals of one study. Only the driver that holds the study's lease may change them."""
 
     def __init__(
-        self,
-        results: Results,
-        study: str,
-        space: Space,
-        *,
-        seed: int,
-        replicates: int,
-        data_sha256: str,
-        objectives: Sequence[str] = ("val_mse",),
-        sampler: str = "tpe",
-        journal: Path | None = None,
-        allowed: Callable[[Config], bool] = lambda config: True,
-        origins: Sequence[Origin] = (),
-        race: bool = False,
-    ):
+        self, results: Results, study: str, space: Space, *,
+        seed: int, replicates: int, data_sha256: str, objectives: Sequence[str] = ("val_mse",), sampler: str = "tpe",
+        journal: Path | None = None, allowed: Callable[[Config], bool] = lambda config: True,
+        origins: Sequence[Origin] = (), race: bool = False,
+    ):  # fmt: skip
         """
         Args:
             data_sha256: identity of the series at the data's own origin.
