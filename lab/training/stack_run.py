@@ -383,13 +383,11 @@ class StackRun(TrialRun):
 
 
 def _run_checkpoint(run: str) -> str:
-    """In a folder of its own, so that it is found without a list of everybody's."""
-    return f"checkpoints/runs/{run}/state.pt"
+    return f"checkpoints/runs/{run}/state.pt"  # in a folder of its own: found without a list of everybody's
 
 
 def _old_run_checkpoint(run: str) -> str:
-    """Where it lay before names stated checksums."""
-    return f"checkpoints/runs/{run}.pt"
+    return f"checkpoints/runs/{run}.pt"  # where it lay before names stated checksums
 
 
 def _loaded(data: bytes) -> Any:
