@@ -18,7 +18,7 @@ from lab.registry import forecaster_of
 from lab.series import Series, load_series, window_starts
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
-from lab.settings.sizes import too_large
+from lab.settings.sizes import check_device, too_large
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory
 from lab.training.liveness import Liveness
@@ -103,6 +103,8 @@ class Preparation:
         if self._session is None:
             say("starting Ray ...")
             self._session = RaySession(self.call.resources, self.series.values(), self.study.forecasters)
+            every = (self.study.config(cell, arm) for cell in self.study.cell_names for arm in self.study.table)
+            check_device(every, "cuda" if self._session.gpus else "cpu")
         return self._session
 
     def liveness(self) -> dict[Hypothesis, str]:
