@@ -23,7 +23,6 @@ from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
 from lab.series import Series
 from lab.settings.config import Config
-from lab.settings.sizes import check_device
 from lab.store.events import record_event
 from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
@@ -108,7 +107,7 @@ class Search:
         self._session = RaySession(
             self.call.resources, [place.series for place in self.places], self.settings.base.forecaster
         )
-        check_device([self.settings.base], "cuda" if self._session.gpus else "cpu")
+        self._limits.check_device(self._session.gpus)
 
     @property
     def session(self) -> RaySession:

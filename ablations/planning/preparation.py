@@ -103,8 +103,6 @@ class Preparation:
         if self._session is None:
             say("starting Ray ...")
             self._session = RaySession(self.call.resources, self.series.values(), self.study.forecasters)
-            every = (self.study.config(cell, arm) for cell in self.study.cell_names for arm in self.study.table)
-            check_device(every, "cuda" if self._session.gpus else "cpu")
         return self._session
 
     def liveness(self) -> dict[Hypothesis, str]:
@@ -179,6 +177,7 @@ class Preparation:
         new = {shape: config for shape, (_, config) in shapes.items() if shape not in self._costs}
         if new:
             session = self.session
+            check_device(new.values(), "cuda" if session.gpus else "cpu")
             self._costs |= measure_shapes(session, new, lambda config: self.identity_of(config.data))
             self._measured |= {shape: self._windows(config) for shape, config in new.items()}
         return list(shapes)

@@ -45,14 +45,14 @@ TARGETS = {
 
 
 def show_compiled(sizes: Sizes, machine: Machine) -> dict[str, Any]:
-    """`scripts.bench.compiled` for this card, in a process that does compile."""
+    """`scripts.bench.card.registers` for this card, in a process that does compile."""
     dry = machine.device.type == "cpu"
     arch = 90 if dry else int("".join(map(str, torch.cuda.get_device_capability())))
-    command = [sys.executable, "-m", "scripts.bench.compiled", "--arch", str(arch), "--json"]
+    command = [sys.executable, "-m", "scripts.bench.card.registers", "--arch", str(arch), "--json"]
     plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([*command, *(["--quick"] if dry else [])], capture_output=True, text=True, env=plain)
     if done.returncode:
-        raise RuntimeError(f"scripts.bench.compiled: {done.stderr.strip()[-500:]}")
+        raise RuntimeError(f"scripts.bench.card.registers: {done.stderr.strip()[-500:]}")
     *said, found = done.stdout.splitlines()
     print("\n" + "\n".join(said), flush=True)
     return dict(json.loads(found))

@@ -82,8 +82,7 @@ def test_there_are_many() -> None:
     assert {"tune.report", "ablations.report", "cluster.submit", "cluster.checks"} <= programs
     assert {program_of(path) for path in PROGRAMS} <= {command.program for command in NAMED}
     assert len(FULL) > 40
-    benches = {program_of(path) for path in PROGRAMS if path.parent.name == "bench"}
-    benches -= {"scripts.bench.gpu", "scripts.bench.compiled"}
+    benches = {program_of(path) for path in PROGRAMS if path.parent.name == "bench"} - {"scripts.bench.gpu"}
     assert {command.program for command in commands(made("bench"))} == benches, "make bench runs every benchmark"
 
 

@@ -39,7 +39,10 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "A CHECK OF THIS SCRIPT WITHOUT A GPU",
         ),
     ),
-    "bench.compiled": (("--quick",), ("_reduce +1 +255 ", "_adamw ", "3 compilations of the GRU's kernels, 9 of")),
+    "bench.card.registers": (
+        ("--quick",),
+        ("_reduce +1 +255 ", "_adamw ", "3 compilations of the GRU's kernels, 9 of"),
+    ),
     "check_unrolled": (("--quick",), ("lr_scale alone ", "together +[0-9]", "none: no", "input_noise .*right in")),
     "check_inputs": (
         ("--every", "12"),
@@ -84,7 +87,7 @@ def test_a_script_runs_through(script: str) -> None:
     missing = [phase for phase in phases if not re.search(f"^{phase}", said, re.M)]
     assert not missing, said
     assert script == "bench.gpu" or "nan" not in said, said  # there, a GPU's memory
-    if "--quick" in arguments and script != "bench.compiled":
+    if "--quick" in arguments and script != "bench.card.registers":
         assert said.startswith(f"{NO_MEASUREMENT}\n")
 
 

@@ -1,6 +1,6 @@
 """What Triton makes of every GPU kernel, without a GPU: registers, spills, shared memory, seconds.
 
-    python -m scripts.bench.compiled [--arch 90] [--hidden 4-32] [--workers 2-16] [--precision float32] [--all]
+    python -m scripts.bench.card.registers [--arch 90] [--hidden 4-32] [--workers 2-16] [--precision float32] [--all]
 
 One line for each compilation that a search over these widths comes to (by default those of search preset etth1-h96: a
 controller of 7 channels, and workers), then the kernels that know no size. `--all`: every plan up to 128 units. A
@@ -166,11 +166,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="and as JSON, in the last line")
     options = parser.parse_args()
     if os.environ.get("TRITON_INTERPRET") == "1":
-        sys.exit("scripts.bench.compiled: TRITON_INTERPRET=1 compiles nothing; unset it")
+        sys.exit("scripts.bench.card.registers: TRITON_INTERPRET=1 compiles nothing; unset it")
     try:
         import triton
     except ImportError:
-        sys.exit("scripts.bench.compiled: triton is not installed; torch's CUDA builds bring it (pip install triton)")
+        sys.exit(
+            "scripts.bench.card.registers: triton is not installed; torch's CUDA builds bring it (pip install triton)"
+        )
     hidden, workers = (range(1, LARGEST + 1),) * 2 if options.all else (options.hidden, options.workers)
     if options.quick:
         hidden, workers = range(4, 5), range(2, 3)
