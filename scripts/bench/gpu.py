@@ -3,8 +3,8 @@
     python -m scripts.bench.gpu [--minutes 8] [--models 1,8,64] [--only steps,kernels] [--json FILE] [--dry]
 
 Needs a CUDA GPU with nothing else running on it, and triton. Parts are taken in the order of their worth, and one that
-is not expected to end in time is left out, and named; the table of targets comes last, and everything that was
-measured is beside it as JSON, written after each part. Wrong kernels are not timed.
+is not expected to end in time is left out, and named, and so is one that has not ended then; the table of targets comes
+last, and everything that was measured is beside it as JSON, written after each part. Wrong kernels are not timed.
 
 `--dry`: all of it at tiny sizes without a GPU, kernels in Triton's interpreter: a check of this script.
 
@@ -19,10 +19,12 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from scripts.bench.card.machine import Machine, Sizes, forget, measured
 
 NOTE = "A CHECK OF THIS SCRIPT WITHOUT A GPU, NOT A MEASUREMENT"
 ROWS = 14_400  # of the series: ETTh1's, so that an epoch has its 15 steps
-# In the order of their worth; s: that each takes at most, on an H100, compilation included.
+# In the order of their worth; s that each is expected to take on an H100, compilation included.
 PARTS = {"precision": 90, "steps": 90, "kernels": 40, "formulas": 40, "epochs": 60, "precisions": 90, "compiled": 40}
 # What is aimed at -> where it is measured (part, row, number), the aim.
 TARGETS = {
@@ -93,6 +95,22 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@contextmanager
+def ended(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in what has not ended by then."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds if math.isfinite(seconds) else 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def measure(wanted: list[str], sizes: Sizes, machine: Machine, end: float, report: dict[str, Any], path: Path) -> None:
     """Takes the parts that are expected to end in time; what came of each is in the report, and on disk."""
     calls, gpu = parts(), machine.device.type == "cuda"
@@ -104,9 +122,10 @@ def measure(wanted: list[str], sizes: Sizes, machine: Machine, end: float, repor
         forget(machine.device)
         begun = time.monotonic()
         try:
-            found = calls[name](sizes, machine)
-        except torch.OutOfMemoryError:
-            report["left_out"][name] = "out of memory"
+            with ended(left if gpu else math.inf):
+                found = calls[name](sizes, machine)
+        except (torch.OutOfMemoryError, TimeoutError) as error:
+            report["left_out"][name] = "no time was left" if isinstance(error, TimeoutError) else "out of memory"
             continue
         report["parts"][name] = found
         report["seconds"][name] = round(time.monotonic() - begun, 1)

@@ -39,10 +39,7 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "A CHECK OF THIS SCRIPT WITHOUT A GPU",
         ),
     ),
-    "bench.card.registers": (
-        ("--quick",),
-        ("_reduce +1 +255 ", "_adamw ", "3 compilations of the GRU's kernels, 9 of"),
-    ),
+    "bench.card.registers": (("--quick",), ("_reduce +1 +255 ", "_adamw ", "3 compilations of the GRU's, 9 of")),
     "check_unrolled": (("--quick",), ("lr_scale alone ", "together +[0-9]", "none: no", "input_noise .*right in")),
     "check_inputs": (
         ("--every", "12"),

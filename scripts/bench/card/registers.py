@@ -170,9 +170,7 @@ def main() -> None:
     try:
         import triton
     except ImportError:
-        sys.exit(
-            "scripts.bench.card.registers: triton is not installed; torch's CUDA builds bring it (pip install triton)"
-        )
+        sys.exit("scripts.bench.card.registers: no triton; torch's CUDA builds bring it (pip install triton)")
     hidden, workers = (range(1, LARGEST + 1),) * 2 if options.all else (options.hidden, options.workers)
     if options.quick:
         hidden, workers = range(4, 5), range(2, 3)
@@ -183,7 +181,7 @@ def main() -> None:
         rows = table([*of_search(hidden, workers, options.precision), *of_any_size()], options.arch)
     grus = [row for row in rows if row.kernel in ("_forward", "_backward", "_reduce")]
     seconds = sum(row.seconds for row in rows)
-    print(f"{len(grus)} compilations of the GRU's kernels, {len(rows) - len(grus)} of the others; {seconds:.0f} s")
+    print(f"{len(grus)} compilations of the GRU's, {len(rows) - len(grus)} of the others; {seconds:.0f} s")
     if options.json:
         counts = {"gru": {"count": len(grus)}, "others": {"count": len(rows) - len(grus)}}
         print(json.dumps({**counts, "rows": [asdict(row) for row in rows]}))
