@@ -44,6 +44,9 @@ class Stack(Network, Protocol):
     """N models of one shape in training. It knows no epoch's end, no file and no Ray.
 
     No model reads another's numbers, so that alone and side by side agree.
+
+    One whose `forecast` never waits for the device may have a number `memory`, another whenever it reads other memory
+    than before: a GPU's trainer then takes validation as one CUDA graph (`lab.compute.cuda_graphs`).
     """
 
     learners: tuple[str, ...]  # who learns: the name in the history of each one's loss, `train_loss` first
@@ -189,6 +192,10 @@ class Forecaster(ABC):
 
     def too_large(self, config: Config, channels: int, memory: int) -> str:
         """Why a model of these settings cannot be trained in so many bytes, beyond its parameters; "" if it may."""
+        return ""
+
+    def refuses(self, config: Config, device: str) -> str:
+        """Why a model of these settings cannot be trained on a kind of device (`cpu` or `cuda`); "" if it may."""
         return ""
 
     def why_inert(self, arm: Arm, base: Config, config: Config) -> str | None:

@@ -112,6 +112,7 @@ class Search:
         self._session = RaySession(
             self.call.resources, [place.series for place in self.places], self.settings.base.forecaster
         )
+        self._limits.check_device(self._session.gpus)
 
     @property
     def session(self) -> RaySession:

@@ -33,6 +33,12 @@ class Limits:
         if most is not None and smallest > most:
             raise ConfigError(f"max-parameters: got {most:,}, but the smallest model of this space has {smallest:,}")
 
+    def check_device(self, gpus: float) -> None:
+        """Raises ConfigError for settings that cannot be trained where a trial has so many GPUs."""
+        base = self.settings.base
+        if reason := forecaster_of(base).refuses(base, "cuda" if gpus else "cpu"):
+            raise ConfigError(reason)
+
     def allowed(self, config: Config) -> bool:
         most = self.settings.budget.max_parameters
         return not too_large(config, self.channels) and (most is None or self._count(config) <= most)

@@ -19,7 +19,7 @@ from lab.registry import forecaster_of
 from lab.series import Series, load_series, window_starts
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
-from lab.settings.sizes import too_large
+from lab.settings.sizes import check_device, too_large
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory
 from lab.training.liveness import Liveness
@@ -186,6 +186,7 @@ class Preparation:
         new = {shape: config for shape, (_, config) in shapes.items() if shape not in self._costs}
         if new:
             session = self.session
+            check_device(new.values(), "cuda" if session.gpus else "cpu")
             self._costs |= measure_shapes(session, new, lambda config: self.identity_of(config.data))
             self._measured |= {shape: self._windows(config) for shape, config in new.items()}
         return list(shapes)

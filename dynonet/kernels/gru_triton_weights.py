@@ -1,7 +1,7 @@
 """The weights' gradients of `gru_triton.py` from the gates' gradients, compiled by Triton.
 
 `_backward` (`gru_triton_steps.py`) leaves the gates' gradients of all windows and steps. Their products with the states
-before and the inputs know no order in time, so they are taken in large tiles on tensor cores (`tf32x3`), each program
+before and the inputs know no order in time, so they are taken in large tiles on tensor cores, each program
 its share of windows and steps, and the shares' sums are added up in a fixed order. In the loop over time the same
 products cost more than all else: 192 sums a thread to hold for D = 8. Products and sums are two calls of one kernel,
 `_reduce`: one compilation.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dynonet.kernels.gru_triton_steps import ALIGNED, _gate_steps, _places
+from dynonet.kernels.gru_triton_steps import ALIGNED, _dot, _gate_steps, _places
 
 
 @triton.jit
@@ -31,7 +31,7 @@ def _step(
 def _products(
     x, states, gates, stops, slots, D, F, T, B, steps,
     ROWS: tl.constexpr, H_COLUMNS: tl.constexpr, X_COLUMNS: tl.constexpr, WINDOWS: tl.constexpr,
-    D_PAD: tl.constexpr, LANES: tl.constexpr, UNITS_LAST: tl.constexpr,
+    D_PAD: tl.constexpr, LANES: tl.constexpr, UNITS_LAST: tl.constexpr, PRODUCTS: tl.constexpr,
 ):  # fmt: skip
     """Products of `steps` steps of WINDOWS windows to slots (G, shares, 3 D (D + F + 2)): gradients of W_hh, W_ih,
     b_ih, b_hh one after the other.
@@ -85,8 +85,8 @@ def _products(
             gates, states, x, d_places, h_places, x_places, in_rows, in_units, in_columns, there, beside_h
         )
         if beside_h:
-            of_hh = tl.dot(d, h, acc=of_hh, input_precision="tf32x3")
-        of_ih = tl.dot(d, x_now, acc=of_ih, input_precision="tf32x3")
+            of_hh = _dot(d, h, of_hh, PRODUCTS)
+        of_ih = _dot(d, x_now, of_ih, PRODUCTS)
         of_bias += d
     slots += share * (3 * D * (D + F + 2))
     # W_hh and b_hh have the rows of r, z, a; W_ih and b_ih those of r, z, n.
@@ -128,6 +128,7 @@ def _reduce(
     ROWS: tl.constexpr, H_COLUMNS: tl.constexpr, X_COLUMNS: tl.constexpr, WINDOWS: tl.constexpr,
     BLOCK: tl.constexpr, AT_ONCE: tl.constexpr,
     D_PAD: tl.constexpr, LANES: tl.constexpr, FULL: tl.constexpr, UNITS_LAST: tl.constexpr,
+    PRODUCTS: tl.constexpr,
 ):  # fmt: skip
     """The weights' gradients, of all of a group's weights one after the other, in two calls: products of shares of
     windows and steps to slots (G, shares, size); then, if `adds_up`, the shares' sum to sums (G, size)."""
@@ -138,5 +139,5 @@ def _reduce(
     else:
         _products(
             x, states, gates, stops, slots, D, F, T, B, steps,
-            ROWS, H_COLUMNS, X_COLUMNS, WINDOWS, D_PAD, LANES, UNITS_LAST,
+            ROWS, H_COLUMNS, X_COLUMNS, WINDOWS, D_PAD, LANES, UNITS_LAST, PRODUCTS,
         )  # fmt: skip
