@@ -187,7 +187,7 @@ class RaySession:
             counts = {n.id: max(1, min(fits, int(n.cpus) - fits)) if self.gpus else 1 for n, fits in rooms}
         self._warm.add(model)
         asked = (model, texts, self.data(identity), self.threads, self.gpus > 0)
-        return WarmUp(asked, counts, self.cpus_per_trial, self.gpus)
+        return WarmUp(asked, counts, self.gpus > 0)
 
     def _connect(self, address: str | None, modules: Sequence[str]) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
