@@ -239,6 +239,12 @@ class RaySession:
             self._references[identity] = ray.put(self.series[identity])
         return self._references[identity]
 
+    def wait_ahead(self, trials: int) -> list[int]:
+        """Until the processes that Ray has started ahead are ready for so many trials; once, before the first. Returns
+        them."""
+        ahead, self._ahead = self._ahead, None
+        return [] if ahead is None else ahead.wait(min(self.concurrent, trials))
+
     def run_tasks(
         self,
         function: Any,
@@ -336,9 +342,7 @@ class RaySession:
             ),
         )  # fmt: skip
         keep_keys_home()
-        if self._ahead is not None:
-            self._ahead.wait(min(self.concurrent, samples))
-            self._ahead = None
+        self.wait_ahead(samples)
         with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()
 

@@ -33,7 +33,7 @@ configs = [Config.create({"model.worker_hidden": hidden}) for hidden in (2, 3)]
 series = load_series(configs[0].data)
 session = RaySession(Resources(gpus_per_trial=0), [series])
 ahead = session.warm_up(configs, series.identity).wait()
-ready = session._ahead.wait(session.concurrent)
+ready = session.wait_ahead(session.concurrent)
 trials = [Trial.remote() for _ in ready]
 print(json.dumps([ahead, ready, ray.get([trial.look.remote() for trial in trials])]))
 end_ray()
