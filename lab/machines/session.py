@@ -187,7 +187,7 @@ class RaySession:
             counts = {n.id: max(1, min(fits, int(n.cpus) - fits)) if self.gpus else 1 for n, fits in rooms}
         self._warm.add(model)
         asked = (model, texts, self.data(identity), self.threads, self.gpus > 0)
-        return WarmUp(asked, counts, self.cpus_per_trial, self.gpus)
+        return WarmUp(asked, counts, self.gpus > 0)
 
     def _connect(self, address: str | None, modules: Sequence[str]) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -238,6 +238,12 @@ class RaySession:
         if identity not in self._references:
             self._references[identity] = ray.put(self.series[identity])
         return self._references[identity]
+
+    def wait_ahead(self, trials: int) -> list[int]:
+        """Until the processes that Ray has started ahead are ready for so many trials; once, before the first. Returns
+        them."""
+        ahead, self._ahead = self._ahead, None
+        return [] if ahead is None else ahead.wait(min(self.concurrent, trials))
 
     def run_tasks(
         self,
@@ -336,9 +342,7 @@ class RaySession:
             ),
         )  # fmt: skip
         keep_keys_home()
-        if self._ahead is not None:
-            self._ahead.wait(min(self.concurrent, samples))
-            self._ahead = None
+        self.wait_ahead(samples)
         with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()
 

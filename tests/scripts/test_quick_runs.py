@@ -65,7 +65,7 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 ELSEWHERE = {
-    "flagship_report", "league_report", "bench.orchestration", "chaos", "check_stack",
+    "flagship_report", "league_report", "bench.orchestration", "bench.fill", "chaos", "check_stack",
     "docs.settings", "docs.notebook", "docs.site",
 }  # fmt: skip
 

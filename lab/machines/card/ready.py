@@ -11,19 +11,24 @@ ASKED = "DYNONET_AHEAD"  # in the environment: the driver's folder
 
 
 def be_ready(folder: Path) -> None:
-    """Raises ImportError where this is not the driver's copy of the project; then nothing of it stays imported."""
-    with suppress(FileNotFoundError):  # the trials have begun, and nobody waits
+    """Raises ImportError, of which Ray makes a line in its log, where that fails. Of another copy of the project than
+    the driver's nothing stays imported."""
+    try:
         asked = json.loads((folder / "asked.json").read_text())
-        begun, done = folder / f"{os.getpid()}.begun", folder / f"{os.getpid()}.ready"
-        begun.touch()
-        try:
-            if Path(__file__).resolve().parents[3] != Path(asked["root"]):
-                for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
-                    del sys.modules[name]
-                raise ImportError(f"the driver's copy of the project is another: {asked['root']}")
-            _import(asked["models"], asked["kernels_on"])
-        finally:
-            done.touch()
+        (folder / f"{os.getpid()}.begun").touch()
+    except OSError:  # the trials have begun, and nobody waits
+        return
+    try:
+        if Path(__file__).resolve().parents[3] != Path(asked["root"]):
+            for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+                del sys.modules[name]
+            raise ImportError(f"the driver's copy of the project is another: {asked['root']}")
+        _import(asked["models"], asked["kernels_on"])
+    except Exception as error:  # whatever it is, a trial will say it; any other than this would end the process
+        raise ImportError(str(error)) from error
+    finally:
+        with suppress(OSError):
+            (folder / f"{os.getpid()}.ready").touch()
 
 
 def _import(models: list[str], device: str) -> None:
@@ -32,10 +37,10 @@ def _import(models: list[str], device: str) -> None:
     from lab.compute import kernels
     from lab.registry import forecaster
 
-    with suppress(Exception):  # whatever it is, a trial will say it
-        if device == "cpu":
-            kernels.compiled("lab.compute.draws_numba")
-        for name in models:
+    if device == "cpu":
+        kernels.compiled("lab.compute.draws_numba")
+    for name in models:
+        if ":" not in name:  # one's own are where the driver looks, which nobody has said here yet
             forecaster(name).kernel(device)
 
 

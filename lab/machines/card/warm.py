@@ -12,11 +12,12 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lab.machines.preflight import GPU_SHARE
 from lab.series import Series
 
 logger = logging.getLogger(__name__)
 
-MOST_SECONDS = 180.0  # that a driver waits: what is not ready then is compiled in the first trials
+MOST_SECONDS = 120.0  # that a driver waits: what is not ready then is compiled in the first trials
 
 
 @ray.remote(max_retries=0, max_calls=1)
@@ -34,13 +35,15 @@ class WarmUp:
 
     Args:
         arguments: of `compile_kernels`, the series as a reference: its machine has it from then on.
-        counts: processes of each machine, by its id.
+        counts: processes of each machine, by its id. They find room beside other trials.
     """
 
-    def __init__(self, arguments: Sequence[Any], counts: Mapping[str, int], cpus: float, gpus: float):
+    def __init__(self, arguments: Sequence[Any], counts: Mapping[str, int], gpu: bool):
         self._references = [
             compile_kernels.options(
-                num_cpus=cpus, num_gpus=gpus, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+                num_cpus=0,
+                num_gpus=GPU_SHARE if gpu else 0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
             ).remote(*arguments)
             for node, count in counts.items()
             for _ in range(count)
@@ -54,6 +57,8 @@ class WarmUp:
         done, late = ray.wait(self._references, num_returns=count, timeout=MOST_SECONDS) if count else ([], [])
         if late:
             logger.warning("%d of %d processes have not compiled all in time", len(late), count)
+        for reference in late:
+            ray.cancel(reference, force=True)
         found = 0
         for reference in done:
             try:

@@ -33,7 +33,7 @@ configs = [Config.create({"model.worker_hidden": hidden}) for hidden in (2, 3)]
 series = load_series(configs[0].data)
 session = RaySession(Resources(gpus_per_trial=0), [series])
 ahead = session.warm_up(configs, series.identity).wait()
-ready = session._ahead.wait(session.concurrent)
+ready = session.wait_ahead(session.concurrent)
 trials = [Trial.remote() for _ in ready]
 print(json.dumps([ahead, ready, ray.get([trial.look.remote() for trial in trials])]))
 end_ray()
@@ -42,7 +42,8 @@ end_ray()
 
 def test_the_first_trial_finds_all_compiled_and_imported(tmp_path: Path) -> None:
     tmp = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path must be short
-    env = {**os.environ, "RAY_TMPDIR": tmp, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "RAY_TMPDIR": tmp, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    env["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")
     env = {name: value for name, value in env.items() if name not in ("RAY_ADDRESS", "DYNONET_KERNEL")}
     try:
         done = subprocess.run(
@@ -57,4 +58,4 @@ def test_the_first_trial_finds_all_compiled_and_imported(tmp_path: Path) -> None
     assert sorted(processes) == ready, "trials run where all is ready"
     assert all(found) and sum(misses) == 3, "three functions, each compiled by one of them"
     assert sum(hits) == 3 * (len(ready) - 1)
-    assert not list(Path(tempfile.gettempdir()).glob("dynonet-ahead-*")), "nothing is left behind"
+    assert not list(tmp_path.glob("dynonet-*")), "nothing is left behind"
