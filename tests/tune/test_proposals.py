@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from optuna.trial import TrialState
 from dynonet.config import Config
 from dynonet.network.parameters import parameter_count
 from lab.store.outcomes import standing_outcomes
-from lab.store.tables import Results, ResultsError
+from lab.store.tables import Results, ResultsError, StorageError
 from tune.methods.table import SAMPLERS, STARTUP_TRIALS
 from tune.proposals import Proposal, Proposals
 from tune.space import Space
@@ -271,3 +272,32 @@ def test_the_smallest_model_of_a_space(tiny: Config) -> None:
     }  # fmt: skip
     space = Space(specs, tiny)
     assert space.smallest(count) == count(tiny.override({"data.seq_len": 12, "model.worker_hidden": 2}))
+
+
+def test_on_an_object_store_the_places_of_runs_are_on_record_before_the_outcome(
+    begin: Begin, store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written beside the loop, and once more where that could not be."""
+    with monkeypatch.context() as patch:
+        patch.setattr(store.storage, "local", False)
+        proposals = begin()
+    add, written, free = Results.add, [], threading.Event()
+
+    def slow(self: Results, table: str, rows: Any, key: str = "") -> None:
+        if table == "members" and threading.current_thread() is not threading.main_thread():
+            free.wait(30)
+            if key == "t00001":
+                raise StorageError("gone for a while")
+        add(self, table, rows, key)
+        written.append((table, key))
+
+    monkeypatch.setattr(Results, "add", slow)
+    first, second = some(proposals), some(proposals)
+    assert written == [("trials", "t00000"), ("trials", "t00001")], "nobody waits for the others"
+    free.set()
+    complete(proposals, second)
+    complete(proposals, first)
+    for trial in ("t00000", "t00001"):
+        rows = [table for table, key in written if key == trial]
+        assert rows == ["trials", "members", "trials"]
+    assert store.table("members", "study").num_rows == 4
