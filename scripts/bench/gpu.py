@@ -167,7 +167,7 @@ def main() -> None:
     print(f"{card}, torch {torch.__version__}, triton {triton.__version__}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if options.dry:
-        sizes = Sizes((1, 2), batch=4, rows=1020, repeats=1, epochs=1, gru_steps=2)
+        sizes = Sizes((1, 2), batch=16, rows=1020, repeats=1, epochs=1, gru_steps=2)
     else:
         sizes = Sizes(counts, options.batch, ROWS, options.repeats, options.epochs)
     machine = measured(torch.device("cpu" if options.dry else "cuda"), sizes.repeats)

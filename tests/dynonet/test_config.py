@@ -196,7 +196,7 @@ def other_value(key: str, value: Any) -> Any:
         "data.meta_fraction": 0.3, "model.moving_average": 27, "training.mode": "joint",
         "model.worker_cell": "lstm", "model.worker_scope": "all",
         "training.stopping": "published", "training.schedule": "constant", "training.controller_order": "in_order",
-        "training.lr_scale_on": "step",
+        "training.lr_scale_on": "step", "training.precision": "tf32",
         "model.trend_start": "closed_form", "model.trend_reads": "window",
     }  # fmt: skip
     if key in special:

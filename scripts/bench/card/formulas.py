@@ -119,7 +119,7 @@ def show_formulas(sizes: Sizes, machine: Machine) -> dict[str, Any]:
         device, times, launched = machine.device, [], []
         for run in (before, after):
             forget(device)
-            launched.append(launches(run, device))
+            launched.append(launches(run, device) if device.type == "cuda" else 0)
             times.append(milliseconds(graphed(run, device), device, sizes.repeats))
         ratio = times[0] / times[1]
         line = f"{name:34s}{count:>7d}{times[0]:>10.3f}{times[1]:>10.3f}{ratio:>8.1f}"

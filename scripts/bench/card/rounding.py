@@ -64,7 +64,7 @@ def show_precisions(sizes: Sizes, machine: Machine) -> dict[str, Any]:
     print("ms a step; best validation MSE of 16 trainings of 10 epochs (synthetic series), and less float32's, paired")
     head = columns(kernels=10, golden=10, workers=9, controller=12, ms_a_step=11, end=9, difference=20)
     print(f"{'':9s}{head}")
-    largest, found = max(sizes.models), {}
+    largest, found = max(sizes.models) if gpu else 1, {}
     base: list[float] = []
     for precision in PRECISIONS:
         worst, times = 0.0, []

@@ -183,7 +183,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in cases(FOLDER)])
 def test_golden_vectors(name: str, golden_dir: Path, used: list[Tensor]) -> None:
     check_golden(golden_dir, name)
-    assert len(used) >= 2
+    assert used
 
 
 @pytest.mark.parametrize("phase", ["controller", "joint"])
