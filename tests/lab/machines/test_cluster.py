@@ -130,6 +130,15 @@ def test_machines_and_drivers_come_and_go_and_every_run_is_there_once(
     assert len(epochs) == 11
 
 
+@pytest.mark.slow
+def test_a_share_of_a_gpu_is_measured_where_one_is(begin: Callable[..., Driver]) -> None:
+    driver = begin("--dry-run", "--results", "out", "--trials", "2", "--gpus-per-trial", "auto")
+    assert driver.wait() == 0, driver.said()
+    said = driver.said()
+    assert "--gpus-per-trial auto: 0.5 of a GPU, 2 at once on each: processes compute on it in turns" in said, said
+    assert "a trial takes 1 CPUs, 0.5 GPUs; 4 at once" in said, said
+
+
 def test_what_no_machine_of_the_cluster_has(cluster: Cluster) -> None:
     resources = Resources(address=cluster.address, gpus_per_trial=2)
     ray.shutdown()
