@@ -27,6 +27,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m scripts.bench.stack
 	$(BIN)/python -m scripts.bench.module
 	$(BIN)/python -m scripts.bench.forecasters
+	$(BIN)/python -m scripts.bench.compiled
 	$(BIN)/python -m scripts.bench.orchestration
 	$(BIN)/python -m scripts.bench.search
 

@@ -38,7 +38,7 @@ UNFILLED = "CHANGE-ME"
 VARIABLES = (  # that nodes read
     "DYNONET_RESULTS", "DYNONET_DATASETS", "DYNONET_DATA_DIR", "DYNONET_CACHE_DIR", "DYNONET_KERNEL", "DYNONET_DEVICE",
     "DYNONET_VENV", "DYNONET_PYTHON", "DYNONET_ROOT", "DYNONET_RAY_TMP", "DYNONET_REQUEUE", "DYNONET_METADATA",
-    "DYNONET_PORT", "DYNONET_DASHBOARD_PORT", "DYNONET_WAIT", "DYNONET_LEDGER_DIR",
+    "DYNONET_PORT", "DYNONET_DASHBOARD_PORT", "DYNONET_WAIT", "DYNONET_LEDGER_DIR", "DYNONET_MPS",
 )  # fmt: skip
 
 
@@ -133,6 +133,8 @@ def _environment(text: str) -> list[str]:
         problems.append(
             f"DYNONET_RESULTS: got '{one_line(results, 80)}', allowed: s3://..., gs://... or an absolute path"
         )
+    if (mps := values.get("DYNONET_MPS", "0")) not in ("0", "1"):
+        problems.append(f"DYNONET_MPS: got '{mps}'; 0 or 1 is needed")
     for name in filter(None, values.get("DYNONET_DATASETS", "").split(",")):
         if name not in SOURCES:
             problems.append(f"DYNONET_DATASETS: unknown series '{name}'{nearest(name, SOURCES)}")

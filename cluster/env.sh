@@ -20,3 +20,10 @@ DYNONET_VENV="${DYNONET_VENV:-$HOME/.dynonet/venv}"
 if [ -x "$DYNONET_VENV/bin/python" ]; then
   export PATH="$DYNONET_VENV/bin:$PATH"
 fi
+
+# With DYNONET_MPS=1 (storage.env) the files of this folder start CUDA MPS before Ray (python -m lab.machines.card.mps
+# start): here it is, for CUDA to find. Then searches may ask for --gpu-sharing mps.
+if [ "${DYNONET_MPS:-0}" = 1 ]; then
+  export CUDA_MPS_PIPE_DIRECTORY="${TMPDIR:-/tmp}/dynonet-mps-$(id -u)/pipe"
+  export CUDA_MPS_LOG_DIRECTORY="${CUDA_MPS_PIPE_DIRECTORY%/pipe}/log"
+fi

@@ -90,7 +90,11 @@ trap 'stop time' USR1
 trap 'stop signal' TERM INT
 
 ulimit -n 65536 2>/dev/null || true
-on "$head" ray start --head --block --node-ip-address="$ip" --port="$port" --dashboard-host=127.0.0.1 \
+# What a step leaves running ends with it, so MPS is started within each (DYNONET_MPS=1).
+# shellcheck disable=SC2016  # what stands in single quotes is the other shell's
+mps='[ "${DYNONET_MPS:-0}" != 1 ] || python -P -m lab.machines.card.mps start'
+# shellcheck disable=SC2016
+on "$head" bash -c "$mps"'; exec ray start "$@"' head --head --block --node-ip-address="$ip" --port="$port" --dashboard-host=127.0.0.1 \
   --dashboard-port="$dashboard" --ray-client-server-port="$client" --temp-dir="$temporary" "${options[@]}" \
   >"$root/dynonet-$SLURM_JOB_ID-head.log" 2>&1 &
 steps+=($!)
@@ -126,7 +130,7 @@ if ! alive 1 "$wait_seconds" >/dev/null 2>&1; then
 fi
 for node in "${nodes[@]:1}"; do
   # A worker that was cut off leaves; it is started again as long as the job runs.
-  on "$node" bash -c 'trap "kill -TERM \$!; wait; exit" TERM; while :; do ray start --block "$@" & wait $!; sleep 5; done' worker \
+  on "$node" bash -c "$mps"'; trap "kill -TERM \$!; wait; exit" TERM; while :; do ray start --block "$@" & wait $!; sleep 5; done' worker \
     --address="$RAY_ADDRESS" "${options[@]}" >"$root/dynonet-$SLURM_JOB_ID-$node.log" 2>&1 &
   steps+=($!)
 done

@@ -191,6 +191,11 @@ class TrainingConfig(lab.settings.config.TrainingConfig):
     max_epochs: int = Field(100, ge=1)  # passes over the training rows, at most
     patience: int = Field(20, ge=1)  # epochs without a new best validation MSE
     stopping: Literal["patience", "published"] = "patience"  # published: min(patience, 5), its hidden rule
+    # How a step's matrix products round their factors, on a GPU alone: to 11 bits (tf32), to 8 (bf16), or not. What is
+    # validated, tested and forecast is float32.
+    precision: Annotated[
+        Literal["float32", "tf32", "bf16"], CountsWhen(lambda config: config.training.precision != "float32")
+    ] = "float32"
     train_revin: bool = True  # the published affine pair is in no optimiser
     controller_order: Literal["shuffled", "in_order"] = "shuffled"  # of the controller's windows, each epoch
 
@@ -229,6 +234,7 @@ class Config(lab.settings.config.Config):
         "data.controller_rows": (
             "a controller that learns from validation has seen what judges trials; fix it (data.controller_rows=meta)"
         ),
+        "training.precision": "it says how a GPU rounds, not what is trained; fix it",
         "training.protocol": "it stands for other settings, data.controller_rows among them; fix it, or vary those",
     }
     decides_windows: ClassVar[tuple[str, ...]] = ("training.mode",)

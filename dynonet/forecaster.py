@@ -70,10 +70,18 @@ class DynoNetForecaster(Forecaster):
 
         return too_large(config, channels, memory)
 
+    def refuses(self, config: Any, device: str) -> str:
+        if device == "cuda" or (asked := config.training.precision) == "float32":
+            return ""
+        return (
+            f"training.precision={asked} is how a GPU's tensor cores round, and this is to be trained on a CPU; leave "
+            "it at float32, or take a GPU (--device cuda; of a search or a study --gpus-per-trial)"
+        )
+
     def stack_key(self, config: Any) -> tuple[tuple[str, Any], ...]:
         return stacking.stack_key(config)
 
-    def order(self, config: Any) -> tuple[int, int]:
+    def order(self, config: Any) -> tuple[int, int, int]:
         return stacking.group_key(config)
 
     def learners(self, config: Any) -> dict[str, str]:
@@ -98,6 +106,11 @@ class DynoNetForecaster(Forecaster):
     def rarest(self, config: Any) -> int:
         every: int = config.training.unroll_every
         return every
+
+    def warm(self, configs: Sequence[Any], series: "Series", device: "torch.device") -> None:
+        from dynonet.learning.warm import warm
+
+        warm(configs, series, device)
 
     def kernel(self, device: str) -> str:
         from dynonet.kernels import in_use

@@ -4,7 +4,7 @@ and searches by name, files of `searches/`."""
 from pathlib import Path
 from typing import Any
 
-from lab.settings.presets import Presets
+from lab.settings.presets import SEARCHED, Presets
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "h96": {
@@ -86,9 +86,9 @@ _FOUND: dict[str, dict[str, Any]] = {
 
 SOURCES: dict[str | None, str] = {
     **dict.fromkeys(PUBLISHED, "its published description, section 5"),
-    "tuned-etth1-h96": "the best of 150 trials on ETTh1 by validation, in every cell",
+    "tuned-etth1-h96": f"{SEARCHED} 150 trials on ETTh1 by validation, in every cell",
     **{
-        name: f"the best of 40 trials on {settings['data.dataset']} by validation over origins, in every cell"
+        name: f"{SEARCHED} 40 trials on {settings['data.dataset']} by validation over origins, in every cell"
         for name, settings in _FOUND.items()
         if name.startswith("tuned-series-")
     },

@@ -44,6 +44,9 @@ class Stack(Network, Protocol):
     """N models of one shape in training. It knows no epoch's end, no file and no Ray.
 
     No model reads another's numbers, so that alone and side by side agree.
+
+    One whose `forecast` never waits for the device may have a number `memory`, another whenever it reads other memory
+    than before: a GPU's trainer then takes validation as one CUDA graph (`lab.compute.cuda_graphs`).
     """
 
     learners: tuple[str, ...]  # who learns: the name in the history of each one's loss, `train_loss` first
@@ -191,6 +194,10 @@ class Forecaster(ABC):
         """Why a model of these settings cannot be trained in so many bytes, beyond its parameters; "" if it may."""
         return ""
 
+    def refuses(self, config: Config, device: str) -> str:
+        """Why a model of these settings cannot be trained on a kind of device (`cpu` or `cuda`); "" if it may."""
+        return ""
+
     def why_inert(self, arm: Arm, base: Config, config: Config) -> str | None:
         """Why an arm can change nothing, where that is known without a step; None where it is not."""
         return None
@@ -206,6 +213,10 @@ class Forecaster(ABC):
     def describe(self, config: Config) -> str:
         """Sizes that tell shapes apart in a plan, such as `D=8 L=1`."""
         return ""
+
+    def warm(self, configs: Sequence[Config], series: "Series", device: "torch.device") -> None:  # noqa: B027
+        """Has the kernels that models of these settings need on this device compiled, in the machine's cache: trials
+        that come later read them. Several processes of a machine are asked at once. Raises as `stack`."""
 
     def kernel(self, device: str) -> str:
         """What computes it on a kind of device (`cpu` or `cuda`), for the records."""

@@ -89,7 +89,7 @@ def section(findings: Findings, league: League, ranking: Ranking) -> Iterator[st
     yield f"- **Together**: {headline(league, ranking)} {spans(league, ranking)}"
     yield f"- **Training and its price**: {costs(league, ranking)}"
     if measured := ", ".join(f"{each.name} {signed(each.difference)}" for each in nearest(league)):
-        yield f"- **Measured less reported**, ETTh1 (the report whose lookback is nearest): {measured}."
+        yield f"- **Measured less reported**, ETTh1 (of several reports that of the nearest lookback): {measured}."
     yield f"- **Still quoted, not measured**: {', '.join(league.absent) or 'none'}."
     yield f"- **What does not carry over**: {lookbacks_differ(league)} {reach(ranking, seeds)}"
     yield ""
@@ -148,9 +148,13 @@ def costs(league: League, ranking: Ranking) -> str:
 
 
 def nearest(league: League) -> Iterator[Beside]:
-    """Of each model the report that least is known to differ from."""
-    for name in dict.fromkeys(each.name for each in league.beside):
-        yield min((each for each in league.beside if each.name == name), key=lambda each: len(each.why))
+    """Of each model with settings that a source may have used: the report of the nearest lookback."""
+    usual = [each for each in league.beside if not each.searched]
+    for name in dict.fromkeys(each.name for each in usual):
+        yield min(
+            (each for each in usual if each.name == name),
+            key=lambda each: (math.inf if each.farther is None else each.farther, len(each.why)),
+        )
 
 
 def reach(ranking: Ranking, seeds: int) -> str:

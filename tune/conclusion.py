@@ -1,6 +1,7 @@
 """After the search: fresh seeds of the best config, test read once, and the summary beside the bars."""
 
 import statistics
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from typing import Any
 import ray
 
 from lab.compute.device import device_for, use_threads
+from lab.console.printing import print
+from lab.ledger.looks import typed
+from lab.machines.session import DoesNotFit, RaySession
 from lab.pages.formats import decimal, shortened
 from lab.references.forecasts import keep_forecasts
 from lab.references.measured import Measured
@@ -17,6 +21,7 @@ from lab.references.wording import added
 from lab.registry import configs_of_json, reported
 from lab.series import Series
 from lab.settings.config import Config
+from lab.store.events import record_event
 from lab.store.tables import Results
 from lab.training.readings import read_test
 from lab.training.stack_run import StackRun
@@ -59,6 +64,32 @@ def train_final(
 
     read_test(results, stack.ids, "final", device, series, study, command, show)
     return stack.halvings
+
+
+def train_finals(session: RaySession, results: Results, study: str, finals: Sequence[Config], series: Series) -> None:
+    """The final replicates, to their end, in smaller stacks where one of all does not fit into memory."""
+
+    def happened(kind: str, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+        record_event(results, study, kind, text)
+
+    most = len(finals)
+    provenance = session.trial_spec(results, study, series.identity).provenance
+    model, texts = finals[0].forecaster, [config.to_json() for config in finals]
+    data = session.data(series.identity)
+    while True:
+        call = (
+            results, model, texts, data, session.gpus > 0, session.threads, provenance, most, study, typed(),
+        )  # fmt: skip
+        try:
+            for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
+                record_event(results, study, "halved", f"final replicates: {text}")
+            return
+        except DoesNotFit as error:
+            if most == 1:
+                raise
+            most = (most + 1) // 2
+            happened("halved", f"{error}; it goes on with {most} models side by side at most")
 
 
 def losses_of(results: Results, proposals: Proposals, trial: str) -> Mapping[str, float]:

@@ -12,17 +12,15 @@ import optuna
 from lab.console.printing import print, say
 from lab.driving import driving
 from lab.errors import ConfigError
-from lab.ledger.looks import typed
 from lab.machines.faults import FaultWatch
 from lab.machines.options import Call
-from lab.machines.session import DoesNotFit, RaySession, Stop
+from lab.machines.session import RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
 from lab.references.measured import measured
 from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
 from lab.series import Series
-from lab.settings.config import Config
 from lab.store.events import record_event
 from lab.store.tables import Results
 from lab.store.upkeep import Upkeep
@@ -37,16 +35,18 @@ from tune.conclusion import (
     losses_of,
     origins_text,
     scores_of,
-    train_final,
+    train_finals,
     verdicts,
 )
-from tune.costs import expected
+from tune.costs import expected, points_of, settle_share
 from tune.findings.collect import findings_of
 from tune.limits import Limits
 from tune.offers import offers
 from tune.origins import check_places, described, origin_lines, placed
 from tune.progress import Progress, params_text
 from tune.proposals import Proposal, Proposals
+from tune.racing.plan import race_lines
+from tune.racing.searcher import RacingASHA, RacingSearcher
 from tune.searcher import (
     UNUSABLE,
     Closing,
@@ -112,6 +112,7 @@ class Search:
         self._session = RaySession(
             self.call.resources, [place.series for place in self.places], self.settings.base.forecaster
         )
+        self._limits.check_device(self._session.gpus)
 
     @property
     def session(self) -> RaySession:
@@ -123,7 +124,7 @@ class Search:
         return Proposals(
             results, self.settings.study, self.settings.space, seed=budget.seed, replicates=budget.replicates,
             data_sha256=self.series.identity, objectives=budget.objectives, sampler=budget.sampler, journal=journal,
-            allowed=self._limits.allowed, origins=[place.origin for place in self.places],
+            allowed=self._limits.allowed, origins=[place.origin for place in self.places], race=budget.race,
         )  # fmt: skip
 
     def check_settings(self, results: Results, record: bool) -> None:
@@ -166,6 +167,9 @@ class Search:
                 f"{remaining} trials to come x {budget.replicates} replicates{origins} = {runs} runs of at most "
                 f"{settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
             )
+            lines += race_lines(budget, remaining)
+            settle_share(self.session, settings, self.series, len(self.places))
+            lines += filter(None, [self.session.share])
             lines.append(
                 f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
@@ -199,6 +203,8 @@ class Search:
                 say(few)
             say("starting Ray ...")
             self.start_ray()
+            if self.session.share:
+                say(self.session.share)
             self.session.check_machines(drive.results)
             self.check_settings(drive.results, record=True)  # a command that is refused leaves no study behind
             with drive.training() as (stop, scratch):
@@ -217,6 +223,7 @@ class Search:
         optuna_folder = Path(results.storage.root) / "optuna" if results.storage.local else scratch
         proposals = self.proposals(results, optuna_folder / f"{study}.journal")
         close_left_over(results, proposals, self._stacks)
+        remaining = self.to_come(proposals)
         say(f"study {study} in {results.storage.url}; data: {self.series.source}")
         for note in self.series.notes:
             say(f"note: {note}")
@@ -226,6 +233,10 @@ class Search:
             if resumed:
                 text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
+        if self.session.auto and remaining > 0:
+            settle_share(self.session, self.settings, self.series, len(self.places))
+            say(self.session.share)
+        warm_up = self.session.warm_up(points_of(settings.space), self.series.identity) if remaining > 0 else None
         said = [
             line
             for place in self.places
@@ -237,10 +248,10 @@ class Search:
             say(line)
         if self.tracker is not None:
             self.tracker.follow(study)
-        remaining = self.to_come(proposals)
         if len(proposals.outcomes) >= budget.trials:
             say(f"{len(proposals.outcomes)} trials are on record and {budget.trials} are asked for: none to come")
-        if remaining > 0:
+        if warm_up is not None:
+            warm_up.wait()
             self._tune(results, proposals, remaining, stop, scratch)
         if used_up := self.used_up(proposals):
             say(used_up)
@@ -248,25 +259,24 @@ class Search:
 
     def _stacks(self, proposal: Proposal) -> list[Stack]:
         """What a trial trains at each origin."""
-        configs = proposal.configs(self.settings.budget.replicates)
+        configs = proposal.configs(proposal.seeds)
         return [(place.origin.configs(configs), place.series) for place in self.places]
 
     def _tune(self, results: Results, proposals: Proposals, remaining: int, stop: Stop, scratch: Path) -> None:
         budget, base = self.settings.budget, self.settings.base
-        spec = self.session.trial_spec(
-            results, self.settings.study, self.series.identity, self.settings.base.forecaster
-        )
+        spec = self.session.trial_spec(results, self.settings.study, self.series.identity, base.forecaster)
         spec = replace(spec, tells=self.tracker is not None and self.tracker.live)
         if len(self.places) > 1:
             spec = replace(spec, origins=tuple(place.origin.identity for place in self.places))
-        for proposal in proposals.pending:  # what they reported before the kill fills ASHA's rungs
+        # What they reported before the kill fills ASHA's rungs; of a race's later seeds it is on record.
+        for proposal in (each for each in proposals.pending if not each.losses):
             try:
                 proposal.reports = stacks_run(results, self._stacks(proposal)).report().reports
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
         closing = Closing(results, self._stacks)
-        searcher = ProposalSearcher(proposals, spec, closing.stopped)
-        scheduler = RecordedASHA(
+        searcher = (RacingSearcher if budget.race else ProposalSearcher)(proposals, spec, closing.stopped)
+        scheduler = (RacingASHA if budget.race else RecordedASHA)(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,
         )  # fmt: skip
@@ -282,9 +292,9 @@ class Search:
         try:
             with closing:
                 self.session.run_trials(
-                    self.settings.study, scratch, searcher=searcher, scheduler=scheduler, samples=remaining, stop=stop,
+                    self.settings.study, scratch, searcher=searcher, scheduler=scheduler, stop=stop,
                     callbacks=[closing, failures, progress, Upkeep(results), *tracking],
-                    max_failures=budget.max_failures, watch=watch,
+                    samples=searcher.begin(remaining), max_failures=budget.max_failures, watch=watch,
                 )  # fmt: skip
                 if stop.reason == "lease":
                     closing.let_go()
@@ -292,37 +302,11 @@ class Search:
             progress.close()
 
     def _members(self, trial: TrialSpec, runs: Sequence[str]) -> list[Member]:
-        cells = [place.origin.name for place in self.places for _ in range(self.settings.budget.replicates)]
+        cells = [place.origin.name for place in self.places for _ in range(len(runs) // len(self.places))]
         study = self.settings.study
         return [
             Member(study, "search", run, trial=trial.trial, cell=cell) for run, cell in zip(runs, cells, strict=True)
         ]
-
-    def _train_final(self, results: Results, finals: Sequence[Config]) -> None:
-        """The final replicates, to their end, in smaller stacks where one of all does not fit into memory."""
-
-        def happened(kind: str, text: str) -> None:
-            print(text, file=sys.stderr, flush=True)
-            record_event(results, self.settings.study, kind, text)
-
-        session, most = self.session, len(finals)
-        provenance = session.trial_spec(results, self.settings.study, self.series.identity).provenance
-        model, texts = self.settings.base.forecaster, [config.to_json() for config in finals]
-        data = session.data(self.series.identity)
-        while True:
-            call = (
-                results, model, texts, data, session.gpus > 0, session.threads, provenance, most, self.settings.study,
-                typed(),
-            )  # fmt: skip
-            try:
-                for text in session.run_tasks(train_final, {"final": call}, happened)["final"]:
-                    record_event(results, self.settings.study, "halved", f"final replicates: {text}")
-                return
-            except DoesNotFit as error:
-                if most == 1:
-                    raise
-                most = (most + 1) // 2
-                happened("halved", f"{error}; it goes on with {most} models side by side at most")
 
     def _conclude(self, results: Results, proposals: Proposals) -> int:
         settings, budget = self.settings, self.settings.budget
@@ -363,7 +347,7 @@ class Search:
                 say(f"retraining it with {counted(fresh, 'fresh seed')}{where}, then reading test once")
             else:
                 say(f"its {len(finals)} final runs are on record, and test has been read")
-            self._train_final(results, finals)
+            train_finals(self.session, results, settings.study, finals, self.series)
             record_starts(results, settings.study, finals, self.series)
             for place in self.places[:-1]:
                 configs = place.origin.configs(best.configs(budget.replicates))

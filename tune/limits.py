@@ -4,8 +4,8 @@ from lab.errors import ConfigError
 from lab.registry import forecaster_of
 from lab.settings.config import Config
 from lab.settings.sizes import too_large
-from tune.proposals import allowed_points
 from tune.settings import SearchSettings
+from tune.space.points import allowed_points
 
 
 class Limits:
@@ -32,6 +32,12 @@ class Limits:
             raise ConfigError(f"no model of this space can be trained: {reason}")
         if most is not None and smallest > most:
             raise ConfigError(f"max-parameters: got {most:,}, but the smallest model of this space has {smallest:,}")
+
+    def check_device(self, gpus: float) -> None:
+        """Raises ConfigError for settings that cannot be trained where a trial has so many GPUs."""
+        base = self.settings.base
+        if reason := forecaster_of(base).refuses(base, "cuda" if gpus else "cpu"):
+            raise ConfigError(reason)
 
     def allowed(self, config: Config) -> bool:
         most = self.settings.budget.max_parameters

@@ -70,9 +70,8 @@ class Progress(LiveLines):
         found = f"{self._loss} {proposal.values[0]:.4f}" if proposal.values else f"{self._loss} -"
         if proposal.error:
             found = proposal.error.strip().splitlines()[-1]
-        return f"{proposal.trial}  {proposal.state:8s}  {found}  {params_text(proposal.params, type(proposal.config))}"[
-            :WIDTH
-        ]
+        state = "raced out" if proposal.raced_out else proposal.state
+        return f"{proposal.trial}  {state:8s}  {found}  {params_text(proposal.params, type(proposal.config))}"[:WIDTH]
 
     @property
     def log_lines(self) -> int:

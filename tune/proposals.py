@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lab import seeds
 from lab.errors import ConfigError
 from lab.settings.config import Config
-from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, standing_outcomes
+from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, races, standing_outcomes
 from lab.store.tables import Results, is_object
 from tune.methods.journal import JournalCopy
 from tune.methods.method import Start, Told
@@ -31,12 +31,12 @@ from tune.methods.window import Window
 from tune.origins import Origin
 from tune.space import Space
 from tune.space.categories import distributions_of_json, distributions_to_json, labelled, plain
+from tune.space.points import allowed_points, is_allowed, point
 
 logger = logging.getLogger(__name__)
 
 REDRAWS = 25  # tries of the sampler's to draw something new in a space of few points; then chance draws
 REFUSALS = 1000  # tries to draw what is allowed, where most of the space is not
-COUNTED = 1000  # points of a space up to which they are counted, so that one that is used up is known to be
 
 _STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -55,6 +55,14 @@ class Proposal:
     values: list[float] = field(default_factory=list)  # one per objective
     reports: list[tuple[int, float]] = field(default_factory=list)  # (epoch, value) from the first epoch
     error: str | None = None
+    seeds: int = 0  # that it is trained with; of a race, so far; 0: nobody has said how many
+    losses: list[float] = field(default_factory=list)  # of a race: of its first seeds, those that ended
+    reason: str | None = None  # of a race: why it has no more seeds
+
+    @property
+    def raced_out(self) -> bool:
+        """Whether its seeds came to their end, and no more were trained."""
+        return self.state == "stopped" and 0 < len(self.losses) == self.seeds
 
     def configs(self, replicates: int) -> list[Config]:
         """One config per replicate: replicate r has the base seed + r."""
@@ -66,29 +74,21 @@ class Proposals:
     """All proposals of one study. Only the driver that holds the study's lease may change them."""
 
     def __init__(
-        self,
-        results: Results,
-        study: str,
-        space: Space,
-        *,
-        seed: int,
-        replicates: int,
-        data_sha256: str,
-        objectives: Sequence[str] = ("val_mse",),
-        sampler: str = "tpe",
-        journal: Path | None = None,
-        allowed: Callable[[Config], bool] = lambda config: True,
-        origins: Sequence[Origin] = (),
-    ):
+        self, results: Results, study: str, space: Space, *,
+        seed: int, replicates: int, data_sha256: str, objectives: Sequence[str] = ("val_mse",), sampler: str = "tpe",
+        journal: Path | None = None, allowed: Callable[[Config], bool] = lambda config: True,
+        origins: Sequence[Origin] = (), race: bool = False,
+    ):  # fmt: skip
         """
         Args:
             data_sha256: identity of the series at the data's own origin.
             allowed: of proposals, what may be trained; others are drawn again.
             origins: where several, the data's own the last of them.
+            race: a proposal is trained with one seed first, and with more as `race_on` says.
         """
         self.results, self.study, self.space, self.seed = results, study, space, seed
         self.replicates, self.data_sha256, self.objectives = replicates, data_sha256, tuple(objectives)
-        self.allowed = allowed
+        self.allowed, self.race = allowed, race
         self.origins = tuple(origins) or (Origin(None, data_sha256),)
         self.all: dict[str, Proposal] = {}
         self.exhausted = False  # nothing new was found when last drawn
@@ -110,7 +110,7 @@ class Proposals:
 
     def stacks(self, proposal: Proposal) -> list[tuple[Origin, list[Config]]]:
         """What it trains: its replicates at each origin."""
-        configs = proposal.configs(self.replicates)
+        configs = proposal.configs(proposal.seeds)
         return [(origin, origin.configs(configs)) for origin in self.origins]
 
     def best(self) -> Proposal | None:
@@ -124,7 +124,13 @@ class Proposals:
         rows = self.results.table("trials", self.study).to_pylist()
         self._next = 1 + max((row["number"] for row in rows if row["number"] is not None), default=-1)
         self.all, distributions = read_proposals(rows, self.results, type(self.space.base))
+        for proposal in self.all.values():
+            proposal.seeds = proposal.seeds or self._first_seeds
         return distributions
+
+    @property
+    def _first_seeds(self) -> int:
+        return 1 if self.race else self.replicates
 
     def _rebuild(self, sampler: str, journal: Path | None, distributions: Mapping[str, Distributions]) -> optuna.Study:
         storage: BaseStorage = InMemoryStorage()
@@ -219,13 +225,13 @@ class Proposals:
         draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         for _ in range(REFUSALS):
             params = self.space.suggest(draws.ask())
-            if point(params) not in self._known and _is_allowed(self.space, self.allowed, params):
+            if point(params) not in self._known and is_allowed(self.space, self.allowed, params):
                 return params
         return None
 
     def _record(self, trial: optuna.trial.Trial, params: dict[str, Any], config: Config) -> Proposal:
         number, self._next = self._next, self._next + 1
-        proposal = Proposal(f"t{number:05d}", number, params, config)
+        proposal = Proposal(f"t{number:05d}", number, params, config, seeds=self._first_seeds)
         self.results.add(
             "trials",
             [{
@@ -242,18 +248,40 @@ class Proposals:
         self._optuna_trials[proposal.trial] = trial
         return proposal
 
-    def _add_members(self, proposal: Proposal) -> None:
+    def _add_members(self, proposal: Proposal, before: int = 0) -> None:
         key = {"study": self.study, "trial": proposal.trial, "role": "search"}
         members = [
             {**key, "cell": origin.name, "run": config.run_id(origin.identity)}
             for origin, configs in self.stacks(proposal)
-            for config in configs
+            for config in configs[before:]
         ]
         if self._writer is None:
             self.results.add("members", members, key=proposal.trial)
         else:
             written = self._writer.submit(self.results.add, "members", members, proposal.trial)
             self._late.setdefault(proposal.trial, []).append((written, members))
+
+    def race_on(
+        self, trial: str, seeds: int, losses: Sequence[float], reports: Sequence[tuple[int, float]], reason: str
+    ) -> None:
+        """Records that a trial of a race goes on with so many seeds in all.
+
+        Args:
+            losses: of those it has had.
+            reports: of the first, by which it is compared at the rungs for good; those of later ones are passed over.
+        """
+        proposal = self.all[trial]
+        reports = proposal.reports if proposal.losses else reports
+        self.results.add(
+            "trials",
+            [{
+                "study": self.study, "trial": trial, "number": proposal.number, "event": "raced", "seed": self.seed,
+                "seeds": seeds, "losses": list(losses), "reports": _told(reports), "reason": reason,
+            }],
+            key=trial,
+        )  # fmt: skip
+        proposal.seeds, proposal.losses, proposal.reports = seeds, list(losses), list(reports)
+        self._add_members(proposal, len(losses))
 
     def finish(
         self,
@@ -262,27 +290,33 @@ class Proposals:
         values: Sequence[float] = (),
         reports: Sequence[tuple[int, float]] = (),
         error: str | None = None,
+        losses: Sequence[float] = (),
+        reason: str | None = None,
     ) -> None:
-        """Records the outcome of a trial (`complete`, `stopped` or `failed`), then tells Optuna."""
+        """Records the outcome of a trial (`complete`, `stopped` or `failed`), then tells Optuna.
+
+        `losses`, `reason`: of a race (see Proposal).
+        """
         proposal = self.all[trial]
         if proposal.state is not None:
             return
-        for written, members in self._late.get(
-            trial, ()
-        ):  # where an outcome is, they are; a new driver adds the others
+        for written, members in self._late.pop(trial, ()):  # where an outcome is, they are; a new driver adds others
             if written.exception() is not None:
                 self.results.add("members", members, key=trial)
-        self._late.pop(trial, None)
+        reports = proposal.reports if proposal.losses else reports  # what its first seed reported stands
+        losses = list(losses or proposal.losses)
+        raced = {"seeds": proposal.seeds, "losses": losses or None, "reason": reason} if self.race else {}
         self.results.add(
             "trials",
             [{
                 "study": self.study, "trial": trial, "number": proposal.number, "event": "outcome", "state": state,
                 "values": list(values) or None, "error": error, "seed": self.seed,
-                "reports": [{"epoch": epoch, "value": value} for epoch, value in reports],
+                "reports": _told(reports), **raced,
             }],
             key=trial,
         )  # fmt: skip
         proposal.state, proposal.values, proposal.error = state, list(values), error
+        proposal.losses, proposal.reason = losses, reason
         proposal.reports = [(int(epoch), float(value)) for epoch, value in reports]
         self.ended.append(proposal)
         known = self._optuna_trials.pop(trial, None)
@@ -310,11 +344,20 @@ def read_proposals(
             continue
         if proposals.setdefault(proposal.trial, proposal) is proposal:
             distributions[proposal.trial] = parsed
+    for trial, raced in races(rows, proposals, results).items():
+        proposal = proposals[trial]
+        proposal.seeds, proposal.losses, proposal.reports = raced.seeds, raced.losses, raced.reports
     for trial, outcome in standing_outcomes(rows, proposals, results).items():
         proposal = proposals[trial]
         proposal.state, proposal.error = outcome.state, outcome.error
         proposal.values, proposal.reports = outcome.values, outcome.reports
+        proposal.seeds, proposal.losses = outcome.seeds or proposal.seeds, outcome.losses
+        proposal.reason = outcome.reason
     return proposals, distributions
+
+
+def _told(reports: Iterable[tuple[int, float]]) -> list[dict[str, float]]:
+    return [{"epoch": epoch, "value": value} for epoch, value in reports]
 
 
 def _proposed(row: Mapping[str, Any], settings: type[Config]) -> tuple[Proposal, Distributions]:
@@ -354,21 +397,3 @@ def optuna_trial(
         user_attrs={"trial": proposal.trial},
         system_attrs=dict(system or {}),
     )
-
-
-def point(params: Mapping[str, Any]) -> str:
-    """A point of the space, to compare with others."""
-    return json.dumps(params, sort_keys=True)
-
-
-def allowed_points(space: Space, allowed: Callable[[Config], bool]) -> list[dict[str, Any]] | None:
-    """All points of a space that may be trained; None where it has too many to count."""
-    every = space.every_point(COUNTED)
-    return None if every is None else [params for params in every if _is_allowed(space, allowed, params)]
-
-
-def _is_allowed(space: Space, allowed: Callable[[Config], bool], params: Mapping[str, Any]) -> bool:
-    try:
-        return allowed(space.config(params))
-    except ConfigError:  # values that are allowed each, but not together
-        return False

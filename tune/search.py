@@ -27,6 +27,10 @@ def parser() -> Parser:
     add("--study", help="name of the study (default: the preset's)")
     add("--trials", type=int, help="proposals in all, earlier ones of the study included")
     add("--replicates", type=int, help="seeds per proposal, trained as one stack")
+    add(
+        "--race", action="store_true", default=None,
+        help="train each proposal with one seed, and with the others only while a paired test does not exclude it",
+    )  # fmt: skip
     add("--origins", type=int, help="origins at each of which every seed is trained; a trial's value is the mean")
     add("--max-epochs", type=int, help="= training.max_epochs")
     add("--objectives", help="val_mse, or val_mse,parameters")

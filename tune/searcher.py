@@ -43,10 +43,15 @@ class ProposalSearcher(DriverOnly, Searcher):
         self.proposals, self.spec, self.on_stopped = proposals, spec, on_stopped
         self._trials: dict[str, str] = {}  # Tune's id to ours
 
+    def begin(self, trials: int) -> int:
+        """Of how many trials of Tune's so many of ours consist at most. Called before anything is suggested."""
+        return trials
+
     def suggest(self, trial_id: str) -> Any:
         proposal = self.proposals.propose()
-        if proposal is None:
-            return Searcher.FINISHED
+        return Searcher.FINISHED if proposal is None else self._given(trial_id, proposal)
+
+    def _given(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
         self._trials[trial_id] = proposal.trial
         stacks = self.proposals.stacks(proposal)
         configs = tuple(config.to_json() for _, stack in stacks for config in stack)
@@ -62,9 +67,12 @@ class ProposalSearcher(DriverOnly, Searcher):
             values.append(result["parameters"])
         if state == "complete" and not values:
             state = "stopped"
-        self.proposals.finish(proposal.trial, state, values, result["reports"])
+        self._ended(proposal, state, values, result)
         if result["state"] == "running":
             self.on_stopped(proposal)
+
+    def _ended(self, proposal: Proposal, state: str, values: list[float], result: dict[str, Any]) -> None:
+        self.proposals.finish(proposal.trial, state, values, result["reports"])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the searcher's state."""

@@ -34,6 +34,7 @@ class Budget:
     seed: int = 0  # of the sampler
     max_parameters: int | None = None  # larger models are not proposed
     origins: int = 1  # at which every replicate is trained, the data's own the last (tune.origins)
+    race: bool = False  # over seeds: one first, more where the trial may still be the best (tune.racing)
 
     trials: int = 20
     final_replicates: int = 5  # fresh seeds of the best config
@@ -41,6 +42,7 @@ class Budget:
 
     IDENTITY = (
         "replicates", "grace_epochs", "reduction_factor", "objectives", "sampler", "seed", "max_parameters", "origins",
+        "race",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -62,6 +64,19 @@ class Budget:
             raise ConfigError(f"objectives: got {','.join(self.objectives)}; allowed: val_mse, or val_mse,parameters")
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
+        if self.race:
+            self._check_race()
+
+    def _check_race(self) -> None:
+        for name, bad, ways in (
+            ("replicates", self.replicates < 2, "a race needs at least 2: --replicates 2"),
+            ("origins", self.origins > 1, "a race is over seeds at one origin: --origins 1"),
+            ("objectives", len(self.objectives) > 1, "a race has one: --objectives val_mse"),
+        ):  # fmt: skip
+            if bad:
+                got = getattr(self, name)
+                shown = ",".join(got) if isinstance(got, tuple) else got
+                raise ConfigError(f"race: got {name} {shown}; {ways}, or leave --race out")
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,8 @@ class SearchSettings:
             del budget["max_parameters"]
         if self.budget.origins == 1:  # or before there were origins
             del budget["origins"]
+        if not self.budget.race:
+            del budget["race"]
         searched = {item.path for item in self.space.ranges}
         settings = {k: v for k, v in self.base.canonical().items() if k not in searched}
         identity: dict[str, Any] = {"settings": settings, "space": self.space.as_dict(), "search": budget}

@@ -38,6 +38,8 @@ class Beside:
     measured: str
     difference: float  # of the MSE: measured less reported
     why: str  # it may differ; "" where nothing is known to
+    farther: int | None = 0  # rows by which the lookbacks differ; None: the source does not say its own
+    searched: bool = False  # whether its settings were searched here, which the source's were not
 
 
 @dataclass(frozen=True, eq=False)

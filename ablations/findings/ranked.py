@@ -17,6 +17,7 @@ from lab.references.forecasts import Forecasts, forecasts_of_run
 from lab.references.standing import BarErrors, starts_of
 from lab.references.titles import START_TITLE
 from lab.registry import names, reports
+from lab.settings.presets import SEARCHED
 from lab.store.schema import START
 from lab.store.tables import Results
 from lab.training.window_errors import window_errors
@@ -104,7 +105,7 @@ class _Ranked:
         base = self.study.table[arm].untuned if arm in self.study.table else arm
         retune = self.study.retune
         if base != arm and retune is not None:
-            return f"the best of a search by validation in its cell, {retune.text}"
+            return f"{SEARCHED} a search by validation in its cell, {retune.text}"
         entry = self.study.models.get(base)
         return sourced(self.study.forecaster, self.study.preset) if entry is None else entry.source
 
@@ -178,11 +179,13 @@ class _Ranked:
             mse, mae = row.mean(PRIMARY), row.mean("test_mae")
             if mse is None or arm not in self.entrants:
                 continue
-            config = self.study.config(cell, arm)
+            config, searched = self.study.config(cell, arm), self._source(arm).startswith(SEARCHED)
             for report in reports(config):
+                why = ["its settings were searched here"] if searched else []
+                why += filter(None, [report.differs(config, row.complete)])
                 yield Beside(
                     self.title(arm), cell, report.text(), f"{decimal(mse)} / {decimal(mae)}", mse - report.mse,
-                    report.differs(config, row.complete),
+                    "; ".join(why), report.farther(config), searched,
                 )  # fmt: skip
 
 

@@ -13,19 +13,18 @@ from ablations.study.models import MODELS
 from ablations.study.study import Study
 from lab.console.printing import say
 from lab.errors import ConfigError, DataError
+from lab.machines.card.share import MEMORY_SHARE
 from lab.machines.session import RaySession
 from lab.registry import forecaster_of
 from lab.series import Series, load_series, window_starts
 from lab.settings.config import Config
 from lab.settings.data import DataConfig
-from lab.settings.sizes import too_large
+from lab.settings.sizes import check_device, too_large
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory
 from lab.training.liveness import Liveness
 from lab.training.readings import unread
-from tune.costs import measure_shapes
-
-MEMORY_SHARE = 0.7  # of what a trial may take: other shapes' steps are not quite like the measured ones
+from tune.costs import measure_shapes, need_of
 
 
 class Preparation:
@@ -103,6 +102,8 @@ class Preparation:
         if self._session is None:
             say("starting Ray ...")
             self._session = RaySession(self.call.resources, self.series.values(), self.study.forecasters)
+            if self._session.share:
+                say(self._session.share)
         return self._session
 
     def liveness(self) -> dict[Hypothesis, str]:
@@ -151,8 +152,16 @@ class Preparation:
             return draft
         shapes = self._measure([run.config for stack in draft.stacks for run in stack.runs])
         costs = [self._costs[shape] for shape in shapes]
-        room = Room(self.call.stack_size, self._fits(costs), self.session.concurrent, self._epoch_seconds)
-        return make_plan(work, recorded, begun, room)
+
+        def planned() -> Plan:
+            room = Room(self.call.stack_size, self._fits(costs), self.session.concurrent, self._epoch_seconds)
+            return make_plan(work, recorded, begun, room)
+
+        if self.session.auto:  # by the stacks that a card of its own would give each
+            whole = [(self._costs[self._shape(s.runs[0].config)], len(s.runs)) for s in planned().stacks]
+            self.session.settle([need_of(*cost, models) for cost, models in whole])
+            say(self.session.share)
+        return planned()
 
     def _shape(self, config: Config) -> Hashable:
         """What a step costs hangs on: wherever its origin lies, a shape is measured once."""
@@ -177,6 +186,7 @@ class Preparation:
         new = {shape: config for shape, (_, config) in shapes.items() if shape not in self._costs}
         if new:
             session = self.session
+            check_device(new.values(), "cuda" if session.gpus else "cpu")
             self._costs |= measure_shapes(session, new, lambda config: self.identity_of(config.data))
             self._measured |= {shape: self._windows(config) for shape, config in new.items()}
         return list(shapes)

@@ -5,6 +5,7 @@ is not "no effect", and a small effect is none only where it was shown to be sma
 these rows; the part, not the arm without it, is what helps or hurts.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -263,6 +264,8 @@ def _undecided(findings: Findings, finding: Finding) -> str:
         return said
     equivalence = p_clause("of equivalence", decision.equivalence_p_adjusted)
     bracket = "; ".join(filter(None, (percent(effect.percent), f"{adjusted(finding)}, {equivalence}", pairs(finding))))
+    if not any(map(math.isfinite, effect.interval)):
+        return f"{said}: {observed(finding, effect)} ({bracket}); so few seeds give no 95% interval"
     return (
         f"{said}: {observed(finding, effect)} ({bracket}), and the 95% interval over seeds, "
         f"{interval(effect.interval)}, still allows {allowed(findings, effect)}"

@@ -6,9 +6,10 @@ that a whole GRU is one launch. Programs share nothing. Formulas and the order o
 Two layouts of a tile. LANES_LAST, (units, lanes): a thread has one unit of one window and all weights of its unit in
 registers; products are float32 multiply-adds. Otherwise (lanes, units): products on tensor cores as `tf32x3`, where a
 factor is split into two TF32 numbers and three of the four products are summed, with an error near 2^-21 (plain TF32:
-2^-11). `ieee` would be float32 itself, but Triton has no tensor cores for it and gives each thread all of its rows of
-W_hh to hold. 16 lanes are the least that tensor cores take. With 8 warps Triton gives them different columns of a
-product only where it has more columns than lanes; else all warps compute the same.
+2^-11, bfloat16: 2^-8, where `training.precision` asks for them). `ieee` would be float32 itself, but Triton has no
+tensor cores for it and gives each thread all of its rows of W_hh to hold. 16 lanes are the least that tensor cores
+take. With 8 warps Triton gives them different columns of a product only where it has more columns than lanes; else all
+warps compute the same.
 
 Letters of shapes: L lanes (windows), J units, K columns of a weight. `tile` is (J, L) with LANES_LAST, else (L, J).
 What is in capitals beside tensors' letters is compiled in; all else, D and F too, is known at run time, and no argument
@@ -85,16 +86,25 @@ def _biases(pointer, units, D, LANES_LAST: tl.constexpr):
 
 
 @triton.jit
-def _times(weight, tile, total, LANES_LAST: tl.constexpr):
+def _dot(first, second, total, PRODUCTS: tl.constexpr):
+    """total + first second, summed in float32."""
+    if PRODUCTS == "bf16":
+        return tl.dot(first.to(tl.bfloat16), second.to(tl.bfloat16), acc=total)
+    else:
+        return tl.dot(first, second, acc=total, input_precision=PRODUCTS)
+
+
+@triton.jit
+def _times(weight, tile, total, LANES_LAST: tl.constexpr, PRODUCTS: tl.constexpr):
     """total + weight^T tile: weight (K, J), tile of K rows -> tile of J rows."""
     if LANES_LAST:
         return total + tl.sum(weight[:, :, None] * tile[:, None, :], axis=0)
     else:
-        return tl.dot(tile, weight, acc=total, input_precision="tf32x3")
+        return _dot(tile, weight, total, PRODUCTS)
 
 
 @triton.jit
-def _back(weights, first, second, third, total, LANES_LAST: tl.constexpr):
+def _back(weights, first, second, third, total, LANES_LAST: tl.constexpr, PRODUCTS: tl.constexpr):
     """total + the sum over gates of weight tile: tiles of J rows -> a tile of K rows."""
     if LANES_LAST:  # the first axis is summed inside a thread, where another would be over warps
         products = weights[0][:, :, None] * first[:, None, :]
@@ -102,9 +112,9 @@ def _back(weights, first, second, third, total, LANES_LAST: tl.constexpr):
         products += weights[2][:, :, None] * third[:, None, :]
         return total + tl.sum(products, axis=0)
     else:
-        total = tl.dot(first, weights[0], acc=total, input_precision="tf32x3")
-        total = tl.dot(second, weights[1], acc=total, input_precision="tf32x3")
-        return tl.dot(third, weights[2], acc=total, input_precision="tf32x3")
+        total = _dot(first, weights[0], total, PRODUCTS)
+        total = _dot(second, weights[1], total, PRODUCTS)
+        return _dot(third, weights[2], total, PRODUCTS)
 
 
 @triton.jit
@@ -118,15 +128,15 @@ def _tanh(x):
 
 
 @triton.jit
-def _gates(h, x, w_hh, w_ih, b_r, b_z, b_n, b_a, LANES_LAST: tl.constexpr):
+def _gates(h, x, w_hh, w_ih, b_r, b_z, b_n, b_a, LANES_LAST: tl.constexpr, PRODUCTS: tl.constexpr):
     """r, z, n, a of one step, tiles of J rows. x first: its products need not wait for the step before."""
     zero = tl.zeros(h.shape, tl.float32)
-    x_r = _times(w_ih[0], x, zero + b_r, LANES_LAST)
-    x_z = _times(w_ih[1], x, zero + b_z, LANES_LAST)
-    x_n = _times(w_ih[2], x, zero + b_n, LANES_LAST)
-    r = _sigmoid(_times(w_hh[0], h, x_r, LANES_LAST))
-    z = _sigmoid(_times(w_hh[1], h, x_z, LANES_LAST))
-    a = _times(w_hh[2], h, zero + b_a, LANES_LAST)
+    x_r = _times(w_ih[0], x, zero + b_r, LANES_LAST, PRODUCTS)
+    x_z = _times(w_ih[1], x, zero + b_z, LANES_LAST, PRODUCTS)
+    x_n = _times(w_ih[2], x, zero + b_n, LANES_LAST, PRODUCTS)
+    r = _sigmoid(_times(w_hh[0], h, x_r, LANES_LAST, PRODUCTS))
+    z = _sigmoid(_times(w_hh[1], h, x_z, LANES_LAST, PRODUCTS))
+    a = _times(w_hh[2], h, zero + b_a, LANES_LAST, PRODUCTS)
     return r, z, _tanh(x_n + r * a), a
 
 
@@ -191,7 +201,7 @@ def _any_nonzero(tile):
 def _forward(
     x, weight_ih, weight_hh, bias_ih, bias_hh, states, gates, last, D, F, T, B, wants_states, wants_gates, wants_last,
     D_PAD: tl.constexpr, F_PAD: tl.constexpr, LANES: tl.constexpr, LANES_LAST: tl.constexpr, RELOAD: tl.constexpr,
-    FULL: tl.constexpr, UNITS_LAST: tl.constexpr, KEPT: tl.constexpr,
+    FULL: tl.constexpr, UNITS_LAST: tl.constexpr, KEPT: tl.constexpr, PRODUCTS: tl.constexpr,
 ):  # fmt: skip
     """x (G, T, F, B) to what is wanted (the other pointers are not touched):
 
@@ -232,7 +242,7 @@ def _forward(
         if RELOAD:
             w_hh = _weights(weight_hh, units, units, D_PAD, D_PAD, RELOAD)
             w_ih = _weights(weight_ih, columns, units, D_PAD, F_PAD, RELOAD)
-        r, z, n, a = _gates(h, x_now, w_hh, w_ih, b_r, b_z, b_n, b_a, LANES_LAST)
+        r, z, n, a = _gates(h, x_now, w_hh, w_ih, b_r, b_z, b_n, b_a, LANES_LAST, PRODUCTS)
         h = n + z * (h - n)
         if KEPT:
             if wants_gates != 0:
@@ -256,6 +266,7 @@ def _backward(
     D, F, T, B, last_only, wants_x, wants_weights,
     D_PAD: tl.constexpr, F_PAD: tl.constexpr, LANES: tl.constexpr, LANES_LAST: tl.constexpr, RELOAD: tl.constexpr,
     FULL: tl.constexpr, UNITS_LAST: tl.constexpr, KEPT: tl.constexpr, CAN_X: tl.constexpr,
+    PRODUCTS: tl.constexpr,
 ):  # fmt: skip
     """From grad, (G, T, D, B) or if last_only (G, D, B): dx (G, T, F, B) if wanted (and compiled: CAN_X).
 
@@ -317,7 +328,7 @@ def _backward(
             if RELOAD:
                 w_hh = _weights(weight_hh, units, units, D_PAD, D_PAD, RELOAD)
                 w_ih = _weights(weight_ih, columns, units, D_PAD, F_PAD, RELOAD)
-            r, z, n, a = _gates(h, x_now, w_hh, w_ih, b_r, b_z, b_n, b_a, LANES_LAST)
+            r, z, n, a = _gates(h, x_now, w_hh, w_ih, b_r, b_z, b_n, b_a, LANES_LAST, PRODUCTS)
         kept = dh * z
         d_n = (dh - kept) * (1 - n * n)
         d_a = d_n * r
@@ -331,13 +342,14 @@ def _backward(
             back_hh = _transposed(weight_hh, units, units, D_PAD, D_PAD, RELOAD)
             if CAN_X:
                 back_ih = _transposed(weight_ih, columns, units, D_PAD, F_PAD, RELOAD)
-        dh = _back(back_hh, d_r, d_z, d_a, kept, LANES_LAST)
+        dh = _back(back_hh, d_r, d_z, d_a, kept, LANES_LAST, PRODUCTS)
         if last_only == 0:
             grad -= D * B
             dh += tl.load(grad + h_places, mask=h_inside & (t > 0), other=0.0)
         if CAN_X:
             if wants_x != 0:
-                tl.store(dx + x_places, _back(back_ih, d_r, d_z, d_n, x_zero, LANES_LAST), mask=x_inside)
+                d_x = _back(back_ih, d_r, d_z, d_n, x_zero, LANES_LAST, PRODUCTS)
+                tl.store(dx + x_places, d_x, mask=x_inside)
             dx -= F * B
         if wants_weights != 0:
             _store_four(now + gate_places, gate_apart, d_r, d_z, d_n, d_a, gate_inside)

@@ -1,9 +1,10 @@
 """The weights' gradients of `gru_triton.py` from the gates' gradients, compiled by Triton.
 
 `_backward` (`gru_triton_steps.py`) leaves the gates' gradients of all windows and steps. Their products with the states
-before and the inputs know no order in time, so they are taken in large tiles on tensor cores (`tf32x3`), each program
+before and the inputs know no order in time, so they are taken in large tiles on tensor cores, each program
 its share of windows and steps, and the shares' sums are added up in a fixed order. In the loop over time the same
-products cost more than all else: 192 sums a thread to hold for D = 8.
+products cost more than all else: 192 sums a thread to hold for D = 8. Products and sums are two calls of one kernel,
+`_reduce`: one compilation.
 """
 
 # mypy: ignore-errors
@@ -13,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dynonet.kernels.gru_triton_steps import ALIGNED, _gate_steps, _places
+from dynonet.kernels.gru_triton_steps import ALIGNED, _dot, _gate_steps, _places
 
 
 @triton.jit
@@ -26,11 +27,11 @@ def _step(
     return d, h, tl.load(x + x_places, mask=there[:, None] & in_columns[None, :], other=0.0)
 
 
-@triton.jit(do_not_specialize=["x", "states", "gates", "stops", "slots", "D", "F", "T", "B", "steps"])
-def _reduce(
+@triton.jit
+def _products(
     x, states, gates, stops, slots, D, F, T, B, steps,
     ROWS: tl.constexpr, H_COLUMNS: tl.constexpr, X_COLUMNS: tl.constexpr, WINDOWS: tl.constexpr,
-    D_PAD: tl.constexpr, LANES: tl.constexpr, FULL: tl.constexpr, UNITS_LAST: tl.constexpr,
+    D_PAD: tl.constexpr, LANES: tl.constexpr, UNITS_LAST: tl.constexpr, PRODUCTS: tl.constexpr,
 ):  # fmt: skip
     """Products of `steps` steps of WINDOWS windows to slots (G, shares, 3 D (D + F + 2)): gradients of W_hh, W_ih,
     b_ih, b_hh one after the other.
@@ -38,8 +39,6 @@ def _reduce(
     One program is one (group, share, ROWS of the 4D rows of `gates`). `stops`, of LANES windows each, says which steps
     there are: none before is read.
     """
-    if FULL:
-        D = D_PAD
     apart = D_PAD if UNITS_LAST else D  # rows from a gate to the next
     tiles, parts, chunks = tl.cdiv(4 * apart, ROWS), tl.cdiv(B, WINDOWS), tl.cdiv(T, steps)
     program = tl.program_id(0).to(tl.int64)
@@ -86,8 +85,8 @@ def _reduce(
             gates, states, x, d_places, h_places, x_places, in_rows, in_units, in_columns, there, beside_h
         )
         if beside_h:
-            of_hh = tl.dot(d, h, acc=of_hh, input_precision="tf32x3")
-        of_ih = tl.dot(d, x_now, acc=of_ih, input_precision="tf32x3")
+            of_hh = _dot(d, h, of_hh, PRODUCTS)
+        of_ih = _dot(d, x_now, of_ih, PRODUCTS)
         of_bias += d
     slots += share * (3 * D * (D + F + 2))
     # W_hh and b_hh have the rows of r, z, a; W_ih and b_ih those of r, z, n.
@@ -102,9 +101,12 @@ def _reduce(
     tl.store(slots + 3 * D + hh_rows, bias, mask=in_hh)
 
 
-@triton.jit(do_not_specialize=["slots", "sums", "shares", "size"])
-def _sum_slots(slots, sums, shares, size, BLOCK: tl.constexpr, AT_ONCE: tl.constexpr):
-    """slots (G, shares, size) to sums (G, size), in an order that no other size can change."""
+@triton.jit
+def _sums(slots, sums, shares, size, BLOCK: tl.constexpr, AT_ONCE: tl.constexpr):
+    """slots (G, shares, size) to sums (G, size), in an order that no other size can change.
+
+    One program is one (group, BLOCK of its numbers).
+    """
     parts = tl.cdiv(size, BLOCK)
     program = tl.program_id(0).to(tl.int64)
     group = program // parts
@@ -116,3 +118,26 @@ def _sum_slots(slots, sums, shares, size, BLOCK: tl.constexpr, AT_ONCE: tl.const
         inside = (rows < shares)[:, None] & (places < size)[None, :]
         total += tl.load(slots + rows.to(tl.int64)[:, None] * size + places[None, :], mask=inside, other=0.0)
     tl.store(sums + group * size + places, tl.sum(total, axis=0), mask=places < size)
+
+
+@triton.jit(
+    do_not_specialize=["x", "states", "gates", "stops", "slots", "sums", "D", "F", "T", "B", "steps", "adds_up"]
+)
+def _reduce(
+    x, states, gates, stops, slots, sums, D, F, T, B, steps, adds_up,
+    ROWS: tl.constexpr, H_COLUMNS: tl.constexpr, X_COLUMNS: tl.constexpr, WINDOWS: tl.constexpr,
+    BLOCK: tl.constexpr, AT_ONCE: tl.constexpr,
+    D_PAD: tl.constexpr, LANES: tl.constexpr, FULL: tl.constexpr, UNITS_LAST: tl.constexpr,
+    PRODUCTS: tl.constexpr,
+):  # fmt: skip
+    """The weights' gradients, of all of a group's weights one after the other, in two calls: products of shares of
+    windows and steps to slots (G, shares, size); then, if `adds_up`, the shares' sum to sums (G, size)."""
+    if FULL:
+        D = D_PAD
+    if adds_up != 0:
+        _sums(slots, sums, tl.cdiv(B, WINDOWS) * tl.cdiv(T, steps), 3 * D * (D + F + 2), BLOCK, AT_ONCE)
+    else:
+        _products(
+            x, states, gates, stops, slots, D, F, T, B, steps,
+            ROWS, H_COLUMNS, X_COLUMNS, WINDOWS, D_PAD, LANES, UNITS_LAST, PRODUCTS,
+        )  # fmt: skip

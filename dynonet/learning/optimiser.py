@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynonet import kernels
+
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
@@ -86,6 +88,10 @@ def adamw_(
         active: (N, G) bool; a group that is not active keeps parameters, moments and step count as they are.
     """
     moments.steps += active
+    if (kernel := kernels.fused(flat)) is not None:
+        constants = BETA1, BETA2, EPS
+        mean, square, steps = moments.mean, moments.square, moments.steps
+        return kernel.adamw_(flat, grad, mean, square, steps, active, lr, weight_decay, group_index, constants)
     updated, mean, square = adamw(flat, grad, moments, moments.steps, lr, weight_decay, group_index)
     on = spread(active, group_index)
     torch.where(on, updated, flat, out=flat)

@@ -1,5 +1,6 @@
 """N DynoNets of one shape in training: what the lab's trainer drives (see lab.forecaster.Stack)."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
@@ -16,6 +17,7 @@ from dynonet.learning.steps import Moments, TrainState, mode_groups, step_of
 from dynonet.learning.unrolled import thaw
 from dynonet.network.model import DynoNetStack
 from dynonet.network.parameters import BLOCKS, Layout, Parameters
+from dynonet.network.products import rounded
 from dynonet.parts import SIGNALS
 from dynonet.traits import stacking
 from lab.compute.cuda_graphs import Replayed
@@ -25,6 +27,8 @@ from lab.forecaster import Inputs
 from lab.series import Series, window_starts
 from lab.series.windows import Windows
 from lab.training.schedule import schedule
+
+_MEMORIES = itertools.count()
 
 
 class Trained:
@@ -102,7 +106,7 @@ class TrainingStack:
         self._plan = self._planned(self._epoch).clone()
         self.losses = torch.zeros(2, len(configs), dtype=torch.float64, device=device)
         self._at = torch.zeros(1, dtype=torch.int64, device=device)
-        self._run = self._replayed()
+        self._moved()
 
     def _initial(self, series: Series) -> Parameters:
         """Weights as drawn, with those of a closed form in place (`model.trend_start`)."""
@@ -146,6 +150,7 @@ class TrainingStack:
         copies = params.models(index).to(device=self.device, dtype=self.dtype)
         detached = Parameters(self.layout, *(flat.detach() for _, flat in copies.blocks()))
         self._state = TrainState.initial(thaw(detached, self._members.configs))
+        self._moved()
 
     def begin_epoch(self, epoch: int) -> None:
         self._begun = True
@@ -175,18 +180,21 @@ class TrainingStack:
         batches, starts, factors = (t.index_select(0, at)[0] for t in (plan.batches, plan.held_out, plan.factors))
         draws = plan.draws.at(at)
         for place, group in self._members.groups:
-            losses = step_of(group, ahead)(
-                group,
-                self._state.models(place),
-                self._windows.gather(batches[place]),
-                partial(self._windows.gather, starts[place, :held_out]),
-                draws.models(place),
-                factors[place],
-            )
+            with rounded(group.precision):
+                losses = step_of(group, ahead)(
+                    group,
+                    self._state.models(place),
+                    self._windows.gather(batches[place]),
+                    partial(self._windows.gather, starts[place, :held_out]),
+                    draws.models(place),
+                    factors[place],
+                )
             self.losses[:, place] += torch.stack(losses)
 
-    def _replayed(self) -> Any:
-        return Replayed(self._step, self.device) if self.device.type == "cuda" else self._step
+    def _moved(self) -> None:
+        """What was captured looks at the memory of before."""
+        self.memory = next(_MEMORIES)
+        self._run: Any = Replayed(self._step, self.device) if self.device.type == "cuda" else self._step
 
     def keep(self, places: Sequence[int]) -> None:
         index = torch.tensor(places, dtype=torch.long, device=self.device)
@@ -194,7 +202,7 @@ class TrainingStack:
         self._members = _Members(configs, self.layout, self.device, self.dtype)
         self._state, self._plan = self._state.models(index), self._plan.models(index)
         self.losses = self.losses[:, index]
-        self._run = self._replayed()  # what was captured looks at the tables of before
+        self._moved()
 
     def forecast(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
         return Trained(self._members.net, self._state.params).forecast(inputs)
@@ -220,3 +228,4 @@ class TrainingStack:
         names = [f.name for f in fields(Moments)]
         moments = {b: Moments(*(state[f"moments.{b}.{name}"].to(self.device) for name in names)) for b in BLOCKS}
         self._state = TrainState(params, moments)
+        self._moved()

@@ -13,7 +13,7 @@ from torch import Tensor
 from dynonet.config import Config
 from dynonet.learning.optimiser import Moments
 from dynonet.learning.unrolled import unrolled_step
-from dynonet.learning.update import Batch, ModeGroup, TrainState, gradients, with_leaves
+from dynonet.learning.update import Batch, ModeGroup, TrainState, gradients, plain_loss, with_leaves
 from dynonet.network.parameters import Layout
 from dynonet.traits.stacking import group_key
 from lab.compute.draws import AnyDraws
@@ -33,7 +33,7 @@ def controller_step(group: ModeGroup, state: TrainState, batch: Batch, draws: An
     """The controller learns from held-out windows through the forecast, by the plain MSE. Returns it (N,)."""
     params, leaves = with_leaves(state.params, "controller")
     forecast, _ = group.net.forward(params, batch[0], draws, phase="controller")
-    loss = (forecast - batch[1]).square().mean(dim=(1, 2, 3))
+    loss = plain_loss(forecast, batch[1])
     (grad,) = gradients(loss, leaves)
     group.update_controller(state, grad)
     return loss.detach()

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from dynonet.config import Config
 from dynonet.learning.optimiser import adamw, spread
-from dynonet.learning.update import Batch, ModeGroup, TrainState, gradients, with_leaves
+from dynonet.learning.update import Batch, ModeGroup, TrainState, gradients, plain_loss, with_leaves
 from dynonet.network.controller import Signals
 from dynonet.network.parameters import Parameters
 from dynonet.parts import FREEZE_START
@@ -84,7 +84,7 @@ def lookahead(
     params, (direct, *after_leaves) = with_leaves(after, "controller", "shared", "workers")
     window, target = held_out()
     forecast, _ = group.net.forward(params, window, draws, phase="controller")
-    loss = (forecast - target).square().mean(dim=(1, 2, 3))
+    loss = plain_loss(forecast, target)
     grad, *adjoints = gradients(loss, [direct, *after_leaves])
     del forecast, params
 

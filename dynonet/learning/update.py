@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynonet import kernels
 from dynonet.config import Config
 from dynonet.learning.optimiser import Moments, adamw_
 from dynonet.network.controller import Signals, Switch
@@ -55,6 +56,7 @@ class ModeGroup:
             return torch.tensor(values, dtype=dtype, device=device)
 
         self.mode, self.unroll_every = configs[0].training.mode, configs[0].training.unroll_every
+        self.precision = configs[0].training.precision
         self.net = DynoNetStack(configs, channels, device, dtype)
         layout = self.layout = self.net.layout
         training = [c.training for c in configs]
@@ -91,6 +93,8 @@ class ModeGroup:
         weight = signals.lr_scale * signals.loss_weight
         if self.scales_step.any:
             weight = self.scales_step.pick(signals.loss_weight, weight)
+        if (kernel := kernels.fused(forecast)) is not None:
+            return (kernel.squared_error(forecast, target) * weight).sum(dim=(1, 2)) / forecast[0].numel()
         return ((forecast - target).square() * weight[:, :, None]).mean(dim=(1, 2, 3))
 
     def steered(self, workers: Tensor, grad: Tensor, signals: Signals, factor: Tensor) -> Steered:
@@ -155,6 +159,14 @@ class ModeGroup:
         active = self.trained_ahead if ahead else self.trained["controller"]
         rate, decay, index = self.controller_lr, self.controller_decay, self.group_index["controller"]
         adamw_(state.params.controller, grad, state.moments["controller"], active, rate, decay, index)
+
+
+def plain_loss(forecast: Tensor, target: Tensor) -> Tensor:
+    """(N,): mean over windows, steps and channels of squared error."""
+    if (kernel := kernels.fused(forecast)) is not None:
+        squares: Tensor = kernel.squared_error(forecast, target)
+        return squares.sum(dim=(1, 2)) / forecast[0].numel()
+    return (forecast - target).square().mean(dim=(1, 2, 3))
 
 
 def gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dynonet.network.products import precision
 from lab.compute.kernels import asked, compiled, say_once
 
 WIDE = 256  # units of a group that an exported program makes of several
@@ -42,9 +43,10 @@ def gru(
     kernel = _kernel(x, weight_hh.shape[2])
     if kernel is None:
         return _torch_gru(*inputs, last_only)
+    more = {"precision": precision()} if x.device.type == "cuda" else {}
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        return _KernelGRU.apply(kernel, last_only, *inputs)
-    return kernel.forward(*(tensor.detach() for tensor in inputs), last_only, keep=False)[0]
+        return _KernelGRU.apply(kernel, last_only, more, *inputs)
+    return kernel.forward(*(tensor.detach() for tensor in inputs), last_only, keep=False, **more)[0]
 
 
 def _check(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
@@ -130,9 +132,9 @@ def _exported_gru(
 # -- the kernels ---------------------------------------------------------------------------------------------
 class _KernelGRU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kernel, last_only, *inputs):
-        output, kept = kernel.forward(*inputs, last_only, keep=True)
-        ctx.kernel, ctx.last_only = kernel, last_only
+    def forward(ctx, kernel, last_only, more, *inputs):
+        output, kept = kernel.forward(*inputs, last_only, keep=True, **more)
+        ctx.kernel, ctx.last_only, ctx.more = kernel, last_only, more
         ctx.save_for_backward(*inputs, *kept)
         return output
 
@@ -140,5 +142,6 @@ class _KernelGRU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
-        x_needed, *weights_needed = ctx.needs_input_grad[2:]
-        return None, None, *ctx.kernel.backward(*inputs, kept, grad, ctx.last_only, x_needed, any(weights_needed))
+        x_needed, *weights_needed = ctx.needs_input_grad[3:]
+        wanted = x_needed, any(weights_needed)
+        return None, None, None, *ctx.kernel.backward(*inputs, kept, grad, ctx.last_only, *wanted, **ctx.more)

@@ -3,10 +3,12 @@
 Symbols: N models, B windows, S lookback, H horizon, C channels, D worker hidden, W worker_seq_len.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
+
+from dynonet.network.products import batched_product
 
 REVIN_EPS = 1e-5
 NORM_EPS = 1e-5  # of layer norm, torch's default
@@ -14,7 +16,7 @@ NORM_EPS = 1e-5  # of layer norm, torch's default
 
 def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """(G, out, in) weights and (G, out) biases on (G, in, B): `weight @ x + bias`, (G, out, B)."""
-    return torch.baddbmm(bias[..., None], weight, x)
+    return batched_product(bias[..., None], weight, x)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def window_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, ((x - mean).square_().mean(dim=1, keepdim=True) + REVIN_EPS).sqrt()
 
 
-@lru_cache(maxsize=16)
+@cache  # for good: a captured step reads it whenever it is replayed
 def _moving_average(length: int, kernel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     rows = torch.arange(length)[:, None]
     columns = (rows + torch.arange(kernel)[None, :] - kernel // 2).clamp(0, length - 1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from dynonet import kernels
 from dynonet.config import Config
 from dynonet.network.controller import Signals, Switch, controller
 from dynonet.network.layers import dropout, moving_average_matrix, stacked_linear, window_statistics
@@ -148,9 +149,14 @@ class DynoNetStack:
             return forecast.new_zeros(())
         models, channels, horizon, batch = forecast.shape
         flat = forecast.reshape(models, channels, horizon * batch)
-        wide = gelu(stacked_linear(flat, shared["mixer.0.weight"], shared["mixer.0.bias"]))
-        if draws is not None:
-            keys = draws.stream(MASKS[phase][1])
-            wide = dropout(wide, self.mixer_dropout[:, None, None], uniform(keys, tuple(wide.shape[1:])))
+        wide = stacked_linear(flat, shared["mixer.0.weight"], shared["mixer.0.bias"])
+        if draws is None:
+            wide = gelu(wide)
+        else:
+            drawn = uniform(draws.stream(MASKS[phase][1]), tuple(wide.shape[1:]))
+            if (kernel := kernels.fused(wide)) is not None:
+                wide = kernel.gelu_dropout(wide, self.mixer_dropout, drawn)
+            else:
+                wide = dropout(gelu(wide), self.mixer_dropout[:, None, None], drawn)
         out = stacked_linear(wide, shared["mixer.3.weight"], shared["mixer.3.bias"])
         return self.parts["mixer"].pick(out.view_as(forecast), 0.0)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from dynonet import kernels
 from dynonet.config import ModelConfig
 from dynonet.network.controller import Signals
 from dynonet.network.gru import gru
@@ -35,10 +36,16 @@ def workers(
     models, steps, channels, batch = residual.shape
     hidden = weights["input.bias"].shape[-1]
     weights = {name: weight.expand(-1, channels, *weight.shape[2:]) for name, weight in weights.items()}
-    lanes = residual.permute(0, 2, 1, 3).unsqueeze(3)  # (N, C, W, 1, B)
-    offset = weights["input.bias"][:, :, None, :] + weights["position"][:, :, :steps]  # (N, C, W, D)
-    x = weights["input.weight"][:, :, None] * lanes + offset[..., None]
-    x = x * signals.gate_masks[:, :, None]  # (N, C, W, D, B)
+    kernel, position = kernels.fused(residual), weights["position"][:, :, :steps]  # (N, C, W, D)
+    if kernel is not None:
+        weight, bias = weights["input.weight"][..., 0], weights["input.bias"]
+        x = kernel.workers_input(residual, weight, bias, position, signals.gate_masks)
+        x = x.view(models, channels, steps, hidden, batch)
+    else:
+        lanes = residual.permute(0, 2, 1, 3).unsqueeze(3)  # (N, C, W, 1, B)
+        offset = weights["input.bias"][:, :, None, :] + position
+        x = weights["input.weight"][:, :, None] * lanes + offset[..., None]
+        x = x * signals.gate_masks[:, :, None]  # (N, C, W, D, B)
 
     rate = signals.dropout_rate[:, :, None, None]  # (N, C, 1, 1, B)
     cell = {"gru": gru, "lstm": lstm}[model.worker_cell]
@@ -50,12 +57,16 @@ def workers(
         ]
         out = cell(x.reshape(models * channels, steps, hidden, batch), *flat, last_only=last)
         out = out.view(models, channels, 1 if last else steps, hidden, batch)
-        out = signals.film_gamma[layer][:, :, None] * out + signals.film_beta[layer][:, :, None]
-        norm_weight, norm_bias = (weights[f"norm.{layer}.{n}"][:, :, None, :, None] for n in ("weight", "bias"))
-        out = layer_norm(out, norm_weight, norm_bias)
-        if keys is not None:
-            draws = uniform(keys[layer], tuple(out.shape[1:]))
-            out = dropout(out, rate, draws, DROPOUT_EPS)
+        film = signals.film_gamma[layer], signals.film_beta[layer]  # (N, C, D, B)
+        norm = weights[f"norm.{layer}.weight"], weights[f"norm.{layer}.bias"]  # (N, C, D)
+        draws = None if keys is None else uniform(keys[layer], tuple(out.shape[1:]))
+        if kernel is not None:
+            out = kernel.modulated(out, *film, *norm, signals.dropout_rate, draws, DROPOUT_EPS)
+        else:
+            gamma, beta = (t[:, :, None] for t in film)
+            out = layer_norm(gamma * out + beta, *(t[:, :, None, :, None] for t in norm))
+            if draws is not None:
+                out = dropout(out, rate, draws, DROPOUT_EPS)
         if layer > 0:
             out = out + (x[:, :, -1:] if last else x)
         x = out

@@ -6,6 +6,7 @@ from dynonet.config import Config
 from dynonet.parts import later_heads
 
 MODES = ("alternating", "joint", "unrolled")  # in the order in which they stand in a stack
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 def stack_key(config: Config) -> tuple[tuple[str, Any], ...]:
@@ -19,10 +20,11 @@ def stack_key(config: Config) -> tuple[tuple[str, Any], ...]:
     return (*told, ("heads", later)) if (later := later_heads(config)) else told
 
 
-def group_key(config: Config) -> tuple[int, int]:
+def group_key(config: Config) -> tuple[int, int, int]:
     """Models of equal keys take their steps together; also the order of the groups in a stack."""
     training = config.training
-    return MODES.index(training.mode), training.unroll_every if training.mode == "unrolled" else 0
+    every = training.unroll_every if training.mode == "unrolled" else 0
+    return MODES.index(training.mode), every, PRECISIONS.index(training.precision)
 
 
 def worker_role(config: Config) -> str:

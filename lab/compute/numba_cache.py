@@ -1,4 +1,7 @@
-"""Numba functions from its on-disk cache, safe where many processes start, are killed, or have nowhere to write."""
+"""Numba functions from its on-disk cache, safe where many processes start, are killed, or have nowhere to write.
+
+Of many that start at once one compiles, and the others read what it wrote.
+"""
 
 # mypy: ignore-errors
 # (Numba calls these functions otherwise than they are declared.)
@@ -7,13 +10,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import llvmlite
 import llvmlite.binding
 import numba
 from numba import njit
+from numba.core.caching import FunctionCache
+
+from lab.compute.once import once
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")
@@ -32,7 +40,8 @@ def compiled_once(function: Callable, signature, sources: Sequence[ModuleType]) 
     function.__qualname__ += "_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     options = {"nogil": True, "error_model": "numpy"}
     try:
-        return njit(signature, cache=True, **options)(function)
+        with _in_turn(function):
+            return njit(signature, cache=True, **options)(function)
     except Exception as error:  # no writable folder, a full disk, a damaged cache: Numba has no class for them
         compiled = njit(signature, **options)(function)
         warnings.warn(
@@ -42,3 +51,14 @@ def compiled_once(function: Callable, signature, sources: Sequence[ModuleType]) 
             stacklevel=2,
         )
         return compiled
+
+
+@contextmanager
+def _in_turn(function: Callable) -> Iterator[None]:
+    try:
+        folder = Path(FunctionCache(function).cache_path)
+    except RuntimeError:  # nowhere to write: what compiles says so
+        yield
+        return
+    with once(function.__qualname__, folder):
+        yield

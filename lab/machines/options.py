@@ -3,12 +3,15 @@
 import argparse
 import os
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from lab.compute import kernels
 from lab.console.parser import Parser
+from lab.console.printing import one_line
 from lab.console.units import seconds
-from lab.errors import ConfigError, check_number
+from lab.errors import ConfigError, check_number, nearest, unknown
+from lab.machines.card.mps import MPS, SHARINGS, TURNS
+from lab.machines.card.share import AUTO
 from lab.registry import DEFAULT, add_model_argument, add_overrides_argument
 from lab.store.place import Place, add_results_argument
 from lab.tracking.options import Tracking, add_tracking_arguments
@@ -22,7 +25,8 @@ class Resources:
     """What one call may take of machines and of time. Raises ConfigError for a number that cannot be."""
 
     cpus_per_trial: float = 1.0
-    gpus_per_trial: float | None = None  # None: 1 where the cluster has GPUs, else 0
+    gpus_per_trial: float | Literal["auto"] | None = None  # None: 1 where the cluster has GPUs, else 0
+    gpu_sharing: str = TURNS  # one of `SHARINGS`: how trials that share a GPU compute on it
     max_concurrent: int | None = None  # None: what the machines hold, as they come and go
     address: str | None = None  # of a running Ray cluster; None: RAY_ADDRESS, else Ray on this machine
     max_failures: int | None = None  # times a trial that raised goes on; None: the command's own number
@@ -34,15 +38,19 @@ class Resources:
             ("cpus_per_trial", 0, 1e6), ("gpus_per_trial", 0, 1e6), ("max_concurrent", 1, 1_000_000),
             ("time_budget", 0, MOST_SECONDS), ("storage_patience", 0, MOST_SECONDS), ("max_failures", 0, MOST_FAILURES),
         ):  # fmt: skip
-            if (value := getattr(self, name)) is not None:
+            if (value := getattr(self, name)) is not None and value != AUTO:
                 check_number(name.replace("_", "-"), value, least, most)
-        for name in ("cpus_per_trial", "gpus_per_trial"):
-            share = getattr(self, name) or 0.0
+        gpus = 0.0 if self.gpus_per_trial is None or self.gpus_per_trial == AUTO else float(self.gpus_per_trial)
+        for name, share in (("cpus-per-trial", self.cpus_per_trial), ("gpus-per-trial", gpus)):
             if round(share, 4) != share:
-                raise ConfigError(f"{name.replace('_', '-')}: got {share}; four decimals are allowed, as Ray counts")
-        gpus = self.gpus_per_trial or 0.0
-        if gpus > 1 and not float(gpus).is_integer():
+                raise ConfigError(f"{name}: got {share}; four decimals are allowed, as Ray counts")
+        if gpus > 1 and not gpus.is_integer():
             raise ConfigError(f"gpus-per-trial: got {gpus:g}; above 1 whole numbers are allowed, as Ray counts")
+
+        if self.gpu_sharing not in SHARINGS:
+            raise unknown("gpu-sharing", self.gpu_sharing, SHARINGS)
+        if self.gpu_sharing == MPS and self.gpus_per_trial != AUTO and not 0 < gpus < 1:
+            raise ConfigError(f"gpu-sharing: {MPS} goes with --gpus-per-trial between 0 and 1, such as 0.25 or {AUTO}")
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Resources":
@@ -86,7 +94,11 @@ def add_call_arguments(parser: Parser) -> None:
     add("--max-failures", type=int, metavar="N",
         help="times a trial that raised goes on from its checkpoint (0: nor one whose process died)")  # fmt: skip
     add("--cpus-per-trial", type=float, default=1)
-    add("--gpus-per-trial", type=float, help="fractions allowed (default: 1 where the cluster has GPUs, else 0)")
+    add("--gpus-per-trial", type=_gpus, metavar="N",
+        help=f"fractions allowed; {AUTO}: as measured (default: 1 where the cluster has GPUs, else 0)")  # fmt: skip
+    parser.completes["gpus_per_trial"] = (AUTO,)
+    add("--gpu-sharing", choices=SHARINGS, default=TURNS,
+        help="how trials that share a GPU compute: in turns (default), or side by side by NVIDIA's MPS")  # fmt: skip
     add("--max-concurrent", type=int, help="trials at once (default: what the machines hold, as they come and go)")
     add("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else Ray on this machine)")
     add("--storage-patience", type=seconds, default=600, metavar="TIME",
@@ -94,6 +106,17 @@ def add_call_arguments(parser: Parser) -> None:
     add("--time-budget", type=seconds, metavar="TIME",
         help="after which this call stops: seconds, or such as 90s, 10m, 1h30m; the study can go on later")  # fmt: skip
     add_tracking_arguments(parser)
+
+
+def _gpus(text: str) -> float | str:
+    """The type of the option. Raises ArgumentTypeError for a word that is neither."""
+    if text.strip() == AUTO:
+        return AUTO
+    try:
+        return float(text)
+    except ValueError:
+        hint = nearest(text, [AUTO])
+        raise argparse.ArgumentTypeError(f"got '{one_line(text)}'; a number or {AUTO} is needed{hint}") from None
 
 
 def told(args: argparse.Namespace) -> dict[str, Any]:

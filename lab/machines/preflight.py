@@ -18,6 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lab.errors import ConfigError
+from lab.machines.card.mps import ASKED, answers
 from lab.machines.memory import shortage
 from lab.machines.nodes import Node
 from lab.provenance import code_provenance
@@ -50,7 +51,9 @@ def versions() -> dict[str, str]:
     return {name: text.split("+")[0] for name, text in known.items()}
 
 
-def probe(url: str, token: str, node: str, expected: Mapping[str, str], digest: str, gpu: bool) -> list[str]:
+def probe(
+    url: str, token: str, node: str, expected: Mapping[str, str], digest: str, gpu: bool, side_by_side: bool = False
+) -> list[str]:
     """What is wrong with this machine, a clause each; [] if a trial can run on it. Leaves a file for the driver."""
     problems = []
     here = versions()
@@ -73,6 +76,8 @@ def probe(url: str, token: str, node: str, expected: Mapping[str, str], digest: 
         problems.append(f"{_STORAGE}: {getattr(error, 'strerror', None) or error}")
     if gpu:
         problems += _gpu_problems()
+    if side_by_side and not answers(os.environ):
+        problems.append(f"no CUDA MPS runs there (--gpu-sharing mps); {ASKED}=1 in cluster/storage.env has it started")
     return problems
 
 
@@ -89,7 +94,7 @@ def _gpu_problems() -> list[str]:
     return []
 
 
-def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool) -> None:
+def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool, side_by_side: bool = False) -> None:
     """Asks every machine, all at once and whatever else they do, whether a trial can run on it.
 
     Raises:
@@ -102,7 +107,7 @@ def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool) -> None:
         waiting = {}
         for node in nodes:
             with contextlib.suppress(ValueError):  # one that has gone since
-                waiting[_started(storage.url, token, node, gpu)] = node
+                waiting[_started(storage.url, token, node, gpu, side_by_side)] = node
         ready, late = ray.wait(list(waiting), num_returns=len(waiting), timeout=PROBE_SECONDS) if waiting else ([], [])
         problems = [
             f"machine {waiting[reference].address}: {problem}"
@@ -121,12 +126,12 @@ def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool) -> None:
         raise ConfigError("the cluster is not ready:\n  " + "\n  ".join(sorted(problems)) + hint)
 
 
-def _started(url: str, token: str, node: Node, gpu: bool) -> Any:
+def _started(url: str, token: str, node: Node, gpu: bool, side_by_side: bool) -> Any:
     task = ray.remote(probe).options(
         num_cpus=0, num_gpus=GPU_SHARE if gpu else 0, max_retries=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
     )  # fmt: skip
-    return task.remote(url, token, node.id, versions(), code_digest(), gpu)
+    return task.remote(url, token, node.id, versions(), code_digest(), gpu, side_by_side)  # type: ignore[call-arg]
 
 
 def _answer(reference: Any, storage: Storage, left: str) -> list[str]:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from ray.exceptions import RayError, RayTaskError
 from lab.console.interrupts import Ended, exit_code, handled
 from lab.console.printing import print
 from lab.errors import ConfigError
+from lab.machines.card.ahead import SYSTEM_CONFIG, Ahead
+from lab.machines.card.mps import MPS, Mps
+from lab.machines.card.share import AUTO, Beside, Need, choose
+from lab.machines.card.warm import WarmUp
 from lab.machines.doors import keep_keys_home, loopback, private_token
 from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
@@ -33,6 +37,7 @@ from lab.machines.trial import TrialSpec
 from lab.provenance import code_provenance
 from lab.registry import DEFAULT, forecaster
 from lab.series import Series
+from lab.settings.config import Config
 from lab.store.objects.lease import Lease
 from lab.store.tables import Results
 from lab.training.modules.copies import own_modules
@@ -115,33 +120,51 @@ class RaySession:
         self.cpus_per_trial = resources.cpus_per_trial
         self.threads = max(1, int(resources.cpus_per_trial))
         self._references: dict[str, Any] = {}
+        self._warm: set[str] = set()  # models whose kernels were compiled ahead
         address = resources.cluster
+        self.side_by_side = resources.gpu_sharing == MPS  # how trials that share a GPU compute on it
+        if self.side_by_side and not address:
+            Mps().start()
         names = (models,) if isinstance(models, str) else models
+        self._ahead = None if address else Ahead(names, gpu=resources.gpus_per_trial != 0)
         with own_modules(*(names if address else ())) as modules:
             self._connect(address, modules)
         here = ray.cluster_resources()
         cpus, gpus = here.get("CPU", 0.0), here.get("GPU", 0.0)
+        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
         share = resources.gpus_per_trial
-        self.gpus: float = (1.0 if gpus >= 1 else 0.0) if share is None else share
+        self.auto = share == AUTO and gpus >= 1  # the share is to be measured: see `settle`
+        self.share = "" if share != AUTO or self.auto else _no_gpu(bool(address))  # why it is what it is
         self._asked = resources.max_concurrent
         self._local, self._checked = not address, False
-        nodes = living_nodes()
+        asked = float(share) if isinstance(share, (int, float)) else 1.0 if gpus >= 1 else 0.0
         if not address:
-            for name, need, have in (("CPUs", self.cpus_per_trial, cpus), ("GPUs", self.gpus, gpus)):
+            for name, need, have in (("CPUs", self.cpus_per_trial, cpus), ("GPUs", asked, gpus)):
                 if need > have:
                     raise ConfigError(f"a trial asks for {need:g} {name}, and this machine has {have:g}")
-        elif self._asked is None and not room(nodes, self.cpus_per_trial, self.gpus):
+        self._take(asked)
+        if address and self._asked is None and not self.nodes:
             raise ConfigError(
                 f"a trial asks for {self.cpus_per_trial:g} CPUs and {self.gpus:g} GPUs, and no machine of the cluster "
                 f"({cpus:g} CPUs, {gpus:g} GPUs in all) has them; where an autoscaler is to bring machines, say for "
                 "how many trials at once: --max-concurrent N"
             )
-        self.nodes = [node for node in nodes if node.fits(self.cpus_per_trial, self.gpus)]
+
+    def _take(self, gpus: float) -> None:
+        """So much of a GPU goes to each trial from now on."""
+        self.gpus = gpus
+        self.nodes = [node for node in living_nodes() if node.fits(self.cpus_per_trial, gpus)]
         self.concurrent = self.limit()
         # Ray counts what a machine can give to its workers, a container's limit included.
-        shares = ((node.memory, node.fits(self.cpus_per_trial, self.gpus)) for node in self.nodes)
+        shares = ((node.memory, node.fits(self.cpus_per_trial, gpus)) for node in self.nodes)
         self.memory_per_trial = min((memory / min(fits, self.concurrent) for memory, fits in shares), default=0.0)
-        self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
+
+    def settle(self, needs: Sequence[Need]) -> None:
+        """The share of a GPU that was left to be measured, from what trials need: see `card.share.choose`."""
+        beside = [Beside(node.cpus / node.gpus, node.memory / node.gpus) for node in self.nodes if node.gpus]
+        chosen = choose(needs, beside, self.cpus_per_trial, self.side_by_side)
+        self._take(chosen.gpus)
+        self.auto, self.share = False, chosen.text()
 
     def limit(self) -> int:
         """Trials at once: as many as were asked for, else what the cluster holds at this moment."""
@@ -150,8 +173,21 @@ class RaySession:
     def check_machines(self, results: Results) -> None:
         """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run."""
         if not self._local and not self._checked:
-            check_machines(results.storage, self.nodes, self.gpus > 0)
+            check_machines(results.storage, self.nodes, self.gpus > 0, self.side_by_side)
             self._checked = True
+
+    def warm_up(self, configs: Sequence[Config], identity: str) -> WarmUp:
+        """Begins to have kernels for trials of such settings compiled, of one forecaster, on a series known here: on
+        each machine, where its processes ahead do not see to that; once for each forecaster."""
+        model, texts = configs[0].forecaster, [config.to_json() for config in configs]
+        counts: dict[str, int] = {}
+        if model not in self._warm and (self.gpus or not self._local):
+            # Trials find processes that were started ahead, as far as these leave some.
+            rooms = ((n, n.fits(self.cpus_per_trial, self.gpus)) for n in self.nodes)
+            counts = {n.id: max(1, min(fits, int(n.cpus) - fits)) if self.gpus else 1 for n, fits in rooms}
+        self._warm.add(model)
+        asked = (model, texts, self.data(identity), self.threads, self.gpus > 0)
+        return WarmUp(asked, counts, self.gpus > 0)
 
     def _connect(self, address: str | None, modules: Sequence[str]) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -175,9 +211,10 @@ class RaySession:
             memory = max(128 << 20, 8 * size)  # a series is there raw and scaled
             private_token()
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
+            options["_system_config"] = SYSTEM_CONFIG
         for attempt in range(START_TRIES):
             try:
-                with contextlib.nullcontext() if address else loopback(), signals_are_ours():
+                with self._starting(), signals_are_ours():
                     ray.init(**options)
                 break
             except Exception as error:
@@ -188,11 +225,25 @@ class RaySession:
                 end_ray()
                 time.sleep(2)
 
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[None]:
+        if self._ahead is None:
+            yield
+            return
+        with loopback(), self._ahead.starting():
+            yield
+
     def data(self, identity: str) -> Any:
         """A series in the object store: put there once, read from there by every trial of a machine."""
         if identity not in self._references:
             self._references[identity] = ray.put(self.series[identity])
         return self._references[identity]
+
+    def wait_ahead(self, trials: int) -> list[int]:
+        """Until the processes that Ray has started ahead are ready for so many trials; once, before the first. Returns
+        them."""
+        ahead, self._ahead = self._ahead, None
+        return [] if ahead is None else ahead.wait(min(self.concurrent, trials))
 
     def run_tasks(
         self,
@@ -291,8 +342,14 @@ class RaySession:
             ),
         )  # fmt: skip
         keep_keys_home()
+        self.wait_ahead(samples)
         with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()
+
+
+def _no_gpu(joined: bool) -> str:
+    later = "; where an autoscaler is to bring some, give a number" if joined else ""
+    return f"--gpus-per-trial {AUTO}: 0, as no GPU is there{later}"
 
 
 def _check_answers(address: str) -> None:

@@ -93,6 +93,8 @@ class StackTrainable(ray_tune.Trainable):
         }  # fmt: skip
         if report.value is not None:
             result["value"] = report.value
+        if result["done"]:
+            result["losses"] = list(report.losses)
         if self._telling is not None:
             result[TOLD] = self._telling.news(stack.runs)
         if result["done"] and self._trial.test_purpose is not None:

@@ -31,5 +31,9 @@ class Report:
             why.append(f"one seed there, {seeds} here")
         return "; ".join([*why, *filter(None, [self.said])])
 
+    def farther(self, config: Config) -> int | None:
+        """Rows by which its lookback differs from that of a config; None where it is not said."""
+        return None if self.seq_len is None else abs(self.seq_len - config.data.seq_len)
+
     def text(self) -> str:
         return decimal(self.mse) if self.mae is None else f"{decimal(self.mse)} / {decimal(self.mae)}"

@@ -1,5 +1,6 @@
 """Batches of windows, gathered from one tensor that holds the whole series on the device, and their evaluation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,10 +82,17 @@ class Evaluation:
 
     def cpu(self) -> "Evaluation":
         """The same in the host's memory."""
+        return self._each(Tensor.cpu)
+
+    def clone(self) -> "Evaluation":
+        """A copy with memory of its own."""
+        return self._each(Tensor.clone)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Evaluation":
         return Evaluation(
-            self.mse.cpu(), self.mae.cpu(), self.mse_channels.cpu(), self.mae_channels.cpu(),
-            self.batch_mean_mse.cpu(), {key: mean.cpu() for key, mean in self.means.items()},
-            {key: bounds.cpu() for key, bounds in self.bounds.items()}, self.mse_windows.cpu(),
+            change(self.mse), change(self.mae), change(self.mse_channels), change(self.mae_channels),
+            change(self.batch_mean_mse), {key: change(mean) for key, mean in self.means.items()},
+            {key: change(bounds) for key, bounds in self.bounds.items()}, change(self.mse_windows),
         )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from lab.errors import unknown
 from lab.settings.yaml import read_mapping
 
+SEARCHED = "the best of"
+
 
 class Presets(Mapping[str, Mapping[str, Any]]):
     """Name -> settings by dotted key. A search's file is read when it is asked for.
@@ -18,7 +20,8 @@ class Presets(Mapping[str, Mapping[str, Any]]):
     Args:
         settings: those of single runs.
         searches: a folder of searches, a YAML file each of `settings`, `search` and, where it has its own, `space`.
-        sources: of settings by name, where they come from, for a table; of the defaults under None.
+        sources: of settings by name, where they come from, for a table; of the defaults under None. Those that a search
+            found begin with `SEARCHED`.
         renamed: what settings were called before -> what they are called. The older name is taken and not listed.
     """
 

@@ -1,6 +1,7 @@
 """Whether a model can be held at all, told from its settings before anything of it is built."""
 
 import os
+from collections.abc import Iterable
 
 from lab.errors import ConfigError
 from lab.registry import forecaster_of
@@ -50,6 +51,13 @@ def check_size(config: Config, channels: int) -> None:
     """Raises ConfigError for a model that this machine cannot hold."""
     if reason := too_large(config, channels):
         raise ConfigError(reason)
+
+
+def check_device(configs: Iterable[Config], device: str) -> None:
+    """Raises ConfigError for settings that cannot be trained on a kind of device, `cpu` or `cuda`."""
+    for config in configs:
+        if reason := forecaster_of(config).refuses(config, device):
+            raise ConfigError(reason)
 
 
 def gigabytes(size: int) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from lab.store.tables import Results
@@ -35,6 +35,9 @@ class Outcome:
     values: list[float]
     reports: list[tuple[int, float]]  # (epoch, value) from the first epoch
     error: str | None
+    seeds: int | None = None  # this and the two below: of a search that races over seeds (see schema)
+    losses: list[float] = field(default_factory=list)
+    reason: str | None = None
 
 
 def standing_outcomes(
@@ -54,9 +57,36 @@ def standing_outcomes(
         if state not in STATES or None in values or (state == "complete" and not values):
             pass_over(results, row, "its outcome", ValueError(f"state {row['state']!r} with values {values}"))
             continue
-        reports = [(r["epoch"], r["value"]) for r in row["reports"] or [] if r is not None]
-        reports = [report for report in reports if None not in report]
-        found[row["trial"]] = Outcome(row["trial"], state, values, reports, row["error"])
+        losses = [loss for loss in row.get("losses") or () if loss is not None]
+        found[row["trial"]] = Outcome(
+            row["trial"], state, values, _reports(row), row["error"], row.get("seeds"), losses, row.get("reason")
+        )
+    return found
+
+
+def _reports(row: Mapping[str, Any]) -> list[tuple[int, float]]:
+    reports = [(r["epoch"], r["value"]) for r in row["reports"] or [] if r is not None]
+    return [report for report in reports if None not in report]
+
+
+@dataclass
+class Raced:
+    """How far a trial has come whose seeds are trained one after the other, as long as none excludes it."""
+
+    seeds: int  # that it has, or is to have
+    losses: list[float]  # of those before the last ones
+    reports: list[tuple[int, float]]  # of the first seed
+
+
+def races(rows: Iterable[Mapping[str, Any]], trials: Collection[str], results: Results) -> dict[str, Raced]:
+    """The furthest that rows of table `trials` tell of each of these trials; of none that has its first seed alone."""
+    found: dict[str, Raced] = {}
+    for row in (row for row in rows if row["event"] == "raced" and row["trial"] in trials):
+        losses, seeds = list(row["losses"] or ()), row["seeds"]
+        if seeds is None or None in losses or not 0 < len(losses) < seeds:
+            pass_over(results, row, "its race", ValueError(f"{seeds} seeds with losses {losses}"))
+        elif row["trial"] not in found or seeds > found[row["trial"]].seeds:
+            found[row["trial"]] = Raced(seeds, losses, _reports(row))
     return found
 
 

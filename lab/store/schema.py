@@ -116,6 +116,10 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("retry_of", _TEXT),
         ("time", _TIME),
         ("seed", _INT),  # of the search
+        # Of a search that races over seeds alone:
+        ("seeds", _INT),  # that it has, or of `raced` has from now on
+        ("losses", _REALS),  # of its first seeds, as many as came to their end
+        ("reason", _TEXT),  # why it has no more seeds, or gets more
     ],
     "evaluations": [  # every reading of a split, of test above all
         ("run", _TEXT),
@@ -192,7 +196,7 @@ _REPEATED = {"history": ("run", "metric")}
 _ALLOWED: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): (*DONE, "stopped", "failed"),
     ("members", "role"): ("search", "final", "baseline", "arm"),
-    ("trials", "event"): ("proposed", "outcome"),
+    ("trials", "event"): ("proposed", "raced", "outcome"),
     ("trials", "state"): ("complete", "stopped", "failed"),
     ("events", "kind"): EVENTS,
 }

@@ -50,6 +50,7 @@ class Report:
     reports: list[tuple[int, float]]  # every epoch's value, from the first
     parameters: int  # of one model
     ended: int  # runs that are done
+    losses: Sequence[float | None] = ()  # the best so far of each run, by its place; () over several origins
 
 
 class TrialRun(ABC):
@@ -276,7 +277,9 @@ class StackRun(TrialRun):
         reports = self._reports(epoch, [row["val_mse"] for row in done_before])
         parameters = self.trainers[0].size.parameters if self.trainers else done_before[0]["parameters"]
         ended = len(statuses) - statuses.count("running")
-        return Report(epoch, reports[-1][1] if reports else None, state, reports, parameters, ended)
+        found = {row["run"]: row["val_mse"] for row in done_before} | {r.run: r.best.get("mse") for r in self.runs}
+        losses = [found[run] for run in self.ids]
+        return Report(epoch, reports[-1][1] if reports else None, state, reports, parameters, ended, losses)
 
     def _reports(self, epochs: int, done_before: Sequence[float | None]) -> list[tuple[int, float]]:
         """Every epoch's mean over the runs, from the first epoch at which all have a value."""
@@ -380,13 +383,11 @@ class StackRun(TrialRun):
 
 
 def _run_checkpoint(run: str) -> str:
-    """In a folder of its own, so that it is found without a list of everybody's."""
-    return f"checkpoints/runs/{run}/state.pt"
+    return f"checkpoints/runs/{run}/state.pt"  # in a folder of its own: found without a list of everybody's
 
 
 def _old_run_checkpoint(run: str) -> str:
-    """Where it lay before names stated checksums."""
-    return f"checkpoints/runs/{run}.pt"
+    return f"checkpoints/runs/{run}.pt"  # where it lay before names stated checksums
 
 
 def _loaded(data: bytes) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.compute.cuda_graphs import Replayed
 from lab.compute.device import pick_device, prepare_process
 from lab.errors import ConfigError, DataError, check_kind
 from lab.forecaster import Stack
@@ -22,6 +23,7 @@ from lab.registry import forecaster_of
 from lab.series import Series, load_series, window_starts
 from lab.series.windows import Evaluation, Windows, evaluate
 from lab.settings.config import Config
+from lab.settings.sizes import check_device
 from lab.training.checkpoint import VERSION, current
 from lab.training.run import Run
 
@@ -71,6 +73,7 @@ class StackTrainer:
         starts = window_starts(self.series, first.data, "validation")
         self.validation = torch.as_tensor(starts.copy(), device=self.device)
         self._batch = first.training.batch_size
+        self._replayed: tuple[int, Replayed] | None = None  # validation, of the stack's memory as it was numbered then
         self._charged = time.process_time(), time.perf_counter()
 
     def _order(self, run: int) -> tuple[Any, ...]:
@@ -130,7 +133,12 @@ class StackTrainer:
                     return
 
     def begin_epoch(self) -> None:
-        """The next epoch, whose steps (`step`) can then be taken one by one: for probes and measurements."""
+        """The next epoch, whose steps (`step`) can then be taken one by one: for probes and measurements.
+
+        Raises ConfigError for settings that this device cannot train, if in float32: probes are float64, on any.
+        """
+        if self.dtype == torch.float32:
+            check_device((run.config for run in self.running), self.device.type)
         self.epoch += 1
         self.stack.begin_epoch(self.epoch)
 
@@ -140,7 +148,16 @@ class StackTrainer:
 
     def validate(self, windows: int | None = None) -> Evaluation:
         """The models as they are, on all validation windows, or on so many of them, the first."""
-        return evaluate(self.stack, self.windows, self.validation[:windows], self._batch)
+        memory = getattr(self.stack, "memory", None)
+        if windows is not None or memory is None or self.device.type != "cuda":
+            return evaluate(self.stack, self.windows, self.validation[:windows], self._batch)
+        if self._replayed is None or self._replayed[0] != memory:
+            self._replayed = memory, Replayed(self._evaluate, self.device)
+        self._replayed[1]()
+        return self._found.clone()  # the next replay writes to the same memory
+
+    def _evaluate(self) -> None:
+        self._found = evaluate(self.stack, self.windows, self.validation, self._batch)
 
     @torch.no_grad()
     def forecast(self, starts: Tensor) -> Tensor:

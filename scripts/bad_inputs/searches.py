@@ -120,6 +120,8 @@ def searches() -> Iterator[Input]:
         "CPUs below 0": (("--cpus-per-trial=-1",), "cpus-per-trial"),
         "CPUs without end": (("--cpus-per-trial", "inf"), "cpus-per-trial"),
         "GPUs of five decimals": (("--gpus-per-trial", "0.12345"), "gpus-per-trial"),
+        "GPUs by a word": (("--gpus-per-trial", "atuo"), "gpus-per-trial.*atuo.*auto"),
+        "MPS without a share": (("--gpu-sharing", "mps"), "gpu-sharing.*mps"),
         "GPUs of 1.5": (("--gpus-per-trial", "1.5"), "gpus-per-trial"),
         "none at once": (("--max-concurrent", "0"), "max-concurrent"),
         "failures below 0": (("--max-failures=-2",), "max-failures"),

@@ -17,6 +17,7 @@ So that all pairs take under seven minutes on two free cores, the training probl
 """
 
 import argparse
+import itertools
 import json
 import math
 import multiprocessing
@@ -24,7 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -45,6 +46,7 @@ from lab.store.tables import Results
 from lab.training.stack_run import StackRun
 from lab.training.trainer import StackTrainer
 from tune.proposals import Proposal, Proposals
+from tune.racing.searcher import RacingASHA, RacingSearcher
 from tune.searcher import ProposalSearcher, RecordedASHA
 from tune.settings import SearchCall, SearchSettings
 from tune.space import Space
@@ -118,12 +120,21 @@ def sign_p(wins: int, losses: int) -> float:
     return min(1.0, 2 * sum(math.comb(count, k) for k in range(min(wins, losses) + 1)) / 2**count)
 
 
-def settings_of(overrides: Sequence[str]) -> SearchSettings:
-    return SearchCall(preset="regimes", overrides=tuple(overrides)).settings()
+def settings_of(overrides: Sequence[str], replicates: int | None = None) -> SearchSettings:
+    budget = {} if replicates is None else {"replicates": replicates}
+    return SearchCall(preset="regimes", overrides=tuple(overrides), budget=budget).settings()
 
 
-def search(settings: SearchSettings, method: str, seed: int, budget: float) -> Trace:
-    """One search until `budget` CPU seconds are spent; the trial under way then counts as far as it has come."""
+def search(
+    settings: SearchSettings, method: str, seed: int, budget: float,
+    after: Callable[[Results, Proposals], None] | None = None,
+) -> Trace:  # fmt: skip
+    """One search until `budget` CPU seconds are spent; the trial under way then counts as far as it has come.
+
+    Args:
+        method: random (never stopped early), default, or race (see scripts.bench.race).
+        after: what is done with what the search leaves, outside of its budget.
+    """
     search_budget, base = settings.budget, settings.base
     base = base.override({"training.seed": base.training.seed + 1000 * seed})
     space = Space(settings.space.as_dict(), base)
@@ -141,43 +152,50 @@ def search(settings: SearchSettings, method: str, seed: int, budget: float) -> T
         started = time.process_time()
         proposals = Proposals(
             results, "bench", space, seed=seed, replicates=search_budget.replicates, data_sha256=series.identity,
-            sampler="random" if method == "random" else search_budget.sampler,
+            sampler="random" if method == "random" else search_budget.sampler, race=method == "race",
         )  # fmt: skip
-        searcher = ProposalSearcher(proposals, TrialSpec((), series.identity), close)
-        asha = RecordedASHA(
+        racing = method == "race"
+        searcher = (RacingSearcher if racing else ProposalSearcher)(proposals, TrialSpec((), series.identity), close)
+        searcher.begin(sys.maxsize)
+        asha = (RacingASHA if racing else RecordedASHA)(
             [], max_epochs=base.training.max_epochs, grace_epochs=search_budget.grace_epochs,
             reduction_factor=search_budget.reduction_factor,
         )  # fmt: skip
 
-        while time.process_time() - started < budget:
-            before = time.process_time()
-            name = f"tune-{trace.trials}"
-            given = searcher.suggest(name)
-            if given == Searcher.FINISHED:
-                break
-            trace.trials += 1
-            trace.proposing += time.process_time() - before
-            trial = SimpleNamespace(trial_id=name, config=given)
-            stack = StackRun(
-                results, [Config.from_json(text) for text in TrialSpec.of(trial).configs], "cpu", provenance
-            )
-            asha.on_trial_add(None, trial)
-            decision, result = "CONTINUE", dict[str, Any](state="running")
-            while decision == "CONTINUE" and result["state"] == "running":
-                if time.process_time() - started >= budget:
-                    return trace
-                result = step(stack)
-                spent = time.process_time() - started
-                if spent <= budget and result.get("value", math.inf) < trace.best:
-                    trace.times.append(spent)
-                    trace.values.append(result["value"])
-                if method == "default" and result["state"] == "running":
-                    decision = asha.on_trial_result(None, trial, result)
-            trace.stopped += decision == "STOP"
-            asha.on_trial_complete(None, trial, result)
-            before = time.process_time()
-            searcher.on_trial_complete(name, result)
-            trace.proposing += time.process_time() - before
+        def spend() -> None:
+            nonlocal stack
+            for number in itertools.count():
+                before = time.process_time()
+                name = f"tune-{number}"
+                if before - started >= budget or (given := searcher.suggest(name)) == Searcher.FINISHED:
+                    return
+                trace.proposing += time.process_time() - before
+                trial = SimpleNamespace(trial_id=name, config=given)
+                configs = [Config.from_json(text) for text in TrialSpec.of(trial).configs]
+                whole = len(configs) == search_budget.replicates  # in a race fewer come first
+                stack = StackRun(results, configs, "cpu", provenance)
+                asha.on_trial_add(None, trial)
+                decision, result = "CONTINUE", dict[str, Any](state="running")
+                while decision == "CONTINUE" and result["state"] == "running":
+                    if time.process_time() - started >= budget:
+                        return
+                    result = step(stack)
+                    spent = time.process_time() - started
+                    if spent <= budget and whole and result.get("value", math.inf) < trace.best:
+                        trace.times.append(spent)
+                        trace.values.append(result["value"])
+                    if method != "random" and result["state"] == "running":
+                        decision = asha.on_trial_result(None, trial, result)
+                trace.stopped += decision == "STOP"
+                asha.on_trial_complete(None, trial, result)
+                before = time.process_time()
+                searcher.on_trial_complete(name, result)
+                trace.proposing += time.process_time() - before
+
+        spend()
+        trace.trials = len(proposals.all)
+        if after is not None:
+            after(results, proposals)
     return trace
 
 
@@ -185,6 +203,7 @@ def step(stack: StackRun) -> dict[str, Any]:
     """An epoch of a trial, as it is reported to Tune."""
     report = stack.step()
     result: dict[str, Any] = {"epoch": report.epoch, "state": report.state, "reports": report.reports}
+    result["losses"] = list(report.losses)
     return result if report.value is None else {**result, "value": report.value}
 
 

@@ -85,6 +85,7 @@ class Plain(yaml.CSafeDumper):
     [
         ("storage.env", b"DYNONET_RESULTS=s3://b/x\r\nDYNONET_DATASETS=ETTh1\r\n", "line 1: ends as on Windows (CRLF)"),
         ("storage.env", b"DYNONET_RESULTS=/a\nDYNONET_RESULTS=/b\n", "line 2: 'DYNONET_RESULTS' is given twice, first"),
+        ("storage.env", b"DYNONET_RESULTS=/a\nDYNONET_MPS=yes\n", "DYNONET_MPS: got 'yes'; 0 or 1 is needed"),
         ("storage.env", b"DYNONET_RESULTS=/a\nDYNONET_DATASET=ETTh1\n", "did you mean 'DYNONET_DATASETS'?"),
         ("storage.env", b"DYNONET_RESULTS=s3://\n", "got 's3://', allowed: s3://..., gs://... or an absolute path"),
         ("storage.env", b"\xef\xbb\xbfDYNONET_RESULTS=/a\n", "line 1: begins with a byte order mark"),

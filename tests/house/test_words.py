@@ -24,7 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "on disk": ('"generator": "dynonet.synthetic"', 'b"dynonet_'),
     "the name of the tool, to other programs and in temporary folders": (
-        'prefix="dynonet-', 'strftime("dynonet-', 'os_cache("dynonet")', '"svg.hashsalt": "dynonet"',
+        'prefix="dynonet-', 'f"dynonet-mps-', 'strftime("dynonet-', 'os_cache("dynonet")', '"svg.hashsalt": "dynonet"',
         'source="dynonet"', 'program="dynonet"', "`dynonet-report",
     ),
     "the project in W&B by default, and an example of one": (

@@ -1,6 +1,8 @@
 """`make league-report`: what is kept of a league as page, figure and section of the docs; or that nothing is."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from lab.arms import FULL
 from lab.store.tables import Results
 from scripts.league_report import FIGURE, KEPT, main
 from tests.ablations.recorded import SHA, add_runs, begin, small_study
+from tests.scripts.commands import ROOT
+from tests.scripts.test_flagship_report import unfounded
 
 MODELS: dict[str, Any] = {
     "near": {"model": "nlinear", "preset": "authors", "note": "as a test"},
@@ -42,3 +46,18 @@ def test_without_records_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["--results", str(tmp_path / "nothing")]) == 2
     assert "no records of a league in" in capsys.readouterr().err
     assert KEPT.parts[-2:] == ("results", "league")
+
+
+def test_what_the_readme_and_the_docs_say_is_printed_from_the_records_that_are_kept(tmp_path: Path) -> None:
+    """The section of docs/league.md word by word, the README's numbers, and the figure of both."""
+    command = [sys.executable, "-m", "scripts.league_report", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    heading = "## How DynoNet stands among its rivals"
+    printed, docs = (text[text.index(heading) :] for text in (done.stdout, (ROOT / "docs" / "league.md").read_text()))
+    assert docs.split() == printed.split()
+    readme = (ROOT / "README.md").read_text().split(f"\n{heading}\n")[1].split("\n## ")[0]
+    assert len(readme.strip().splitlines()) <= 15 and not unfounded(readme, printed)
+    assert unfounded(readme.replace("0.3641", "0.3640"), printed)
+    assert (tmp_path / FIGURE).read_text() == (KEPT / FIGURE).read_text()
+    assert sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file()) < 2_000_000

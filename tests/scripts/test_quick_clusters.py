@@ -14,6 +14,7 @@ import pytest
 
 from lab.store.tables import Results
 from scripts import chaos
+from scripts.bench.turns import NO_MEASUREMENT
 from scripts.scaling.model import STORES, Costs
 from tests.scripts.commands import ROOT, script_says
 
@@ -31,6 +32,15 @@ def test_the_benchmark_of_orchestration() -> None:
     check_phases(
         said, "20 trials, 1 obj", "20 trials, 2 obj", "1,000 runs, compacted", "20 runs, as single", "  compact "
     )
+
+
+def test_the_benchmark_of_a_card() -> None:
+    said = script_says("bench.fill", "--quick")
+    assert said.startswith(NO_MEASUREMENT)
+    check_phases(
+        said, "turns +[0-9.]+ .* 3$", "mps +left out", "streams +[0-9.]+ .* 3$", "streams: 3 trials alone differ"
+    )
+    assert said.count("differ by at most 0.0e+00 in validation MSE") == 2, "on a CPU not by a bit"
 
 
 def test_predictions_beside_real_runs() -> None:

@@ -66,7 +66,9 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(costs, "measure_shapes", measured)
     search = Search(*settings_of("--results", str(tmp_path / "out"), "--trials", "5"))
-    search._session = SimpleNamespace(resources="2 CPUs, 0 GPUs", gpus=0.0, concurrent=2)  # type: ignore[assignment]
+    search._session = SimpleNamespace(  # type: ignore[assignment]
+        resources="2 CPUs, 0 GPUs", gpus=0.0, concurrent=2, auto=False, share=""
+    )
     results = Results(tmp_path / "out")
     proposals = search.proposals(results, None)
     done, waiting = proposals.propose(), proposals.propose()
@@ -96,6 +98,55 @@ def test_the_data_is_put_into_the_object_store_once(monkeypatch: pytest.MonkeyPa
     series = search.series
     assert [search.session.data(series.identity) for _ in range(2)] == ["reference 1"] * 2 and put == [series]
     assert "scaled" in vars(pickle.loads(pickle.dumps(search.series))), "scaled once, too"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Has Ray be one machine of 16 CPUs and so many GPUs, without Ray."""
+
+    def pretend(gpus: float) -> None:
+        monkeypatch.setattr(session.RaySession, "_connect", lambda self, address, modules: None)
+        monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": gpus})
+        monkeypatch.setattr(session, "living_nodes", lambda: [Node("a", "127.0.0.1", 16.0, gpus, 100e9)])
+
+    return pretend
+
+
+def test_a_share_that_is_measured_is_in_the_plan_with_its_reason(
+    machine: Callable[[float], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a card of 10 GB a trial of two models takes 2 GB: three at once, had they not to take turns."""
+    cost, memory = Cost(step=2.0, epoch=1.0, fixed=6.0), Memory(base=0, model=750_000_000, driver=500_000_000)
+    took: list[float] = []
+
+    def measured(session: Any, configs: dict[str, Config], identity: Any) -> dict[str, tuple[Cost, Memory, int]]:
+        took.append(session.gpus)
+        return dict.fromkeys(configs, (cost, memory, 10000000000))
+
+    monkeypatch.setattr(costs, "measure_shapes", measured)
+    machine(2.0)
+    search = Search(*settings_of("--results", str(tmp_path / "out"), "--trials", "5", "--gpus-per-trial", "auto"))
+    search.start_ray()
+    plan = "\n".join(search.plan())
+    assert "--gpus-per-trial auto: 0.5 of a GPU, 2 at once on each: processes compute on it in turns" in plan
+    assert "a trial takes 1 CPUs, 0.5 GPUs; 4 at once" in plan and not search.session.auto
+    assert search.session.memory_per_trial == 25e9 and took[0] == 1.0, "measured on a card of its own"
+    search.start_ray()
+    search.session.side_by_side = True
+    search.session.settle([costs.need_of(cost, memory, 10_000_000_000, 2)])
+    assert search.session.share.endswith("; its memory holds 3 trials") and search.session.concurrent == 6
+
+
+def test_without_a_gpu_the_measured_share_is_none(
+    machine: Callable[[float], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "expected", lambda *_: None)
+    machine(0.0)
+    search = Search(*settings_of("--results", str(tmp_path / "out"), "--gpus-per-trial", "auto"))
+    search.start_ray()
+    plan = search.plan()
+    assert "--gpus-per-trial auto: 0, as no GPU is there" in plan
+    assert any("a trial takes 1 CPUs, 0 GPUs; 16 at once" in line for line in plan)
 
 
 def refused(capsys: Any, *arguments: str) -> str:
@@ -165,7 +216,10 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
     stop = SimpleNamespace(reason=None)
     for first in (True, False):
         search = Search(*settings_of(*arguments))
-        search._session = SimpleNamespace(resources="", gpus=0.0, concurrent=2)  # type: ignore[assignment]
+        search._session = SimpleNamespace(  # type: ignore[assignment]
+            resources="", gpus=0.0, concurrent=2, auto=False, share="",
+            warm_up=lambda configs, identity: SimpleNamespace(wait=lambda: []),
+        )  # fmt: skip
         few = "the space has 2 points in all, and 6 trials are asked for: the search ends when it is used up"
         used_up = "the space is used up: 2 trials on record, 6 asked for, and no other point of it may be trained"
         assert search.few_points() == few, "before anything is on record"

@@ -90,6 +90,12 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
         (["--objectives", "val_mse,val_mse"], "objectives: got val_mse,val_mse"),
         (["--objectives", ""], "unknown objective ''"),
         (["--sampler", "nsga"], "unknown sampler 'nsga'; did you mean 'nsga2'?"),
+        (["--race", "--replicates", "1"], "race: got replicates 1; a race needs at least 2: --replicates 2, or leave"),
+        (
+            ["--race", "--origins", "2"],
+            "race: got origins 2; a race is over seeds at one origin: --origins 1, or leave",
+        ),
+        (["--race", "--objectives", "val_mse,parameters"], "race: got objectives val_mse,parameters; a race has one: "),
         (["--trials", "0"], "trials: got 0, at least 1 is needed"),
         (["--replicates", "0"], "replicates: got 0, at least 1 is needed"),
         (["--replicates", "1001"], "replicates: got 1001, at most 1000 are allowed"),
@@ -100,6 +106,7 @@ def test_a_protocol_sets_its_bundle_whatever_the_file_says(tmp_path: Path) -> No
         (["--reduction-factor", "nan"], "reduction-factor: got nan, a number above 1 is needed"),
         (["--cpus-per-trial", "-1"], "cpus-per-trial: got -1, at least 0 is needed"),
         (["--gpus-per-trial", "nan"], "gpus-per-trial: got nan, at least 0 is needed"),
+        (["--gpu-sharing", "mps"], "gpu-sharing: mps goes with --gpus-per-trial between 0 and 1, such as 0.25 or auto"),
         (["--max-concurrent", "0"], "max-concurrent: got 0, at least 1 is needed"),
         (["--time-budget", "-5"], "time-budget: got -5, at least 0 is needed"),
         (["--max-epochs", "0"], "training.max_epochs: got 0"),
@@ -168,6 +175,7 @@ def test_what_may_not_change_is_shown_line_by_line(tmp_path: Path) -> None:
         "search.grace_epochs: 1 -> 2", "search.reduction_factor: 2 -> 4.0"
     ]  # fmt: skip
     assert changed("--reduction-factor", "2") == [], "2 and 2.0 are one number"
+    assert changed("--race") == ["search.race: (not set) -> True"], "without it a study of before goes on"
     assert changed("--max-epochs", "5") == ["settings.training.max_epochs: 4 -> 5"]
     assert changed("data.pred_len=4") == ["settings.data.pred_len: 8 -> 4"]
     assert changed(sha="b") == ["data_sha256: a -> b (other data: a value, a name, the order, a date or a split)"]
@@ -212,6 +220,7 @@ def test_final_replicates_share_no_seed_with_the_search() -> None:
 def test_numbers_of_flags_reach_the_search_as_numbers() -> None:
     line = ["--cpus-per-trial", "0.5", "--gpus-per-trial", "0.25", "--time-budget", "30"]
     assert asked(parser().parse_args(line)).resources == Resources(0.5, 0.25, time_budget=30.0)
+    assert asked(parser().parse_args(["--gpus-per-trial", "auto"])).resources == Resources(gpus_per_trial="auto")
 
 
 def test_an_unknown_kernel_is_refused_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from tune.findings.findings import COMPLETE, STOPPED, Importance, Rung, Trial, loss_study
-from tune.proposals import Proposal, point
+from tune.proposals import Proposal
+from tune.space.points import point
 
 LEAST_COMPLETE = 10  # complete trials below which an importance would be noise
 LEAST_TOP = 5  # trials that Optuna's authors want among the best that are set against all

@@ -27,6 +27,7 @@ from tune.findings.findings import (
     FAILED,
     METRICS,
     OUTCOMES,
+    RACED_OUT,
     STOPPED,
     UNFINISHED,
     Cost,
@@ -190,7 +191,7 @@ class Collector:
             outcome=_outcome(proposal, [row["status"] for row in rows]), loss=value, reports=tuple(proposal.reports),
             error="" if proposal.state != "failed" else error[-1].strip() if error else "no message",
             runs=tuple(row["run"] for row in rows), losses=_by_seed(rows, max(1, len(self.origins))),
-            at=self.losses.get(proposal.trial, {}),
+            at=self.losses.get(proposal.trial, {}), reason=proposal.reason or "",
             epochs=sum(row["epochs"] or 0 for row in rows), parameters=parameters,
             cpu_seconds=_sum(rows, "cpu_seconds"), gpu_seconds=_sum(rows, "gpu_seconds"),
             wall_seconds=max((row["wall_seconds"] or 0.0 for row in rows), default=0.0),
@@ -292,7 +293,7 @@ class Collector:
 
 def _outcome(proposal: Proposal, statuses: Sequence[str]) -> str:
     if proposal.state == "stopped":
-        return DIVERGED if "diverged" in statuses else STOPPED
+        return DIVERGED if "diverged" in statuses else RACED_OUT if proposal.raced_out else STOPPED
     return {"complete": COMPLETE, "failed": FAILED, None: UNFINISHED}[proposal.state]
 
 

@@ -25,7 +25,8 @@ from tune.space import Range
 METRICS = ("val_mse", "test_mse", "test_mae")
 
 COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED = "complete", "stopped", "diverged", "failed", "unfinished"
-OUTCOMES = (COMPLETE, STOPPED, DIVERGED, FAILED, UNFINISHED)
+RACED_OUT = "raced out"  # of a race over seeds: on record as `stopped`, as are diverged ones
+OUTCOMES = (COMPLETE, STOPPED, RACED_OUT, DIVERGED, FAILED, UNFINISHED)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Trial:
     wall_seconds: float  # of the longest of its runs
     optuna: FrozenTrial = field(repr=False, compare=False)
     at: Mapping[str, float] = field(default_factory=dict)  # loss at each of several origins; {} unless it is complete
+    reason: str = ""  # of a race over seeds: why it has no more of them
 
     @property
     def deviation(self) -> float:
@@ -195,8 +197,13 @@ class SearchFindings:
             return math.nan if bar is None else bar.errors["val_mse"]
         return math.nan if self.linear is None else self.linear.mean("val_mse")
 
-    def of(self, outcome: str) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.trials if trial.outcome == outcome)
+    @property
+    def raced(self) -> bool:
+        """Whether trials had their seeds in turn, as long as they could still be the best."""
+        return bool(self.budget.get("race"))
+
+    def of(self, *outcomes: str) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.trials if trial.outcome in outcomes)
 
     def ranked(self) -> list[Trial]:
         """Trials with a loss: complete ones first, the best first."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from lab.pages.blocks import Block, Item, Section, Text, items, section, table
 from lab.pages.formats import MISSING, duration, setting, whole
 from lab.pages.skipped import skipped_section
-from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Cost, SearchFindings
+from tune.findings.findings import COMPLETE, DIVERGED, FAILED, RACED_OUT, STOPPED, Cost, SearchFindings
+from tune.racing.rule import ALPHA
 
 
 def record(findings: SearchFindings) -> list[Section | None]:
@@ -40,6 +41,7 @@ def _stopping(findings: SearchFindings) -> Iterator[Block | None]:
         )
     else:
         yield Text("No rung lies before the last epoch: no trial could be stopped early.")
+    yield from _race(findings)
     yield table(
         ("conditional setting", "searched", "trials that drew it"),
         [
@@ -49,6 +51,19 @@ def _stopping(findings: SearchFindings) -> Iterator[Block | None]:
         ],
         words=2,
     )
+
+
+def _race(findings: SearchFindings) -> Iterator[Block | None]:
+    if not findings.raced:
+        return
+    out, ended = findings.of(RACED_OUT), len(findings.of(RACED_OUT, COMPLETE))
+    yield Text(
+        f"Seeds were raced: a trial was trained with one, compared at the rungs on that one, and had the others of the "
+        f"{findings.budget['replicates']} unless a one-sided paired test (at {ALPHA:g} over all looks) said that its "
+        f"mean over all of them would stay above that of the best trial so far. {len(out)} of {ended} that came to "
+        "their end were raced out."
+    )
+    yield table(("raced out", "why"), [(trial.trial, trial.reason) for trial in out], words=2)
 
 
 def _failures(findings: SearchFindings) -> Iterator[Block | None]:
@@ -66,7 +81,7 @@ def _failures(findings: SearchFindings) -> Iterator[Block | None]:
 
 
 def _cost(findings: SearchFindings) -> Iterator[Block | None]:
-    trials = [cost for cost in findings.costs if cost.of in (COMPLETE, STOPPED)]
+    trials = [cost for cost in findings.costs if cost.of in (COMPLETE, STOPPED, RACED_OUT)]
     rows = [_cost_row(cost) for cost in findings.costs]
     yield table(
         ("what", "trials", "runs", "epochs trained", "to the last epoch", "CPU time", "GPU time", "wall time"),
@@ -79,7 +94,9 @@ def _cost(findings: SearchFindings) -> Iterator[Block | None]:
         yield Text(
             f"Trials that are complete or were stopped early trained for {epochs:,} of the {full:,} epochs that they "
             f"would have taken to the last one: {1 - epochs / full:.0%} were saved, {by.get(STOPPED, 0):,} epochs by "
-            f"stopping weak trials early and {by.get(COMPLETE, 0):,} by patience in complete ones."
+            f"stopping weak trials early and {by.get(COMPLETE, 0):,} by patience in complete ones"
+            + (f", {by.get(RACED_OUT, 0):,} in those raced out" if findings.raced else "")
+            + "."
         )
     if findings.shared:
         were = "1 run was" if findings.shared == 1 else f"{findings.shared} runs were"

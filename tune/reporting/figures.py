@@ -24,7 +24,7 @@ from lab.pages.formats import shortened, whole
 from lab.pages.svg import BLUE, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style, tell
 from lab.references.drawing import reached
 from lab.references.measured import titles_of
-from tune.findings.findings import COMPLETE, DIVERGED, FAILED, STOPPED, Published, SearchFindings, Trial
+from tune.findings.findings import COMPLETE, DIVERGED, FAILED, RACED_OUT, STOPPED, Published, SearchFindings, Trial
 from tune.reporting.axes import LOSS, Reach, marks_of, plain_log, said, short_names
 from tune.space import Range
 from tune.space.categories import label
@@ -74,11 +74,11 @@ def history(findings: SearchFindings, prefix: str) -> str:
         tell(points, [said(findings.trials[int(x)], names) for x, _ in np.asarray(points.get_offsets())])
         axes.lines[0].set(color=BLUE, alpha=1, linewidth=1.2, label="best so far", drawstyle="steps-post")
         places = {trial.trial: place for place, trial in enumerate(findings.trials)}  # Optuna's numbers
-        stopped = [t for t in findings.of(STOPPED) if not math.isnan(t.loss)]
+        stopped = [t for t in findings.of(STOPPED, RACED_OUT) if not math.isnan(t.loss)]
         if stopped:
             points = axes.scatter(
                 [places[t.trial] for t in stopped], [t.loss for t in stopped], facecolors="none", edgecolors=GREY,
-                label="stopped, where it stood",
+                label=_stopped(findings),
             )  # fmt: skip
             tell(points, [said(trial, names) for trial in stopped])
         for outcome, marker in ((FAILED, "x"), (DIVERGED, "^")):
@@ -98,6 +98,10 @@ def history(findings: SearchFindings, prefix: str) -> str:
         axes.grid(axis="y")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return _finish(figure, (8, 3.6), prefix, f"{LOSS} by trial, and the best so far")
+
+
+def _stopped(findings: SearchFindings) -> str:
+    return f"stopped{' or raced out' if findings.raced else ''}, where it stood"
 
 
 def slices(findings: SearchFindings, prefix: str) -> list[tuple[str, str]]:
@@ -170,7 +174,9 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
     trials = [t for t in findings.ranked() if t.parameters is not None]
     if not trials:
         return ""
-    complete, stopped = ([t for t in trials if t.outcome == outcome] for outcome in (COMPLETE, STOPPED))
+    complete, stopped = (
+        [t for t in trials if t.outcome in outcomes] for outcomes in ((COMPLETE,), (STOPPED, RACED_OUT))
+    )
     with _drawn_by_optuna():
         if findings.front:
             axes = optuna_plots.plot_pareto_front(
@@ -191,7 +197,7 @@ def accuracy(findings: SearchFindings, prefix: str) -> str:
             figure, axes = pyplot.subplots()
             _points(axes, complete, COMPLETE, color=BLUE)
             _points(axes, complete[:1], "best", color=VERMILION, zorder=4)
-        _points(axes, stopped, "stopped, where it stood", facecolors="none", edgecolors=GREY)
+        _points(axes, stopped, _stopped(findings), facecolors="none", edgecolors=GREY)
         bars, losses = marks_of(findings), [trial.loss for trial in trials]
         losses += reached(bars, max(losses))
         others = _others(findings)

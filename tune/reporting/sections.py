@@ -43,7 +43,8 @@ def _glance(findings: SearchFindings) -> Iterator[Block | None]:
     best = findings.best
     counts = [f"{len(findings.of(outcome))} {outcome}" for outcome in OUTCOMES if findings.of(outcome)]
     seeds = counted(findings.budget["replicates"], "seed")
-    yield Text(f"{counted(len(findings.trials), 'trial')} of {seeds} each: {', '.join(counts) or 'none yet'}.")
+    most = "up to " if findings.raced else ""
+    yield Text(f"{counted(len(findings.trials), 'trial')} of {most}{seeds} each: {', '.join(counts) or 'none yet'}.")
     if best is None:
         yield Text("No trial is complete: there is no best one, and nothing was read on test.", "banner")
     else:
@@ -230,6 +231,12 @@ def _trials(findings: SearchFindings) -> Iterator[Block | None]:
     )
     if any(trial.outcome == STOPPED for trial in ranked[:MOST_ROWS]):
         yield Text("Trials that were stopped early stand behind the complete ones, with the error they had then.")
+    if findings.raced:
+        yield Text(
+            f"Complete trials alone have all {findings.budget['replicates']} seeds, and the best is one of them. "
+            "Errors of trials that were raced out are means over the fewer seeds that they had, and those of trials "
+            "stopped early are of one seed: they are not to be held against the others'."
+        )
 
 
 def _importance(findings: SearchFindings) -> Iterator[Block | None]:
@@ -319,7 +326,8 @@ def _curves(findings: SearchFindings) -> Iterator[Block | None]:
     best = min(SHOWN, len(findings.of(COMPLETE)))
     yield drawing(
         lines.curves(findings, "curves"),
-        f"Mean over its seeds of the lowest {LOSS} so far, by which a trial is judged. In colour: the best {best} "
+        f"{'Of its first seed, the' if findings.raced else 'Mean over its seeds of the'} lowest {LOSS} so far, by "
+        f"which a trial is judged{' at the rungs' if findings.raced else ''}. In colour: the best {best} "
         "complete trials; grey: the rest, a dot where one ended early; dotted: where the weaker ones are stopped. "
         f"{IN_VIEW}{_bars_in(findings)}",
     )

@@ -208,5 +208,5 @@ def _above(place: Place, cell: str) -> str:
 
 def _cost(entrant: Entrant, cell: str) -> Texts:
     step = entrant.step.get(cell)
-    shown = MISSING if step is None else f"{1000 * step:.3g} ms"
+    shown = MISSING if step is None else f"{1000 * step:.3g} ms" if step < 1 else f"{step:.3g} s"
     return whole(entrant.parameters[cell]), duration(entrant.seconds.get(cell)), shown

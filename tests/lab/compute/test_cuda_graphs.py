@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lab.compute.cuda_graphs
 import lab.compute.kernels
-from dynonet.reference.small import make_series, small_config
+from dynonet.reference.small import CPU, make_series, small_config
 from lab.compute.cuda_graphs import Replayed
 from lab.training.trainer import StackTrainer
 
@@ -113,6 +113,35 @@ def test_replayed_calls_do_what_calls_do(refuse: bool, monkeypatch: pytest.Monke
     assert count.tolist() == [6, 4]
     warm_up = lab.compute.cuda_graphs.WARM_UP
     assert (device.captures, device.replays) == ((0, 0) if refuse else (2, 10 - 2 * warm_up))
+
+
+def test_validation_waits_for_nothing_and_is_captured_anew_where_memory_has_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DYNONET_KERNEL", "torch")
+    trainer = StackTrainer([small_config(seed=seed) for seed in (1, 2, 3)], SERIES)
+    trainer.validate()
+    with NoWaits() as watch:
+        trainer.validate()
+    assert watch.seen > 100
+    assert watch.found == []
+
+    device = FakeDevice([])
+    device.recorded, device.arguments = trainer._evaluate, ()
+    device.install(monkeypatch)
+    counts = []
+    for step in range(12):
+        if step == 5:
+            trainer.stack.keep([0, 2])
+        if step == 9:
+            trainer.stack.restore(trainer.stack.state())
+        trainer.device = CPU
+        trainer.train_epoch()
+        expected = trainer.validate()
+        trainer.device = torch.device("cuda")
+        assert torch.equal(trainer.validate().mse, expected.mse)
+        counts.append((device.captures, device.replays))
+    assert counts[4:] == [(1, 3), (1, 3), (1, 3), (2, 4), (2, 5), (2, 5), (2, 5), (3, 6)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: a real capture of the step")

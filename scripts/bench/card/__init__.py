@@ -1,0 +1,1 @@
+"""What `scripts.bench.gpu` measures, a file for each kind of thing."""

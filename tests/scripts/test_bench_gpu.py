@@ -1,0 +1,58 @@
+"""The GPU benchmark's budget, on a card that is only said to be there (what it measures: test_quick_runs.py)."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scripts.bench import gpu
+from scripts.bench.card.machine import Machine, Sizes
+
+
+def test_what_would_end_too_late_is_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def part(name: str) -> Any:
+        def run(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+            if name == "kernels":
+                raise torch.OutOfMemoryError
+            if name == "formulas":
+                raise TimeoutError
+            return {"good": True, "ours, 64 models": {"ms": 45.0 if name == "steps" else float("nan")}}
+
+        return run
+
+    expected = {"precision": 0.0, "steps": 0.0, "kernels": 0.0, "epochs": 1e6, "formulas": 0.0, "compiled": 0.0}
+    monkeypatch.setattr(gpu, "PARTS", expected)
+    monkeypatch.setattr(gpu, "parts", lambda: {name: part(name) for name in expected})
+    monkeypatch.setattr(gpu, "forget", lambda device: None)
+    report: dict[str, Any] = {"parts": {}, "seconds": {}, "left_out": {}}
+    machine, path = Machine(torch.device("cuda"), 1.0, 1.0), tmp_path / "gpu.json"
+    sizes = Sizes((1,), 1, 1, 1, 1)
+    gpu.measure(list(expected), sizes, machine, time.monotonic() + 1e5, report, path)
+    assert [*report["parts"]] == ["precision", "steps", "compiled"]
+    assert json.loads(path.read_text())["parts"]["precision"]["ours, 64 models"]["ms"] is None
+    assert report["left_out"]["kernels"] == "out of memory"
+    assert report["left_out"]["formulas"] == "no time was left"
+    gpu.show_targets(report)
+    said = capsys.readouterr().out
+    assert "64 models, ms a step                                            45      90  met\n" in said
+    assert "compilations of the GRU's kernels by a default search            -       8\n" in said
+    assert "left out: kernels (out of memory); epochs (takes 1000000.0 s, " in said
+
+
+def test_a_part_that_does_not_end_is_ended() -> None:
+    with pytest.raises(TimeoutError), gpu.ended(0.05):
+        while True:
+            time.sleep(0.01)
+
+
+def test_wrong_kernels_are_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu, "parts", lambda: {"precision": lambda sizes, machine: {"good": False}})
+    report: dict[str, Any] = {"parts": {}, "seconds": {}, "left_out": {}}
+    machine = Machine(torch.device("cpu"), 1.0, 1.0)
+    with pytest.raises(SystemExit, match="wrong results are not measured"):
+        gpu.measure(["precision", "steps"], Sizes((1,), 1, 1, 1, 1), machine, 0.0, report, tmp_path / "gpu.json")

@@ -1,0 +1,1 @@
+"""Racing over seeds: a proposal gets more seeds as long as it can still be better than the best so far."""
