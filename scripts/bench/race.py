@@ -1,6 +1,7 @@
 """Racing over seeds beside fixed replicates, on equal CPU time, paired by seed.
 
     python -m scripts.bench.race [--seeds 10] [--budget 38] [--replicates 3] [--jobs 2] [--out FILE.json]
+    python -m scripts.bench.race --replay results/flagship
 
 Both are the default search on the problem of `scripts.bench.search`, driven as it is there. In `race` a trial has one
 seed first (`tune.racing`). A search's value is the least mean over all R seeds that any trial has shown so far; in the
@@ -10,12 +11,16 @@ came to: `t` is when each first had one at least as good.
 Afterwards, outside the budget, the seeds that raced-out trials did not have are trained, and it is counted whose mean
 over all R would have been below that of the search's winner. The budget's end cuts a race off as a kill does: a trial
 that waits for its next seed then has shown nothing.
+
+`--replay` trains nothing: it takes the complete trials of each search on record, of which all seeds are known, at each
+of its origins, and races them, in the order of their proposals and in ORDERS - 1 others.
 """
 
 import argparse
 import json
 import math
 import multiprocessing
+import random
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -42,10 +47,12 @@ from scripts.bench.search import (
     time_to,
 )
 from tune.proposals import Proposals
-from tune.racing.rule import ALPHA
+from tune.racing.rule import ALPHA, Race, looks
 
 METHODS = ("default", "race")
 TARGET = 0.05  # of wrong eliminations
+ORDERS = 40  # of a replay
+Table = Sequence[Sequence[float]]  # trial, seed
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,62 @@ def pair(overrides: Sequence[str], replicates: int | None, budget: float, seed: 
         after = partial(audit, found=out) if method == "race" else None
         traces[method] = search(settings, method, seed, budget, after)
     return Pair(seed, traces["default"], traces["race"], out)
+
+
+def tables(results: Results) -> dict[str, Table]:
+    """The losses of complete trials by seed, of each search of two seeds or more, at each of its origins."""
+    found: dict[str, Table] = {}
+    for study in results.studies():
+        outcomes = [row for row in results.table("trials", study).to_pylist() if row["event"] == "outcome"]
+        complete = sorted(row["trial"] for row in outcomes if row["state"] == "complete")
+        members = [row for row in results.table("members", study).to_pylist() if row["role"] == "search"]
+        runs = results.runs({row["run"] for row in members})
+        for cell in sorted({row["cell"] for row in members}, key=str):
+            losses: dict[str, dict[int, float]] = {trial: {} for trial in complete}
+            for row in members:
+                run = runs.get(row["run"])
+                if row["cell"] == cell and row["trial"] in losses and run is not None and run["val_mse"] is not None:
+                    losses[row["trial"]][run["seed"]] = run["val_mse"]
+            most = max(map(len, losses.values()), default=0)
+            whole = [[each[seed] for seed in sorted(each)] for each in losses.values() if len(each) == most]
+            if most > 1 and len(whole) > 2:
+                found[f"{study}{f' at {cell}' if cell else ''}"] = whole
+    return found
+
+
+def raced(table: Table) -> tuple[int, int, int]:
+    """How many trials are raced out, how many of them wrongly, and how many seeds are trained."""
+    replicates = len(table[0])
+    race, out, seeds = Race(replicates), list[float](), 0
+    for number, losses in enumerate(table):
+        gone = next((k for k in looks(replicates)[:-1] if race.judge(losses[:k]).excluded), None)
+        seeds += gone or replicates
+        if gone is None:
+            race.add(f"t{number:05d}", losses)
+        else:
+            out.append(statistics.fmean(losses))
+    assert race.best is not None
+    return len(out), sum(mean < race.best[0] for mean in out), seeds
+
+
+def replay(results: Results) -> list[str]:
+    first = f"search, in {ORDERS} orders"
+    lines = [f"{first:<34s}{'trials':>8s}{'seeds':>7s}{'raced out':>11s}{'wrong':>8s}{'seeds trained':>15s}"]
+    chance, every = random.Random(0), []
+    for name, table in tables(results).items():
+        orders = [table, *(chance.sample(table, len(table)) for _ in range(ORDERS - 1))]
+        found = [sum(column) for column in zip(*map(raced, orders), strict=True)]
+        every.append((*found, len(table) * ORDERS, len(table) * ORDERS * len(table[0])))
+        lines.append(f"{name:<34s}{len(table):>8d}{len(table[0]):>7d}{_shares(*every[-1])}")
+    return (
+        [*lines, f"{'all':<49s}{_shares(*map(sum, zip(*every, strict=True)))}"]
+        if every
+        else ["no search of two seeds or more"]
+    )
+
+
+def _shares(out: int, wrong: int, seeds: int, trials: int, all_seeds: int) -> str:
+    return f"{out / trials:>11.0%}{wrong / max(1, out):>8.2%}{seeds / all_seeds:>15.0%}"
 
 
 HEAD = (
@@ -163,8 +226,12 @@ def main() -> None:
     options.add_argument("--budget", type=float, default=BUDGET, help="CPU seconds of one search")
     options.add_argument("--replicates", type=int, help="seeds of a trial (the preset's)")
     options.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
+    options.add_argument("--replay", metavar="RESULTS", help="race the trials of the searches on record there")
     options.add_argument("--out", help="a JSON file for every improvement of every search")
     args = options.parse_args()
+    if args.replay:
+        print("\n".join(replay(Results(args.replay))))
+        return
     overrides = [*LIGHT, *args.overrides]
     settings = settings_of(overrides, args.replicates)
     chosen, epochs = settings.budget, settings.base.training.max_epochs

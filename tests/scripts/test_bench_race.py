@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lab.store.tables import Results
-from scripts.bench.race import Out, Pair, audit, line, share, summary
+from scripts.bench.race import Out, Pair, audit, line, raced, share, summary
 from scripts.bench.search import Trace, search, settings_of
 from tune.proposals import Proposals
 
@@ -49,3 +49,10 @@ def test_a_tiny_race() -> None:
     trace = search(settings, "race", 1, math.inf, after)  # it ends when the space's two points are used up
     assert trace.trials == 2 and trace.values == sorted(trace.values, reverse=True)
     assert [each.trial for each in found] == ["t00000"] and found[0].mean >= trace.best - 1e-9
+
+
+def test_a_replay_counts_what_is_lost_and_what_is_saved() -> None:
+    wide = [[1.0, 1.1], [1.2, 1.3], [1.4, 1.5], [9.0, 0.1]]  # the last is raced out, and would have been no better
+    assert raced(wide) == (2, 0, 2 + 2 + 1 + 1)
+    assert raced([*wide[:3], [9.0, -9.0]]) == (2, 1, 6), "and here it would have been the best"
+    assert raced([[1.0, 1.1], [5.0, 5.1]]) == (0, 0, 4), "the first two have all their seeds"
