@@ -79,7 +79,7 @@ class Ablation:
                 work = prepared.work(study, inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted)
                 plan = prepared.plan(results, work, self._begun(results))
         session = prepared.session
-        lines = [*prepared.data_notes(), plan.text(session.concurrent)]
+        lines = [*prepared.data_notes(), plan.text(session.concurrent, self.name)]
         lines += [f"its verdicts would be EXPLORATORY: {known}"] if known else []
         if study.retune is not None and not study.tuned:
             searches = len(_searched(study, inert)) * len(study.cell_names)
@@ -229,7 +229,7 @@ class Ablation:
                 record.study, record.inert, train_inert=record.train_inert, seeds=seeds, wanted=wanted
             )
             plan = self.prepared.plan(results, work, self._begun(results))
-            say(plan.text(self.prepared.session.concurrent if plan.stacks else 1))
+            say(plan.text(self.prepared.session.concurrent if plan.stacks else 1, self.name))
             if self._too_long(results, record, plan):
                 return True
             record.add_members(results, plan.runs)

@@ -69,8 +69,8 @@ class Plan:
         times = [stack.seconds for stack in self.stacks]
         return None if None in times else math.fsum(time for time in times if time is not None)
 
-    def text(self, devices: int = 1) -> str:
-        """What `--dry-run` prints."""
+    def text(self, devices: int = 1, name: str | None = None) -> str:
+        """What `--dry-run` prints; `name`: what the study is called on record, where that is not its file's word."""
         study, arms, cells = self.study, len({r.arm for r in self.runs}), len({r.cell for r in self.runs})
         joint = study.correction == "max_t"
         level = study.alpha / (len(self.looks) * (1 if joint else max(self.family, 1)))
@@ -78,7 +78,7 @@ class Plan:
         reach = smallest_p(self.looks[-1])
         pooled = ", each pooled over its cells," if study.pooled else ""
         lines = [
-            f"study {study.name}: {study.asked}",
+            f"study {name or study.name}: {study.asked}",
             f"{arms} arms x {cells} {'cell' if cells == 1 else 'cells'} x {len(self.seeds)} seeds: "
             f"{len(self.runs)} runs, {self.distinct} different ones, {len(self.recorded)} on record, "
             f"{self.to_train} to train",

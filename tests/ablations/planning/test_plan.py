@@ -159,6 +159,7 @@ def test_the_text_of_a_dry_run() -> None:
 
     plan = planned(study(), epoch_seconds=seconds, stack_size=16)
     assert plan.seconds == 5 * (21 * 2 + 7 * 4)
+    assert plan.text(2, "other").startswith("study other: What are")
     assert plan.text(2).splitlines() == [
         "study mine: What are these parts for? (on synthetic; H=96)",
         "4 arms x 1 cell x 7 seeds: 28 runs, 28 different ones, 0 on record, 28 to train",
