@@ -22,13 +22,17 @@ def precision() -> str:
 @contextlib.contextmanager
 def rounded(name: str) -> Iterator[None]:
     """Takes products of float32 tensors on a GPU in this precision, those of a backward pass within included."""
-    before = precision(), torch.backends.cuda.matmul.allow_tf32
-    _here.precision = name
-    torch.backends.cuda.matmul.allow_tf32 = name != "float32"
+    before, _here.precision = precision(), name
+    matmul = torch.backends.cuda.matmul
+    flag = None if name == "float32" else matmul.allow_tf32  # torch's own setting is left alone where nothing is asked
     try:
+        if flag is not None:
+            matmul.allow_tf32 = True
         yield
     finally:
-        _here.precision, torch.backends.cuda.matmul.allow_tf32 = before
+        _here.precision = before
+        if flag is not None:
+            matmul.allow_tf32 = flag
 
 
 def batched_product(bias: Tensor, weight: Tensor, x: Tensor) -> Tensor:
