@@ -22,6 +22,7 @@ import math
 import multiprocessing
 import random
 import statistics
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -48,10 +49,12 @@ from scripts.bench.search import (
 )
 from tune.proposals import Proposals
 from tune.racing.rule import ALPHA, Race, looks
+from tune.settings import SearchSettings
 
 METHODS = ("default", "race")
 TARGET = 0.05  # of wrong eliminations
 ORDERS = 40  # of a replay
+EPOCHS = 7  # by which a model alone is compared with one in a stack
 Table = Sequence[Sequence[float]]  # trial, seed
 
 
@@ -167,6 +170,24 @@ def _shares(out: int, wrong: int, seeds: int, trials: int, all_seeds: int) -> st
     return f"{out / trials:>11.0%}{wrong / max(1, out):>8.2%}{seeds / all_seeds:>15.0%}"
 
 
+def alone(settings: SearchSettings) -> float:
+    """CPU time of an epoch of a model by itself, over that of one among all seeds of a trial."""
+    use_threads(1)
+    seconds: dict[int, list[float]] = {1: [], settings.budget.replicates: []}
+    stacks = {
+        size: StackTrainer([settings.base.override({"training.seed": seed}) for seed in range(size)])
+        for size in seconds
+    }  # fmt: skip
+    for turn in range(EPOCHS + 1):
+        for size, stack in stacks.items():
+            before = time.process_time()
+            stack.run_epoch()
+            if turn:  # the first compiles
+                seconds[size].append((time.process_time() - before) / size)
+    found = [statistics.median(each) for each in seconds.values()]
+    return found[0] / found[-1]
+
+
 HEAD = (
     f"{'seed':>4s}{'trials':>20s}{'best of fixed':>15s}{'best of race':>14s}{'t fixed':>9s}{'t race':>8s}"
     f"{'ratio':>7s}{'wrong':>7s}"
@@ -254,6 +275,8 @@ def main() -> None:
                 content = {"budget": args.budget, "overrides": overrides, "pairs": [asdict(each) for each in pairs]}
                 Path(args.out).write_text(json.dumps(content, indent=1))
     print("\n".join(summary(pairs)))
+    ratio = alone(settings)
+    print(f"CPU time of an epoch of a model alone / in a stack of {chosen.replicates}: {ratio:.2f}")
 
 
 if __name__ == "__main__":
