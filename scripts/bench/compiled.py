@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from lab.compute.device import prepare_process
+from lab.console.printing import one_line
 from lab.errors import ConfigError
 from lab.registry import forecaster, names
 from lab.settings.config import Config
@@ -134,7 +135,11 @@ def main() -> int:
     print(f"{'pays after':>12s}{'steps of a run':>16s}{'apart':>9s}")
     for name in chosen:
         torch.compiler.reset()
-        step, quicker, compiling, apart, config = measured(name, args.repeats, args.quick, args.device)
+        try:
+            step, quicker, compiling, apart, config = measured(name, args.repeats, args.quick, args.device)
+        except RuntimeError as error:  # of the compiler: it takes not every module
+            print(f"{name:14s}is not compiled: {type(error).__name__}: {one_line(str(error), 90)}", flush=True)
+            continue
         windows = TRAIN_ROWS - config.data.seq_len - config.data.pred_len + 1
         steps = windows // config.training.batch_size * config.training.max_epochs
         pays = f"{compiling / (step - quicker):,.0f}" if step > quicker else "never"
