@@ -138,7 +138,8 @@ def main() -> int:
         try:
             step, quicker, compiling, apart, config = measured(name, args.repeats, args.quick, args.device)
         except RuntimeError as error:  # of the compiler: it takes not every module
-            print(f"{name:14s}is not compiled: {type(error).__name__}: {one_line(str(error).splitlines()[0], 90)}", flush=True)
+            said = one_line(str(error).splitlines()[0], 90)
+            print(f"{name:14s}is not compiled: {type(error).__name__}: {said}", flush=True)
             continue
         windows = TRAIN_ROWS - config.data.seq_len - config.data.pred_len + 1
         steps = windows // config.training.batch_size * config.training.max_epochs
