@@ -15,12 +15,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from lab.console.commands import command_named
+from lab.console.parser import Parser
 from lab.console.printing import print
-from lab.errors import ConfigError, unknown
+from lab.errors import ConfigError
 
 TURNS, MPS = "turns", "mps"
 SHARINGS = (TURNS, MPS)  # the first is the default: what MPS brings has not been measured here yet
@@ -130,10 +132,19 @@ def tell(command: str, variables: Mapping[str, str]) -> bool:
     return done.returncode == 0
 
 
-def main(arguments: list[str]) -> int:
-    """On a machine of a cluster, before and after Ray: a machine that cannot is one whose trials take turns."""
-    if len(arguments) != 1 or arguments[0] not in ("start", "stop"):
-        raise unknown("command", " ".join(arguments), ("start", "stop"))
+def parser() -> Parser:
+    result = Parser(
+        prog="python -m lab.machines.card.mps",
+        description=f"CUDA MPS on a machine of a cluster, before and after Ray; does nothing unless {ASKED}=1.",
+    )
+    result.add_argument("command", choices=("start", "stop"))
+    return result
+
+
+@command_named("lab.machines.card.mps")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """A machine that cannot is one whose trials take turns."""
+    command = parser().parse_args(arguments).command
     if os.environ.get(ASKED, "0") != "1":
         return 0
     daemon = Mps()
@@ -142,7 +153,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"mps: {error}", file=sys.stderr)
         return 0
-    if arguments == ["start"]:
+    if command == "start":
         atexit.unregister(daemon.stop)  # it lives as long as the machine
     else:
         daemon.stop()
@@ -150,8 +161,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Studies of kind `models`: whole forecasters as arms."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_each_model_is_prepared_and_measured_as_itself(monkeypatch: pytest.Monke
         return {shape: (Cost(0.0, 1.0, 0.5), Memory(0, 0), 0) for shape in configs}
 
     monkeypatch.setattr(preparation, "measure_shapes", measure)
-    monkeypatch.setattr(Preparation, "session", None)
+    monkeypatch.setattr(Preparation, "session", SimpleNamespace(gpus=0))
     study = league(models={"nlinear": {"model": "nlinear"}, "rlinear": {"model": "rlinear"}})
     prepared = Preparation(study, StudyCall())
     assert prepared.liveness() == {}
