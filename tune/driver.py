@@ -53,7 +53,6 @@ from tune.searcher import (
     FailureRecorder,
     ProposalSearcher,
     RecordedASHA,
-    close,
     close_left_over,
 )
 from tune.settings import SearchSettings, differences
@@ -282,10 +281,7 @@ class Search:
         )  # fmt: skip
         progress = Progress(proposals, len(proposals.outcomes) + remaining)
         watch = FaultWatch(results, self.settings.study, progress.say, self.session.memory_per_trial)
-        failures = FailureRecorder(
-            proposals, watch,
-            lambda proposal, error: close(results, proposal, self._stacks(proposal), "failed", error),
-        )  # fmt: skip
+        failures = FailureRecorder(proposals, watch, closing)
         tracking = []
         if self.tracker is not None:
             tracking = self.tracker.callbacks(self.settings.study, self._members, closing.underway)
@@ -298,6 +294,8 @@ class Search:
                 )  # fmt: skip
                 if stop.reason == "lease":
                     closing.let_go()
+                    proposals.writer.drop()
+            proposals.writer.wait()
         finally:
             progress.close()
 

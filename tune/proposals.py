@@ -9,7 +9,6 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +23,7 @@ from lab.errors import ConfigError
 from lab.settings.config import Config
 from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, races, standing_outcomes
 from lab.store.tables import Results, is_object
+from lab.store.writer import Writer
 from tune.methods.journal import JournalCopy
 from tune.methods.method import Start, Told
 from tune.methods.table import SAMPLERS, SHOWN, marks
@@ -93,9 +93,7 @@ class Proposals:
         self.all: dict[str, Proposal] = {}
         self.exhausted = False  # nothing new was found when last drawn
         self._next = 0  # number of the next proposal
-        # An object store takes its time over a record: those of a proposal's runs are on their way while it trains.
-        self._writer = None if results.storage.local else ThreadPoolExecutor(1, "members")
-        self._late: dict[str, list[tuple[Future[None], list[dict[str, Any]]]]] = {}  # by trial
+        self.writer = Writer(results)
         self._optuna_trials: dict[str, optuna.trial.Trial] = {}
         distributions = self._read()
         self._known = {point(space.own(p.params)) for p in self.all.values()}
@@ -166,7 +164,7 @@ class Proposals:
         return SAMPLERS[name](Start(self.space, self.seed % 2**32, fresh, told))
 
     def propose(self) -> Proposal | None:
-        """The next proposal, on record before it is returned: one without an outcome first, else a new one.
+        """The next proposal, given to the writer before it is returned: one without an outcome first, else a new one.
 
         None if nothing new could be drawn (a space of few points that is used up).
         """
@@ -232,7 +230,7 @@ class Proposals:
     def _record(self, trial: optuna.trial.Trial, params: dict[str, Any], config: Config) -> Proposal:
         number, self._next = self._next, self._next + 1
         proposal = Proposal(f"t{number:05d}", number, params, config, seeds=self._first_seeds)
-        self.results.add(
+        self.writer.add(
             "trials",
             [{
                 "study": self.study, "trial": proposal.trial, "number": number, "event": "proposed", "seed": self.seed,
@@ -255,11 +253,7 @@ class Proposals:
             for origin, configs in self.stacks(proposal)
             for config in configs[before:]
         ]
-        if self._writer is None:
-            self.results.add("members", members, key=proposal.trial)
-        else:
-            written = self._writer.submit(self.results.add, "members", members, proposal.trial)
-            self._late.setdefault(proposal.trial, []).append((written, members))
+        self.writer.add("members", members, key=proposal.trial)
 
     def race_on(
         self, trial: str, seeds: int, losses: Sequence[float], reports: Sequence[tuple[int, float]], reason: str
@@ -272,7 +266,7 @@ class Proposals:
         """
         proposal = self.all[trial]
         reports = proposal.reports if proposal.losses else reports
-        self.results.add(
+        self.writer.add(
             "trials",
             [{
                 "study": self.study, "trial": trial, "number": proposal.number, "event": "raced", "seed": self.seed,
@@ -298,35 +292,49 @@ class Proposals:
         `losses`, `reason`: of a race (see Proposal).
         """
         proposal = self.all[trial]
+        if proposal.state is None:
+            row = self._outcome(proposal, state, values, reports, error, losses, reason)
+            self.writer.add("trials", [row], key=trial)
+            self._tell(proposal, row)
+
+    def failed(self, trial: str, reports: Sequence[tuple[int, float]], error: str) -> Callable[[], None]:
+        """Tells Optuna that a trial failed. Its outcome is recorded by a call of what is returned: after its runs, of
+        which no later driver thinks where there is an outcome."""
+        proposal = self.all[trial]
         if proposal.state is not None:
-            return
-        for written, members in self._late.pop(trial, ()):  # where an outcome is, they are; a new driver adds others
-            if written.exception() is not None:
-                self.results.add("members", members, key=trial)
+            return lambda: None
+        row = self._outcome(proposal, "failed", (), reports, error)
+        self._tell(proposal, row)
+        return lambda: self.writer.add("trials", [row], key=trial)
+
+    def _outcome(
+        self, proposal: Proposal, state: str, values: Sequence[float], reports: Sequence[tuple[int, float]],
+        error: str | None, losses: Sequence[float] = (), reason: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A row of table `trials`."""
         reports = proposal.reports if proposal.losses else reports  # what its first seed reported stands
         losses = list(losses or proposal.losses)
         raced = {"seeds": proposal.seeds, "losses": losses or None, "reason": reason} if self.race else {}
-        self.results.add(
-            "trials",
-            [{
-                "study": self.study, "trial": trial, "number": proposal.number, "event": "outcome", "state": state,
-                "values": list(values) or None, "error": error, "seed": self.seed,
-                "reports": _told(reports), **raced,
-            }],
-            key=trial,
-        )  # fmt: skip
-        proposal.state, proposal.values, proposal.error = state, list(values), error
-        proposal.losses, proposal.reason = losses, reason
-        proposal.reports = [(int(epoch), float(value)) for epoch, value in reports]
+        return {
+            "study": self.study, "trial": proposal.trial, "number": proposal.number, "event": "outcome",
+            "state": state, "values": list(values) or None, "error": error, "seed": self.seed,
+            "reports": _told(reports), **raced,
+        }  # fmt: skip
+
+    def _tell(self, proposal: Proposal, row: Mapping[str, Any]) -> None:
+        proposal.state, proposal.values, proposal.error = row["state"], row["values"] or [], row["error"]
+        if self.race:
+            proposal.losses, proposal.reason = row["losses"] or [], row["reason"]
+        proposal.reports = [(int(report["epoch"]), float(report["value"])) for report in row["reports"]]
         self.ended.append(proposal)
-        known = self._optuna_trials.pop(trial, None)
+        known = self._optuna_trials.pop(proposal.trial, None)
         if known is None:
             return
         if len(self.objectives) == 1:
             for epoch, value in proposal.reports:
                 known.report(value, epoch)
-        told = proposal.values if state == "complete" else None
-        self.optuna.tell(known, told, state=_STATES[state], skip_if_finished=True)
+        told = proposal.values if proposal.state == "complete" else None
+        self.optuna.tell(known, told, state=_STATES[proposal.state], skip_if_finished=True)
 
 
 def read_proposals(

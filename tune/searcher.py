@@ -7,7 +7,7 @@ cannot be rebuilt after a kill; this one tells it as stopped, and knows only wha
 import logging
 import queue
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace, TracebackType
 from typing import Any
 
@@ -82,19 +82,18 @@ class ProposalSearcher(DriverOnly, Searcher):
 
 
 class FailureRecorder(DriverOnly, ray_tune.Callback):
-    """Puts a trial that raised once too often on record, with its error."""
+    """Ends a trial that raised once too often, with its error."""
 
-    def __init__(self, proposals: Proposals, watch: FaultWatch, close: Callable[[Proposal, str], None]):
-        self.proposals, self.watch, self.close = proposals, watch, close
+    def __init__(self, proposals: Proposals, watch: FaultWatch, closing: "Closing"):
+        self.proposals, self.watch, self.closing = proposals, watch, closing
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.watch.forgives(trial):
             return
-        error = trial_error(trial)
         proposal = self.proposals.all[TrialSpec.of(trial).name]
-        result = trial.last_result or {}
-        self.close(proposal, error)
-        self.proposals.finish(proposal.trial, "failed", (), result.get("reports", ()), error)
+        reports = (trial.last_result or {}).get("reports", ())
+        record = self.proposals.failed(proposal.trial, reports, trial_error(trial))
+        self.closing.failed(proposal, record)
 
 
 def _named(trial: str) -> Any:
@@ -137,7 +136,8 @@ class RecordedASHA(AsyncHyperBandScheduler):
         super().on_trial_remove(tune_controller, self._known(trial))
 
 
-# Who puts the runs of a trial on record that ASHA has stopped: its own process. The driver's loop decides, no more.
+# Who puts the runs of a trial on record that ended early: of one that ASHA has stopped its own process, of one that
+# failed a thread. The driver's loop decides, no more.
 
 
 def close(
@@ -169,13 +169,21 @@ def close_left_over(results: Results, proposals: Proposals, stacks: StacksOf) ->
         close_left(results, proposal, stacks, folders.__contains__)
 
 
-class Closing(DriverOnly, ray_tune.Callback):
-    """Has each stopped trial's process put its runs on record, and does it here where that process could not.
+@dataclass(frozen=True)
+class _Task:
+    trial: str
+    work: Callable[[], None]
+    again: Callable[[], None]  # what is tried at the end where it could not be done
 
-    The loop asks and goes on; a thread hears the answers, and does here what was not done. A process begins its next
-    trial when it has answered, so no more answers are to come than there are processes. Nothing is lost by a kill in
-    between: the trial's outcome was on record before, and its last checkpoint goes when its runs are (`close_left`).
-    As a context manager it waits until all is on record, but for an end by an error: the next driver does the rest.
+
+class Closing(DriverOnly, ray_tune.Callback):
+    """Has the runs of trials that ended early put on record: the loop asks and goes on.
+
+    Those of a stopped trial by its own process, which begins its next trial when it has answered, so no more answers
+    are to come than there are processes. A thread hears them, and does here what was not done, and what failed. A kill
+    in between loses nothing: a stopped trial's last checkpoint goes when its runs are on record (`close_left`), and a
+    failed one's outcome comes after them. As a context manager it waits until all is on record, but for an end by an
+    error: the next driver does the rest.
 
     Raises StorageError: on leaving, where the storage is out of reach.
     """
@@ -184,15 +192,20 @@ class Closing(DriverOnly, ray_tune.Callback):
         self._results, self._stacks = Results(results.storage), stacks  # a cache of its own: this has a thread
         self._stopped: dict[str, Proposal] = {}  # whose process is to be asked as soon as Tune says which it is
         self._underway: set[str] = set()
-        self._left: list[Proposal] = []  # could not be done here either
-        self._answers: queue.SimpleQueue[tuple[Proposal, Any] | None] = queue.SimpleQueue()
-        self._thread = Background(self._hear, "closing")
+        self._asked: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._left: list[_Task] = []  # could not be done here either
+        self._thread = Background(self._work, "closing")
         self._here = True  # what a process could not do is done here
 
     def stopped(self, proposal: Proposal) -> None:
-        """ASHA has stopped this trial, and its outcome is on record."""
+        """ASHA has stopped this trial, and its outcome is with the writer."""
         self._stopped[proposal.trial] = proposal
         self._underway.add(proposal.trial)
+
+    def failed(self, proposal: Proposal, record: Callable[[], None]) -> None:
+        """This trial has failed; `record` puts its outcome on record, which is to come last."""
+        self._underway.add(proposal.trial)
+        self._ask(proposal, lambda: self._fail(proposal, record))
 
     def underway(self, trial: str) -> bool:
         """Whether the runs of a trial are still to be put on record."""
@@ -204,7 +217,8 @@ class Closing(DriverOnly, ray_tune.Callback):
         proposal = self._stopped.pop(name, None)
         if proposal is not None:
             process = trial.temporary_state.ray_actor
-            self._answers.put((proposal, None if process is None else process.close_stopped.remote(name)))
+            answer = None if process is None else process.close_stopped.remote(name)
+            self._ask(proposal, lambda: self._hear(proposal, answer), lambda: self._close(proposal))
 
     def let_go(self) -> None:
         """This driver has lost the study: from now on it writes nothing."""
@@ -217,29 +231,38 @@ class Closing(DriverOnly, ray_tune.Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._answers.put(None)
+        self._asked.put(None)
         if kind is not None:
             self.let_go()
             return
         self._thread.join()
-        for proposal in [*self._left, *self._stopped.values()]:
+        for task in self._left:
+            task.again()
+        for proposal in self._stopped.values():
             self._close(proposal)
+
+    def _ask(self, proposal: Proposal, work: Callable[[], None], again: Callable[[], None] | None = None) -> None:
+        self._asked.put(_Task(proposal.trial, work, again or work))
+
+    def _work(self) -> None:
+        while (task := self._asked.get()) is not None:
+            try:
+                task.work()
+            except Exception as error:  # said, and tried once more at the end: there are others to see to
+                logger.warning("%s: its runs are not on record yet: %s", task.trial, error)
+                self._left.append(task)
+            self._underway.discard(task.trial)
 
     def _close(self, proposal: Proposal) -> None:
         if self._here:
             close_left(self._results, proposal, self._stacks, self._results.storage.list)
 
-    def _hear(self) -> None:
-        while (item := self._answers.get()) is not None:
-            proposal, answer = item
-            try:
-                self._done(proposal, answer)
-            except Exception as error:  # said, and tried once more at the end: this thread has others to hear
-                logger.warning("%s: its runs are not on record yet: %s", proposal.trial, error)
-                self._left.append(proposal)
-            self._underway.discard(proposal.trial)
+    def _fail(self, proposal: Proposal, record: Callable[[], None]) -> None:
+        if self._here:
+            close(self._results, proposal, self._stacks(proposal), "failed", proposal.error)
+            record()
 
-    def _done(self, proposal: Proposal, answer: Any) -> None:
+    def _hear(self, proposal: Proposal, answer: Any) -> None:
         try:
             if answer is not None:
                 ray.get(answer)

@@ -3,10 +3,11 @@
 **Model.** G slots (one trial on one GPU each). A slot trains an epoch, puts its checkpoint (at a trial's end its runs
 on record, too) and reports; then it waits until the driver has handled the report, as a class of Tune does. If ASHA
 stops the trial there, the slot puts its runs on record before its next one. The driver takes one report after the
-other, first come first served: Tune's loop handles one event at a time, and proposals, what was proposed and what came
-of it are put on record inside of it. Beside it, in threads, the driver merges files whenever some hundred have gathered
-and hears which stopped trials are on record. The store answers each operation after its latency, and takes so many a
-second in all; a slot's place in its queue is that of the moment at which the driver let the slot go.
+other, first come first served: Tune's loop handles one event at a time, and proposals are made inside of it. Beside it,
+in threads, the driver puts on record what was proposed and what came of it (on a file system inside the loop), merges
+files whenever some hundred have gathered, and hears which stopped trials are on record. The store answers each
+operation after its latency, and takes so many a second in all; a slot's place in its queue is that of the moment at
+which the driver let the slot go.
 
 **Assumed.** Trials that ASHA stops follow its ideal: one in `factor` goes on at every rung. No trial fails, no run
 diverges, none stops by patience, no machine is lost. What grows with a study goes on in a line beyond what was measured
@@ -125,6 +126,7 @@ class Prices:
     def __init__(self, work: Work, costs: Costs, store: Store):
         self.work, self.costs, self.store = work, costs, store
         self.search, size = work.kind == "search", work.stack
+        self.beside = store.at_once > 1  # an object store: records of trials are written beside the loop
         puts = math.ceil(2 * size / store.at_once) + math.ceil(size / store.at_once)  # weights and histories, then rows
         self.sealed = puts * store.put, 3.0 * size  # seconds, operations
 
@@ -133,7 +135,7 @@ class Prices:
         c = self.costs
         if not self.search:
             return c.trial, 0.0, 0.0
-        writes = 1 if self.store.at_once > 1 else 2  # on an object store the second is written beside the loop
+        writes = 0 if self.beside else 2  # the proposal, and its runs
         return c.trial, c.propose + c.propose_per_trial * (min(done, SHOWN["tpe"]) + slots), writes * self.store.put
 
     def report(self, epoch: int, done: int, slots: int) -> float:
@@ -144,7 +146,7 @@ class Prices:
 
     def end(self, pruned: bool) -> tuple[float, float]:
         """Seconds of the driver's loop for a trial's end: its own, the store's (the outcome)."""
-        return (self.costs.ask if pruned else 0.0), self.store.put if self.search else 0.0
+        return (self.costs.ask if pruned else 0.0), self.store.put if self.search and not self.beside else 0.0
 
     def slot_begin(self, single: int, merged: int) -> tuple[float, float, float]:
         """A slot's own seconds, the store's, and operations, for building a stack, beside runs on record in single

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 
 from dynonet.config import Config
 from dynonet.network.parameters import parameter_count
+from lab.store.objects.storage import Storage
 from lab.store.outcomes import standing_outcomes
-from lab.store.tables import Results, ResultsError, StorageError
+from lab.store.tables import Results, ResultsError
 from tune.methods.table import SAMPLERS, STARTUP_TRIALS
 from tune.proposals import Proposal, Proposals
 from tune.space import Space
@@ -274,30 +275,42 @@ def test_the_smallest_model_of_a_space(tiny: Config) -> None:
     assert space.smallest(count) == count(tiny.override({"data.seq_len": 12, "model.worker_hidden": 2}))
 
 
-def test_on_an_object_store_the_places_of_runs_are_on_record_before_the_outcome(
+def test_on_an_object_store_records_are_written_beside_the_loop_in_the_order_of_events(
     begin: Begin, store: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are written beside the loop, and once more where that could not be."""
     with monkeypatch.context() as patch:
         patch.setattr(store.storage, "local", False)
         proposals = begin()
-    add, written, free = Results.add, [], threading.Event()
+    put_all, free = Storage.put_all, threading.Event()
+    written: list[tuple[str, str]] = []
 
-    def slow(self: Results, table: str, rows: Any, key: str = "") -> None:
-        if table == "members" and threading.current_thread() is not threading.main_thread():
-            free.wait(30)
-            if key == "t00001":
-                raise StorageError("gone for a while")
-        add(self, table, rows, key)
-        written.append((table, key))
+    def slow(self: Storage, files: dict[str, bytes]) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert free.wait(30)
+        put_all(self, files)
+        written.extend((path.split("/")[0], path.split("/")[-1].split("-")[0]) for path in files)
 
-    monkeypatch.setattr(Results, "add", slow)
+    monkeypatch.setattr(Storage, "put_all", slow)
     first, second = some(proposals), some(proposals)
-    assert written == [("trials", "t00000"), ("trials", "t00001")], "nobody waits for the others"
-    free.set()
     complete(proposals, second)
+    assert written == [] and [p.state for p in (first, second)] == [None, "complete"], "nobody waits"
+    assert begin().all == {}, "a driver that takes over now finds nothing, and nothing has been trained"
+    free.set()
     complete(proposals, first)
+    proposals.writer.wait()
     for trial in ("t00000", "t00001"):
-        rows = [table for table, key in written if key == trial]
-        assert rows == ["trials", "members", "trials"]
-    assert store.table("members", "study").num_rows == 4
+        assert [table for table, key in written if key == trial] == ["trials", "members", "trials"]
+    again = begin()
+    assert again.all == proposals.all and store.table("members", "study").num_rows == 4
+
+
+def test_the_outcome_of_a_failed_trial_is_recorded_when_it_is_said(begin: Begin) -> None:
+    proposals = begin()
+    proposal = some(proposals)
+    record = proposals.failed(proposal.trial, [(1, 4.0)], "boom")
+    assert proposals.optuna.trials[0].state == TrialState.FAIL and proposal.state == "failed"
+    assert [p.trial for p in begin().pending] == [proposal.trial], "a kill before its runs are on record"
+    record()
+    assert begin().all[proposal.trial] == proposal
+    proposals.failed(proposal.trial, [], "again")()
+    assert begin().all[proposal.trial].error == "boom"

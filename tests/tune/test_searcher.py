@@ -293,3 +293,34 @@ def test_a_storage_out_of_reach_is_said_tried_again_and_left_to_the_next_driver(
     assert store.table("runs").num_rows == 0
     close_left_over(store, SimpleNamespace(outcomes=trials.proposals), trials.stacks)  # type: ignore[arg-type]
     assert trials.on_record() == [("stopped", 1)] * 2
+
+
+def test_a_failed_trials_outcome_comes_after_its_runs(
+    trials: Trials, store: Results, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[list[str]] = []
+
+    def record() -> None:
+        seen.append([row["status"] for row in store.runs().values()])
+
+    whole, gone = module.stacks_run, [StorageError("no route to it"), None, DataError("no such series")]
+
+    def stacks_run(*arguments: Any) -> Any:
+        if (error := gone.pop(0)) is not None:
+            raise error
+        return whole(*arguments)
+
+    monkeypatch.setattr(module, "stacks_run", stacks_run)
+    proposal = trials.proposals[0]
+    proposal.state, proposal.error = "failed", "boom"
+    with Closing(store, trials.stacks) as closing:  # tried once more at the end
+        closing.failed(proposal, record)
+    assert seen == [["failed"]] and store.runs()[trials.run(proposal).ids[0]]["error"] == "boom"
+    assert "its runs are not on record yet: no route to it" in caplog.text and not closing.underway("t0")
+    with Closing(store, trials.stacks) as closing:
+        closing.failed(proposal, record)
+    assert len(seen) == 2 and "could not be recorded as failed: no such series" in caplog.text
+    with Closing(store, trials.stacks) as closing:
+        closing.let_go()
+        closing.failed(proposal, record)
+    assert len(seen) == 2, "another driver has the study"
