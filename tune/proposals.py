@@ -21,9 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 from lab import seeds
 from lab.errors import ConfigError
 from lab.settings.config import Config
+from lab.store.beside.writer import Writer
 from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, races, standing_outcomes
 from lab.store.tables import Results, is_object
-from lab.store.writer import Writer
 from tune.methods.journal import JournalCopy
 from tune.methods.method import Start, Told
 from tune.methods.table import SAMPLERS, SHOWN, marks
@@ -278,15 +278,9 @@ class Proposals:
         self._add_members(proposal, len(losses))
 
     def finish(
-        self,
-        trial: str,
-        state: str,
-        values: Sequence[float] = (),
-        reports: Sequence[tuple[int, float]] = (),
-        error: str | None = None,
-        losses: Sequence[float] = (),
-        reason: str | None = None,
-    ) -> None:
+        self, trial: str, state: str, values: Sequence[float] = (), reports: Sequence[tuple[int, float]] = (),
+        error: str | None = None, losses: Sequence[float] = (), reason: str | None = None,
+    ) -> None:  # fmt: skip
         """Records the outcome of a trial (`complete`, `stopped` or `failed`), then tells Optuna.
 
         `losses`, `reason`: of a race (see Proposal).
@@ -300,8 +294,7 @@ class Proposals:
     def failed(self, trial: str, reports: Sequence[tuple[int, float]], error: str) -> Callable[[], None]:
         """Tells Optuna that a trial failed. Its outcome is recorded by a call of what is returned: after its runs, of
         which no later driver thinks where there is an outcome."""
-        proposal = self.all[trial]
-        if proposal.state is not None:
+        if (proposal := self.all[trial]).state is not None:
             return lambda: None
         row = self._outcome(proposal, "failed", (), reports, error)
         self._tell(proposal, row)
