@@ -39,15 +39,14 @@ Words = TypeVar("Words", Tensor, np.ndarray)
 
 
 def threefry(key: Key, counter0: Tensor, counter1: Tensor) -> tuple[Tensor, Tensor]:
-    """Threefry-2x32-20 of two int32 counter words under a key; all broadcast together."""
+    """Threefry-2x32-20 of two int32 counter words under a key; all of one dimension at least, broadcast together."""
     words = (*key, counter0, counter1)
     if any(word.device.type != "cpu" for word in words):
         return _threefry(*words, _rotate_int32)
     # On few numbers most of the time goes to calls, and NumPy's are several times as fast as torch's.
-    shape = torch.broadcast_shapes(*(word.shape for word in words))
-    k0, k1, x0, x1 = (np.atleast_1d(word.numpy()).view(np.uint32) for word in words)
+    k0, k1, x0, x1 = (word.numpy().view(np.uint32) for word in words)
     x0, x1 = _threefry(k0, k1, x0, x1, _rotate_uint32)
-    return torch.from_numpy(x0.view(np.int32)).view(shape), torch.from_numpy(x1.view(np.int32)).view(shape)
+    return torch.from_numpy(x0.view(np.int32)), torch.from_numpy(x1.view(np.int32))
 
 
 def _rotate_int32(x: Tensor, by: int) -> Tensor:
