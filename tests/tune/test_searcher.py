@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +52,15 @@ def outcome(searcher: ProposalSearcher, trial: str) -> tuple[Any, ...]:
     row = next(r for r in rows if r["trial"] == trial and r["event"] == "outcome")
     known = next(t for t in proposals.optuna.trials if t.user_attrs.get("trial") == trial)
     return row["state"], row["values"], known.state
+
+
+def test_a_trial_is_given_when_its_proposal_is_on_record(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher, _ = begin()
+    written = [False, False, True, True]
+    monkeypatch.setattr(searcher.proposals.writer, "written", lambda trial: written.pop(0))
+    assert [searcher.suggest("a"), searcher.suggest("a")] == [None, None]
+    assert [searcher.suggest("a")["trial"], searcher.suggest("b")["trial"]] == ["t00000", "t00001"]
+    assert list(searcher.proposals.all) == ["t00000", "t00001"], "who waits is proposed once"
 
 
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:
@@ -291,6 +301,25 @@ def test_a_storage_out_of_reach_is_said_tried_again_and_left_to_the_next_driver(
         closing.let_go()
         trials.stop(closing, gone)
     assert store.table("runs").num_rows == 0
+    close_left_over(store, SimpleNamespace(outcomes=trials.proposals), trials.stacks)  # type: ignore[arg-type]
+    assert trials.on_record() == [("stopped", 1)] * 2
+
+
+def test_an_interrupted_driver_does_not_wait_for_a_storage_that_does_not_answer(
+    trials: Trials, store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back, closing = threading.Event(), Closing(store, trials.stacks)
+
+    def slow(proposal: Proposal) -> None:
+        assert back.wait(30)
+        trials.run(proposal).close("stopped")
+
+    with closing:
+        trials.stop(closing, slow)
+        closing.patience = 0.0
+    assert not closing.through and store.table("runs").num_rows == 0
+    back.set()
+    closing._thread.join()
     close_left_over(store, SimpleNamespace(outcomes=trials.proposals), trials.stacks)  # type: ignore[arg-type]
     assert trials.on_record() == [("stopped", 1)] * 2
 

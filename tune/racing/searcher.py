@@ -41,14 +41,14 @@ class RacingSearcher(ProposalSearcher):
         self._left = trials
         return trials * len(looks(self.proposals.replicates))
 
-    def suggest(self, trial_id: str) -> Any:
+    def _choose(self) -> Proposal | str | None:
         if self._raced_on:
-            return self._given(trial_id, self._raced_on.popleft())
+            return self._raced_on.popleft()
         proposal = self.proposals.propose() if self._left else None
         if proposal is not None:
             self._left -= 1
             self._live.add(proposal.trial)
-            return self._given(trial_id, proposal)
+            return proposal
         self._left = 0
         self._live = {trial for trial in self._live if self.proposals.all[trial].state is None}
         return None if self._live else Searcher.FINISHED  # what lives may come to need more seeds
