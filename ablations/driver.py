@@ -34,10 +34,10 @@ from lab.machines.session import Stop
 from lab.machines.trial import TrialSpec
 from lab.references.forecasts import record_forecasts
 from lab.references.runs import record_bars, record_starts
+from lab.store.beside.upkeep import Upkeep
 from lab.store.events import record_event
 from lab.store.schema import DONE
 from lab.store.tables import Results
-from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
 from lab.training.stack_run import StackRun

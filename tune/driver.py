@@ -21,9 +21,9 @@ from lab.references.measured import measured
 from lab.references.runs import record_bars, record_starts
 from lab.references.standing import standing_of
 from lab.series import Series
+from lab.store.beside.upkeep import Upkeep
 from lab.store.events import record_event
 from lab.store.tables import Results
-from lab.store.upkeep import Upkeep
 from lab.tracking.runs import Member
 from lab.tracking.tracker import Tracker
 from lab.training.origins_run import Stack, stacks_run

@@ -1,4 +1,5 @@
-"""How Ray Tune meets Optuna: a searcher over the recorded proposals, and ASHA whose rungs come from the records.
+"""How Ray Tune meets Optuna: a searcher over the recorded proposals, and ASHA whose rungs come from the records; and
+who puts the runs of a trial on record that ended early (`Closing`).
 
 Tune's own OptunaSearch tells a trial that ASHA stopped as complete, with the loss of the epoch it was stopped at, and
 cannot be rebuilt after a kill; this one tells it as stopped, and knows only what is on record.

@@ -6,10 +6,13 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC11); che
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,22 +35,36 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 Key = tuple[Tensor, Tensor]  # two int32 words, each (N,)
 Places = tuple[tuple[int, ...], ...]
-
-
-def _rotate_left(x: Tensor, by: int) -> Tensor:
-    # int32's right shift copies the sign; the mask makes it a logical one.
-    return (x << by) | ((x >> (32 - by)) & ((1 << by) - 1))
+Words = TypeVar("Words", Tensor, np.ndarray)
 
 
 def threefry(key: Key, counter0: Tensor, counter1: Tensor) -> tuple[Tensor, Tensor]:
-    """Threefry-2x32-20 of two int32 counter words under a key; all broadcast together."""
-    k0, k1 = key
+    """Threefry-2x32-20 of two int32 counter words under a key; all of one dimension at least, broadcast together."""
+    words = (*key, counter0, counter1)
+    if any(word.device.type != "cpu" for word in words):
+        return _threefry(*words, _rotate_int32)
+    # On few numbers most of the time goes to calls, and NumPy's are several times as fast as torch's.
+    k0, k1, x0, x1 = (word.numpy().view(np.uint32) for word in words)
+    x0, x1 = _threefry(k0, k1, x0, x1, _rotate_uint32)
+    return torch.from_numpy(x0.view(np.int32)), torch.from_numpy(x1.view(np.int32))
+
+
+def _rotate_int32(x: Tensor, by: int) -> Tensor:
+    # The right shift copies the sign; the mask makes it a logical one.
+    return (x << by) | ((x >> (32 - by)) & ((1 << by) - 1))
+
+
+def _rotate_uint32(x: np.ndarray, by: int) -> np.ndarray:
+    return (x << by) | (x >> (32 - by))
+
+
+def _threefry(k0: Words, k1: Words, x0: Words, x1: Words, rotate: Callable[[Words, int], Words]) -> tuple[Words, Words]:
     schedule = (k0, k1, k0 ^ k1 ^ _PARITY)
-    x0, x1 = counter0 + k0, counter1 + k1
+    x0, x1 = x0 + k0, x1 + k1
     for group in range(5):
         for by in _ROTATIONS[group % 2]:
             x0 = x0 + x1
-            x1 = _rotate_left(x1, by) ^ x0
+            x1 = rotate(x1, by) ^ x0
         x0 = x0 + schedule[(group + 1) % 3]
         x1 = x1 + schedule[(group + 2) % 3] + (group + 1)
     return x0, x1

@@ -60,6 +60,13 @@ class Run:
             self.status = "complete"
         return better
 
+    def state(self) -> dict[str, Any]:
+        """Its part of a checkpoint, which later epochs do not change: no number or tensor is ever written to."""
+        own = {name: dict(getattr(self, name)) for name in ("best", "bounds")}
+        history = [dict(row) for row in self.history]
+        weights = None if self.weights is None else dict(self.weights)
+        return {**vars(self), **own, "config": self.config.to_json(), "history": history, "weights": weights}
+
     def _widen_bounds(self, evaluation: Evaluation, place: int) -> None:
         declared = forecaster_of(self.config).diagnostics
         for key, bounds in evaluation.bounds.items():

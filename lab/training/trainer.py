@@ -206,13 +206,12 @@ class StackTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything a resume needs (see lab.training.checkpoint). A copy: training on does not change it."""
         stack = {} if self.finished else self.stack.state()
-        runs = [{**vars(run), "config": run.config.to_json()} for run in self.runs]
         return {
             "version": VERSION,
             "data_sha256": self.series.identity,
             "epoch": self.epoch,
             "active": list(self.active),
-            "runs": copy.deepcopy(runs),
+            "runs": [run.state() for run in self.runs],
             "stack": {name: tensor.detach().to("cpu", copy=True) for name, tensor in stack.items()},
         }
 

@@ -50,6 +50,16 @@ def test_a_stopped_trial_is_put_on_record_by_its_slot_and_the_driver_asks() -> N
     assert found.waited == pytest.approx(3.1) and sum(found.spent.values()) == pytest.approx(found.makespan)
 
 
+def test_the_loop_waits_for_records_on_a_file_system_alone() -> None:
+    """A proposal, its runs, its outcome: three records of each of 31 trials."""
+    work = replace(WORK, kind="search", grace=5)
+    alone, beside = (simulate(work, 1, FREE, replace(NOWHERE, put=0.1, at_once=n)) for n in (1, 16))
+    assert alone.busy == pytest.approx(31 * 3 * 0.1) and beside.busy == 0
+    # Of a checkpoint after each epoch, and of two runs at the end: four files and two rows, in two turns.
+    assert beside.makespan == pytest.approx(31 * (5 + 0.1 * (5 + 2)))
+    assert alone.makespan == pytest.approx(31 * (5 + 0.1 * (5 + 6 + 3)))
+
+
 def test_more_slots_take_less_time_down_to_what_the_driver_needs() -> None:
     costs, work = replace(FREE, result=0.1), replace(WORK, runs=4000)
     times = [simulate(work, slots, costs, NOWHERE).makespan for slots in (1, 2, 5, 20, 100, 1000)]
@@ -66,7 +76,7 @@ def test_more_slots_take_less_time_down_to_what_the_driver_needs() -> None:
         ("driver", 1000, replace(FREE, result=0.1), NOWHERE),
         ("searcher", 1000, replace(FREE, propose=1.0), NOWHERE),
         ("storage", 1000, FREE, replace(NOWHERE, operations=10.0)),  # taken by all slots together
-        ("storage", 1000, FREE, replace(NOWHERE, put=0.1)),  # within the driver, which records proposals and outcomes
+        ("storage", 1000, FREE, replace(NOWHERE, put=0.1, at_once=1)),  # within the driver, on a file system
         ("trials' own work", 2, replace(FREE, begin=30.0), NOWHERE),
     ],
 )

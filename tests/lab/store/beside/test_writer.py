@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lab.store import writer as module
+from lab.store.beside import writer as module
+from lab.store.beside.writer import Writer
 from lab.store.objects.storage import Storage, StorageError
 from lab.store.tables import Results, ResultsError
-from lab.store.writer import Writer
 
 
 class Gate:

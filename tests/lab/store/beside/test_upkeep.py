@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from lab.store import tables as results_module
+from lab.store.beside.upkeep import EVERY, Upkeep
 from lab.store.files import is_segment
 from lab.store.tables import Results, StorageError
-from lab.store.upkeep import EVERY, Upkeep
 
 
 def ended(upkeep: Upkeep, trials: int) -> None:

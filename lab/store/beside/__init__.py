@@ -1,0 +1,1 @@
+"""What a driver has done beside its loop: records written, files merged."""
