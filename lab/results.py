@@ -22,13 +22,13 @@ from lab.ledger.counting import ledger_lines
 from lab.pages.formats import counted
 from lab.references.titles import TITLES
 from lab.store.columns import PARAMS
-from lab.store.copying import copy_studies
 from lab.store.frames import joined, open_results, to_frame
 from lab.store.objects.lease import Lease, LeaseHeld
 from lab.store.outcomes import Outcome, over_origins, standing_outcomes
 from lab.store.place import Place, add_results_argument
 from lab.store.schema import BARS
 from lab.store.studies.begun import begun
+from lab.store.studies.copying import copy_studies
 from lab.store.tables import Results, ResultsError, StorageError
 from lab.tracking.options import TRACKERS, TrackerError, Tracking, add_wandb_place, kind_named
 

@@ -4,8 +4,9 @@
 
 A cluster of a head and two machines is simulated on this one (Linux only). Again and again, at moments and of kinds
 drawn from the seed, a trial's process, a whole machine (a new one joins), or the driver itself (the same command is
-given again) is ended by SIGKILL; a search that ends before all kills are done is followed by another. Then each study
-must be whole: every trial with one outcome, every run done once and never begun again, every epoch of it there once.
+given again) is ended by SIGKILL; a search that ends before all kills are done is followed by another. Every second one
+stops trials early. Then each study must be whole: every trial with one outcome, every run on record once and never
+begun again, those of a complete trial done, every epoch of each there once.
 
 The exit code is 1 if anything was lost or done twice.
 """
@@ -45,14 +46,14 @@ HEALTH = {
 class Study:
     """One search on the cluster, its driver begun again as often as it is killed."""
 
-    def __init__(self, number: int, address: str, folder: Path, trials: int, epochs: int):
+    def __init__(self, number: int, address: str, folder: Path, trials: int, epochs: int, grace: int):
         self.name, self.trials, self.epochs = f"chaos{number}", trials, epochs
         self.results = Results(folder / "results")
         self.log = folder / f"{self.name}.log"
         self._command = [
             sys.executable, "-m", "tune.search", "--preset", "smoke", "--study", self.name, "--address", address,
             "--results", str(folder / "results"), "--trials", str(trials), "--max-epochs", str(epochs),
-            "--grace-epochs", str(epochs), "--final-replicates", "0", "--seed", str(number),
+            "--grace-epochs", str(grace), "--final-replicates", "0", "--seed", str(number),
         ]  # fmt: skip
         self.begin()
 
@@ -78,10 +79,12 @@ class Study:
         if set(outcomes.values()) != {1} or len(outcomes) != self.trials:
             found.append(f"{self.name}: {len(outcomes)} trials of {self.trials} have an outcome ({dict(outcomes)})")
         rows = [row for row in self._every("runs") if row["model"] == "dynonet"]
-        done = Counter(row["run"] for row in rows if row["status"] in DONE)
-        members = {m["run"] for m in self.results.table("members", self.name).to_pylist() if m["role"] == "search"}
-        found += [f"{self.name}: run {run} is lost" for run in sorted(members - set(done))]
-        found += [f"{self.name}: run {run} is done {count} times" for run, count in done.items() if count > 1]
+        recorded, done = Counter(row["run"] for row in rows), {row["run"] for row in rows if row["status"] in DONE}
+        members, complete = self._members(), self.trials_that("complete")
+        found += [f"{self.name}: run {run} is lost" for run in sorted(members.keys() - recorded.keys())]
+        found += [f"{self.name}: run {run} is recorded {count} times" for run, count in recorded.items() if count > 1]
+        unfinished = sorted(run for run, trial in members.items() if trial in complete and run not in done)
+        found += [f"{self.name}: run {run} of a complete trial was not trained to its end" for run in unfinished]
         found += [f"{self.name}: run {row['run']} was begun again" for row in rows if row["attempt"] > 1]
         steps = Counter((row["run"], row["step"]) for row in self._losses())
         found += [
@@ -91,6 +94,15 @@ class Study:
             missing = [step for step in range(1, row["epochs"] + 1) if (row["run"], step) not in steps]
             found += [f"{self.name}: epoch {step} of run {row['run']} is lost" for step in missing]
         return found
+
+    def _members(self) -> dict[str, str]:
+        """The trial of each run that was searched."""
+        members = self.results.table("members", self.name).to_pylist()
+        return {member["run"]: member["trial"] for member in members if member["role"] == "search"}
+
+    def trials_that(self, became: str) -> set[str]:
+        """Trials whose outcome is complete, stopped or failed."""
+        return {r["trial"] for r in self.results.table("trials", self.name).to_pylist() if r["state"] == became}
 
     def _losses(self) -> list[dict[str, Any]]:
         return [row for row in self._every("history") if row["metric"] == "val_mse"]
@@ -102,7 +114,7 @@ class Study:
         return [row for file in files for row in file.to_pylist() if row["run"] in mine]
 
     def runs(self) -> int:
-        return len({m["run"] for m in self.results.table("members", self.name).to_pylist() if m["role"] == "search"})
+        return len(self._members())
 
 
 def trial_processes(cluster: Cluster) -> list[int]:
@@ -151,6 +163,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=10, help="of each study")
     parser.add_argument("--epochs", type=int, default=100, help="of each run")
+    parser.add_argument("--grace", type=int, default=10, help="epochs before a trial can be stopped, in every second")
     parser.add_argument("--keep", help="a folder for the results and logs (default: none are kept)")
     args = parser.parse_args()
     chance = random.Random(args.seed)
@@ -167,7 +180,8 @@ def main() -> int:
         for _ in range(2):
             add_machine(cluster)
         while sum(kills.values()) < args.kills:
-            study = Study(len(studies) + 1, cluster.address, folder, args.trials, args.epochs)
+            grace = args.grace if len(studies) % 2 else args.epochs
+            study = Study(len(studies) + 1, cluster.address, folder, args.trials, args.epochs, grace)
             studies.append(study)
             while sum(kills.values()) < args.kills and wait_until_training(study, cluster, 1):
                 time.sleep(chance.uniform(0.0, 3.0))
@@ -196,6 +210,7 @@ def main() -> int:
     said = Counter(row["kind"] for study in studies for row in study.results.table("events", study.name).to_pylist())
     print(
         f"{sum(kills.values())} kills in {len(studies)} studies of {args.trials} trials, "
+        f"{sum(len(study.trials_that('stopped')) for study in studies)} of which were stopped early, "
         f"{sum(study.runs() for study in studies)} runs of {args.epochs} epochs at most"
     )
     lost, again = (sum(word in problem for problem in problems) for word in ("is lost", "again"))

@@ -72,7 +72,8 @@ def need_of(cost: Cost, memory: Memory, of_card: int, models: int) -> Need:
 def settle_share(session: RaySession, settings: SearchSettings, series: Series, origins: int = 1) -> None:
     """Has `--gpus-per-trial auto` decided by a few steps of points of the space, where it is not yet."""
     if session.auto:
-        points = [*drawn_points(settings.space, 2), largest(settings.space, series.num_channels)]
+        drawn = drawn_points(settings.space, 2) or [settings.space.base]
+        points = [*drawn, largest(settings.space, series.num_channels, drawn)]
         costs = measure_shapes(session, {config.to_json(): config for config in points}, lambda _: series.identity)
         models = settings.budget.replicates * origins
         session.settle([need_of(*each, models) for each in costs.values()])

@@ -14,7 +14,7 @@ from lab.driving import driving
 from lab.errors import ConfigError
 from lab.machines.faults import FaultWatch
 from lab.machines.options import Call
-from lab.machines.session import RaySession, Stop
+from lab.machines.session import RECORD_SECONDS, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.pages.formats import counted
 from lab.references.measured import measured
@@ -78,6 +78,7 @@ class Search:
         self._limits.check_size()
         self._few = self._limits.points()
         self._session = session
+        self._whole = True  # what this call has trained is on record
         self.tracker: Tracker | None = None  # of the command that this search is all of
 
     def few_points(self) -> str:
@@ -211,6 +212,8 @@ class Search:
                 proposals = self.search(drive.results, stop, scratch)
             if stop.reason is not None:
                 stands = f"{len(proposals.outcomes)} trials on record, {self.to_come(proposals)} to come"
+                if not self._whole:
+                    stands = "the storage did not take all records in time, and the next call makes them again"
                 return drive.stopped(stop, "tune.search", stands)
             code = self._conclude(drive.results, proposals)
             drive.results.compact_many()
@@ -296,8 +299,13 @@ class Search:
                 if stop.reason == "lease":
                     closing.let_go()
                     proposals.writer.drop()
-            proposals.writer.wait()
+                closing.patience = stop.patience
+            self._whole = proposals.writer.wait(stop.patience) and closing.through
+        except Exception:
+            proposals.writer.wait(RECORD_SECONDS)  # its own error says more than what Tune makes of it
+            raise
         finally:
+            proposals.writer.drop()
             progress.close()
 
     def _members(self, trial: TrialSpec, runs: Sequence[str]) -> list[Member]:

@@ -229,15 +229,9 @@ class Proposals:
     def _record(self, trial: optuna.trial.Trial, params: dict[str, Any], config: Config) -> Proposal:
         number, self._next = self._next, self._next + 1
         proposal = Proposal(f"t{number:05d}", number, params, config, seeds=self._first_seeds)
-        self.writer.add(
-            "trials",
-            [{
-                "study": self.study, "trial": proposal.trial, "number": number, "event": "proposed", "seed": self.seed,
-                "params": json.dumps(params), "distributions": distributions_to_json(trial.distributions),
-                "config": proposal.config.to_json(),
-            }],
-            key=proposal.trial,
-        )  # fmt: skip
+        distributions = distributions_to_json(trial.distributions)
+        told = {"params": json.dumps(params), "distributions": distributions, "config": config.to_json()}
+        self._write(self._row(proposal, "proposed", told))
         self._add_members(proposal)
         trial.set_user_attr("trial", proposal.trial)
         self.all[proposal.trial] = proposal
@@ -265,14 +259,8 @@ class Proposals:
         """
         proposal = self.all[trial]
         reports = proposal.reports if proposal.losses else reports
-        self.writer.add(
-            "trials",
-            [{
-                "study": self.study, "trial": trial, "number": proposal.number, "event": "raced", "seed": self.seed,
-                "seeds": seeds, "losses": list(losses), "reports": _told(reports), "reason": reason,
-            }],
-            key=trial,
-        )  # fmt: skip
+        told = {"seeds": seeds, "losses": list(losses), "reports": _told(reports), "reason": reason}
+        self._write(self._row(proposal, "raced", told))
         proposal.seeds, proposal.losses, proposal.reports = seeds, list(losses), list(reports)
         self._add_members(proposal, len(losses))
 
@@ -287,7 +275,7 @@ class Proposals:
         proposal = self.all[trial]
         if proposal.state is None:
             row = self._outcome(proposal, state, values, reports, error, losses, reason)
-            self.writer.add("trials", [row], key=trial)
+            self._write(row)
             self._tell(proposal, row)
 
     def failed(self, trial: str, reports: Sequence[tuple[int, float]], error: str) -> Callable[[], None]:
@@ -297,21 +285,25 @@ class Proposals:
             return lambda: None
         row = self._outcome(proposal, "failed", (), reports, error)
         self._tell(proposal, row)
-        return lambda: self.writer.add("trials", [row], key=trial)
+        return lambda: self._write(row)
 
     def _outcome(
         self, proposal: Proposal, state: str, values: Sequence[float], reports: Sequence[tuple[int, float]],
         error: str | None, losses: Sequence[float] = (), reason: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """A row of table `trials`."""
         reports = proposal.reports if proposal.losses else reports  # what its first seed reported stands
         losses = list(losses or proposal.losses)
         raced = {"seeds": proposal.seeds, "losses": losses or None, "reason": reason} if self.race else {}
-        return {
-            "study": self.study, "trial": proposal.trial, "number": proposal.number, "event": "outcome",
-            "state": state, "values": list(values) or None, "error": error, "seed": self.seed,
-            "reports": _told(reports), **raced,
-        }  # fmt: skip
+        told = {"state": state, "values": list(values) or None, "error": error, "reports": _told(reports)}
+        return self._row(proposal, "outcome", {**told, **raced})
+
+    def _row(self, proposal: Proposal, event: str, told: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of table `trials`."""
+        known = {"study": self.study, "trial": proposal.trial, "number": proposal.number, "seed": self.seed}
+        return {**known, "event": event, **told}
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self.writer.add("trials", [row], key=row["trial"])
 
     def _tell(self, proposal: Proposal, row: Mapping[str, Any]) -> None:
         proposal.state, proposal.values, proposal.error = row["state"], row["values"] or [], row["error"]

@@ -1,4 +1,5 @@
-"""How Ray Tune meets Optuna: a searcher over the recorded proposals, and ASHA whose rungs come from the records.
+"""How Ray Tune meets Optuna: a searcher over the recorded proposals, and ASHA whose rungs come from the records; and
+who puts the runs of a trial on record that ended early (`Closing`).
 
 Tune's own OptunaSearch tells a trial that ASHA stopped as complete, with the loss of the epoch it was stopped at, and
 cannot be rebuilt after a kill; this one tells it as stopped, and knows only what is on record.
@@ -42,14 +43,27 @@ class ProposalSearcher(DriverOnly, Searcher):
         super().__init__()
         self.proposals, self.spec, self.on_stopped = proposals, spec, on_stopped
         self._trials: dict[str, str] = {}  # Tune's id to ours
+        self._chosen: Proposal | None = None  # waits until it is on record
 
     def begin(self, trials: int) -> int:
         """Of how many trials of Tune's so many of ours consist at most. Called before anything is suggested."""
         return trials
 
     def suggest(self, trial_id: str) -> Any:
-        proposal = self.proposals.propose()
-        return Searcher.FINISHED if proposal is None else self._given(trial_id, proposal)
+        """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill."""
+        if self._chosen is None:
+            chosen = self._choose()
+            if not isinstance(chosen, Proposal):
+                return chosen
+            self._chosen = chosen
+        if not self.proposals.writer.written(self._chosen.trial):
+            return None
+        proposal, self._chosen = self._chosen, None
+        return self._given(trial_id, proposal)
+
+    def _choose(self) -> Proposal | str | None:
+        """What is trained next: FINISHED at the end, None where there is nothing for now."""
+        return self.proposals.propose() or Searcher.FINISHED
 
     def _given(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
         self._trials[trial_id] = proposal.trial
@@ -182,11 +196,14 @@ class Closing(DriverOnly, ray_tune.Callback):
     Those of a stopped trial by its own process, which begins its next trial when it has answered, so no more answers
     are to come than there are processes. A thread hears them, and does here what was not done, and what failed. A kill
     in between loses nothing: a stopped trial's last checkpoint goes when its runs are on record (`close_left`), and a
-    failed one's outcome comes after them. As a context manager it waits until all is on record, but for an end by an
-    error: the next driver does the rest.
+    failed one's outcome comes after them. As a context manager it waits until all is on record, or for `patience`
+    seconds, or after an error not at all: the next driver does the rest.
 
     Raises StorageError: on leaving, where the storage is out of reach.
     """
+
+    patience: float | None = None
+    through = True  # all is on record
 
     def __init__(self, results: Results, stacks: StacksOf):
         self._results, self._stacks = Results(results.storage), stacks  # a cache of its own: this has a thread
@@ -231,15 +248,19 @@ class Closing(DriverOnly, ray_tune.Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for proposal in self._stopped.values():  # of which Tune has not said which process it was
+            self._ask(proposal, lambda proposal=proposal: self._close(proposal))  # type: ignore[misc]
         self._asked.put(None)
-        if kind is not None:
+        if kind is None:
+            self._thread.join(self.patience)
+        if kind is not None or self._thread.is_alive():
+            self.through = False
             self.let_go()
-            return
-        self._thread.join()
-        for task in self._left:
-            task.again()
-        for proposal in self._stopped.values():
-            self._close(proposal)
+        elif self.patience is None:
+            for task in self._left:
+                task.again()
+        else:
+            self.through = not self._left
 
     def _ask(self, proposal: Proposal, work: Callable[[], None], again: Callable[[], None] | None = None) -> None:
         self._asked.put(_Task(proposal.trial, work, again or work))

@@ -63,7 +63,7 @@ def kernels_of(config: Config, channels: int) -> set[Hashable]:
     if model.workers and model.worker_cell == "gru":
         layers = ("last", "other") if model.num_layers > 1 else ("last",)
         grus += [(layer, model.worker_hidden, model.worker_hidden) for layer in layers]
-    names: set[Hashable] = {config.training.mode}
+    names: set[Hashable] = {(config.training.mode, config.training.precision)}
     for which, hidden, inputs in grus:
         if max(hidden, inputs) <= LARGEST:  # a larger one is made of torch's own
             plans = plan(hidden, inputs)

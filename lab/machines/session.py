@@ -45,11 +45,13 @@ from lab.training.modules.copies import own_modules
 STOPPED = {
     "interrupt": "interrupted",
     "time": "the time budget is spent",
-    "lease": "another driver has taken the study over (this one was silent too long)",
+    "lease": "this driver was silent for too long, and another may have taken the study over: stopped",
 }
 _EXIT_CODES = {"time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
-STEP_SECONDS = 4.0  # after a signal; who sends it may kill ten seconds later, as Docker does
+# After a signal, for the steps under way and then for what is to be put on record: who sends it may kill ten seconds
+# later, as Docker does.
+STEP_SECONDS, RECORD_SECONDS = 4.0, 3.0
 TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 PASSED_ON = (
@@ -72,7 +74,7 @@ class Stop(DriverOnly, ray_tune.Stopper):
         self._lease = lease
         self.reason: str | None = None
         self._signum: int | None = None
-        self._told = math.inf
+        self._told = self._recording = math.inf
         self._deadline = time.monotonic() + budget if budget is not None else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -96,6 +98,15 @@ class Stop(DriverOnly, ray_tune.Stopper):
     def hurried(self) -> bool:
         """Whether Tune, told to stop for a signal, has waited as long as it can for the steps under way."""
         return time.monotonic() - self._told > STEP_SECONDS
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds that what is to be put on record may still take; None: as long as it takes."""
+        if self.reason != "interrupt":
+            return None
+        now = time.monotonic()
+        self._recording = min(self._recording, now)
+        return max(0.0, self._recording + RECORD_SECONDS - now)
 
     @property
     def exit_code(self) -> int:
@@ -212,6 +223,7 @@ class RaySession:
             private_token()
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": memory}
             options["_system_config"] = SYSTEM_CONFIG
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of trials that were stopped; others are asked
         for attempt in range(START_TRIES):
             try:
                 with self._starting(), signals_are_ours():

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lab.compute.device import prepare_process
+from lab.compute.device import pick_device, prepare_process
 from lab.console.printing import one_line
 from lab.errors import ConfigError
 from lab.registry import forecaster, names
@@ -103,7 +103,8 @@ def measured(name: str, repeats: int, quick: bool, device: str) -> tuple[float, 
     fast = stepping(module, compiled, dict(given), device)
     eager()
     before = compiling_seconds()
-    fast(), fast()  # forward and backward are compiled as they are first called
+    for _ in range(2):  # forward and backward are compiled as they are first called
+        fast()
     first = compiling_seconds() - before
     with torch.no_grad():
         made = compiled(window, **others)
@@ -122,7 +123,7 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="tiny shapes: a check of this script")
     args = options.parse_args()
     try:
-        chosen = rivals(args.models)
+        chosen, device = rivals(args.models), str(pick_device(args.device))
     except ConfigError as error:
         options.error(str(error))
     if args.quick:
@@ -136,7 +137,7 @@ def main() -> int:
     for name in chosen:
         torch.compiler.reset()
         try:
-            step, quicker, compiling, apart, config = measured(name, args.repeats, args.quick, args.device)
+            step, quicker, compiling, apart, config = measured(name, args.repeats, args.quick, device)
         except RuntimeError as error:  # of the compiler: it takes not every module
             said = one_line(str(error).splitlines()[0], 90)
             print(f"{name:14s}is not compiled: {type(error).__name__}: {said}", flush=True)

@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 
-from lab.compute.device import use_threads
+from lab.compute.device import device_for, use_threads
 from lab.machines.card.mps import missing
 from lab.registry import DEFAULT, configs_of_json
 from lab.series import Series, load_series
@@ -77,7 +77,7 @@ class Searched:
 
 
 class Watch(threading.Thread):
-    """Samples the card's utilisation."""
+    """Samples the card's utilisation within a `with`, however that ends."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -92,7 +92,11 @@ class Watch(threading.Thread):
             if line.strip().isdigit():
                 self.samples.append((time.time(), int(line) / 100))
 
-    def stop(self) -> None:
+    def __enter__(self) -> "Watch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._asked is not None:
             self._asked.terminate()
             self._asked.wait()
@@ -127,12 +131,10 @@ class Asked:
 
 
 def search(asked: Asked, folder: Path, sharing: str) -> Searched:
-    watch = Watch()
-    watch.start()
-    start = time.time()
-    subprocess.run(asked.command(folder, sharing), check=True, stdout=subprocess.DEVNULL)
-    took = time.time() - start
-    watch.stop()
+    with Watch() as watch:
+        start = time.time()
+        subprocess.run(asked.command(folder, sharing), check=True, stdout=subprocess.DEVNULL)
+        took = time.time() - start
     results = Results(folder)
     (study,) = results.studies()
     rows = results.table("trials", study).to_pylist()
@@ -214,7 +216,7 @@ def in_threads(told: Sequence[tuple[Sequence[Config], int]], at_once: int, devic
 def process(told: str, at_once: int) -> None:
     """`streams`, or trials alone, in a process of their own: stacks from a file, what came of each to stdout."""
     use_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for(torch.cuda.is_available())
     stacks = [(configs_of_json(DEFAULT, texts), epochs) for texts, epochs in json.loads(Path(told).read_text())]
     done = in_threads(stacks, at_once, device)
     print(json.dumps([[each.errors, each.begun, each.ended, each.training] for each in done]))
@@ -224,13 +226,11 @@ def apart(trials: Sequence[Trained], at_once: int, folder: Path) -> Searched:
     """The same stacks in one process that has nothing else to do."""
     told = folder / "told.json"
     told.write_text(json.dumps([[[c.to_json() for c in trial.configs], trial.epochs] for trial in trials]))
-    watch = Watch()
-    watch.start()
-    start = time.time()
     command = [sys.executable, "-m", "scripts.bench.fill", "--process", str(told), "--at-once", str(at_once)]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    took = time.time() - start
-    watch.stop()
+    with Watch() as watch:
+        start = time.time()
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        took = time.time() - start
     rows = json.loads(said.splitlines()[-1])
     done = [
         Trained(trial.configs, trial.epochs, tuple(errors), begun, ended, training)
@@ -267,7 +267,7 @@ def main() -> None:
     options.add_argument("--replicates", type=int, default=2)
     options.add_argument("--epochs", type=int, default=4, help="of a trial, at most")
     options.add_argument("--share", type=float, default=0.25, help="of the GPU, that each trial takes")
-    options.add_argument("--only", default=",".join(SUBJECTS))
+    options.add_argument("--only", default=",".join(SUBJECTS), help="with commas; turns, which the others need, always")
     options.add_argument("--cold", action="store_true", help="kernels are not compiled before")
     options.add_argument("--quick", action="store_true", help="on a CPU, at tiny sizes: a check of this script")
     options.add_argument("--process", help=argparse.SUPPRESS)
@@ -276,6 +276,10 @@ def main() -> None:
     if args.process:
         process(args.process, args.at_once)
         return
+    if unknown := [name for name in args.only.split(",") if name not in SUBJECTS]:
+        options.error(f"--only: there is no subject '{unknown[0]}'; subjects are {', '.join(SUBJECTS)}")
+    if not 0 < args.share <= 1:
+        options.error(f"--share takes a part of the GPU, above 0 and at most 1, got {args.share:g}")
     if args.quick:
         print(NO_MEASUREMENT)
         asked = Asked(3, 1, 2, 0.25, quick=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from lab.compute.device import prepare_process
+from lab.compute.device import pick_device, prepare_process
 from lab.errors import ConfigError
 from lab.registry import forecaster, names
 from lab.series import load_series
@@ -83,6 +83,7 @@ def main() -> None:
     args = options.parse_args()
     try:
         presets = {name: forecaster(name).config.presets for name in args.models.split(",")}
+        pick_device(args.device)
     except ConfigError as error:
         options.error(str(error))
     chosen = [name for name, known in presets.items() if not args.preset or args.preset in known]

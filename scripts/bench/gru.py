@@ -71,10 +71,10 @@ def stacked(case: Case, backward: bool, kernel: str) -> Callable[[], None]:
     return call
 
 
-def modules(case: Case, backward: bool) -> Callable[[], None]:
+def modules(case: Case, backward: bool, device: torch.device | None = None) -> Callable[[], None]:
     """One torch.nn.GRU for each group, one after the other, batch second, as it likes it best."""
-    x, *weights = tensors(case)
-    layers = [torch.nn.GRU(case.inputs, case.hidden) for _ in range(case.groups)]
+    x, *weights = (t.to(device) for t in tensors(case))
+    layers = [torch.nn.GRU(case.inputs, case.hidden, device=device) for _ in range(case.groups)]
     for group, layer in enumerate(layers):
         for name, weight in zip(NAMES, weights, strict=True):
             getattr(layer, f"{name}_l0").data.copy_(weight[group])

@@ -74,12 +74,12 @@ def test_every_cost_of_the_model_is_measured(tmp_path: Path) -> None:
     assert all(math.isfinite(value) for costs in found.values() for value in costs.values())
 
 
-def test_chaos_kills_and_finds_what_is_wrong(tmp_path: Path) -> None:
+def test_chaos_kills_and_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = script_says(
         "chaos", "--kills", "1", "--seed", "1", "--trials", "2", "--epochs", "30", "--keep", str(tmp_path)
     )
     check_phases(said.replace("nan", ""), "trial process +1 ", " +1 chaos1: trial process killed$")
-    assert "1 kills in 1 studies of 2 trials, 4 runs of 30 epochs at most" in said
+    assert "1 kills in 1 studies of 2 trials, 0 of which were stopped early, 4 runs of 30 epochs at most" in said
     assert "runs or epochs lost: 0; there twice: 0; begun again: 0; other problems: 0" in said
 
     # The same records with something missing, or there twice.
@@ -90,6 +90,9 @@ def test_chaos_kills_and_finds_what_is_wrong(tmp_path: Path) -> None:
     storage = study.results.storage
     row = next(row for row in study.results.runs().values() if row["model"] == "dynonet")
     run, epochs = row["run"], row["epochs"]
+    with monkeypatch.context() as patch:
+        patch.setattr(chaos, "DONE", ())
+        assert len(study.problems()) == 4 and "of a complete trial was not trained to its end" in study.problems()[0]
     other = {"run": run, "attempt": 1, "step": 7, "metric": "val_mse", "value": 0.5}
     study.results.add("history", [other], key="other")
     assert study.problems() == [f"chaos1: epoch 7 of run {run} is there 2 times"]

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from lab.training.origins_run import Stack
 from lab.training.stack_run import StackRun
 from tune import searcher as module
 from tune.proposals import Proposal, Proposals
-from tune.searcher import Closing, ProposalSearcher, RecordedASHA, close_left_over
+from tune.searcher import Closing, FailureRecorder, ProposalSearcher, RecordedASHA, close_left_over
 from tune.space import Space
 
 SPACE = {"model.worker_hidden": {"int": [2, 64]}}
@@ -53,6 +54,15 @@ def outcome(searcher: ProposalSearcher, trial: str) -> tuple[Any, ...]:
     return row["state"], row["values"], known.state
 
 
+def test_a_trial_is_given_when_its_proposal_is_on_record(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher, _ = begin()
+    written = [False, False, True, True]
+    monkeypatch.setattr(searcher.proposals.writer, "written", lambda trial: written.pop(0))
+    assert [searcher.suggest("a"), searcher.suggest("a")] == [None, None]
+    assert [searcher.suggest("a")["trial"], searcher.suggest("b")["trial"]] == ["t00000", "t00001"]
+    assert list(searcher.proposals.all) == ["t00000", "t00001"], "who waits is proposed once"
+
+
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:
     searcher, _ = begin()
     config = searcher.suggest("tune-1")
@@ -69,7 +79,7 @@ def test_what_tune_says_of_a_trial(begin: Begin, objectives: tuple[str, ...]) ->
     searcher.on_trial_complete("tune-0", result("complete", 3.0, 2.0))
     searcher.on_trial_complete("tune-1", result("running", 3.0))  # ASHA stopped it
     searcher.on_trial_complete("tune-2", result("diverged", 3.0, 2.5))  # a replicate diverged
-    searcher.on_trial_complete("tune-3", result("diverged"))  # ... in the first epoch
+    searcher.on_trial_complete("tune-3", result("complete"))  # without a value
     searcher.on_trial_complete("tune-4", result("running", 4.0), error=True)
     last = [50.0] if two else []
     assert outcome(searcher, names[0]) == ("complete", [2.0, *last], TrialState.COMPLETE)
@@ -85,6 +95,21 @@ def test_what_tune_says_of_a_trial(begin: Begin, objectives: tuple[str, ...]) ->
         lived = [t.intermediate_values for t in searcher.proposals.optuna.trials[:4]]
         assert lived == [t.intermediate_values for t in again.proposals.optuna.trials[:4]]
         assert lived == [{1: 3.0, 2: 2.0}, {1: 3.0}, {1: 3.0, 2: 2.5}, {}]
+
+
+def test_a_failure_is_recorded_unless_it_is_forgiven(begin: Begin) -> None:
+    searcher, _ = begin()
+    trial = SimpleNamespace(config=searcher.suggest("tune-0"), last_result={"reports": [(1, 3.0)]}, error_file=None)
+    forgiven, asked = [True, False], list[str]()
+    failures = FailureRecorder(
+        searcher.proposals, SimpleNamespace(forgives=lambda trial: forgiven.pop(0)),  # type: ignore[arg-type]
+        SimpleNamespace(failed=lambda proposal, record: asked.append(proposal.trial)),  # type: ignore[arg-type]
+    )  # fmt: skip
+    failures.on_trial_error(1, [], trial)
+    proposal = searcher.proposals.all["t00000"]
+    assert (proposal.state, asked) == (None, []), "it goes on"
+    failures.on_trial_error(2, [], trial)
+    assert (proposal.state, proposal.reports, asked) == ("failed", [(1, 3.0)], ["t00000"]) and proposal.error
 
 
 def test_a_trial_without_any_result_is_left_to_go_on(begin: Begin) -> None:
@@ -262,11 +287,17 @@ def test_who_cannot_is_stood_in_for(trials: Trials, store: Results, caplog: pyte
     assert not closing.underway("t0")
 
 
-def test_what_its_process_did_is_not_done_again(trials: Trials, store: Results, monkeypatch: Any) -> None:
+def test_what_its_process_did_is_not_done_again(trials: Trials, store: Results) -> None:
     with Closing(store, trials.stacks) as closing:
         assert not closing.underway("t0")
         trials.stop(closing, lambda proposal: trials.run(proposal).close("stopped"))
     assert trials.on_record() == [("stopped", 1)] * 2
+
+
+def test_whose_process_was_not_asked_before_the_end_is_closed_here(trials: Trials, store: Results) -> None:
+    with Closing(store, trials.stacks) as closing:
+        closing.stopped(trials.proposals[0])
+    assert trials.store.runs().keys() == set(trials.run(trials.proposals[0]).ids)
 
 
 def test_a_storage_out_of_reach_is_said_tried_again_and_left_to_the_next_driver(
@@ -284,13 +315,36 @@ def test_a_storage_out_of_reach_is_said_tried_again_and_left_to_the_next_driver(
     assert store.table("runs").num_rows == 0, "nothing is lost: the checkpoints are there"
     # A driver that ends by an error, or has lost the study, writes nothing more.
     monkeypatch.setattr(module, "stacks_run", whole)
+    ended = threading.Event()
     with pytest.raises(DataError), Closing(store, trials.stacks) as closing:
-        closing.stopped(trials.proposals[0])
+        trials.stop(closing, lambda proposal: ended.wait(30) and gone())
         raise DataError
+    ended.set()
+    closing._thread.join()
     with Closing(store, trials.stacks) as closing:
         closing.let_go()
         trials.stop(closing, gone)
     assert store.table("runs").num_rows == 0
+    trials.proposals[0].state, trials.proposals[0].error = "failed", "boom"
+    close_left_over(store, SimpleNamespace(outcomes=trials.proposals), trials.stacks)  # type: ignore[arg-type]
+    assert trials.on_record() == [("failed", 1), ("stopped", 1)]
+
+
+def test_an_interrupted_driver_does_not_wait_for_a_storage_that_does_not_answer(
+    trials: Trials, store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back, closing = threading.Event(), Closing(store, trials.stacks)
+
+    def slow(proposal: Proposal) -> None:
+        assert back.wait(30)
+        trials.run(proposal).close("stopped")
+
+    with closing:
+        trials.stop(closing, slow)
+        closing.patience = 0.0
+    assert not closing.through and store.table("runs").num_rows == 0
+    back.set()
+    closing._thread.join()
     close_left_over(store, SimpleNamespace(outcomes=trials.proposals), trials.stacks)  # type: ignore[arg-type]
     assert trials.on_record() == [("stopped", 1)] * 2
 
@@ -313,8 +367,11 @@ def test_a_failed_trials_outcome_comes_after_its_runs(
     monkeypatch.setattr(module, "stacks_run", stacks_run)
     proposal = trials.proposals[0]
     proposal.state, proposal.error = "failed", "boom"
-    with Closing(store, trials.stacks) as closing:  # tried once more at the end
-        closing.failed(proposal, record)
+    closing = Closing(store, trials.stacks)
+    closing.failed(proposal, record)
+    assert closing.underway("t0")
+    with closing:  # tried once more at the end
+        pass
     assert seen == [["failed"]] and store.runs()[trials.run(proposal).ids[0]]["error"] == "boom"
     assert "its runs are not on record yet: no route to it" in caplog.text and not closing.underway("t0")
     with Closing(store, trials.stacks) as closing:

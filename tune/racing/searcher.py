@@ -3,7 +3,8 @@
 The first, of one seed, goes through ASHA's rungs, where trials are compared on that seed alone. One that comes to its
 end is judged by `rule`: it is raced out, or its next seeds are trained, to their own end, as a trial of Tune's that
 goes before new proposals. What it trains then are the runs of all its seeds so far, and those on record are not trained
-again. Each verdict is on record before anything follows from it, so that a driver that takes over asks none anew.
+again. Each verdict is given to the records before anything follows from it, so that a driver that takes over asks none
+anew, but for those of the last moments before a kill on an object store (`lab.store.writer`).
 """
 
 from collections import deque
@@ -41,14 +42,14 @@ class RacingSearcher(ProposalSearcher):
         self._left = trials
         return trials * len(looks(self.proposals.replicates))
 
-    def suggest(self, trial_id: str) -> Any:
+    def _choose(self) -> Proposal | str | None:
         if self._raced_on:
-            return self._given(trial_id, self._raced_on.popleft())
+            return self._raced_on.popleft()
         proposal = self.proposals.propose() if self._left else None
         if proposal is not None:
             self._left -= 1
             self._live.add(proposal.trial)
-            return self._given(trial_id, proposal)
+            return proposal
         self._left = 0
         self._live = {trial for trial in self._live if self.proposals.all[trial].state is None}
         return None if self._live else Searcher.FINISHED  # what lives may come to need more seeds

@@ -2,8 +2,8 @@
 
 NVIDIA's control daemon (https://docs.nvidia.com/deploy/mps) is one a machine and account here, in a folder of its own.
 What has that folder in its environment when it first uses CUDA is its client. Who needs it starts it unless it runs,
-and the last of those who do stops it; one that a killed driver left serves the next, which stops it. One that somebody
-else has started is used, and left alone.
+and the last of those who do stops it; one that a killed driver left serves the next, which stops it. One that the
+command below has started stays until that stops it; one that somebody else has started is used, and left alone.
 
     python -m lab.machines.card.mps start|stop     on a machine of a cluster, where DYNONET_MPS=1; else it does nothing
 """
@@ -43,6 +43,7 @@ class Mps:
         # A socket's path must be short, and no other account's.
         self.folder = folder or Path(tempfile.gettempdir()) / f"dynonet-mps-{os.getuid()}"
         self._users: IO[bytes] | None = None
+        self._kept = self.folder / "kept"  # is there where it stays without users
 
     @property
     def variables(self) -> dict[str, str]:
@@ -51,7 +52,7 @@ class Mps:
 
     def start(self) -> None:
         """It runs from now on, and what this process starts is its client."""
-        if answers(os.environ):
+        if Path(os.environ.get(PIPES, "")) != self.folder / "pipe" and answers(os.environ):
             return  # somebody else's
         why = missing()
         if why:
@@ -64,6 +65,7 @@ class Mps:
                 self._users = (self.folder / "users").open("wb")
                 fcntl.flock(self._users, fcntl.LOCK_SH)  # goes with this process, however it ends
                 if not answers(self.variables):
+                    self._kept.unlink(missing_ok=True)  # of one that is no more
                     self._begin()
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConfigError(f"--gpu-sharing mps: {self.folder} cannot be used ({error}); {OTHERWISE}") from None
@@ -83,8 +85,15 @@ class Mps:
                 last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
                 raise ConfigError(f"--gpu-sharing mps: {CONTROL} did not start: {last[:200]}; {OTHERWISE}")
 
+    def keep(self, kept: bool) -> None:
+        """Whether it is to stay when its last user has gone. Of one of somebody else's nothing changes."""
+        if self._users is not None and kept:
+            self._kept.touch()
+        elif self._users is not None:
+            self._kept.unlink(missing_ok=True)
+
     def stop(self) -> None:
-        """The last user's ends the daemon. It may be called again."""
+        """The last user's ends the daemon, unless it is kept. It may be called again."""
         if self._users is None:
             return
         for name, value in self.variables.items():
@@ -97,7 +106,8 @@ class Mps:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            tell("quit", self.variables)
+            if not self._kept.exists():
+                tell("quit", self.variables)
 
 
 def missing() -> str:
@@ -153,10 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"mps: {error}", file=sys.stderr)
         return 0
-    if command == "start":
-        atexit.unregister(daemon.stop)  # it lives as long as the machine
-    else:
-        daemon.stop()
+    daemon.keep(command == "start")
+    daemon.stop()
     return 0
 
 

@@ -54,18 +54,18 @@ def choose(needs: Sequence[Need], beside: Sequence[Beside], cpus_per_trial: floa
 
     Args:
         needs: one at least. Memory must hold the most demanding; their mean step is filled.
-        beside: of each machine with cards.
+        beside: of each machine with cards; none where an autoscaler is still to bring them.
         side_by_side: whether processes on one card compute at the same time (MPS), or in turns.
     """
     fill = math.fsum(need.fill for need in needs) / len(needs)
     wanted = math.ceil(1 / max(fill, 1 / MOST) - 1e-9) if side_by_side else TURNS
     limits = {"its memory holds": min(_times(MEMORY_SHARE * need.of_card, need.memory) for need in needs)}
-    if cpus_per_trial:
+    if cpus_per_trial and beside:
         limits["the machine's CPUs feed"] = max(_times(each.cpus, cpus_per_trial) for each in beside)
     host = max(need.host for need in needs)
-    if host:
+    if host and beside:
         limits["the machine's memory holds"] = min(_times(MEMORY_SHARE * each.memory, host) for each in beside)
-    trials = max(1, min(wanted, MOST, *limits.values()))
+    trials = max(1, min(wanted, *limits.values()))
     why = f"a trial fills it in {100 * fill:.0f}% of a step's time, as measured"
     if not side_by_side:
         why = f"processes compute on it in turns without MPS, and {why}"

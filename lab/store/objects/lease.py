@@ -28,6 +28,7 @@ class LeaseHeld(RuntimeError):
     """Another driver works on the study; says which, since when, and when it would be free."""
 
 
+HAND_BACK_SECONDS = 3.0
 _NO_CLAIM = (TypeError, ValueError, OverflowError, RecursionError)  # what bytes raise that are none
 
 
@@ -109,9 +110,15 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        # A lease that cannot be handed back, or not soon, expires by itself: no reason to fail a search that is
+        # through, nor to hold up one that was interrupted.
+        back = Background(self._hand_back, f"lease-{self.study}-back")
+        back.start()
+        back.join(HAND_BACK_SECONDS)
+
+    def _hand_back(self) -> None:
         if self._thread is not None:
-            self._thread.join(timeout=self.expire)
-        # A lease that cannot be handed back expires by itself: no reason to fail a search that is through.
+            self._thread.join()  # else its last heartbeat would come behind
         with contextlib.suppress(StorageError):
             if self.storage.local and not self.lost:
                 # The last claim stays, marked, so that numbers only grow (see `_claim_local`).

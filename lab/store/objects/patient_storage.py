@@ -45,6 +45,7 @@ class PatientStorage(Storage):
         self.patience, self.mark = patience, mark
         self._lock = threading.Lock()
         self._outages: list[Outage] = []
+        self._since: float | None = None  # when the outage began that calls wait out, of all threads
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.url, "patience": self.patience, "mark": self.mark}
@@ -88,18 +89,32 @@ class PatientStorage(Storage):
             except StorageError as error:
                 waited = time.monotonic() - began
                 if error.errno not in PASSING or waited >= self.patience:
+                    with self._lock:
+                        self._since = None
                     raise
                 if not cause:
                     cause = str(error.strerror or error)
-                    logger.warning("%s; trying again for up to %.0f s", cause, self.patience)
+                    self._out(began, cause)
                 time.sleep(min(pause, max(0.0, self.patience - waited)))
                 pause = min(2 * pause, LONGEST_PAUSE)
         if cause:
-            seconds = time.monotonic() - began
-            logger.warning("the storage is back after %.0f s", seconds)
-            with self._lock:
-                self._outages.append(Outage(seconds, cause))
+            self._back(cause)
         return found
+
+    def _out(self, began: float, cause: str) -> None:
+        with self._lock:
+            first, self._since = self._since is None, self._since or began
+        if first:
+            logger.warning("%s; trying again for up to %.0f s", cause, self.patience)
+
+    def _back(self, cause: str) -> None:
+        """The first call that gets through tells of the outage; the others waited out the same one."""
+        with self._lock:
+            if self._since is None:
+                return
+            seconds, self._since = time.monotonic() - self._since, None
+            self._outages.append(Outage(seconds, cause))
+        logger.warning("the storage is back after %.0f s", seconds)
 
     def _check_mark(self) -> None:
         if self.local and self.mark is not None and not os.path.isdir(self.full(self.mark)):

@@ -13,11 +13,10 @@ from torch.nn.functional import gelu
 from dynonet.learning.optimiser import BETA1, BETA2, EPS, adamw
 from dynonet.learning.optimiser import Moments as Memory
 from dynonet.network.layers import dropout, layer_norm
+from dynonet.network.workers import DROPOUT_EPS
 from scripts.bench.card.machine import Machine, Sizes, columns, forget, graphed, launches, milliseconds
 from scripts.bench.card.steps import CONTROL, HIDDEN, HORIZON, WORKER_STEPS
 from scripts.bench.step import CHANNELS
-
-DROPOUT_EPS = 1e-8
 
 
 @dataclass(frozen=True)

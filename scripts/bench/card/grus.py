@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from scripts.bench.card.machine import Machine, Sizes, columns, milliseconds
-from scripts.bench.gru import Case, tensors
+from scripts.bench.gru import Case, modules, tensors
 
 
 def bytes_moved(case: Case, backward: bool) -> int:
@@ -44,23 +44,6 @@ def calls(case: Case, backward: bool, device: torch.device, precision: str = "fl
     return step
 
 
-def stock_gru(case: Case, backward: bool, device: torch.device) -> Callable[[], None]:
-    """One model's groups as torch.nn.GRU, one after the other."""
-    layers = [torch.nn.GRU(case.inputs, case.hidden).to(device) for _ in range(case.groups)]
-    x = torch.randn(case.steps, case.batch, case.inputs, device=device)
-    xs = [x.clone().requires_grad_(backward and not case.last_only) for _ in layers]
-
-    def run() -> None:
-        with torch.set_grad_enabled(backward):
-            for part, layer in zip(xs, layers, strict=True):
-                output = layer(part)[0]
-                output = output[-1] if case.last_only else output
-                if backward:
-                    output.backward(torch.ones_like(output))
-
-    return run
-
-
 def show_kernels(sizes: Sizes, machine: Machine) -> dict[str, Any]:
     print("\nGRU kernels alone, ms (stock: torch.nn.GRU for one model, times the models, one after the other)")
     print(f"{'':30s}" + columns(models=7, ours=10, memory=10, arithmetic=11, x_limit=9, stock=10, ratio=8))
@@ -68,7 +51,7 @@ def show_kernels(sizes: Sizes, machine: Machine) -> dict[str, Any]:
     for case in sizes.cases():
         for backward in (True, False):
             title = f"{case.name}, {'forward+backward' if backward else 'forward'}"
-            stock = milliseconds(stock_gru(case, backward, machine.device), machine.device, sizes.repeats)
+            stock = milliseconds(modules(case, backward, machine.device), machine.device, sizes.repeats)
             for count in sizes.models:
                 stack = replace(case, groups=count * case.groups)
                 try:

@@ -15,6 +15,7 @@ from dynonet.network.gru import _torch_gru
 from dynonet.network.model import DynoNetStack
 from dynonet.network.products import rounded
 from dynonet.published.checkpoints import load_published
+from dynonet.traits.stacking import PRECISIONS
 from lab.errors import ConfigError
 from lab.training.trainer import StackTrainer
 from scripts.bench.card.grus import calls
@@ -23,7 +24,6 @@ from scripts.bench.card.precision import error, exact, kernel_call
 from scripts.bench.card.steps import step_ms
 from scripts.bench.gru import tensors
 
-PRECISIONS = ("float32", "tf32", "bf16")
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 
 

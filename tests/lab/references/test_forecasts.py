@@ -10,7 +10,7 @@ from dynonet.config import Config
 from lab.references.forecasts import _parsed, chosen, encoded, forecasts_of_run, forecasts_path, record_forecasts
 from lab.references.windows import in_a_row
 from lab.series import load_series, window_starts
-from lab.store.copying import copy_studies
+from lab.store.studies.copying import copy_studies
 from lab.store.tables import Results
 from lab.training.readings import load_weights
 from lab.training.stack_run import StackRun

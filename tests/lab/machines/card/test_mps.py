@@ -159,11 +159,17 @@ def test_a_machine_of_a_cluster(here: Path, monkeypatch: pytest.MonkeyPatch, tmp
         env={**os.environ, "DYNONET_MPS": "1"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert told.stdout.strip() in ("", str(folder / "pipe"))  # storage.env says 0 as it comes
-    monkeypatch.setenv(PIPES, str(folder / "pipe"))
+    user(folder).communicate("")
+    assert daemon(folder), "a search on that machine does not end it for the others"
+    monkeypatch.setenv(PIPES, str(folder / "pipe"))  # as env.sh does
     assert probe(*about, side_by_side=True) == []
-    monkeypatch.delenv(PIPES)
     subprocess.run([*command, "stop"], check=True)
     assert not daemon(folder)
+    subprocess.run([*command, "start"], check=True)
+    subprocess.run([CONTROL], input="quit\n", text=True, check=True)  # as with the machine
+    monkeypatch.delenv(PIPES)
+    user(folder).communicate("")
+    assert not daemon(folder), "the one that was to stay was the one before"
     (tmp_path / CONTROL).unlink()
     done = subprocess.run([*command, "start"], check=True, capture_output=True, text=True)
     assert done.stderr.startswith("mps: --gpu-sharing mps: no nvidia-cuda-mps-control on PATH")

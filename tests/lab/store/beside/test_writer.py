@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab.store.beside import writer as module
 from lab.store.beside.writer import Writer
 from lab.store.objects.storage import Storage, StorageError
 from lab.store.tables import Results, ResultsError
@@ -76,12 +77,16 @@ def test_keys_do_not_wait_for_each_other_and_each_keeps_its_order(gate: Gate, re
     assert (first["state"], second["state"]) == ("failed", "stopped"), "of the time at which they were given"
 
 
-def test_what_cannot_be_written_is_said_and_nothing_follows_it(gate: Gate, remote: Results) -> None:
+def test_what_cannot_be_written_is_said_and_nothing_follows_it(
+    gate: Gate, remote: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 1)
     writer = Writer(remote)
     with pytest.raises(ResultsError, match="allowed: complete, stopped, failed"):
         writer.add("trials", outcome("a", "odd"), "slow")  # before anything is written
     writer.add("trials", outcome("a", "failed"), "slow")
     writer.add("trials", outcome("a", "stopped"), "slow")
+    writer.add("trials", outcome("c", "stopped"), "c")  # waits for a thread
     gate.error = StorageError("no route to it")
     gate.open["slow"].set()
     with pytest.raises(StorageError, match="no route"):
@@ -89,15 +94,22 @@ def test_what_cannot_be_written_is_said_and_nothing_follows_it(gate: Gate, remot
     gate.error = None
     with pytest.raises(StorageError, match="no route"):
         writer.add("trials", outcome("b", "failed"), "b")
+    with pytest.raises(StorageError, match="no route"):
+        writer.written("c")
     assert gate.begun == ["slow"] and on_record(remote) == []
 
 
-def test_a_driver_that_has_lost_its_study_writes_nothing_more(gate: Gate, remote: Results) -> None:
+def test_a_driver_that_has_lost_its_study_writes_nothing_more(
+    gate: Gate, remote: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 1)
     writer = Writer(remote)
     writer.add("trials", outcome("a", "failed"), "slow")
     writer.add("trials", outcome("a", "stopped"), "slow")
+    writer.add("trials", outcome("c", "stopped"), "c")  # waits for a thread
+    assert not writer.wait(0.0) and not writer.written("slow") and not writer.written("c")
     writer.drop()
     writer.add("trials", outcome("b", "failed"), "b")
     gate.open["slow"].set()
-    writer.wait()
+    assert writer.wait() and writer.written("slow")
     assert on_record(remote) == [("a", "failed")], "what was on its way arrives"

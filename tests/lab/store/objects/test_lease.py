@@ -251,6 +251,15 @@ def test_on_an_object_store_the_later_of_two_holders_notices(s3_url: str) -> Non
     storage.delete(early)
 
 
+def test_a_storage_that_does_not_answer_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.store.objects.lease.HAND_BACK_SECONDS", 0.05)
+    back, put = threading.Event(), Storage.put
+    with Lease(open_storage(tmp_path), "study") as lease:
+        monkeypatch.setattr(Storage, "put", lambda self, *a, **k: (back.wait(30), put(self, *a, **k))[1])
+    assert lease.holder() is not None, "not handed back: it expires"
+    back.set()
+
+
 def test_a_lost_lease_is_seen(storage: Storage) -> None:
     with Lease(storage, "study", beat=0.1, expire=20.0, settle=0.1) as lease:
         for path in storage.list("leases/study"):

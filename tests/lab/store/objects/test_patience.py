@@ -3,7 +3,9 @@
 import errno
 import os
 import pickle
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +49,25 @@ def test_a_full_disk_is_waited_for_and_put_on_record(tmp_path: Path, monkeypatch
     (event,) = events_of(results, "study")
     assert (event.kind, event.text, event.trial) == ("storage_outage", text, "t0")
     assert record_outages(results, "study") == []
+
+
+def test_threads_that_wait_out_one_outage_tell_of_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage, all_out = PatientStorage(str(tmp_path), 30.0), threading.Barrier(4)
+    put, tried = Storage.put, Counter[str]()
+
+    def once_each(self: Storage, path: str, data: bytes, durable: bool = True) -> None:
+        tried[path] += 1
+        if tried[path] < 3:
+            all_out.wait(30)
+            raise StorageError(errno.EIO, f"cannot write {path}")
+        put(self, path, data, durable)
+
+    monkeypatch.setattr(Storage, "put", once_each)
+    storage.put_all({f"{number}": b"" for number in range(4)})
+    assert len(storage.take_outages()) == 1 and len(storage.list()) == 4
+    assert caplog.text.count("trying again") == 1 and caplog.text.count("the storage is back") == 1
 
 
 @pytest.mark.parametrize(("number", "seconds", "tries"), [(errno.EACCES, 30.0, 1), (errno.ENOSPC, 0.05, None)])
