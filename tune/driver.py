@@ -154,7 +154,8 @@ class Search:
             proposals = self.proposals(results, None)
             outcomes, pending = len(proposals.outcomes), len(proposals.pending)
             lines = [
-                f"study {settings.study} in {self.call.place.url}: {outcomes} trials on record, {pending} to resume",
+                f"study {settings.study} in {self.call.place.url}: {counted(outcomes, 'trial')} on record, "
+                f"{pending} to resume",
                 f"data {self.series.name} ({self.series.source})",
                 *(f"note: {note}" for note in self.series.notes),
                 *origin_lines(self.places),
@@ -164,8 +165,9 @@ class Search:
             origins = f" x {len(self.places)} origins" if len(self.places) > 1 else ""
             runs = remaining * budget.replicates * len(self.places)
             lines.append(
-                f"{remaining} trials to come x {budget.replicates} replicates{origins} = {runs} runs of at most "
-                f"{settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
+                f"{counted(remaining, 'trial')} to come x {counted(budget.replicates, 'replicate')}{origins} = "
+                f"{counted(runs, 'run')} of at most {counted(settings.base.training.max_epochs, 'epoch')}, then "
+                f"{counted(budget.final_replicates, 'final run')}"
             )
             lines += race_lines(budget, remaining)
             settle_share(self.session, settings, self.series, len(self.places))
@@ -211,7 +213,7 @@ class Search:
             with drive.training() as (stop, scratch):
                 proposals = self.search(drive.results, stop, scratch)
             if stop.reason is not None:
-                stands = f"{len(proposals.outcomes)} trials on record, {self.to_come(proposals)} to come"
+                stands = f"{counted(len(proposals.outcomes), 'trial')} on record, {self.to_come(proposals)} to come"
                 if not self._whole:
                     stands = "the storage did not take all records in time, and the next call makes them again"
                 return drive.stopped(stop, "tune.search", stands)
@@ -231,10 +233,10 @@ class Search:
         for note in self.series.notes:
             say(f"note: {note}")
         if proposals.outcomes or proposals.pending:
-            on_record, resumed = len(proposals.outcomes), len(proposals.pending)
-            say(f"going on: {on_record} trials on record, {resumed} resumed")
+            on_record, resumed = counted(len(proposals.outcomes), "trial"), len(proposals.pending)
+            say(f"going on: {on_record} on record, {resumed} resumed")
             if resumed:
-                text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
+                text = f"a new driver went on: {on_record} on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
         if self.session.auto and remaining > 0:
             settle_share(self.session, self.settings, self.series, len(self.places))

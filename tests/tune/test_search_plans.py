@@ -76,7 +76,7 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path, monkeypatch: pytest.Monke
     proposals.finish(done.trial, "complete", [1.0], [(1, 1.0)])
     files = results.storage.list()
     lines = search.plan()
-    assert "1 trials on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
+    assert "1 trial on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
     *first, expected = lines[lines.index("first proposals:") + 1 :]
     models = 4 * 2 + search.settings.budget.final_replicates
     assert f"; {duration(models * 4 * 2.0)} if every trial cost what the largest does" in expected
