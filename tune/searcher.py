@@ -22,7 +22,7 @@ from lab.console.interrupts import Background
 from lab.errors import ConfigError, DataError
 from lab.machines.faults import FaultWatch
 from lab.machines.progress import trial_error
-from lab.machines.queue import DriverOnly
+from lab.machines.queue import DriverOnly, SlotSearcher
 from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from lab.training.origins_run import Stack, stacks_run
@@ -35,7 +35,7 @@ UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack tha
 StacksOf = Callable[[Proposal], list[Stack]]  # what a trial trains at each origin
 
 
-class ProposalSearcher(DriverOnly, Searcher):
+class ProposalSearcher(SlotSearcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
     def __init__(self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any]):
@@ -43,23 +43,30 @@ class ProposalSearcher(DriverOnly, Searcher):
         super().__init__()
         self.proposals, self.spec, self.on_stopped = proposals, spec, on_stopped
         self._trials: dict[str, str] = {}  # Tune's id to ours
-        self._chosen: Proposal | None = None  # waits until it is on record
+        self._chosen: list[Proposal] = []  # wait until they are on record
 
     def begin(self, trials: int) -> int:
         """Of how many trials of Tune's so many of ours consist at most. Called before anything is suggested."""
         return trials
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill."""
-        if self._chosen is None:
+        """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill.
+
+        Where that takes its time, one is chosen for every free slot, so that they wait side by side."""
+        for proposal in filter(self._written, self._chosen):
+            self._chosen.remove(proposal)
+            return self._given(trial_id, proposal)
+        while len(self._chosen) < self.free:
             chosen = self._choose()
             if not isinstance(chosen, Proposal):
-                return chosen
-            self._chosen = chosen
-        if not self.proposals.writer.written(self._chosen.trial):
-            return None
-        proposal, self._chosen = self._chosen, None
-        return self._given(trial_id, proposal)
+                return None if self._chosen else chosen
+            if self._written(chosen):
+                return self._given(trial_id, chosen)
+            self._chosen.append(chosen)
+        return None
+
+    def _written(self, proposal: Proposal) -> bool:
+        return self.proposals.writer.written(proposal.trial)
 
     def _choose(self) -> Proposal | str | None:
         """What is trained next: FINISHED at the end, None where there is nothing for now."""

@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 
 from dynonet.config import Config
 from lab.errors import DataError
+from lab.machines.queue import TrialQueue
 from lab.machines.trial import TrialSpec
 from lab.series import load_series
 from lab.store.tables import Results, StorageError
@@ -55,12 +56,23 @@ def outcome(searcher: ProposalSearcher, trial: str) -> tuple[Any, ...]:
 
 
 def test_a_trial_is_given_when_its_proposal_is_on_record(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    searcher, _ = begin()
-    written = [False, False, True, True]
-    monkeypatch.setattr(searcher.proposals.writer, "written", lambda trial: written.pop(0))
-    assert [searcher.suggest("a"), searcher.suggest("a")] == [None, None]
-    assert [searcher.suggest("a")["trial"], searcher.suggest("b")["trial"]] == ["t00000", "t00001"]
-    assert list(searcher.proposals.all) == ["t00000", "t00001"], "who waits is proposed once"
+    searcher, _ = begin({"model.worker_hidden": {"int": [2, 5]}})
+    written: set[str] = set()
+    monkeypatch.setattr(searcher.proposals.writer, "written", written.__contains__)
+    queue = TrialQueue(searcher, samples=3, limit=lambda: 2)
+    assert [queue.suggest("a"), queue.suggest("a")] == [None, None]
+    assert list(searcher.proposals.all) == ["t00000", "t00001"], "as many as there are slots, and each once"
+    written.add("t00001")
+    assert queue.suggest("a")["trial"] == "t00001" and queue.suggest("b") is None, "none waits for another"
+    written.add("t00000")
+    assert queue.suggest("b")["trial"] == "t00000"
+    queue.on_trial_complete("a", result("complete", 3.0))
+    assert queue.suggest("c") is None and len(searcher.proposals.all) == 3
+    written.add("t00002")
+    assert queue.suggest("c")["trial"] == "t00002"
+    queue.on_trial_complete("b", result("complete", 3.0))
+    queue.on_trial_complete("c", result("complete", 3.0))
+    assert queue.suggest("d") == Searcher.FINISHED and len(searcher.proposals.all) == 3, "no more than were asked for"
 
 
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:
