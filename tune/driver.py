@@ -170,8 +170,9 @@ class Search:
             lines += race_lines(budget, remaining)
             settle_share(self.session, settings, self.series, len(self.places))
             lines += filter(None, [self.session.share])
+            cpus = self.call.resources.cpus_per_trial
             lines.append(
-                f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
+                f"resources: {self.session.resources}; a trial takes {cpus:g} {'CPU' if cpus == 1 else 'CPUs'}, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
             )
             lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
@@ -201,7 +202,7 @@ class Search:
             self.check_settings(drive.results, record=False)
             if few := self.few_points():
                 say(few)
-            say("starting Ray ...")
+            say(self.call.resources.beginning)
             self.start_ray()
             if self.session.share:
                 say(self.session.share)
@@ -358,7 +359,7 @@ class Search:
             for place in self.places[:-1]:
                 configs = place.origin.configs(best.configs(budget.replicates))
                 record_starts(results, settings.study, configs, place.series, place.cell)
-            scores.append(scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
+            scores.append(scores_of(results, f"best config, {counted(len(finals), 'fresh seed')}", ids))
         data = best.config.data
         standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
         others = measured(results, self.series.identity, data.pred_len)

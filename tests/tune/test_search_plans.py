@@ -129,7 +129,7 @@ def test_a_share_that_is_measured_is_in_the_plan_with_its_reason(
     search.start_ray()
     plan = "\n".join(search.plan())
     assert "--gpus-per-trial auto: 0.5 of a GPU, 2 at once on each: processes compute on it in turns" in plan
-    assert "a trial takes 1 CPUs, 0.5 GPUs; 4 at once" in plan and not search.session.auto
+    assert "a trial takes 1 CPU, 0.5 GPUs; 4 at once" in plan and not search.session.auto
     assert search.session.memory_per_trial == 25e9 and took[0] == 1.0, "measured on a card of its own"
     search.start_ray()
     search.session.side_by_side = True
@@ -146,7 +146,7 @@ def test_without_a_gpu_the_measured_share_is_none(
     search.start_ray()
     plan = search.plan()
     assert "--gpus-per-trial auto: 0, as no GPU is there" in plan
-    assert any("a trial takes 1 CPUs, 0 GPUs; 16 at once" in line for line in plan)
+    assert any("a trial takes 1 CPU, 0 GPUs; 16 at once" in line for line in plan)
 
 
 def refused(capsys: Any, *arguments: str) -> str:
