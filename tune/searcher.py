@@ -31,6 +31,7 @@ from tune.proposals import Proposal, Proposals
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.1
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
 StacksOf = Callable[[Proposal], list[Stack]]  # what a trial trains at each origin
 
@@ -38,11 +39,16 @@ StacksOf = Callable[[Proposal], list[Stack]]  # what a trial trains at each orig
 class ProposalSearcher(DriverOnly, Searcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
-    def __init__(self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any]):
-        """`spec` goes to every trial; `on_stopped` is called for a trial that ASHA stopped."""
+    def __init__(
+        self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any],
+        over: Callable[[], bool] = lambda: False,
+    ):  # fmt: skip
+        """`spec` goes to every trial; `on_stopped` is called for a trial that ASHA stopped; `over` says whether no
+        more are to be begun."""
         super().__init__()
-        self.proposals, self.spec, self.on_stopped = proposals, spec, on_stopped
+        self.proposals, self.spec, self.on_stopped, self.over = proposals, spec, on_stopped, over
         self._trials: dict[str, str] = {}  # Tune's id to ours
+        self._under_way: set[str] = set()  # by Tune's id
         self._chosen: Proposal | None = None  # waits until it is on record
 
     def begin(self, trials: int) -> int:
@@ -56,8 +62,12 @@ class ProposalSearcher(DriverOnly, Searcher):
             if not isinstance(chosen, Proposal):
                 return chosen
             self._chosen = chosen
-        if not self.proposals.writer.written(self._chosen.trial):
-            return None
+        # Where nothing else is under way Tune would sleep for a second, and hear of no end for minutes.
+        while not self.proposals.writer.written(self._chosen.trial, 0.0 if self._under_way else LOOK_SECONDS):
+            if self._under_way:
+                return None
+            if self.over():
+                return Searcher.FINISHED
         proposal, self._chosen = self._chosen, None
         return self._given(trial_id, proposal)
 
@@ -67,11 +77,13 @@ class ProposalSearcher(DriverOnly, Searcher):
 
     def _given(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
         self._trials[trial_id] = proposal.trial
+        self._under_way.add(trial_id)
         stacks = self.proposals.stacks(proposal)
         configs = tuple(config.to_json() for _, stack in stacks for config in stack)
         return replace(self.spec, trial=proposal.trial, configs=configs).to_dict()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._under_way.discard(trial_id)
         if error or not result or "state" not in result:
             return  # a failure is recorded by FailureRecorder, which sees the error
         proposal = self.proposals.all[self._trials[trial_id]]
