@@ -31,6 +31,7 @@ from tune.proposals import Proposal, Proposals
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.1
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
 StacksOf = Callable[[Proposal], list[Stack]]  # what a trial trains at each origin
 
@@ -38,11 +39,16 @@ StacksOf = Callable[[Proposal], list[Stack]]  # what a trial trains at each orig
 class ProposalSearcher(SlotSearcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
-    def __init__(self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any]):
-        """`spec` goes to every trial; `on_stopped` is called for a trial that ASHA stopped."""
+    def __init__(
+        self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any],
+        over: Callable[[], bool] = lambda: False,
+    ):  # fmt: skip
+        """`spec` goes to every trial; `on_stopped` is called for a trial that ASHA stopped; `over` says whether no
+        more are to be begun."""
         super().__init__()
-        self.proposals, self.spec, self.on_stopped = proposals, spec, on_stopped
+        self.proposals, self.spec, self.on_stopped, self.over = proposals, spec, on_stopped, over
         self._trials: dict[str, str] = {}  # Tune's id to ours
+        self._under_way: set[str] = set()  # by Tune's id
         self._chosen: list[Proposal] = []  # wait until they are on record
 
     def begin(self, trials: int) -> int:
@@ -53,20 +59,27 @@ class ProposalSearcher(SlotSearcher):
         """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill.
 
         Where that takes its time, one is chosen for every free slot, so that they wait side by side."""
-        for proposal in filter(self._written, self._chosen):
-            self._chosen.remove(proposal)
-            return self._given(trial_id, proposal)
-        while len(self._chosen) < self.free:
-            chosen = self._choose()
-            if not isinstance(chosen, Proposal):
-                return None if self._chosen else chosen
-            if self._written(chosen):
-                return self._given(trial_id, chosen)
-            self._chosen.append(chosen)
-        return None
+        while True:
+            for proposal in filter(self._written, self._chosen):
+                self._chosen.remove(proposal)
+                return self._given(trial_id, proposal)
+            while len(self._chosen) < self.free:
+                chosen = self._choose()
+                if not isinstance(chosen, Proposal):
+                    if not self._chosen:
+                        return chosen
+                    break
+                if self._written(chosen):
+                    return self._given(trial_id, chosen)
+                self._chosen.append(chosen)
+            if self._under_way or not self._chosen:
+                return None
+            # Where nothing else is under way Tune would sleep for a second, and hear of no end for minutes.
+            if not self._written(self._chosen[0], LOOK_SECONDS) and self.over():
+                return Searcher.FINISHED
 
-    def _written(self, proposal: Proposal) -> bool:
-        return self.proposals.writer.written(proposal.trial)
+    def _written(self, proposal: Proposal, seconds: float = 0.0) -> bool:
+        return self.proposals.writer.written(proposal.trial, seconds)
 
     def _choose(self) -> Proposal | str | None:
         """What is trained next: FINISHED at the end, None where there is nothing for now."""
@@ -74,11 +87,13 @@ class ProposalSearcher(SlotSearcher):
 
     def _given(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
         self._trials[trial_id] = proposal.trial
+        self._under_way.add(trial_id)
         stacks = self.proposals.stacks(proposal)
         configs = tuple(config.to_json() for _, stack in stacks for config in stack)
         return replace(self.spec, trial=proposal.trial, configs=configs).to_dict()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._under_way.discard(trial_id)
         if error or not result or "state" not in result:
             return  # a failure is recorded by FailureRecorder, which sees the error
         proposal = self.proposals.all[self._trials[trial_id]]

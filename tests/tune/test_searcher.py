@@ -58,21 +58,31 @@ def outcome(searcher: ProposalSearcher, trial: str) -> tuple[Any, ...]:
 def test_a_trial_is_given_when_its_proposal_is_on_record(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     searcher, _ = begin({"model.worker_hidden": {"int": [2, 5]}})
     written: set[str] = set()
-    monkeypatch.setattr(searcher.proposals.writer, "written", written.__contains__)
-    queue = TrialQueue(searcher, samples=3, limit=lambda: 2)
-    assert [queue.suggest("a"), queue.suggest("a")] == [None, None]
-    assert list(searcher.proposals.all) == ["t00000", "t00001"], "as many as there are slots, and each once"
-    written.add("t00001")
-    assert queue.suggest("a")["trial"] == "t00001" and queue.suggest("b") is None, "none waits for another"
-    written.add("t00000")
-    assert queue.suggest("b")["trial"] == "t00000"
-    queue.on_trial_complete("a", result("complete", 3.0))
-    assert queue.suggest("c") is None and len(searcher.proposals.all) == 3
+    looks = 0
+
+    def look(trial: str, seconds: float) -> bool:
+        nonlocal looks
+        looks += seconds > 0
+        if looks == 2:
+            written.add("t00000")
+        return trial in written
+
+    monkeypatch.setattr(searcher.proposals.writer, "written", look)
+    queue = TrialQueue(searcher, samples=4, limit=lambda: 3)
+    assert queue.suggest("a")["trial"] == "t00000" and looks == 2, "waited for where nothing is under way"
+    assert list(searcher.proposals.all) == ["t00000", "t00001", "t00002"], "as many as there are slots"
+    assert [queue.suggest("b"), queue.suggest("b")] == [None, None]
     written.add("t00002")
-    assert queue.suggest("c")["trial"] == "t00002"
-    queue.on_trial_complete("b", result("complete", 3.0))
-    queue.on_trial_complete("c", result("complete", 3.0))
-    assert queue.suggest("d") == Searcher.FINISHED and len(searcher.proposals.all) == 3, "no more than were asked for"
+    assert queue.suggest("b")["trial"] == "t00002" and queue.suggest("c") is None, "none waits for another"
+    written.add("t00001")
+    assert queue.suggest("c")["trial"] == "t00001" and len(searcher.proposals.all) == 3, "each once"
+    queue.on_trial_complete("a", result("complete", 3.0))
+    assert queue.suggest("d") is None and len(searcher.proposals.all) == 4
+    for trial in ("b", "c"):
+        queue.on_trial_complete(trial, result("complete", 3.0))
+    searcher.over = lambda: True
+    assert queue.suggest("d") == Searcher.FINISHED, "the command ends"
+    assert len(searcher.proposals.all) == 4 and looks == 3, "no more than were asked for"
 
 
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:

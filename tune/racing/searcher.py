@@ -24,8 +24,11 @@ WHY_STOPPED = {"running": "stopped early, by its first seed", "diverged": "a run
 class RacingSearcher(ProposalSearcher):
     """Gives Tune the study's proposals a few seeds at a time."""
 
-    def __init__(self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any]):
-        super().__init__(proposals, spec, on_stopped)
+    def __init__(
+        self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any],
+        over: Callable[[], bool] = lambda: False,
+    ):  # fmt: skip
+        super().__init__(proposals, spec, on_stopped, over)
         self._left = 0  # proposals that may still be given
         self._raced_on: deque[Proposal] = deque()  # wait for their next seeds
         self._live: set[str] = set()  # were given and have no outcome yet
