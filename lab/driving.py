@@ -60,8 +60,9 @@ def driving(study: str, call: Call) -> Iterator[Drive]:
         Lease(results.storage, study, outage=patience) as lease,
         Tracker(call.tracking, results, lease) as tracker,
     ):
-        patient = Results(PatientStorage(results.storage.url, patience, lease_folder(study)))
-        yield Drive(study, call, patient, lease, tracker)
+        storage = PatientStorage(results.storage.url, patience, lease_folder(study))
+        storage.ours = lease.stands
+        yield Drive(study, call, Results(storage), lease, tracker)
 
 
 def run_command(module: str, work: Callable[[], int]) -> int:

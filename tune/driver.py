@@ -280,7 +280,9 @@ class Search:
             except UNUSABLE as problem:  # the trial will raise too, and be recorded with its error
                 logger.warning("%s: its reports cannot be read: %s", proposal.trial, problem)
         closing = Closing(results, self._stacks)
-        searcher = (RacingSearcher if budget.race else ProposalSearcher)(proposals, spec, closing.stopped)
+        searcher = (RacingSearcher if budget.race else ProposalSearcher)(
+            proposals, spec, closing.stopped, stop.stop_all
+        )
         scheduler = (RacingASHA if budget.race else RecordedASHA)(
             proposals.all.values(), max_epochs=base.training.max_epochs, grace_epochs=budget.grace_epochs,
             reduction_factor=budget.reduction_factor,

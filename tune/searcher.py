@@ -22,7 +22,7 @@ from lab.console.interrupts import Background
 from lab.errors import ConfigError, DataError
 from lab.machines.faults import FaultWatch
 from lab.machines.progress import trial_error
-from lab.machines.queue import DriverOnly
+from lab.machines.queue import DriverOnly, SlotSearcher
 from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from lab.training.origins_run import Stack, stacks_run
@@ -31,35 +31,55 @@ from tune.proposals import Proposal, Proposals
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.1
 UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack that cannot be built here
 StacksOf = Callable[[Proposal], list[Stack]]  # what a trial trains at each origin
 
 
-class ProposalSearcher(DriverOnly, Searcher):
+class ProposalSearcher(SlotSearcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
-    def __init__(self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any]):
-        """`spec` goes to every trial; `on_stopped` is called for a trial that ASHA stopped."""
+    def __init__(
+        self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any],
+        over: Callable[[], bool] = lambda: False,
+    ):  # fmt: skip
+        """`spec` goes to every trial; `on_stopped` is called for a trial that ASHA stopped; `over` says whether no
+        more are to be begun."""
         super().__init__()
-        self.proposals, self.spec, self.on_stopped = proposals, spec, on_stopped
+        self.proposals, self.spec, self.on_stopped, self.over = proposals, spec, on_stopped, over
         self._trials: dict[str, str] = {}  # Tune's id to ours
-        self._chosen: Proposal | None = None  # waits until it is on record
+        self._under_way: set[str] = set()  # by Tune's id
+        self._chosen: list[Proposal] = []  # wait until they are on record
 
     def begin(self, trials: int) -> int:
         """Of how many trials of Tune's so many of ours consist at most. Called before anything is suggested."""
         return trials
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill."""
-        if self._chosen is None:
-            chosen = self._choose()
-            if not isinstance(chosen, Proposal):
-                return chosen
-            self._chosen = chosen
-        if not self.proposals.writer.written(self._chosen.trial):
-            return None
-        proposal, self._chosen = self._chosen, None
-        return self._given(trial_id, proposal)
+        """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill.
+
+        Where that takes its time, one is chosen for every free slot, so that they wait side by side."""
+        while True:
+            for proposal in filter(self._written, self._chosen):
+                self._chosen.remove(proposal)
+                return self._given(trial_id, proposal)
+            while len(self._chosen) < self.free:
+                chosen = self._choose()
+                if not isinstance(chosen, Proposal):
+                    if not self._chosen:
+                        return chosen
+                    break
+                if self._written(chosen):
+                    return self._given(trial_id, chosen)
+                self._chosen.append(chosen)
+            if self._under_way or not self._chosen:
+                return None
+            # Where nothing else is under way Tune would sleep for a second, and hear of no end for minutes.
+            if not self._written(self._chosen[0], LOOK_SECONDS) and self.over():
+                return Searcher.FINISHED
+
+    def _written(self, proposal: Proposal, seconds: float = 0.0) -> bool:
+        return self.proposals.writer.written(proposal.trial, seconds)
 
     def _choose(self) -> Proposal | str | None:
         """What is trained next: FINISHED at the end, None where there is nothing for now."""
@@ -67,11 +87,13 @@ class ProposalSearcher(DriverOnly, Searcher):
 
     def _given(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
         self._trials[trial_id] = proposal.trial
+        self._under_way.add(trial_id)
         stacks = self.proposals.stacks(proposal)
         configs = tuple(config.to_json() for _, stack in stacks for config in stack)
         return replace(self.spec, trial=proposal.trial, configs=configs).to_dict()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._under_way.discard(trial_id)
         if error or not result or "state" not in result:
             return  # a failure is recorded by FailureRecorder, which sees the error
         proposal = self.proposals.all[self._trials[trial_id]]

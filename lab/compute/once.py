@@ -23,31 +23,32 @@ def once(name: str, cache: Path, wait: float = WAIT) -> Iterator[bool]:
     """
     path = cache / f"{hashlib.sha256(name.encode()).hexdigest()[:20]}.once"
     try:
-        file: BinaryIO = path.open("a+b")
+        file: BinaryIO = path.open("a+b", buffering=0)  # so that closing it never fails, on a full disk
     except OSError:
         yield True
         return
     with file:
-        if _done(path):
+        if _done(file):
             yield False
             return
         held = _locked(file, wait)
         if not held and not wait:
             yield False
             return
-        if held and _done(path):
+        if held and _done(file):
             yield False
             return
         yield True
         if held:
             with suppress(OSError):
+                file.truncate(0)  # of whatever somebody has left
                 file.write(DONE)
-                file.flush()
 
 
-def _done(path: Path) -> bool:
+def _done(file: BinaryIO) -> bool:
     with suppress(OSError):
-        return path.read_bytes().startswith(DONE)
+        file.seek(0)
+        return file.read(len(DONE)) == DONE
     return False
 
 

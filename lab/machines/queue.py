@@ -15,6 +15,12 @@ class DriverOnly:
         return {}
 
 
+class SlotSearcher(DriverOnly, Searcher):
+    """A searcher that the queue tells, before each trial that it asks for, how many may begin now."""
+
+    free = 1
+
+
 class TrialQueue(DriverOnly, ConcurrencyLimiter):
     """So many trials of a searcher, no more at once than a limit that may change: machines join and leave.
 
@@ -36,6 +42,8 @@ class TrialQueue(DriverOnly, ConcurrencyLimiter):
             first = self._first[trial_id] = self._waiting.pop(0)
             self.live_trials.add(trial_id)
             return dict(self._configs[first])
+        if isinstance(self.searcher, SlotSearcher):
+            self.searcher.free = min(self._left, self.max_concurrent - len(self.live_trials))
         found = super().suggest(trial_id) if self._left else Searcher.FINISHED
         if found == Searcher.FINISHED:
             self._left = 0

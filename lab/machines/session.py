@@ -102,7 +102,7 @@ class Stop(DriverOnly, ray_tune.Stopper):
     @property
     def patience(self) -> float | None:
         """Seconds that what is to be put on record may still take; None: as long as it takes."""
-        if self.reason != "interrupt":
+        if self.reason not in ("interrupt", "lease"):
             return None
         now = time.monotonic()
         self._recording = min(self._recording, now)

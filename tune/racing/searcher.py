@@ -3,8 +3,7 @@
 The first, of one seed, goes through ASHA's rungs, where trials are compared on that seed alone. One that comes to its
 end is judged by `rule`: it is raced out, or its next seeds are trained, to their own end, as a trial of Tune's that
 goes before new proposals. What it trains then are the runs of all its seeds so far, and those on record are not trained
-again. Each verdict is given to the records before anything follows from it, so that a driver that takes over asks none
-anew, but for those of the last moments before a kill on an object store (`lab.store.writer`).
+again. Each verdict is on record before anything follows from it, so that a driver that takes over asks none anew.
 """
 
 from collections import deque
@@ -25,8 +24,11 @@ WHY_STOPPED = {"running": "stopped early, by its first seed", "diverged": "a run
 class RacingSearcher(ProposalSearcher):
     """Gives Tune the study's proposals a few seeds at a time."""
 
-    def __init__(self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any]):
-        super().__init__(proposals, spec, on_stopped)
+    def __init__(
+        self, proposals: Proposals, spec: TrialSpec, on_stopped: Callable[[Proposal], Any],
+        over: Callable[[], bool] = lambda: False,
+    ):  # fmt: skip
+        super().__init__(proposals, spec, on_stopped, over)
         self._left = 0  # proposals that may still be given
         self._raced_on: deque[Proposal] = deque()  # wait for their next seeds
         self._live: set[str] = set()  # were given and have no outcome yet

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +61,8 @@ class Mps:
         try:
             for name in ("", "pipe", "log"):
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+            if self.folder.stat().st_uid != os.getuid():
+                raise PermissionError("it belongs to another account")
             with (self.folder / "start").open("wb") as start:
                 fcntl.flock(start, fcntl.LOCK_EX)
                 self._users = (self.folder / "users").open("wb")
@@ -75,7 +78,7 @@ class Mps:
     def _begin(self) -> None:
         # With devices of its own it would number them anew for its clients, which have Ray's numbers.
         env = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-        with (self.folder / "said").open("w+") as said:  # a pipe would stay open as long as it runs
+        with (self.folder / "said").open("w+", errors="replace") as said:  # a pipe would stay open as long as it runs
             done = subprocess.run(
                 [CONTROL, "-d"], env=env | self.variables, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 timeout=SECONDS, check=False,
@@ -99,9 +102,10 @@ class Mps:
         for name, value in self.variables.items():
             if os.environ.get(name) == value:
                 del os.environ[name]
-        with (self.folder / "start").open("wb") as start, self._users as users:
+        users, self._users = self._users, None
+        # Where somebody has deleted the folder nobody can say who else uses it: it stays.
+        with users, suppress(FileNotFoundError), (self.folder / "start").open("wb") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
-            self._users = None
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -117,7 +121,12 @@ def missing() -> str:
     if shutil.which(SMI) is None:
         return ""
     query = [SMI, "--query-gpu=index,compute_mode", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=SECONDS, check=False)
+    try:
+        done = subprocess.run(
+            query, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{SMI} does not answer ({error})"
     for line in done.stdout.splitlines():
         index, _, mode = (part.strip() for part in line.partition(","))
         if done.returncode == 0 and mode and mode != "Default":
@@ -135,7 +144,7 @@ def tell(command: str, variables: Mapping[str, str]) -> bool:
     env = {**os.environ, **variables}
     try:
         done = subprocess.run(
-            [CONTROL], input=f"{command}\n", env=env, capture_output=True, text=True, timeout=SECONDS, check=False
+            [CONTROL], input=f"{command}\n".encode(), env=env, capture_output=True, timeout=SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -64,5 +64,6 @@ class WarmUp:
             try:
                 found += ray.get(reference)
             except RayError as error:
-                logger.warning("a process could not compile ahead: %s", error)
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]  # of a traceback
+                logger.warning("a process could not compile ahead: %s", reason)
         return found

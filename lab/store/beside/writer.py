@@ -51,9 +51,10 @@ class Writer:
             self._threads += 1
         Background(self._work, "records").start()
 
-    def written(self, key: str) -> bool:
-        """Whether all that was given under this key is on record."""
+    def written(self, key: str, seconds: float = 0.0) -> bool:
+        """Whether all that was given under this key is on record, within so many seconds."""
         with self._changed:
+            self._changed.wait_for(lambda: self._error is not None or key not in self._waiting, seconds)
             self._check()
             return key not in self._waiting
 

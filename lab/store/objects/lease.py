@@ -89,6 +89,10 @@ class Lease:
         """Whether another driver may have the study by now: stop, and write nothing more in its name."""
         return self._lost.is_set()
 
+    def stands(self) -> bool:
+        """Whether it is still this process's, by a look at the storage. Raises StorageError."""
+        return not self.lost and self._still_mine()
+
     def __enter__(self) -> "Lease":
         self._holder = Holder(
             token=uuid.uuid4().hex[:16],

@@ -38,11 +38,15 @@ class PatientStorage(Storage):
             at the moment: what is written there would be lost, and what is missing there is not missing.
     Raises:
         StorageError: from every call, at once for what does not pass, else after `patience` seconds.
+
+    Attributes:
+        ours: whether its user may still write, asked after an outage: another may have come meanwhile.
     """
 
     def __init__(self, url: str, patience: float = 0.0, mark: str | None = None):
         super().__init__(url)
         self.patience, self.mark = patience, mark
+        self.ours: Callable[[], bool] = lambda: True
         self._lock = threading.Lock()
         self._outages: list[Outage] = []
         self._since: float | None = None  # when the outage began that calls wait out, of all threads
@@ -82,6 +86,8 @@ class PatientStorage(Storage):
         while True:
             try:
                 self._check_mark()
+                if cause and not self.ours():
+                    raise StorageError(errno.EPERM, f"{self.url} is another driver's: it came while this one waited")
                 found = action()
                 break
             except ObjectMissing:

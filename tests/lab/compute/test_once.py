@@ -60,6 +60,16 @@ def test_what_failed_is_still_to_be_done_and_without_a_lock_everybody_does_it(tm
                 raise OSError("disk full")
         except OSError:
             pass
+    (lock,) = tmp_path.glob("*.once")
+    lock.write_bytes(b"half")  # left by whom?
+    with once("a kernel", tmp_path) as mine:
+        assert mine
+    with once("a kernel", tmp_path) as mine:
+        assert not mine
+    lock.unlink()
+    lock.symlink_to("/dev/full")
+    with once("a kernel", tmp_path) as mine:
+        assert mine, "and a full disk is no error"
     (tmp_path / "file").touch()
     for _ in range(2):
         with once("a kernel", tmp_path / "file") as mine:

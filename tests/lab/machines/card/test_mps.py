@@ -1,6 +1,7 @@
 """CUDA MPS, with a control daemon that is a script: who starts it, who is its client, and who stops it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,16 @@ def test_one_of_somebody_else_is_used_and_left_alone(here: Path, monkeypatch: py
         subprocess.run([CONTROL], input="quit\n", text=True, check=True)
 
 
+def test_a_folder_that_somebody_has_deleted_is_no_error_at_the_end(here: Path) -> None:
+    own = Mps(here)
+    own.start()
+    pid = daemon(here)
+    shutil.rmtree(here)
+    own.stop()
+    assert PIPES not in os.environ and pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_where_there_is_none_one_sentence_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused() -> str:
         with pytest.raises(ConfigError) as found:
@@ -133,6 +144,14 @@ def test_where_there_is_none_one_sentence_says_so(here: Path, monkeypatch: pytes
         assert f"{CONTROL} did not start: An instance of this daemon is already running" in refused()
     program(here.parent, SMI, "#!/bin/sh\necho '0, Default'\necho '1, Exclusive_Process'\n")
     assert "GPU 1 is in compute mode Exclusive_Process, and not ours to share" in refused()
+    program(here.parent, SMI, "#!/bin/sh\nsleep 60\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("lab.machines.card.mps.SECONDS", 0.2)
+        assert f"{SMI} does not answer (Command" in refused()
+    (here.parent / SMI).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: here.parent.stat().st_uid + 1)
+        assert f"{here} cannot be used (it belongs to another account" in refused()
     (here.parent / CONTROL).unlink()
     assert f"--gpu-sharing mps: no {CONTROL} on PATH (it comes with NVIDIA's driver)" in refused()
     assert daemon(here) is None and PIPES not in os.environ

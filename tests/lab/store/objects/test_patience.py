@@ -105,6 +105,19 @@ def test_a_folder_that_is_not_mounted_is_not_written_to_nor_found_empty(
         assert outage.seconds > 0 and "still mounted" in outage.cause
 
 
+def test_who_waited_while_another_driver_came_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = PatientStorage(str(tmp_path), 30.0, lease_folder("study"))
+    with Lease(open_storage(tmp_path), "study") as lease:
+        storage.ours = lease.stands
+        tried = failing(monkeypatch, errno.EIO, 1)
+        storage.put("a", b"")
+        tried.clear()
+        (tmp_path / lease_folder("study") / "000900.json").write_text("{}")
+        with pytest.raises(StorageError, match="another driver's"):
+            storage.put("b", b"")
+    assert tried.count("b") == 1 and storage.exists("a") and not storage.exists("b")
+
+
 def test_a_lease_outlives_an_outage_unless_another_driver_came(tmp_path: Path) -> None:
     root, aside = tmp_path / "root", tmp_path / "aside"
     for outage, taken in ((30.0, False), (30.0, True), (0.0, False)):
