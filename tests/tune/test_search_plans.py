@@ -16,6 +16,7 @@ from lab.console.commands import command_named
 from lab.driving import run_command
 from lab.machines import session
 from lab.machines.nodes import Node
+from lab.machines.options import Resources
 from lab.pages.formats import duration
 from lab.store.tables import Results
 from lab.training.cost import Cost, Memory
@@ -135,6 +136,13 @@ def test_a_share_that_is_measured_is_in_the_plan_with_its_reason(
     search.session.side_by_side = True
     search.session.settle([costs.need_of(cost, memory, 10_000_000_000, 2)])
     assert search.session.share.endswith("; its memory holds 3 trials") and search.session.concurrent == 6
+    needs: list[Any] = []
+    costs.settle_share(
+        SimpleNamespace(auto=True, gpus=1.0, settle=needs.extend), search.settings, search.series, origins=3
+    )  # type: ignore[arg-type]
+    assert {need.memory for need in needs} == {0.5e9 + 3 * 2 * 0.75e9}, "each of two seeds at each of three origins"
+    few = Resources(gpus_per_trial=0.5, max_concurrent=1)
+    assert session.RaySession(few, [search.series]).memory_per_trial == 100e9, "nobody else is there"
 
 
 def test_without_a_gpu_the_measured_share_is_none(
