@@ -167,7 +167,7 @@ class Search:
             lines.append(
                 f"{counted(remaining, 'trial')} to come x {counted(budget.replicates, 'replicate')}{origins} = "
                 f"{counted(runs, 'run')} of at most {counted(settings.base.training.max_epochs, 'epoch')}, then "
-                f"{counted(budget.final_replicates, 'final run')}"
+                f"{counted(self._finals_to_come(results, proposals, remaining), 'final run')}"
             )
             lines += race_lines(budget, remaining)
             settle_share(self.session, settings, self.series, len(self.places))
@@ -196,6 +196,14 @@ class Search:
                 configs.append(settings.space.config(params))
         costs = expected(settings, configs, remaining, len(self.places), self.session, self.series)
         return [*lines, *([] if costs is None else [costs.text(self.session.concurrent)])]
+
+    def _finals_to_come(self, results: Results, proposals: Proposals, trials: int) -> int:
+        """Final runs that are still to be trained, where so many trials are."""
+        best = proposals.best()
+        if trials or best is None:
+            return self.settings.budget.final_replicates
+        ids = [config.run_id(self.series.identity) for config in self.settings.final_configs(best.config)]
+        return len(ids) - len(results.done(ids))
 
     def run(self) -> int:
         """The whole search. Returns the exit code."""

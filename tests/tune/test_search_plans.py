@@ -17,8 +17,8 @@ from lab.driving import run_command
 from lab.machines import session
 from lab.machines.nodes import Node
 from lab.machines.options import Resources
-from lab.pages.formats import duration
-from lab.store.tables import Results
+from lab.pages.formats import counted, duration
+from lab.store.tables import Results, run_params
 from lab.training.cost import Cost, Memory
 from tests.processes import Driver, drivers, gone, lost_ctrl_c
 from tests.tune.running import settings_of
@@ -236,6 +236,11 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
         proposals = search.search(Results(tmp_path / "out"), stop, tmp_path)  # type: ignore[arg-type]
         assert len(proposals.outcomes) == 2 and search.to_come(proposals) == 0 and proposals.best() is not None
         assert used_up in capsys.readouterr().out and asked == [2]
+    assert proposals.best() is not None
+    finals = search.settings.final_configs(proposals.best().config)  # type: ignore[union-attr]
+    row = run_params(finals[0]) | {"run": finals[0].run_id(search.series.identity), "attempt": 1, "status": "complete"}
+    Results(tmp_path / "out").add("runs", [row])
+    assert f"then {counted(len(finals) - 1, 'final run')}" in "\n".join(search.plan()), "one is on record"
     assert Search(*settings_of(*arguments[:-1], "2")).few_points() == ""
 
 
