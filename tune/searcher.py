@@ -49,7 +49,8 @@ class ProposalSearcher(DriverOnly, Searcher):
         self.proposals, self.spec, self.on_stopped, self.over = proposals, spec, on_stopped, over
         self._trials: dict[str, str] = {}  # Tune's id to ours
         self._under_way: set[str] = set()  # by Tune's id
-        self._chosen: Proposal | None = None  # waits until it is on record
+        self._chosen: list[Proposal] = []  # wait until they are on record
+        self.room = 1  # trials that may be begun now
 
     def begin(self, trials: int) -> int:
         """Of how many trials of Tune's so many of ours consist at most. Called before anything is suggested."""
@@ -57,19 +58,25 @@ class ProposalSearcher(DriverOnly, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill."""
-        if self._chosen is None:
+        if len(self._chosen) < self.room or not self._chosen:
             chosen = self._choose()
-            if not isinstance(chosen, Proposal):
+            if isinstance(chosen, Proposal):
+                self._chosen.append(chosen)
+            elif not self._chosen:
                 return chosen
-            self._chosen = chosen
         # Where nothing else is under way Tune would sleep for a second, and hear of no end for minutes.
-        while not self.proposals.writer.written(self._chosen.trial, 0.0 if self._under_way else LOOK_SECONDS):
-            if self._under_way:
-                return None
+        while (proposal := self._on_record()) is None and not self._under_way:
             if self.over():
                 return Searcher.FINISHED
-        proposal, self._chosen = self._chosen, None
-        return self._given(trial_id, proposal)
+        return None if proposal is None else self._given(trial_id, proposal)
+
+    def _on_record(self) -> Proposal | None:
+        """The first of those chosen that is."""
+        seconds = 0.0 if self._under_way else LOOK_SECONDS
+        for place, proposal in enumerate(self._chosen):
+            if self.proposals.writer.written(proposal.trial, seconds):
+                return self._chosen.pop(place)
+        return None
 
     def _choose(self) -> Proposal | str | None:
         """What is trained next: FINISHED at the end, None where there is nothing for now."""

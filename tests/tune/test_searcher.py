@@ -56,17 +56,20 @@ def outcome(searcher: ProposalSearcher, trial: str) -> tuple[Any, ...]:
 
 def test_a_trial_is_given_when_its_proposal_is_on_record(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     searcher, _ = begin()
-    written = [False, False, True, False, False, True, False, False]
+    written = [False, False, True, False, False, True, False, False, True, False]
     monkeypatch.setattr(searcher.proposals.writer, "written", lambda trial, seconds: written.pop(0))
     assert searcher.suggest("a")["trial"] == "t00000", "waited for where nothing is under way"
     assert [searcher.suggest("b"), searcher.suggest("b")] == [None, None]
     assert searcher.suggest("b")["trial"] == "t00001"
+    searcher.room = 2
     assert searcher.suggest("c") is None
-    for trial in ("a", "b"):
+    assert searcher.suggest("c")["trial"] == "t00003", "the first that is"
+    searcher.room = 1
+    for trial in ("a", "b", "c"):
         searcher.on_trial_complete(trial, result("complete", 1.0))
     searcher.over = lambda: True
-    assert searcher.suggest("c") == Searcher.FINISHED and not written
-    assert list(searcher.proposals.all) == ["t00000", "t00001", "t00002"], "who waits is proposed once"
+    assert searcher.suggest("d") == Searcher.FINISHED
+    assert len(searcher.proposals.all) == 4, "who waits is proposed once"
 
 
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:
