@@ -51,7 +51,7 @@ _EXIT_CODES = {"time": 0, "lease": 1}
 CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
 # After a signal, for the steps under way and then for what is to be put on record: who sends it may kill ten seconds
 # later, as Docker does.
-STEP_SECONDS, RECORD_SECONDS = 4.0, 3.0
+STEP_SECONDS, RECORD_SECONDS = 4.0, 2.0
 TASK_RETRIES = 10  # of a task whose machine was lost; what it raises is raised at once
 START_TRIES = 3  # a loaded machine can miss Ray's own start-up limit
 PASSED_ON = (

@@ -28,7 +28,7 @@ class LeaseHeld(RuntimeError):
     """Another driver works on the study; says which, since when, and when it would be free."""
 
 
-HAND_BACK_SECONDS = 3.0
+HAND_BACK_SECONDS = 2.0
 _NO_CLAIM = (TypeError, ValueError, OverflowError, RecursionError)  # what bytes raise that are none
 
 
