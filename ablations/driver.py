@@ -1,6 +1,7 @@
 """One driver on an ablation study: it holds the lease, trains stacks of arms and seeds, and judges at each look."""
 
 import json
+import shlex
 import sys
 import tempfile
 from collections import defaultdict
@@ -36,6 +37,7 @@ from lab.references.forecasts import record_forecasts
 from lab.references.runs import record_bars, record_starts
 from lab.store.beside.upkeep import Upkeep
 from lab.store.events import record_event
+from lab.store.place import OPTION
 from lab.store.schema import DONE
 from lab.store.tables import Results
 from lab.tracking.runs import Member
@@ -165,7 +167,8 @@ class Ablation:
                 return drive.stopped(stop, "ablations.run")
             results.compact_many()
             print("\n" + "\n".join(verdict_lines(findings_of(results, self.name))))
-            print(f"\nthe report: python -m ablations.report {self.name} --results {results.storage.url}")
+            given = f" {OPTION} {shlex.quote(results.storage.url)}" if self.call.place.given else ""
+            print(f"\nthe report: python -m ablations.report {self.name}{given}")
             return 0 if done else 1
 
     def _record_starts(self, results: Results, record: StudyRecord) -> None:

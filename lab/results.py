@@ -11,7 +11,7 @@ import sys
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lab.console.commands import as_typed, command_named, refused
@@ -19,11 +19,12 @@ from lab.console.parser import Parser
 from lab.console.printing import log_to_stderr, print
 from lab.errors import ConfigError, DataError
 from lab.ledger.counting import ledger_lines
+from lab.pages.formats import counted
 from lab.references.titles import TITLES
 from lab.store.columns import PARAMS
 from lab.store.frames import joined, open_results, to_frame
 from lab.store.objects.lease import Lease, LeaseHeld
-from lab.store.outcomes import over_origins
+from lab.store.outcomes import Outcome, over_origins, standing_outcomes
 from lab.store.place import Place, add_results_argument
 from lab.store.schema import BARS
 from lab.store.studies.begun import begun
@@ -129,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
                 ]
         with whole_file(options.csv) as path:
             frame.to_csv(path, index=False)
-        print("\n".join([f"{len(frame)} runs written to {options.csv}", *_skipped_lines(results)]))
+        print("\n".join([f"{counted(len(frame), 'run')} written to {options.csv}", *_skipped_lines(results)]))
     elif options.command in ("wandb", "track"):
         return _send(options)
     elif options.command == "copy":
@@ -154,7 +155,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"study {options.study} is called {first} now" + (f", its searches {', '.join(more)}" if more else ""))
         print("W&B, where it was shown, and pages that were written, have the old name")
     elif options.command == "compact":
-        print(f"{open_results(options.results).compact(options.study)} files merged")
+        print(f"{counted(open_results(options.results).compact(options.study), 'file')} merged")
     return 0
 
 
@@ -178,12 +179,13 @@ def _delete(results: Results, options: argparse.Namespace) -> int:
 def _copy(options: argparse.Namespace) -> int:
     results = open_results(options.results)
     made = copy_studies(results, options.studies, Results(options.to))
-    studies = f"{len(options.studies)} studies"
+    studies = "1 study" if len(options.studies) == 1 else f"{len(options.studies)} studies"
     if made.nothing:
         print(f"{studies} in {options.to}: up to date")
     else:
-        rows = f"{made.rows} rows that were not there"
-        print(f"{studies} and {made.runs} runs copied to {options.to} ({rows}); weights stay in {options.results}")
+        rows = f"{counted(made.rows, 'row')} that {'was' if made.rows == 1 else 'were'} not there"
+        runs = counted(made.runs, "run")
+        print(f"{studies} and {runs} copied to {options.to} ({rows}); weights stay in {options.results}")
     if lines := _skipped_lines(results):
         print("\n".join(lines))
     return 0
@@ -273,7 +275,7 @@ def show_lines(results: Results, study: str) -> list[str]:
     if not runs:
         return [f"study {study}: no run recorded yet", *_skipped_lines(results)]
     networks = [run for run in runs if run["model"] not in BARS]
-    lines = [f"study {study}: {len(networks)} runs ({_statuses(networks)})"]
+    lines = [f"study {study}: {counted(len(networks), 'run')} ({_statuses(networks)})"]
     # The best trial's final replicates stand below, with their test readings.
     searched = [run for run in runs if "search" in run["role"].split(",")]
     origins = sorted({run["cell"] or "" for run in searched}, key=lambda name: (len(name), name))
@@ -283,7 +285,13 @@ def show_lines(results: Results, study: str) -> list[str]:
         for name in table.column_names
         if name.startswith(PARAMS) and name != f"{PARAMS}training.seed" and len({str(r[name]) for r in compared}) > 1
     ][:8]
-    lines += _trial_lines(searched, varied) if len(origins) < 2 else _trials_at(origins, searched, varied)
+    trials = {run["trial"] for run in searched}
+    outcomes = standing_outcomes(results.table("trials", study).to_pylist() if trials else [], trials, results)
+    lines += (
+        _trial_lines(searched, outcomes, varied)
+        if len(origins) < 2
+        else _trials_at(origins, searched, outcomes, varied)
+    )
     tests = [name for name in table.column_names if name.startswith(("test_", "sealed_")) and "." not in name]
     groups = _grouped(runs, _group_of)
     for name, group in list(groups.items())[:_ROWS]:
@@ -309,7 +317,7 @@ def _cell_of(run: Row) -> str:
     return f"in {run['cell']}" if run["cell"] not in (None, "main") else ""
 
 
-def _trial_lines(runs: list[Row], varied: list[str]) -> list[str]:
+def _trial_lines(runs: list[Row], outcomes: Mapping[str, Outcome], varied: list[str]) -> list[str]:
     rows = []
     for trial, group in _grouped([run for run in runs if run["trial"]], lambda run: run["trial"]).items():
         scores = _present(group, "val_mse")
@@ -318,10 +326,10 @@ def _trial_lines(runs: list[Row], varied: list[str]) -> list[str]:
         rows.append([trial, len(group), _statuses(group), mean, spread, *(group[0][name] for name in varied)])
     if not rows:
         return []
-    return _best_first(rows, ["sd"], varied)
+    return _best_first(rows, outcomes, ["sd"], varied)
 
 
-def _trials_at(origins: list[str], runs: list[Row], varied: list[str]) -> list[str]:
+def _trials_at(origins: list[str], runs: list[Row], outcomes: Mapping[str, Outcome], varied: list[str]) -> list[str]:
     """Trials of a search over several origins: their mean, and what it is the mean of."""
     rows = []
     for trial, group in _grouped([run for run in runs if run["trial"]], lambda run: run["trial"]).items():
@@ -330,11 +338,18 @@ def _trials_at(origins: list[str], runs: list[Row], varied: list[str]) -> list[s
         known = [loss for loss in losses if loss is not None]
         mean = over_origins(known) if len(known) == len(losses) else None
         rows.append([trial, len(group), _statuses(group), mean, *losses, *(group[0][name] for name in varied)])
-    return _best_first(rows, origins, varied)
+    return _best_first(rows, outcomes, origins, varied)
 
 
-def _best_first(rows: list[list[Any]], figures: list[str], varied: list[str]) -> list[str]:
-    rows.sort(key=lambda row: math.inf if row[3] is None else row[3])
+def _best_first(
+    rows: list[list[Any]], outcomes: Mapping[str, Outcome], figures: list[str], varied: list[str]
+) -> list[str]:
+    """Complete trials before all others: what was stopped or raced out has an error of fewer epochs or seeds."""
+    for row in rows:
+        if (outcome := outcomes.get(row[0])) is not None and outcome.raced_out:
+            row[2] += ", raced out"
+    other = {trial for trial, outcome in outcomes.items() if outcome.state != "complete"}
+    rows.sort(key=lambda row: (row[0] in other, math.inf if row[3] is None else row[3]))
     header = ["trial", "runs", "by status", "val MSE", *figures, *(name.rsplit(".", 1)[-1] for name in varied)]
     more = [f"... and {len(rows) - _ROWS} more trials"] if len(rows) > _ROWS else []
     return ["", *_aligned(header, rows[:_ROWS]), *more]
@@ -365,6 +380,8 @@ def _spread(values: list[float]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return str(value).lower()  # as it is typed
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

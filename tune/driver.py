@@ -154,7 +154,8 @@ class Search:
             proposals = self.proposals(results, None)
             outcomes, pending = len(proposals.outcomes), len(proposals.pending)
             lines = [
-                f"study {settings.study} in {self.call.place.url}: {outcomes} trials on record, {pending} to resume",
+                f"study {settings.study} in {self.call.place.url}: {counted(outcomes, 'trial')} on record, "
+                f"{pending} to resume",
                 f"data {self.series.name} ({self.series.source})",
                 *(f"note: {note}" for note in self.series.notes),
                 *origin_lines(self.places),
@@ -164,14 +165,16 @@ class Search:
             origins = f" x {len(self.places)} origins" if len(self.places) > 1 else ""
             runs = remaining * budget.replicates * len(self.places)
             lines.append(
-                f"{remaining} trials to come x {budget.replicates} replicates{origins} = {runs} runs of at most "
-                f"{settings.base.training.max_epochs} epochs, then {budget.final_replicates} final runs"
+                f"{counted(remaining, 'trial')} to come x {counted(budget.replicates, 'replicate')}{origins} = "
+                f"{counted(runs, 'run')} of at most {counted(settings.base.training.max_epochs, 'epoch')}, then "
+                f"{counted(self._finals_to_come(results, proposals, remaining), 'final run')}"
             )
             lines += race_lines(budget, remaining)
             settle_share(self.session, settings, self.series, len(self.places))
             lines += filter(None, [self.session.share])
+            cpus = self.call.resources.cpus_per_trial
             lines.append(
-                f"resources: {self.session.resources}; a trial takes {self.call.resources.cpus_per_trial:g} CPUs, "
+                f"resources: {self.session.resources}; a trial takes {cpus:g} {'CPU' if cpus == 1 else 'CPUs'}, "
                 f"{self.session.gpus:g} GPUs; {self.session.concurrent} at once"
             )
             lines.append(f"objectives {', '.join(budget.objectives)}; sampler {budget.sampler}, seed {budget.seed}")
@@ -194,6 +197,14 @@ class Search:
         costs = expected(settings, configs, remaining, len(self.places), self.session, self.series)
         return [*lines, *([] if costs is None else [costs.text(self.session.concurrent)])]
 
+    def _finals_to_come(self, results: Results, proposals: Proposals, trials: int) -> int:
+        """Final runs that are still to be trained, where so many trials are."""
+        best = proposals.best()
+        if trials or best is None:
+            return self.settings.budget.final_replicates
+        ids = [config.run_id(self.series.identity) for config in self.settings.final_configs(best.config)]
+        return len(ids) - len(results.done(ids))
+
     def run(self) -> int:
         """The whole search. Returns the exit code."""
         with driving(self.settings.study, self.call) as drive:
@@ -201,7 +212,7 @@ class Search:
             self.check_settings(drive.results, record=False)
             if few := self.few_points():
                 say(few)
-            say("starting Ray ...")
+            say(self.call.resources.beginning)
             self.start_ray()
             if self.session.share:
                 say(self.session.share)
@@ -210,7 +221,7 @@ class Search:
             with drive.training() as (stop, scratch):
                 proposals = self.search(drive.results, stop, scratch)
             if stop.reason is not None:
-                stands = f"{len(proposals.outcomes)} trials on record, {self.to_come(proposals)} to come"
+                stands = f"{counted(len(proposals.outcomes), 'trial')} on record, {self.to_come(proposals)} to come"
                 if not self._whole:
                     stands = "the storage did not take all records in time, and the next call makes them again"
                 return drive.stopped(stop, "tune.search", stands)
@@ -230,10 +241,10 @@ class Search:
         for note in self.series.notes:
             say(f"note: {note}")
         if proposals.outcomes or proposals.pending:
-            on_record, resumed = len(proposals.outcomes), len(proposals.pending)
-            say(f"going on: {on_record} trials on record, {resumed} resumed")
+            on_record, resumed = counted(len(proposals.outcomes), "trial"), len(proposals.pending)
+            say(f"going on: {on_record} on record, {resumed} resumed")
             if resumed:
-                text = f"a new driver went on: {on_record} trials on record, {resumed} in the middle of their training"
+                text = f"a new driver went on: {on_record} on record, {resumed} in the middle of their training"
                 record_event(results, study, "resumed", text)
         if self.session.auto and remaining > 0:
             settle_share(self.session, self.settings, self.series, len(self.places))
@@ -360,7 +371,7 @@ class Search:
             for place in self.places[:-1]:
                 configs = place.origin.configs(best.configs(budget.replicates))
                 record_starts(results, settings.study, configs, place.series, place.cell)
-            scores.append(scores_of(results, f"best config, {len(finals)} fresh seeds", ids))
+            scores.append(scores_of(results, f"best config, {counted(len(finals), 'fresh seed')}", ids))
         data = best.config.data
         standing = standing_of(results, settings.study, ids, data.seq_len + data.pred_len)
         others = measured(results, self.series.identity, data.pred_len)

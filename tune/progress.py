@@ -71,7 +71,7 @@ class Progress(LiveLines):
         if proposal.error:
             found = proposal.error.strip().splitlines()[-1]
         state = "raced out" if proposal.raced_out else proposal.state
-        return f"{proposal.trial}  {state:8s}  {found}  {params_text(proposal.params, type(proposal.config))}"[:WIDTH]
+        return f"{proposal.trial}  {state:9s}  {found}  {params_text(proposal.params, type(proposal.config))}"[:WIDTH]
 
     @property
     def log_lines(self) -> int:

@@ -22,7 +22,7 @@ from lab import seeds
 from lab.errors import ConfigError
 from lab.settings.config import Config
 from lab.store.beside.writer import Writer
-from lab.store.outcomes import best_of, front_of, in_order_of_proposal, pass_over, races, standing_outcomes
+from lab.store.outcomes import best_of, front_of, in_order_of_proposal, out_of_race, pass_over, races, standing_outcomes
 from lab.store.tables import Results, is_object
 from tune.methods.journal import JournalCopy
 from tune.methods.method import Start, Told
@@ -61,8 +61,7 @@ class Proposal:
 
     @property
     def raced_out(self) -> bool:
-        """Whether its seeds came to their end, and no more were trained."""
-        return self.state == "stopped" and 0 < len(self.losses) == self.seeds
+        return out_of_race(self.state, self.seeds, self.losses)
 
     def configs(self, replicates: int) -> list[Config]:
         """One config per replicate: replicate r has the base seed + r."""

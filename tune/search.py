@@ -31,7 +31,7 @@ def parser() -> Parser:
         "--race", action="store_true", default=None,
         help="train each proposal with one seed, and with the others only while a paired test does not exclude it",
     )  # fmt: skip
-    add("--origins", type=int, help="origins at each of which every seed is trained; a trial's value is the mean")
+    add("--origins", type=int, help="origins at which every seed is trained; a trial's value is their geometric mean")
     add("--max-epochs", type=int, help="= training.max_epochs")
     add("--objectives", help="val_mse, or val_mse,parameters")
     add("--sampler", help=f"{', '.join(SAMPLERS)} (see tune/methods)")

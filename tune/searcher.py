@@ -22,7 +22,7 @@ from lab.console.interrupts import Background
 from lab.errors import ConfigError, DataError
 from lab.machines.faults import FaultWatch
 from lab.machines.progress import trial_error
-from lab.machines.queue import DriverOnly
+from lab.machines.queue import DriverOnly, SlotSearcher
 from lab.machines.trial import TrialSpec
 from lab.store.tables import Results
 from lab.training.origins_run import Stack, stacks_run
@@ -36,7 +36,7 @@ UNUSABLE = (ConfigError, DataError, RuntimeError, MemoryError)  # of a stack tha
 StacksOf = Callable[[Proposal], list[Stack]]  # what a trial trains at each origin
 
 
-class ProposalSearcher(DriverOnly, Searcher):
+class ProposalSearcher(SlotSearcher):
     """Gives Tune the study's proposals and records what Tune says of them."""
 
     def __init__(
@@ -50,33 +50,37 @@ class ProposalSearcher(DriverOnly, Searcher):
         self._trials: dict[str, str] = {}  # Tune's id to ours
         self._under_way: set[str] = set()  # by Tune's id
         self._chosen: list[Proposal] = []  # wait until they are on record
-        self.room = 1  # trials that may be begun now
 
     def begin(self, trials: int) -> int:
         """Of how many trials of Tune's so many of ours consist at most. Called before anything is suggested."""
         return trials
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill."""
-        if len(self._chosen) < self.room or not self._chosen:
-            chosen = self._choose()
-            if isinstance(chosen, Proposal):
-                self._chosen.append(chosen)
-            elif not self._chosen:
-                return chosen
-        # Where nothing else is under way Tune would sleep for a second, and hear of no end for minutes.
-        while (proposal := self._on_record()) is None and not self._under_way:
-            if self.over():
-                return Searcher.FINISHED
-        return None if proposal is None else self._given(trial_id, proposal)
+        """The next trial, as soon as it is on record what it is to train: of others nobody would know after a kill.
 
-    def _on_record(self) -> Proposal | None:
-        """The first of those chosen that is."""
-        seconds = 0.0 if self._under_way else LOOK_SECONDS
-        for place, proposal in enumerate(self._chosen):
-            if self.proposals.writer.written(proposal.trial, seconds):
-                return self._chosen.pop(place)
-        return None
+        Where that takes its time, one is chosen for every free slot, so that they wait side by side."""
+        while True:
+            for proposal in filter(self._written, self._chosen):
+                self._chosen.remove(proposal)
+                return self._given(trial_id, proposal)
+            # Of a thousand slots the first does not wait for a thousand draws.
+            while len(self._chosen) < self.free and not (self._chosen and self._written(self._chosen[0])):
+                chosen = self._choose()
+                if not isinstance(chosen, Proposal):
+                    if not self._chosen:
+                        return chosen
+                    break
+                if self._written(chosen):
+                    return self._given(trial_id, chosen)
+                self._chosen.append(chosen)
+            if self._under_way or not self._chosen:
+                return None
+            # Where nothing else is under way Tune would sleep for a second, and hear of no end for minutes.
+            if not self._written(self._chosen[0], LOOK_SECONDS) and self.over():
+                return Searcher.FINISHED
+
+    def _written(self, proposal: Proposal, seconds: float = 0.0) -> bool:
+        return self.proposals.writer.written(proposal.trial, seconds)
 
     def _choose(self) -> Proposal | str | None:
         """What is trained next: FINISHED at the end, None where there is nothing for now."""

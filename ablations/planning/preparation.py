@@ -100,7 +100,7 @@ class Preparation:
     def session(self) -> RaySession:
         """Ray, started when it is first asked for."""
         if self._session is None:
-            say("starting Ray ...")
+            say(self.call.resources.beginning)
             self._session = RaySession(self.call.resources, self.series.values(), self.study.forecasters)
             if self._session.share:
                 say(self._session.share)

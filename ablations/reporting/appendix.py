@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ablations.findings.findings import Findings
-from ablations.reporting.phrases import network, place, several_origins
+from ablations.reporting.phrases import held_against, network, place, several_origins
 from lab.pages.blocks import Block, Item, Section, Text, items, section, table
 from lab.pages.formats import MISSING, counted, duration, setting, whole
 from lab.pages.skipped import skipped_section
@@ -59,7 +59,7 @@ def _plan(findings: Findings) -> Iterator[Block | None]:
             f"{counted(findings.family, 'comparison')}, {_CORRECTIONS[study.correction]}, alpha shared among looks",
         ),
         ("alpha", f"{study.alpha:g}"),
-        ("margin", f"{study.margin_percent:g}% of the mean loss with the part"),
+        ("margin", f"{study.margin_percent:g}% of the mean loss {held_against(findings)}"),
         ("primary metric", study.metric),
         ("descriptive metrics", ", ".join(study.descriptive) or "none"),
     ]

@@ -4,7 +4,7 @@ import textwrap
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.reporting.league.sections import league_lines
-from ablations.reporting.phrases import adds, network
+from ablations.reporting.phrases import LOSS, adds, less, network
 from ablations.reporting.pooled.console import said as pooled_sentences
 from ablations.reporting.pooled.console import verdict_lines as pooled_lines
 from ablations.reporting.sealed import sealed_lines
@@ -41,9 +41,7 @@ def verdict_lines(findings: Findings) -> list[str]:
     level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     lines.append("")
-    lines.append(
-        "effect: test MSE without the part less test MSE with it, paired by seed: that of the typical run (the"
-    )
+    lines.append(f"effect: {less(findings, LOSS, 'the')}, paired by seed: that of the typical run (the")
     lines.append("pseudo-median over n seeds), its 95% interval over seeds, and over seeds and stretches of time;")
     lines.append(f"adj. p: {how} ({level}{looks});")
     lines.append("a verdict without more words holds over seeds and other stretches of this series, at 95% each;")

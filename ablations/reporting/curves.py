@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ablations.findings.findings import ArmRuns, Curve, Diagnosis, Findings
 from ablations.reporting.figures import marks_of
+from ablations.reporting.phrases import network
 from lab.arms import FULL
 from lab.pages.formats import known
 from lab.pages.outliers import outlying
@@ -88,7 +89,7 @@ def diagnoses(findings: Findings, cell: str, prefix: str) -> str:
             if len({*curve.mean}) == 1:  # an axis of its own would show rounding
                 axes.set_ylim(curve.mean[0] - 0.5, curve.mean[0] + 0.5)
         title = findings.study.forecaster.diagnostics_title
-        return inline(figure, prefix, f"{title}, the whole network by epoch, cell {cell}")
+        return inline(figure, prefix, f"{title}, {network(findings)} by epoch, cell {cell}")
 
 
 def diagnosis_note(full: ArmRuns, each: Diagnosis) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ablations.findings.findings import Finding, Findings
-from ablations.reporting.phrases import LOSS, place
+from ablations.reporting.phrases import LOSS, less, network, null, place, positive
 from ablations.reporting.tables import Row
 from lab.pages.blocks import Block, Item, Text, items, table
 from lab.pages.formats import (
@@ -26,12 +26,6 @@ _BY_NOISE = (
     "without more words only where the last carries it; else it holds on these rows only. The family's alpha is kept "
     "over seeds; each interval over windows is 95% for its own arm alone. Not one of them speaks for other series."
 )
-NULL = (
-    "The null hypothesis is that the typical run is as good without the part as with it: that the pseudo-median "
-    "(Hodges and Lehmann) of the paired effects is 0. The exact signed-rank test of it keeps alpha under any noise "
-    "that is symmetric about it, and keeps it nearly (8 to 9% for 5%) under exponential and lognormal noise. So few "
-    "runs cannot bound a mean whose rare bad runs they have not met"
-)
 _ON_AVERAGE = "'on average' is said only where the mean's bootstrap-t interval carries it, else 'in most runs'."
 HOW_CONTRASTS = (
     "Every combination of the factors was trained. A main effect is that of doing without a part, averaged over the "
@@ -42,14 +36,14 @@ HOW_CONTRASTS = (
 
 def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
     yield Text(
-        f"An effect is the {LOSS} without a part less the {LOSS} with it, paired by seed: positive where the part "
-        f"helps. It is that of the typical run, a pseudo-median. {how(findings)}"
+        f"An effect is {less(findings, f'the {LOSS}')}, paired by seed: positive where {positive(findings)}. It is "
+        f"that of the typical run, a pseudo-median. {how(findings)}"
     )
-    yield Text(f"{NULL}: {_ON_AVERAGE}")
+    yield Text(f"{null(findings)}: {_ON_AVERAGE}")
     for cell in findings.cells:
         mine = [(f, row) for f, row in _primary(findings, rows) if f.cell == cell.name and not f.factors]
         yield table(
-            ("arm", "verdict", "without", "with", "effect", "%", "95% over seeds", "95% over windows", "95% over both",
+            ("arm", "verdict", *sides(findings), "effect", "%", "95% over seeds", "95% over windows", "95% over both",
              "adjusted p", "equivalence p"),
             [_effect(finding, row) for finding, row in mine],
             f"Effects on the {LOSS}: {place(findings, cell.name)}",
@@ -58,14 +52,16 @@ def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
     yield Text(_BY_NOISE, "note")
     notes = {f.windows_note: None for f in findings.findings if f.windows is None and f.windows_note}
     yield items(Item(f"No interval over test windows: {note}") for note in notes)
+    both = " / ".join(sides(findings))
+    worse, the_part = ("worse without", " the part") if findings.league is None else ("model worse", "")
     for cell in findings.cells:
         mine = [(f, row) for f, row in _primary(findings, rows) if f.cell == cell.name and known(row["effect"])]
         yield table(
-            ("arm", "n", "p", "family's interval", "its level", "worse without", "mean effect", "its 95%, bootstrap-t",
-             "middle half without / with", "Hedges' g", "margin", "seeds", "look", "diverged", "failed"),
+            ("arm", "n", "p", "family's interval", "its level", worse, "mean effect", "its 95%, bootstrap-t",
+             f"middle half {both}", "Hedges' g", "margin", "seeds", "look", "diverged", "failed"),
             [_details(finding, row) for finding, row in mine],
-            f"Details of the tests: {place(findings, cell.name)}; worse without: share of the pairs (probability of "
-            "improvement); middle half: interquartile means; diverged and failed runs without / with the part",
+            f"Details of the tests: {place(findings, cell.name)}; {worse}: share of the pairs (probability of "
+            f"improvement); middle half: interquartile means; diverged and failed runs {both}{the_part}",
         )  # fmt: skip
     yield table(
         ("arm", "cell", "metric", "n", "effect", "%", "95% over seeds", "p, unadjusted"),
@@ -86,6 +82,11 @@ def effects(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
         "Other metrics: descriptive, no verdict rests on them",
         words=3,
     )
+
+
+def sides(findings: Findings) -> tuple[str, str]:
+    """Whose the two errors of an effect are."""
+    return ("without", "with") if findings.league is None else ("the model's", f"{network(findings)}'s")
 
 
 def how(findings: Findings) -> str:

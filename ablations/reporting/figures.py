@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.judging.statistics import Array
 from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED
-from ablations.reporting.phrases import LOSS, interacts
+from ablations.reporting.phrases import LOSS, interacts, minus
 from ablations.reporting.tables import LINEAR, Row, arm_rows
 from ablations.reporting.wording import brief
 from lab.arms import FULL
@@ -40,7 +40,7 @@ def forest(findings: Findings, cell: str, prefix: str) -> str:
     with style():
         figure = Figure(figsize=(8, 0.9 + 0.28 * len(shown)), layout="constrained")
         axes = figure.subplots()
-        margin = _scale(axes, [f for f in shown if drawn(f)])
+        margin = _scale(axes, findings, [f for f in shown if drawn(f)])
         for row, finding in enumerate(shown):
             own = finding.decision.margin if finding.decision else math.nan
             _forest_row(axes, row, findings, finding, own if known(own) else margin)
@@ -63,12 +63,12 @@ def drawn(finding: Finding) -> bool:
     return PRIMARY in finding.effects and known(finding.effects[PRIMARY].typical)
 
 
-def _scale(axes: Axes, drawn: Sequence[Finding]) -> float:
+def _scale(axes: Axes, findings: Findings, drawn: Sequence[Finding]) -> float:
     """Linear, unless a few large effects would leave no room to see the small ones in. Returns the largest margin."""
     reach = [abs(bound) for f in drawn for bound in f.effects[PRIMARY].interval if math.isfinite(bound)]
     reach += [abs(f.effects[PRIMARY].typical) for f in drawn]
     margins = [f.decision.margin for f in drawn if f.decision and known(f.decision.margin)]
-    text = f"effect on the {LOSS}: loss without the part − loss with it (positive: the part helps)"
+    text = f"effect on the {LOSS}: {minus(findings)}"
     limit = 1.15 * max([*reach, *(1.3 * margin for margin in margins)])
     if margins and stretched(axes, max(reach), max(margins)):
         text += f"\n{STRETCHED}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.judging.verdicts import HELPS, HURTS, NO_EFFECT, ON_THESE_ROWS, UNDECIDED
 from ablations.reporting import figures
-from ablations.reporting.phrases import LOSS, exploratory, interacts, place
+from ablations.reporting.phrases import LOSS, exploratory, interacts, minus, place
 from ablations.reporting.wording import label, ordered, sentence
 from lab.pages.blocks import Strip, Strips
 from lab.pages.formats import known, percent, signed
@@ -42,8 +42,7 @@ def _picture(findings: Findings, cell: str) -> Strips | None:
     margin = max(margins, default=0.0)
     wide = [end for finding in drawn for end in finding.both or ()]
     axis = Axis.around_zero([end for each in ends for end in each], margin, wide)
-    about = "loss without the part − loss with it (positive: the part helps)"
-    about = f"Effect on the {LOSS}{exploratory(findings)}: {about}"
+    about = f"Effect on the {LOSS}{exploratory(findings)}: {minus(findings)}"
     return Strips(
         tuple(_strip(findings, finding, axis) for finding in [*drawn, *(f for f in mine if f not in drawn)]),
         axis.ticks() if drawn else (), f"{about}, {STRETCHED}" if axis.stretched else about,

@@ -8,7 +8,7 @@ from ablations.reporting import sections, tables
 from ablations.reporting.appendix import record
 from ablations.reporting.league.sections import league_sections
 from ablations.reporting.league.tables import league_csv, league_tex
-from ablations.reporting.phrases import exploratory
+from ablations.reporting.phrases import exploratory, kind
 from ablations.reporting.pooled import sections as pooled_sections
 from ablations.reporting.pooled import tables as pooled_tables
 from ablations.reporting.pooled.wording import counts as pooled_counts
@@ -38,7 +38,7 @@ def page_of(findings: Findings) -> Page:
     evidence = (pooled_sections if findings.pooled else sections).evidence(findings)
     evidence = [*league_sections(findings), *evidence]
     return Page.of(
-        f"Ablation study {findings.name}", findings.study.asked, (*evidence, *record(findings)),
+        f"{kind(findings)} {findings.name}", findings.study.asked, (*evidence, *record(findings)),
         "Figures are in report.html, every number in full precision in effects.csv.",
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ablations.findings.findings import Findings, SealedEffect, SealedFindings
 from ablations.judging.verdicts import HELPS, HURTS
-from ablations.reporting.phrases import LOSS, exploratory, place
+from ablations.reporting.phrases import LOSS, exploratory, held_against, place, positive
 from ablations.reporting.pooled.wording import label as pooled_label
 from ablations.reporting.wording import label
 from lab.pages.blocks import Block, Text, table
@@ -13,9 +13,8 @@ from lab.unsealing.blocks import error_table, ledger_says, readings
 from lab.unsealing.records import error_lines
 
 ABOUT = (
-    "An effect is that of the same trained models with the same seeds, in percent of the error with the part, positive "
-    "where the part helps; intervals are 95%, over seeds, and over seeds and stretches of these rows. Descriptive: no "
-    "verdict rests on it. These rows, too, are some months and no others: whether the signs agree is what to look for."
+    "intervals are 95%, over seeds, and over seeds and stretches of these rows. Descriptive: no verdict rests on it. "
+    "These rows, too, are some months and no others: whether the signs agree is what to look for."
 )
 
 
@@ -24,7 +23,10 @@ def sealed(findings: Findings) -> Iterator[Block | None]:
     if found is None:
         return
     yield from readings(found.opened)
-    yield Text(f"{ledger_says(found.opened)} {ABOUT}")
+    yield Text(
+        f"{ledger_says(found.opened)} An effect is that of the same trained models with the same seeds, in percent of "
+        f"the error {held_against(findings)}, positive where {positive(findings)}; {ABOUT}"
+    )
     yield Text(agreement(findings, found))
     verdict = "verdict on test, over all cells" if findings.pooled else "verdict on test"
     for cell in found.opened.cells:

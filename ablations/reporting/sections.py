@@ -7,7 +7,7 @@ from ablations.judging.verdicts import INERT, SAME
 from ablations.reporting import curves, figures
 from ablations.reporting.effect_sections import contrasts, effects, matched, retuned
 from ablations.reporting.glance import pictures
-from ablations.reporting.phrases import LOSS, exploratory, network, place
+from ablations.reporting.phrases import LOSS, colours, exploratory, network, place
 from ablations.reporting.sealed import sealed
 from ablations.reporting.tables import arm_rows, effect_rows
 from ablations.reporting.wording import against_linear, counts, sentence
@@ -138,18 +138,18 @@ def _arms(findings: Findings) -> Iterator[Block | None]:
 _DRAWN = {
     "curves": (
         curves.validation,
-        "Mean over seeds, the band one standard deviation; grey: the whole network (full), which is blue in its own "
+        "Mean over seeds, the band one standard deviation; grey: {network} (full), which is blue in its own "
         "panel. Runs that ended keep their last value; bad first epochs are cut off. "
         "Panels share their scale, but for arms far above the others.",
     ),
     "accuracy": (
         figures.accuracy,
-        "Bars: one standard deviation over seeds; blue: the whole network (full); triangles, and names with a number: "
+        "Bars: one standard deviation over seeds; blue: {network} (full); triangles, and names with a number: "
         "beyond the upper edge. Effective parameters are those that are trained and that the forecast reads.",
     ),
     "heatmap": (
         figures.heatmap,
-        f"Effect on the {LOSS} by channel: blue, positive: the part helps there; red, negative: it hurts. Descriptive.",
+        f"Effect on the {LOSS} by channel: {{colours}}. Descriptive.",
     ),
     "diagnostics": (
         curves.diagnoses,
@@ -163,7 +163,7 @@ _BARS = {"curves": "val_mse", "accuracy": PRIMARY}  # figures with bars in them,
 def _drawings(findings: Findings, kind: str) -> Iterator[Block | None]:
     draw, caption = _DRAWN[kind]
     for cell in findings.cells:
-        about = caption
+        about = caption.format(colours=colours(findings), network=network(findings))
         if kind == "heatmap" and len(cell.channels) > figures.MOST_CHANNELS:
             about += f" Of {len(cell.channels)} channels the {figures.MOST_CHANNELS} with the largest effects."
         if kind in _BARS and (lines := legend(figures.marks_of(findings, cell.name, _BARS[kind]))):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Findings
-from ablations.reporting.phrases import LOSS, adds, place
+from ablations.reporting.phrases import LOSS, adds, kind, less, place, positive
 from ablations.reporting.wording import label
 from lab.console.printing import printable
 from lab.pages.formats import METRIC_NAMES, decimal, interval, known, mean_deviation, p_value, signed
@@ -258,9 +258,9 @@ def _tex_row(name: str, loss: str, last: str, row: Row | None = None) -> str:
 
 def _caption(findings: Findings) -> str:
     return (
-        f"Ablation study {findings.name}. {LOSS[0].upper()}{LOSS[1:]} on z-scored data, mean ± standard deviation over "
-        f"{len(findings.seeds)} seeds. An effect is the loss without a part less that with it, paired by seed: "
-        "positive where the part helps; it is that of the typical run, the pseudo-median. Intervals are exact ones of "
+        f"{kind(findings)} {findings.name}. {LOSS[0].upper()}{LOSS[1:]} on z-scored data, mean ± standard deviation "
+        f"over {len(findings.seeds)} seeds. An effect is {less(findings, 'the loss')}, paired by seed: positive where "
+        f"{positive(findings)}; it is that of the typical run, the pseudo-median. Intervals are exact ones of "
         f"signed ranks, over seeds. {tests_said(findings)} A verdict that is not said to hold on these rows "
         "only has a 95% interval over seeds and test windows that carries it. Bars are fitted in closed form on the "
         f"same windows, and chosen by their error on validation.{exploratory_said(findings)}"

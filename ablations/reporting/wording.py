@@ -286,7 +286,7 @@ def _incomplete(findings: Findings, finding: Finding) -> str:
     if not sum(finding.failed):
         return f"{deed(findings, finding)} is not judged: arms that it compares have no run on record"
     are = "run is" if sum(finding.failed) == 1 else "runs are"
-    missing = f"{sum(finding.failed)} {are} missing or failed ({either(finding, finding.failed)})"
+    missing = f"{sum(finding.failed)} {are} missing or failed ({either(findings, finding, finding.failed)})"
     return f"{deed(findings, finding)} is not judged: {missing}"
 
 
@@ -323,7 +323,7 @@ def _untrained(findings: Findings, finding: Finding) -> str:
 
 
 def _lost(findings: Findings, finding: Finding) -> str:
-    return f"{either(finding, finding.diverged)} diverged"
+    return f"{either(findings, finding, finding.diverged)} diverged"
 
 
 _SAY: dict[str, Callable[[Findings, Finding], str]] = {

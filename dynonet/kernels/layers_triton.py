@@ -286,6 +286,7 @@ def _modulate_back(
     beta += n * b_n + c * b_c
     weight += n * w_n + c * w_c
     bias += n * v_n + c * v_c
+    part = tl.cast(part, tl.int64)  # times 3 it can pass 2^31
     shares += place * D * B
     dropped = tl.load(rate + n * r_n + c * r_c + lanes * r_b, mask=lanes < B, other=0.0)
     kept = tl.maximum(1 - dropped + eps, LEAST_KEEP)

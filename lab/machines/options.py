@@ -63,6 +63,11 @@ class Resources:
         """The address of the cluster that is used, if any."""
         return self.address or os.environ.get("RAY_ADDRESS") or None
 
+    @property
+    def beginning(self) -> str:
+        """What a command says before it has Ray."""
+        return f"joining Ray at {one_line(self.cluster)} ..." if self.cluster else "starting Ray ..."
+
 
 @dataclass(frozen=True)
 class Call:

@@ -15,9 +15,14 @@ class DriverOnly:
         return {}
 
 
+class SlotSearcher(DriverOnly, Searcher):
+    """A searcher that the queue tells, before each trial that it asks for, how many may begin now."""
+
+    free = 1
+
+
 class TrialQueue(DriverOnly, ConcurrencyLimiter):
-    """So many trials of a searcher, no more at once than a limit that may change: machines join and leave. Its `room`
-    says how many may begin now.
+    """So many trials of a searcher, no more at once than a limit that may change: machines join and leave.
 
     Tune gives up a trial whose process dies while it starts; `again` gives its config to a trial of Tune's that follows
     it, and the searcher sees one trial.
@@ -25,7 +30,6 @@ class TrialQueue(DriverOnly, ConcurrencyLimiter):
 
     def __init__(self, searcher: Searcher, samples: int, limit: Callable[[], int], seconds: float = 2.0):
         super().__init__(searcher, max_concurrent=limit())
-        self._searcher: Any = searcher
         self._left, self._limit, self._seconds, self._looked = samples, limit, seconds, time.monotonic()
         self._waiting: list[str] = []  # the first of Tune's ids of each trial that is to be begun again
         self._configs: dict[str, Any] = {}  # by that id
@@ -38,7 +42,8 @@ class TrialQueue(DriverOnly, ConcurrencyLimiter):
             first = self._first[trial_id] = self._waiting.pop(0)
             self.live_trials.add(trial_id)
             return dict(self._configs[first])
-        self._searcher.room = min(self._left, self.max_concurrent - len(self.live_trials))
+        if isinstance(self.searcher, SlotSearcher):
+            self.searcher.free = min(self._left, self.max_concurrent - len(self.live_trials))
         found = super().suggest(trial_id) if self._left else Searcher.FINISHED
         if found == Searcher.FINISHED:
             self._left = 0

@@ -99,6 +99,7 @@ def inline(figure: Figure, prefix: str, title: str) -> str:
     text = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ ")  # the page's fonts will have it
+        warnings.filterwarnings("ignore", "AutoDateLocator was unable")  # a tick more than it was asked for is well
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -39,6 +39,15 @@ class Outcome:
     losses: list[float] = field(default_factory=list)
     reason: str | None = None
 
+    @property
+    def raced_out(self) -> bool:
+        return out_of_race(self.state, self.seeds, self.losses)
+
+
+def out_of_race(state: str | None, seeds: int | None, losses: Sequence[float]) -> bool:
+    """Whether the seeds of a trial of a race came to their end, and no more were trained."""
+    return state == "stopped" and 0 < len(losses) == seeds
+
 
 def standing_outcomes(
     rows: Iterable[Mapping[str, Any]], trials: Collection[str], results: Results

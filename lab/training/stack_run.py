@@ -258,6 +258,7 @@ class StackRun(TrialRun):
         """Drops the checkpoints of a stack that has come to its end: every run is on record."""
         for path in self.results.storage.list(self.folder):
             self.results.storage.delete(path)
+        self.results.storage.delete_empty(self.folder)
 
     def _done_before(self) -> list[Mapping[str, Any]]:
         """Rows of the runs that were on record, and are not trained here."""
@@ -270,9 +271,8 @@ class StackRun(TrialRun):
     def report(self) -> Report:
         done_before = self._done_before()
         statuses = [run.status for run in self.runs] + [row["status"] for row in done_before]
-        state = "running" if self.going else "complete"
-        if "diverged" in statuses and not self._outlive_divergence:
-            state = "diverged"
+        diverged = "diverged" in statuses and not self._outlive_divergence
+        state = "diverged" if diverged else "running" if self.going else "complete"
         epoch = self.epoch
         reports = self._reports(epoch, [row["val_mse"] for row in done_before])
         parameters = self.trainers[0].size.parameters if self.trainers else done_before[0]["parameters"]

@@ -150,11 +150,14 @@ class Prices:
 
     def slot_begin(self, single: int, merged: int) -> tuple[float, float, float]:
         """A slot's own seconds, the store's, and operations, for building a stack, beside runs on record in single
-        files and in merged ones. It looks for a checkpoint of the stack and for two of each run."""
+        files and in merged ones. It looks for a checkpoint of the stack and for two of each run, and where records are
+        written beside the loop waits for those of its proposal before."""
         store, size = self.store, self.work.stack
         seconds, calls = store.list(single)
         own = self.costs.begin + self.costs.segment_per_run * merged
-        return own, seconds + store.listing + 2 * size * (store.listing + store.get), calls + 1 + 4 * size
+        records = 2 if self.search and self.beside else 0
+        wait = records * store.put + seconds + store.listing + 2 * size * (store.listing + store.get)
+        return own, wait, records + calls + 1 + 4 * size
 
     def slot_close(self) -> tuple[float, float, float]:
         """The same where ASHA has stopped the trial: a checkpoint of each run, its files, the stack's checkpoints."""

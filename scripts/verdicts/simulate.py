@@ -90,7 +90,7 @@ def false_lines(count: int, spreads: Sequence[float], draws: int) -> Iterator[st
           f"{np.sqrt(ALPHA * (1 - ALPHA) / count):.1%})"  # fmt: skip
     yield f"{'':<30s}{'false verdicts':^30s}{'false equivalence':^30s}"
     header = "".join(f"{name:>15s}" for name in ("before", "now") * 2)
-    yield f"{'noise, spreads of the arms':<24s}seeds{header}"
+    yield f"{'noise, its spreads':<24s}seeds{header}"
     for seeds in (9, 12):
         for noise in NOISES:
             yield _row(noise, "", seeds, count, spreads, [typical(noise, spread, draws) for spread in spreads])

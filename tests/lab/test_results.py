@@ -53,6 +53,18 @@ def test_show_is_bounded(store: Results) -> None:
     assert len(lines) < 60 and max(map(len, lines)) < 200
 
 
+def test_show_puts_what_lacks_seeds_or_epochs_behind_complete_trials(store: Results) -> None:
+    found = {"whole": ("complete", 0.3, [0.3, 0.3]), "raced": ("stopped", 0.2, [0.2]), "early": ("stopped", 0.1, [])}
+    for trial, (state, error, losses) in found.items():
+        store.add("members", [{"study": "study", "trial": trial, "role": "search", "run": trial}])
+        store.add("runs", [a_run(trial, 1, val_mse=error)])
+        store.add("trials", [{"study": "study", "event": "outcome", "trial": trial, "state": state, "values": [error],
+                              "time": 0.0, "seeds": len(losses) or 1, "losses": losses or None}])  # fmt: skip
+    lines = results_command.show_lines(store, "study")
+    assert [line.split()[0] for line in lines if line.startswith(tuple(found))] == ["whole", "early", "raced"]
+    assert [line.split()[0] for line in lines if "raced out" in line] == ["raced"]
+
+
 def test_module_runs_as_a_command(store: Results) -> None:
     fill(store)
     environment = os.environ | {"DYNONET_RESULTS": str(root(store))}

@@ -25,11 +25,14 @@ def test_every_trial_is_trained_once_and_every_second_of_a_slot_accounted_for(ki
 
 def test_one_slot_takes_the_sum_of_all_parts() -> None:
     costs = replace(FREE, actor_start=7.0, actor=0.5, trial=0.3, begin=0.2, report=0.04, result=0.01, seal_per_run=0.6)
+    costs = replace(costs, ask=9.0)  # of a trial that is stopped early, which none of a study is
     # A trial's start, its stack, five epochs each with its report handled, two runs sealed.
     trial = 0.3 + 0.2 + 5 * (1.0 + 0.04 + 0.01) + 2 * 0.6
     assert simulate(WORK, 1, costs, NOWHERE).makespan == pytest.approx(7.5 + 31 * trial)
     # Two reports a trial instead of five: of four epochs, and of the one left.
     assert simulate(replace(WORK, cadence=4), 1, costs, NOWHERE).makespan == pytest.approx(7.5 + 31 * (trial - 0.15))
+    ended = simulate(WORK, 1, replace(FREE, snapshot_per_trial=0.1), NOWHERE)
+    assert ended.makespan == pytest.approx(31 * 5.1) and ended.cpu == pytest.approx(3.1), "a snapshot at the end"
 
 
 def test_proposals_take_longer_the_more_trials_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,17 +46,31 @@ def test_proposals_take_longer_the_more_trials_are_shown(monkeypatch: pytest.Mon
     assert found.cpu == pytest.approx(found.busy) == pytest.approx(found.makespan - 31 * 5)
 
 
+def test_reports_take_longer_the_more_trials_there_are() -> None:
+    """One in three goes on at the rungs, of epochs 1 and 3; to the second as many trials have come by then."""
+    search, costs = replace(WORK, kind="search", grace=5), replace(FREE, result_per_trial=0.1)
+    assert simulate(search, 1, costs, NOWHERE).busy == pytest.approx(0.1 * 5 * sum(range(31)))
+    search, costs = replace(search, grace=1, epochs=3), replace(FREE, rung_per_trial=0.1)
+    assert simulate(search, 1, costs, NOWHERE).busy == pytest.approx(0.1 * (sum(range(31)) + sum(range(2, 31, 3)) / 3))
+
+
 def test_a_stopped_trial_is_put_on_record_by_its_slot_and_the_driver_asks() -> None:
     work = replace(WORK, kind="search", grace=1, factor=100)  # none of 31 goes on after its first epoch
     found = simulate(work, 1, replace(FREE, close=0.5, close_per_run=0.25, ask=0.1), NOWHERE)
     assert found.makespan == pytest.approx(31 * (1 + 0.5 + 2 * 0.25 + 0.1)) and found.busy == pytest.approx(3.1)
     assert found.waited == pytest.approx(3.1) and sum(found.spent.values()) == pytest.approx(found.makespan)
+    store = replace(NOWHERE, listing=0.1, put=0.01, delete=0.001)
+    # Runs are looked for, and a checkpoint of the stack and two of each run; an epoch's checkpoint takes the last one's
+    # place; then a checkpoint of each run, four files and two rows in two turns, and the stack's checkpoints.
+    seconds = (2 * 0.1 + 0.1 + 4 * 0.1) + 0.011 + (2 * 0.11 + 2 * 0.01 + 0.1 + 2 * 0.001)
+    assert simulate(work, 1, FREE, store).makespan == pytest.approx(31 * (1 + seconds))
 
 
 def test_the_loop_waits_for_records_on_a_file_system_alone() -> None:
     """A proposal, its runs, its outcome: three records of each of 31 trials."""
     work = replace(WORK, kind="search", grace=5)
-    alone, beside = (simulate(work, 1, FREE, replace(NOWHERE, put=0.1, at_once=n)) for n in (1, 16))
+    store = replace(NOWHERE, put=0.1, operations=1000.0)  # more than are asked of it
+    alone, beside = (simulate(work, 1, FREE, replace(store, at_once=n)) for n in (1, 16))
     assert alone.busy == pytest.approx(31 * 3 * 0.1) and beside.busy == 0
     # Of a checkpoint after each epoch, and of two runs at the end: four files and two rows, in two turns.
     assert beside.makespan == pytest.approx(31 * (5 + 0.1 * (5 + 2)))
@@ -78,6 +95,7 @@ def test_more_slots_take_less_time_down_to_what_the_driver_needs() -> None:
         ("storage", 1000, FREE, replace(NOWHERE, operations=10.0)),  # taken by all slots together
         ("storage", 1000, FREE, replace(NOWHERE, put=0.1, at_once=1)),  # within the driver, on a file system
         ("trials' own work", 2, replace(FREE, begin=30.0), NOWHERE),
+        ("trials' own work", 1, replace(FREE, report=0.8), replace(NOWHERE, delete=0.2)),  # of less than half on GPUs
     ],
 )
 def test_what_limits_is_named(limit: str, slots: int, costs: Costs, store: Store) -> None:
@@ -88,6 +106,8 @@ def test_files_are_merged_as_the_search_goes() -> None:
     found = simulate(replace(WORK, runs=4000), 10, replace(FREE, compact_per_run=0.001), NOWHERE)
     assert 0.001 * (4000 - 2 * COMPACT_ABOVE) < found.cpu <= 0.001 * 4000 and found.busy == 0 == found.waited
     assert found.compaction == 0, "less is left than is worth it"
+    slow = simulate(replace(WORK, runs=4000), 10, replace(FREE, compact_per_run=1.0), NOWHERE)
+    assert slow.cpu < 2500 < slow.compaction, "one after the other: 400 runs, and when they are merged some 1,600"
     late = simulate(replace(WORK, runs=4000, compact_above=4000), 10, replace(FREE, compact_per_run=0.001), NOWHERE)
     assert late.compaction == pytest.approx(4.0) and late.cpu == 0
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from lab.pages.formats import counted
 from lab.results import show_lines
 from lab.series import load_series
 from lab.store.pruning import prune
@@ -129,7 +130,7 @@ def test_a_killed_search_over_origins_goes_on_with_every_run_once(begin: Callabl
 
     driver = begin(*arguments)
     assert driver.wait() == 0, driver.said()
-    assert f"going on: {ended} trials on record, {resumed} resumed" in driver.said()
+    assert f"going on: {counted(ended, 'trial')} on record, {resumed} resumed" in driver.said()
     check_complete(results, 2, 2, 8, 1, origins=2)
     assert {row["attempt"] for row in rows(results, "runs")} == {1}, "a killed run goes on, it does not begin again"
     members, latest = rows(results, "members"), results.runs()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dynonet.config import Config
+from lab.pages.formats import counted
 from lab.series.bars import BARS
 from lab.settings.sizes import machine_bytes
 from lab.store.frames import bars, load
@@ -125,7 +126,9 @@ def test_a_driver_killed_twice_and_one_turned_away(begin: Callable[..., Driver],
     driver.until(lambda: len(outcomes(results)) > ended)
     driver.until(lambda: [p for p in results.storage.list("checkpoints") if "/runs/" not in p])
     resumed = len(started_at) - ended
-    assert f"going on: {ended} trials on record, {resumed} resumed" in driver.said() and resumed >= 1, driver.said()
+    assert f"going on: {counted(ended, 'trial')} on record, {resumed} resumed" in driver.said() and resumed >= 1, (
+        driver.said()
+    )
     first = dict(outcomes(results))
     driver.kill()
     assert gone(driver.mark)

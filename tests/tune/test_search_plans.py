@@ -16,8 +16,9 @@ from lab.console.commands import command_named
 from lab.driving import run_command
 from lab.machines import session
 from lab.machines.nodes import Node
-from lab.pages.formats import duration
-from lab.store.tables import Results
+from lab.machines.options import Resources
+from lab.pages.formats import counted, duration
+from lab.store.tables import Results, run_params
 from lab.training.cost import Cost, Memory
 from tests.processes import Driver, drivers, gone, lost_ctrl_c
 from tests.tune.running import settings_of
@@ -76,7 +77,7 @@ def test_the_plan_of_a_study_under_way(tmp_path: Path, monkeypatch: pytest.Monke
     proposals.finish(done.trial, "complete", [1.0], [(1, 1.0)])
     files = results.storage.list()
     lines = search.plan()
-    assert "1 trials on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
+    assert "1 trial on record, 1 to resume" in lines[0] and any(line.startswith("4 trials to come") for line in lines)
     *first, expected = lines[lines.index("first proposals:") + 1 :]
     models = 4 * 2 + search.settings.budget.final_replicates
     assert f"; {duration(models * 4 * 2.0)} if every trial cost what the largest does" in expected
@@ -129,12 +130,19 @@ def test_a_share_that_is_measured_is_in_the_plan_with_its_reason(
     search.start_ray()
     plan = "\n".join(search.plan())
     assert "--gpus-per-trial auto: 0.5 of a GPU, 2 at once on each: processes compute on it in turns" in plan
-    assert "a trial takes 1 CPUs, 0.5 GPUs; 4 at once" in plan and not search.session.auto
+    assert "a trial takes 1 CPU, 0.5 GPUs; 4 at once" in plan and not search.session.auto
     assert search.session.memory_per_trial == 25e9 and took[0] == 1.0, "measured on a card of its own"
     search.start_ray()
     search.session.side_by_side = True
     search.session.settle([costs.need_of(cost, memory, 10_000_000_000, 2)])
     assert search.session.share.endswith("; its memory holds 3 trials") and search.session.concurrent == 6
+    needs: list[Any] = []
+    costs.settle_share(
+        SimpleNamespace(auto=True, gpus=1.0, settle=needs.extend), search.settings, search.series, origins=3
+    )  # type: ignore[arg-type]
+    assert {need.memory for need in needs} == {0.5e9 + 3 * 2 * 0.75e9}, "each of two seeds at each of three origins"
+    few = Resources(gpus_per_trial=0.5, max_concurrent=1)
+    assert session.RaySession(few, [search.series]).memory_per_trial == 100e9, "nobody else is there"
 
 
 def test_without_a_gpu_the_measured_share_is_none(
@@ -146,7 +154,7 @@ def test_without_a_gpu_the_measured_share_is_none(
     search.start_ray()
     plan = search.plan()
     assert "--gpus-per-trial auto: 0, as no GPU is there" in plan
-    assert any("a trial takes 1 CPUs, 0 GPUs; 16 at once" in line for line in plan)
+    assert any("a trial takes 1 CPU, 0 GPUs; 16 at once" in line for line in plan)
 
 
 def refused(capsys: Any, *arguments: str) -> str:
@@ -228,6 +236,11 @@ def test_a_space_with_fewer_points_than_trials_is_used_up(
         proposals = search.search(Results(tmp_path / "out"), stop, tmp_path)  # type: ignore[arg-type]
         assert len(proposals.outcomes) == 2 and search.to_come(proposals) == 0 and proposals.best() is not None
         assert used_up in capsys.readouterr().out and asked == [2]
+    assert proposals.best() is not None
+    finals = search.settings.final_configs(proposals.best().config)  # type: ignore[union-attr]
+    row = run_params(finals[0]) | {"run": finals[0].run_id(search.series.identity), "attempt": 1, "status": "complete"}
+    Results(tmp_path / "out").add("runs", [row])
+    assert f"then {counted(len(finals) - 1, 'final run')}" in "\n".join(search.plan()), "one is on record"
     assert Search(*settings_of(*arguments[:-1], "2")).few_points() == ""
 
 

@@ -2,26 +2,20 @@
 
 import pickle
 import random
-import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from ray.exceptions import ActorDiedError
 from ray.tune.search import Searcher
 
 from dynonet.config import Config
-from lab.errors import DataError
+from lab.machines.queue import TrialQueue
 from lab.machines.trial import TrialSpec
-from lab.series import load_series
-from lab.store.tables import Results, StorageError
-from lab.training.origins_run import Stack
-from lab.training.stack_run import StackRun
-from tune import searcher as module
+from lab.store.tables import Results
 from tune.proposals import Proposal, Proposals
-from tune.searcher import Closing, ProposalSearcher, RecordedASHA, close_left_over
+from tune.searcher import FailureRecorder, ProposalSearcher, RecordedASHA
 from tune.space import Space
 
 SPACE = {"model.worker_hidden": {"int": [2, 64]}}
@@ -55,21 +49,33 @@ def outcome(searcher: ProposalSearcher, trial: str) -> tuple[Any, ...]:
 
 
 def test_a_trial_is_given_when_its_proposal_is_on_record(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    searcher, _ = begin()
-    written = [False, False, True, False, False, True, False, False, True, False]
-    monkeypatch.setattr(searcher.proposals.writer, "written", lambda trial, seconds: written.pop(0))
-    assert searcher.suggest("a")["trial"] == "t00000", "waited for where nothing is under way"
-    assert [searcher.suggest("b"), searcher.suggest("b")] == [None, None]
-    assert searcher.suggest("b")["trial"] == "t00001"
-    searcher.room = 2
-    assert searcher.suggest("c") is None
-    assert searcher.suggest("c")["trial"] == "t00003", "the first that is"
-    searcher.room = 1
-    for trial in ("a", "b", "c"):
-        searcher.on_trial_complete(trial, result("complete", 1.0))
+    searcher, _ = begin({"model.worker_hidden": {"int": [2, 5]}})
+    written: set[str] = set()
+    looks = 0
+
+    def look(trial: str, seconds: float) -> bool:
+        nonlocal looks
+        looks += seconds > 0
+        if looks == 2:
+            written.add("t00000")
+        return trial in written
+
+    monkeypatch.setattr(searcher.proposals.writer, "written", look)
+    queue = TrialQueue(searcher, samples=4, limit=lambda: 3)
+    assert queue.suggest("a")["trial"] == "t00000" and looks == 2, "waited for where nothing is under way"
+    assert list(searcher.proposals.all) == ["t00000", "t00001", "t00002"], "as many as there are slots"
+    assert [queue.suggest("b"), queue.suggest("b")] == [None, None]
+    written.add("t00002")
+    assert queue.suggest("b")["trial"] == "t00002" and queue.suggest("c") is None, "none waits for another"
+    written.add("t00001")
+    assert queue.suggest("c")["trial"] == "t00001" and len(searcher.proposals.all) == 3, "each once"
+    queue.on_trial_complete("a", result("complete", 3.0))
+    assert queue.suggest("d") is None and len(searcher.proposals.all) == 4
+    for trial in ("b", "c"):
+        queue.on_trial_complete(trial, result("complete", 3.0))
     searcher.over = lambda: True
-    assert searcher.suggest("d") == Searcher.FINISHED
-    assert len(searcher.proposals.all) == 4, "who waits is proposed once"
+    assert queue.suggest("d") == Searcher.FINISHED, "the command ends"
+    assert len(searcher.proposals.all) == 4 and looks == 3, "no more than were asked for"
 
 
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:
@@ -88,7 +94,7 @@ def test_what_tune_says_of_a_trial(begin: Begin, objectives: tuple[str, ...]) ->
     searcher.on_trial_complete("tune-0", result("complete", 3.0, 2.0))
     searcher.on_trial_complete("tune-1", result("running", 3.0))  # ASHA stopped it
     searcher.on_trial_complete("tune-2", result("diverged", 3.0, 2.5))  # a replicate diverged
-    searcher.on_trial_complete("tune-3", result("diverged"))  # ... in the first epoch
+    searcher.on_trial_complete("tune-3", result("complete"))  # without a value
     searcher.on_trial_complete("tune-4", result("running", 4.0), error=True)
     last = [50.0] if two else []
     assert outcome(searcher, names[0]) == ("complete", [2.0, *last], TrialState.COMPLETE)
@@ -104,6 +110,21 @@ def test_what_tune_says_of_a_trial(begin: Begin, objectives: tuple[str, ...]) ->
         lived = [t.intermediate_values for t in searcher.proposals.optuna.trials[:4]]
         assert lived == [t.intermediate_values for t in again.proposals.optuna.trials[:4]]
         assert lived == [{1: 3.0, 2: 2.0}, {1: 3.0}, {1: 3.0, 2: 2.5}, {}]
+
+
+def test_a_failure_is_recorded_unless_it_is_forgiven(begin: Begin) -> None:
+    searcher, _ = begin()
+    trial = SimpleNamespace(config=searcher.suggest("tune-0"), last_result={"reports": [(1, 3.0)]}, error_file=None)
+    forgiven, asked = [True, False], list[str]()
+    failures = FailureRecorder(
+        searcher.proposals, SimpleNamespace(forgives=lambda trial: forgiven.pop(0)),  # type: ignore[arg-type]
+        SimpleNamespace(failed=lambda proposal, record: asked.append(proposal.trial)),  # type: ignore[arg-type]
+    )  # fmt: skip
+    failures.on_trial_error(1, [], trial)
+    proposal = searcher.proposals.all["t00000"]
+    assert (proposal.state, asked) == (None, []), "it goes on"
+    failures.on_trial_error(2, [], trial)
+    assert (proposal.state, proposal.reports, asked) == ("failed", [(1, 3.0)], ["t00000"]) and proposal.error
 
 
 def test_a_trial_without_any_result_is_left_to_go_on(begin: Begin) -> None:
@@ -220,145 +241,3 @@ def test_a_trial_whose_runs_are_all_on_record_fills_every_rung(tiny: Config) -> 
 def test_grace_longer_than_the_training_is_the_whole_training(tiny: Config) -> None:
     asha = RecordedASHA([], max_epochs=2, grace_epochs=4, reduction_factor=3)
     assert [milestone for milestone, _ in asha._brackets[0]._rungs] == [2]
-
-
-# Who puts a stopped trial's runs on record: its process, the driver where that could not, or the next driver
-
-
-class Trials:
-    """Trials that were stopped after an epoch, as the driver has them."""
-
-    def __init__(self, store: Results, tiny: Config):
-        self.store, self.series = store, load_series(tiny.data)
-        self.proposals = [
-            Proposal(f"t{n}", n, {}, tiny.override({"training.seed": n}), state="stopped") for n in range(2)
-        ]
-        for proposal in self.proposals:
-            self.run(proposal).step()
-
-    def stacks(self, proposal: Proposal) -> list[Stack]:
-        return [([proposal.config], self.series)]
-
-    def run(self, proposal: Proposal) -> StackRun:
-        return StackRun(self.store, [proposal.config], series=self.series)
-
-    def stop(self, closing: Closing, answer: Callable[[Proposal], Any]) -> None:
-        """As the searcher and Tune say it of each; a process answers so."""
-        for proposal in self.proposals:
-            closing.stopped(proposal)
-            asked = SimpleNamespace(remote=lambda name, proposal=proposal: lambda: answer(proposal))
-            process = SimpleNamespace(close_stopped=asked)
-            trial = SimpleNamespace(
-                config=TrialSpec((), "a", trial=proposal.trial).to_dict(),
-                temporary_state=SimpleNamespace(ray_actor=process),
-            )
-            closing.on_trial_complete(1, [], trial)
-
-    def on_record(self) -> list[tuple[str, int]]:
-        assert not [path for path in self.store.storage.list("checkpoints") if "/runs/" not in path]
-        return sorted((row["status"], row["attempt"]) for row in self.store.table("runs").to_pylist())
-
-
-@pytest.fixture
-def trials(store: Results, tiny: Config, monkeypatch: pytest.MonkeyPatch) -> Trials:
-    monkeypatch.setattr(module.ray, "get", lambda answer: answer())
-    return Trials(store, tiny)
-
-
-def test_who_cannot_is_stood_in_for(trials: Trials, store: Results, caplog: pytest.LogCaptureFixture) -> None:
-    """Processes that did it, died before, died in its middle, or had no room: each run is on record once."""
-
-    def died(proposal: Proposal) -> None:
-        if proposal.number:  # all but the last of its writes
-            stack = trials.run(proposal)
-            stack.finish = lambda: None  # type: ignore[method-assign]
-            stack.close("stopped")
-        raise ActorDiedError
-
-    with Closing(store, trials.stacks) as closing:
-        trials.stop(closing, died)
-    assert trials.on_record() == [("stopped", 1)] * 2 and not caplog.text
-    assert not closing.underway("t0")
-
-
-def test_what_its_process_did_is_not_done_again(trials: Trials, store: Results, monkeypatch: Any) -> None:
-    with Closing(store, trials.stacks) as closing:
-        assert not closing.underway("t0")
-        trials.stop(closing, lambda proposal: trials.run(proposal).close("stopped"))
-    assert trials.on_record() == [("stopped", 1)] * 2
-
-
-def test_a_storage_out_of_reach_is_said_tried_again_and_left_to_the_next_driver(
-    trials: Trials, store: Results, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def gone(*arguments: Any) -> None:
-        raise StorageError("no route to it")
-
-    whole = module.stacks_run
-    monkeypatch.setattr(module, "stacks_run", gone)
-    with pytest.raises(StorageError, match="no route"), Closing(store, trials.stacks) as closing:
-        trials.stop(closing, gone)
-    assert caplog.text.count("could not put its runs on record: no route to it") == 2
-    assert caplog.text.count("are not on record yet: no route to it") == 2
-    assert store.table("runs").num_rows == 0, "nothing is lost: the checkpoints are there"
-    # A driver that ends by an error, or has lost the study, writes nothing more.
-    monkeypatch.setattr(module, "stacks_run", whole)
-    with pytest.raises(DataError), Closing(store, trials.stacks) as closing:
-        closing.stopped(trials.proposals[0])
-        raise DataError
-    with Closing(store, trials.stacks) as closing:
-        closing.let_go()
-        trials.stop(closing, gone)
-    assert store.table("runs").num_rows == 0
-    close_left_over(store, SimpleNamespace(outcomes=trials.proposals), trials.stacks)  # type: ignore[arg-type]
-    assert trials.on_record() == [("stopped", 1)] * 2
-
-
-def test_an_interrupted_driver_does_not_wait_for_a_storage_that_does_not_answer(
-    trials: Trials, store: Results, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    back, closing = threading.Event(), Closing(store, trials.stacks)
-
-    def slow(proposal: Proposal) -> None:
-        assert back.wait(30)
-        trials.run(proposal).close("stopped")
-
-    with closing:
-        trials.stop(closing, slow)
-        closing.patience = 0.0
-    assert not closing.through and store.table("runs").num_rows == 0
-    back.set()
-    closing._thread.join()
-    close_left_over(store, SimpleNamespace(outcomes=trials.proposals), trials.stacks)  # type: ignore[arg-type]
-    assert trials.on_record() == [("stopped", 1)] * 2
-
-
-def test_a_failed_trials_outcome_comes_after_its_runs(
-    trials: Trials, store: Results, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    seen: list[list[str]] = []
-
-    def record() -> None:
-        seen.append([row["status"] for row in store.runs().values()])
-
-    whole, gone = module.stacks_run, [StorageError("no route to it"), None, DataError("no such series")]
-
-    def stacks_run(*arguments: Any) -> Any:
-        if (error := gone.pop(0)) is not None:
-            raise error
-        return whole(*arguments)
-
-    monkeypatch.setattr(module, "stacks_run", stacks_run)
-    proposal = trials.proposals[0]
-    proposal.state, proposal.error = "failed", "boom"
-    with Closing(store, trials.stacks) as closing:  # tried once more at the end
-        closing.failed(proposal, record)
-    assert seen == [["failed"]] and store.runs()[trials.run(proposal).ids[0]]["error"] == "boom"
-    assert "its runs are not on record yet: no route to it" in caplog.text and not closing.underway("t0")
-    with Closing(store, trials.stacks) as closing:
-        closing.failed(proposal, record)
-    assert len(seen) == 2 and "could not be recorded as failed: no such series" in caplog.text
-    with Closing(store, trials.stacks) as closing:
-        closing.let_go()
-        closing.failed(proposal, record)
-    assert len(seen) == 2, "another driver has the study"

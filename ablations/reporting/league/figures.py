@@ -81,6 +81,7 @@ def costs(findings: Findings, cell: str, prefix: str) -> str:
         _points(left, findings, [(each, each.parameters[cell], errors[each.name]) for each in models])
         _points(right, findings, [(each, max(each.seconds[cell], 1e-3), errors[each.name]) for each in models])
         left.set_ylabel("test MSE")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
         return inline(figure, prefix, f"Accuracy and cost, cell {cell}")
 
 
@@ -106,11 +107,7 @@ def _lines(axes: Axes, league: League, errors: dict[str, float], cell: str) -> N
     for name in (league.best_bars.get(cell), *(each.name for each in league.entrants if each.kind == "start")):
         if name is not None and known(errors.get(name)):
             entrant = league.entrant(name)
-            axes.axhline(errors[name], color=_COLOURS[entrant.kind], linewidth=1, linestyle="--")
-            axes.text(
-                0.01, errors[name], entrant.title, transform=axes.get_yaxis_transform(), fontsize=7.5, ha="left",
-                va="bottom", color=INK,
-            )  # fmt: skip
+            axes.axhline(errors[name], color=_COLOURS[entrant.kind], linewidth=1, linestyle="--", label=entrant.title)
 
 
 def _colour(findings: Findings, entrant: Entrant) -> str:

@@ -51,7 +51,8 @@ def _ranking(findings: Findings, league: League) -> Iterator[Block | None]:
     if ranking is None:
         yield Text("Fewer than two entrants are on record in every cell: there is nothing to rank.")
     else:
-        yield Text(headline(league, ranking))
+        said = headline(league, ranking)
+        yield Text(said[0].upper() + said[1:])
         yield picture(findings, league, ranking)
         yield table(
             ranking_header(ranking), ranking_rows(findings), "Models, starts and bars, the best mean rank first"

@@ -185,10 +185,12 @@ def caption(ranking: Ranking) -> str:
         said += f"; of {', '.join(lacking)} over seeds alone, since too little is on record of single windows"
     if ranking.difference is None:
         return f"{said}. There is one series, so that nothing is said of others."
-    p = "" if ranking.friedman_p is None else f" (Friedman's test that all are alike: p = {ranking.friedman_p:.2g})"
+    p = "" if ranking.friedman_p is None else f"; Friedman's test that all are alike: p = {ranking.friedman_p:.2g}"
+    apart, widest = ranking.difference, len(ranking.places) - 1
+    differ = f"differ, and no two of {widest + 1} can lie so far apart" if apart > widest else "differ"
     return (
-        f"{said}. For other series like these {ranking.series}: mean ranks that lie {ranking.difference:.1f} or more "
-        f"apart differ (Nemenyi's critical difference, 5% for all pairs together){p}."
+        f"{said}. For other series like these {ranking.series}: mean ranks that lie {apart:.1f} or more apart {differ} "
+        f"(Nemenyi's critical difference, 5% for all pairs together){p}."
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ablations.findings.findings import PRIMARY, Findings, PooledFinding
 from ablations.reporting.league.sections import league_lines
-from ablations.reporting.phrases import day, exploratory, network
+from ablations.reporting.phrases import LOSS, day, exploratory, less, network
 from ablations.reporting.pooled.tables import cell_bars, header, shown
 from ablations.reporting.pooled.wording import counts, one_series, sentence
 from ablations.reporting.sealed import sealed_lines
@@ -61,8 +61,8 @@ def _legend(findings: Findings) -> str:
         "verdict without more words stands in the family of tests over series, too (Holm). "
     )
     return (
-        "effect: test MSE without the part less test MSE with it, paired by seed, in percent of that with it, averaged "
-        f"over {over}: that of the typical run. Its 95% interval over seeds holds for these cells; {reach}"
+        f"effect: {less(findings, LOSS, 'the')}, paired by seed, in percent of the latter, averaged over {over}: that "
+        f"of the typical run. Its 95% interval over seeds holds for these cells; {reach}"
     )
 
 

@@ -15,13 +15,12 @@ from matplotlib.figure import Figure
 from ablations.findings.findings import CellData, Finding, Findings, Interval, PooledFinding
 from ablations.judging.verdicts import AT_THESE_ORIGINS, INCOMPLETE, ON_THESE_SERIES, UNDECIDED
 from ablations.reporting.figures import STRETCHED, fields, mark_of, stretched
-from ablations.reporting.phrases import LOSS, day
+from ablations.reporting.phrases import LOSS, day, held_against, positive
 from ablations.reporting.pooled.tables import in_percent
 from ablations.reporting.pooled.wording import brief, reaching
 from lab.pages.formats import known, percent, percents
 from lab.pages.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, drawn_or_said, inline, style
 
-AXIS = f"effect in percent of the {LOSS} with the part (positive: the part helps)"
 _POOLED = "pooled"
 _FEW_MARGINS = 30  # effects beyond so many are drawn on a logarithmic scale
 _HOLLOW = (UNDECIDED, ON_THESE_SERIES, AT_THESE_ORIGINS, INCOMPLETE)
@@ -50,7 +49,7 @@ def overview(findings: Findings, prefix: str) -> str:
         return ""
     with style():
         figure = Figure(figsize=(8, 0.9 + 0.28 * len(lines)), layout="constrained")
-        _forest(figure.subplots(), lines, findings.study.margin_percent)
+        _forest(figure.subplots(), lines, findings.study.margin_percent, axis(findings))
         return inline(figure, prefix, f"Effects on the {LOSS}, pooled over cells, with intervals")
 
 
@@ -64,7 +63,7 @@ def forest(findings: Findings, row: PooledFinding, prefix: str) -> str:
     with style():
         figure = Figure(figsize=(8, 0.95 + 0.24 * len(lines)), layout="constrained")
         axes = figure.subplots()
-        _forest(axes, lines, findings.study.margin_percent)
+        _forest(axes, lines, findings.study.margin_percent, axis(findings))
         axes.axhline(len(lines) - 1.5, color=INK, linewidth=0.6)
         for series, after in zip(_series(findings, lines), _series(findings, lines[1:]), strict=False):
             if after[1] and series[1] != after[1]:
@@ -112,16 +111,21 @@ def _pooled_line(findings: Findings, row: PooledFinding, name: str, numbers: boo
     return _Line(name, pooled.typical, pooled.seeds, reach, text, marker, colour, hollow, 6)
 
 
-def _forest(axes: Axes, lines: Sequence[_Line], margin: float) -> None:
+def axis(findings: Findings) -> str:
+    """What the axis of effects says."""
+    return f"effect in percent of the {LOSS} {held_against(findings)} (positive: {positive(findings)})"
+
+
+def _forest(axes: Axes, lines: Sequence[_Line], margin: float, label: str) -> None:
     """Rows from the top; the axis holds every effect and its interval over seeds, wider ones end at its edge."""
     drawn = [line for line in lines if known(line.effect)]
     ends = [abs(end) for line in drawn for end in (line.effect, *(line.thick or ())) if math.isfinite(end)]
     # An interval over two series reaches far beyond all that was seen: it must not press that flat.
     wide = [abs(end) for line in drawn for end in line.thin or () if math.isfinite(end)]
     seen = max([*ends, 1.3 * margin])
-    label, limit = AXIS, 1.12 * max(seen, min(max(wide, default=0.0), 2 * seen))
+    limit = 1.12 * max(seen, min(max(wide, default=0.0), 2 * seen))
     if margin > 0 and stretched(axes, seen, margin, _FEW_MARGINS):
-        label, limit = f"{AXIS}\n{STRETCHED}", 1.5 * seen
+        label, limit = f"{label}\n{STRETCHED}", 1.5 * seen
     axes.set_xlim(-limit, limit)
     axes.axvspan(-margin, margin, color=GREEN, alpha=0.13, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.8)

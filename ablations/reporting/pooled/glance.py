@@ -27,7 +27,7 @@ def picture(findings: Findings) -> Strips:
         if one_series(findings)
         else ("series and origins", "these series")
     )
-    about = _capital(figures.AXIS) + exploratory(findings)
+    about = _capital(figures.axis(findings)) + exploratory(findings)
     return Strips(
         tuple(_strip(findings, row, axis) for row in [*drawn, *(row for row in rows if row not in drawn)]),
         axis.ticks() if drawn else (), f"{about}, {STRETCHED}" if axis.stretched else about,

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from ablations.findings.findings import PRIMARY, Finding, Findings
 from ablations.reporting import sections
-from ablations.reporting.effect_sections import HOW_CONTRASTS, NULL, bounds, how, matched, retuned
-from ablations.reporting.phrases import LOSS, exploratory, place
+from ablations.reporting.effect_sections import HOW_CONTRASTS, bounds, how, matched, retuned, sides
+from ablations.reporting.phrases import LOSS, colours, exploratory, less, network, null, place, positive
 from ablations.reporting.pooled import figures
 from ablations.reporting.pooled.glance import picture
 from ablations.reporting.pooled.tables import cell_bars, header, shown
@@ -50,11 +50,11 @@ def _extent(findings: Findings) -> str:
 
 def _pooled(findings: Findings) -> Iterator[Block | None]:
     yield Text(
-        f"An effect is the {LOSS} without a part less the {LOSS} with it, paired by seed, in percent of the {LOSS} "
-        f"with it in that cell: positive where the part helps. {averaged(findings)}; what is shown is that of the "
+        f"An effect is {less(findings, f'the {LOSS}')}, paired by seed, in percent of the latter in that cell: "
+        f"positive where {positive(findings)}. {averaged(findings)}; what is shown is that of the "
         f"typical run, a pseudo-median. {how(findings)}"
     )
-    yield Text(f"{NULL}.")
+    yield Text(f"{null(findings)}.")
     yield table(header(findings), _rows(findings, contrasts=False), f"Effects on the {LOSS}, pooled", words=2)
     yield Text(_reach(findings), "note")
 
@@ -96,8 +96,8 @@ def _cells(findings: Findings) -> Iterator[Block | None]:
     yield Text("Descriptive: no verdict is given on a cell by itself; the family of tests is the pooled rows alone.")
     yield drawing(
         figures.heatmap(findings, "arms-by-cells"),
-        f"Effect in percent{exploratory(findings)}, arms by cells, and pooled: blue, positive: the part helps there; "
-        "red, negative: it hurts. Empty: the arm is left out there.",
+        f"Effect in percent{exploratory(findings)}, arms by cells, and pooled: {colours(findings)}. Empty: the arm is "
+        "left out there.",
     )
     over = "origins as if independent" if one_series(findings) else "series and origins"
     yield Text(
@@ -136,7 +136,7 @@ def _places(findings: Findings) -> Iterator[Block | None]:
         words=4,
     )  # fmt: skip
     for metric in (PRIMARY, "val_mse"):
-        about = f"{METRIC_NAMES[metric]} by cell: the whole network and the bars (*: the best of them on validation)"
+        about = f"{METRIC_NAMES[metric]} by cell: {network(findings)} and the bars (*: the best of them on validation)"
         yield table(*cell_bars(findings, metric), f"{about[0].upper()}{about[1:]}")
 
 
@@ -151,7 +151,7 @@ def _descriptive(findings: Findings, rows: list[Row]) -> Iterator[Block | None]:
     primary = list(zip(findings.findings, (row for row in rows if row["primary"]), strict=True))
     for cell in findings.cells:
         yield table(
-            ("arm", "without", "with", "effect", "%", "95% over seeds", "95% over windows", "95% over both", "n"),
+            ("arm", *sides(findings), "effect", "%", "95% over seeds", "95% over windows", "95% over both", "n"),
             [_effect(finding, row) for finding, row in primary if finding.cell == cell.name and known(row["effect"])],
             f"Effects on the {LOSS}, descriptive: {place(findings, cell.name)}",
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from ablations.findings.findings import PRIMARY, CellData, Finding, Findings, Interval, PooledFinding
 from ablations.judging.pooling import Pooled
-from ablations.reporting.phrases import LOSS, adds, place
+from ablations.reporting.phrases import LOSS, adds, kind, less, network, place, positive
 from ablations.reporting.pooled.wording import held, label, one_series, reaching, without_cells
 from ablations.reporting.tables import (
     COLUMNS,
@@ -121,11 +121,12 @@ def _own_percents(finding: Finding) -> Row:
 
 def header(findings: Findings) -> tuple[str, ...]:
     first = ("arm", "verdict", "effect", "95% over seeds")
+    better = "helps" if findings.league is None else f"{network(findings)} lower"
     if one_series(findings):
         over = "95% over origins, as if independent"
-        return (*first, over, "helps on origins", "next origin", "adjusted p", "equivalence p")
+        return (*first, over, f"{better} on origins", "next origin", "adjusted p", "equivalence p")
     over, ps = "95% over series and origins", ("adjusted p, seeds / series", "equivalence p, seeds / series")
-    return (*first, over, "helps on series", "next series / origin", *ps)
+    return (*first, over, f"{better} on series", "next series / origin", *ps)
 
 
 def shown(findings: Findings, row: PooledFinding) -> tuple[str, ...]:
@@ -180,7 +181,7 @@ def effects_tex(findings: Findings) -> str:
     head = " & ".join(map(tex, ("Arm", f"effect [{seeds}]", reach, helps, chances, p)))
     rows = [_tex_row(findings, row) for row in findings.pooled]
     about_effects = (
-        f"Ablation study {findings.name}: effects on the {LOSS} on z-scored data, pooled. {_reading(findings)} "
+        f"{kind(findings)} {findings.name}: effects on the {LOSS} on z-scored data, pooled. {_reading(findings)} "
         f"{tests_said(findings)}{exploratory_said(findings)}"
     )
     name = findings.name.replace("_", "-")
@@ -194,9 +195,9 @@ def _reading(findings: Findings) -> str:
     """How the pooled table of a paper is to be read."""
     alone = one_series(findings)
     return (
-        "An effect is the error without a part less that with it, paired by seed, in percent of the error with it and "
-        f"averaged over the origins{'' if alone else ' of a series, then over series'}: positive where the part helps; "
-        "it is that of the typical run, the pseudo-median, with its exact interval over seeds. "
+        f"An effect is {less(findings, 'the error')}, paired by seed, in percent of the latter and averaged over the "
+        f"origins{'' if alone else ' of a series, then over series'}: positive where {positive(findings)}; it is that "
+        "of the typical run, the pseudo-median, with its exact interval over seeds. "
         f"{_OVER_ORIGINS if alone else _OVER_SERIES}"
     )
 
@@ -218,9 +219,9 @@ def _tex_cells(findings: Findings, metric: str, name: str) -> str:
     where = {cell.name: place(findings, cell.name) for cell in findings.cells}
     error = METRIC_NAMES[metric]
     about = (
-        f"{error[0].upper()}{error[1:]} by cell of study {findings.name}, on z-scored data: the whole network, mean ± "
-        "standard deviation over its seeds, and bars fitted in closed form on the same windows (*: the best of them on "
-        "validation)."
+        f"{error[0].upper()}{error[1:]} by cell of study {findings.name}, on z-scored data: {network(findings)}, mean "
+        "± standard deviation over its seeds, and bars fitted in closed form on the same windows (*: the best of them "
+        "on validation)."
     )
     body = [tuple(map(tex, (where[cell], *numbers))) for cell, *numbers in bars]
     return _tex_table(about, name, "l" + "r" * (len(titles) - 1), " & ".join(map(tex, titles)), body)

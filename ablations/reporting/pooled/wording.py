@@ -28,6 +28,7 @@ from ablations.reporting.phrases import (
     changes,
     deed,
     drawn_start,
+    either,
     exploratory,
     factors,
     interacts,
@@ -286,10 +287,7 @@ def _odds(probability: float) -> str:
 
 def _lost(findings: Findings, row: PooledFinding) -> str:
     runs = [one.diverged for one in _cells(findings, row)]
-    without, with_part = sum(each[0] for each in runs), sum(each[1] for each in runs)
-    if row.one.factors:
-        return f"{counted(without + with_part, 'run')} of the design diverged"
-    return f"{counted(without, 'run')} without the part and {with_part} with it diverged"
+    return f"{either(findings, row.one, (sum(each[0] for each in runs), sum(each[1] for each in runs)))} diverged"
 
 
 def _cells(findings: Findings, row: PooledFinding, every: bool = False) -> list[Finding]:

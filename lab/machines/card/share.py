@@ -65,7 +65,7 @@ def choose(needs: Sequence[Need], beside: Sequence[Beside], cpus_per_trial: floa
     host = max(need.host for need in needs)
     if host and beside:
         limits["the machine's memory holds"] = min(_times(MEMORY_SHARE * each.memory, host) for each in beside)
-    trials = max(1, min(wanted, MOST, *limits.values()))
+    trials = max(1, min(wanted, *limits.values()))
     why = f"a trial fills it in {100 * fill:.0f}% of a step's time, as measured"
     if not side_by_side:
         why = f"processes compute on it in turns without MPS, and {why}"

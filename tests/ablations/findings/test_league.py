@@ -67,6 +67,10 @@ def test_one_set_of_numbers_on_the_page_in_a_terminal_and_in_files(tmp_path: Pat
     )
     assert "Lookbacks differ, from S=24 to S=336" in files["report.md"]
     assert "not ranked: RLinear: runs are missing" in lines and "RLinear" in files["report.md"]
+    effect = "the test MSE of a model less that of DynoNet, paired by seed: positive where DynoNet has the lower one"
+    assert effect in files["report.md"] and "| DynoNet's | effect |" in files["report.md"]
+    assert not [name for name in files for word in ("the part", "without a part") if word in files[name]]
+    assert any(line.startswith("effect: test MSE of the model less that of DynoNet,") for line in lines)
     assert "Mean rank (1: the lowest error)" in files["report.html"] and "of draws</span>" in files["report.html"]
     table = list(csv.DictReader(io.StringIO(files["league.csv"])))
     assert len(table) == 3 * 2

@@ -31,6 +31,7 @@ SHAPES = [
     (3, 5, 2, 3, 33),
     (2, 6, 5, 6, 31),
     (2, 7, 8, 8, 40),
+    (2, 1, 2, 3, 290),  # ten shares of the weights' gradients: more than are added up at once
     (1, 4, 16, 16, 17),
     (2, 3, 17, 5, 18),
     (1, 4, 7, 12, 33),

@@ -72,7 +72,7 @@ def test_workers_that_share_their_weights_and_gates_that_are_held() -> None:
             every = row.expand(-1, c, -1)
             weight, bias, _, position = every.split([d, d, 3, (w + 3) * d], dim=2)
             held = gate.view(n, 1, 1, 1).expand(n, c, d, b)
-            return call(residual[:, -w:], weight, bias, position.unflatten(2, (-1, d))[:, :, :w], held)
+            return call(residual[:, -w:], weight, bias.contiguous(), position.unflatten(2, (-1, d))[:, :, :w], held)
 
         return run
 
@@ -95,7 +95,9 @@ def test_modulated(shape: tuple[int, ...], drops: bool) -> None:
     sizes = (n, c, w, d, b), (n, c, d, b), (n, c, d, b), (n, c, d), (n, c, d), (n, c, b)
     inputs = [2 * draw(*size, seed=i) - 1 for i, size in enumerate(sizes[:-1])]
     inputs.append(((0.7 * draw(*sizes[-1], seed=9) * 64).floor() + 0.5) / 64)
-    constants = [draw(n, c, w, d, b, seed=7).mul(64).floor() / 64] if drops else []
+    draws = draw(n, c, w, d, b, seed=7).mul(64).floor() / 64
+    inputs[5][..., 0] = draws[..., 0] = 0  # without dropout the least draw is kept, too
+    constants = [draws] if drops else []
     check(
         lambda *t: kernel.modulated(*t[:6], t[6] if drops else None, 1e-8),
         lambda *t: modulated_formula(*t[:6], t[6] if drops else None),
@@ -125,7 +127,7 @@ def test_modulated_by_numbers_that_are_expanded() -> None:
 @pytest.mark.parametrize("shape", [(1, 2, 30), (2, 3, 700)], ids=str)
 def test_gelu_dropout(shape: tuple[int, ...]) -> None:
     x, rate, draws = 8 * draw(*shape, seed=1) - 4, draw(shape[0], seed=2) / 2, draw(*shape, seed=3)
-    rate[0] = 0
+    rate[0] = draws[:, 0, 0] = 0  # without dropout the least draw is kept, too
     check(kernel.gelu_dropout, lambda x, r, u: dropout(gelu(x), r[:, None, None], u), [x], [rate, draws])
 
 

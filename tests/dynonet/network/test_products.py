@@ -1,5 +1,7 @@
 """`training.precision`: whose it is, where it is refused, and what it rounds. (Of the GRU: test_gru_triton.py.)"""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -35,15 +37,25 @@ def test_each_precision_steps_by_itself_and_rounds_no_other() -> None:
     assert [(place, group.precision) for place, group in groups] == [(slice(0, 2), "float32"), (slice(2, 3), "bf16")]
 
 
-def test_products_are_rounded_where_it_is_asked_for() -> None:
+@pytest.fixture(params=[False, True])
+def flag(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Torch's own setting, as somebody has left it."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, request.param
+    yield request.param
+    matmul.allow_tf32 = before
+
+
+def test_products_are_rounded_where_it_is_asked_for(flag: bool) -> None:
     draws = torch.Generator().manual_seed(0)
     weight, bias, x = (torch.randn(size, generator=draws) for size in ((2, 5, 64), (2, 5), (2, 64, 7)))
-    plain, flag = stacked_linear(x, weight, bias), torch.backends.cuda.matmul.allow_tf32
+    plain = stacked_linear(x, weight, bias)
     with rounded("bf16"):
         coarse = stacked_linear(x, weight, bias)
         assert (precision(), torch.backends.cuda.matmul.allow_tf32) == ("bf16", True)
         with rounded("float32"):  # no product of float32 is rounded
             assert torch.equal(stacked_linear(x, weight, bias), plain)
+        assert torch.equal(stacked_linear(x, weight, bias), coarse)
     assert (precision(), torch.backends.cuda.matmul.allow_tf32) == ("float32", flag)
     error = (coarse - plain).abs().max() / plain.abs().max()
     assert 1e-4 < error < 2e-2

@@ -136,7 +136,7 @@ def test_a_share_of_a_gpu_is_measured_where_one_is(begin: Callable[..., Driver])
     assert driver.wait() == 0, driver.said()
     said = driver.said()
     assert "--gpus-per-trial auto: 0.5 of a GPU, 2 at once on each: processes compute on it in turns" in said, said
-    assert re.search("a trial takes 1 CPUs, 0.5 GPUs; [2-6] at once", said), said  # of as many machines as are left
+    assert re.search("a trial takes 1 CPU, 0.5 GPUs; [2-6] at once", said), said  # of as many machines as are left
 
 
 def test_what_no_machine_of_the_cluster_has(cluster: Cluster) -> None:

@@ -241,7 +241,7 @@ def test_a_copy_is_brought_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixt
     results.add("runs", [{**PARAMS, "run": "study0", "attempt": 2, "status": "complete", "model": "dynonet"}])
     results.add("trials", [{"study": "study", "trial": "t0", "number": 0, "event": "outcome", "state": "failed"}])
     fill(results, 2, "another")
-    assert copy(source, to) == 0 and "1 runs copied" in capsys.readouterr().out
+    assert copy(source, to) == 0 and "1 run copied" in capsys.readouterr().out
     kept.compact()
     for number in (2, 3):
         run = f"study{number}"

@@ -134,9 +134,14 @@ def test_a_trial_that_has_ended_is_sent(out: Results, capsys: Any) -> None:
     sha = load_series(config.data).identity
     trial = SimpleNamespace(config=TrialSpec((config.to_json(),), sha, trial="t0").to_dict())
     told: list[Any] = []
-    callback = EndedTrials(told.extend, lambda ended, ids: [Member("search", "search", i, ended.trial) for i in ids])
+    underway = {"t0"}
+    callback = EndedTrials(
+        told.extend, lambda ended, ids: [Member("search", "search", i, ended.trial) for i in ids], underway.__contains__
+    )
     callback.on_trial_complete(0, [], trial)
-    assert not told, "its runs may not be on record yet"
+    callback.on_step_end(0, [])
+    assert not told, "its runs are not on record yet"
+    underway.clear()
     callback.on_step_end(0, [])
     callback.on_step_end(1, [])
     assert [member.id for member in told] == [m.id for m in members_of(out, "search") if m.run == config.run_id(sha)]

@@ -10,6 +10,7 @@ import pytest
 
 from dynonet.config import Config
 from lab.series import load_series
+from lab.training import cost
 from lab.training.cost import measure_step
 from lab.training.trainer import StackTrainer
 
@@ -24,8 +25,20 @@ SMALL: dict[str, Any] = {
 def test_an_epoch_costs_its_steps_and_its_validation(batch: int) -> None:
     config = Config.create({**SMALL, "training.batch_size": batch})
     series = load_series(config.data)
-    cost = measure_step(config, series, models=2)
-    assert 0 < cost.step * StackTrainer([config], series).steps < cost.epoch < 60
+    found = measure_step(config, series, models=2)
+    assert 0 < found.step * StackTrainer([config], series).steps < found.epoch < 60
+
+
+def test_what_a_stack_takes_once_and_what_each_model_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a model alone and a stack of four: a step takes 3 and each model 2, memory 100 and each model 40."""
+    steps = {1: cost.Cost(step=3 + 2, epoch=50), 4: cost.Cost(step=3 / 4 + 2, epoch=30)}
+    peaks = iter([100 + 40, 100 + 4 * 40])
+    monkeypatch.setattr(cost, "measure_step", lambda config, series, models, **told: steps[models])
+    monkeypatch.setattr(cost, "peak_memory_bytes", lambda device: next(peaks))
+    config = Config.create(SMALL)
+    found, memory = cost.measure(config, load_series(config.data))
+    assert found.fixed == pytest.approx(3) and (found.step, found.epoch) == (2.75, 30)
+    assert found.fill(1) == pytest.approx(2 / 5) and memory == cost.Memory(base=100, model=40)
 
 
 def test_memory_is_that_of_a_process_of_its_own() -> None:

@@ -51,6 +51,8 @@ def test_the_best_the_latest_and_what_goes_on(tmp_path: Path, monkeypatch: pytes
     assert [t.number for t in found.get_trials(states=[TrialState.COMPLETE])] == [2, 5, 7, 10]
     found.enqueue_trial({"x": 0.5})
     assert found.ask({"x": FloatDistribution(0, 1)}).params == {"x": 0.5}
+    found.tell(1, 9.0)
+    assert shown(found) == [2, 5, 7, 9, 10, 11], "the latest are those proposed last, not those told last"
     whole = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal"))))
     assert len(whole.trials) == 12, "Optuna's own tools see every trial"
     again = study(tmp_path / "again", most=3)

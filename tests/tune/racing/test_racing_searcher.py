@@ -194,6 +194,36 @@ def test_the_search_waits_for_trials_that_may_need_more_seeds(store: Results, ti
     assert not proposals["t00000"].raced_out and len(proposals["t00000"].reports) == EPOCHS, "those of its first seed"
 
 
+def test_at_the_rungs_trials_are_compared_on_their_first_seed(tiny: Config, sha: str) -> None:
+    """One whose first seed ended before a rung has more seeds there, and neither is stopped nor counted."""
+    asha = RacingASHA([], max_epochs=EPOCHS, grace_epochs=3, reduction_factor=2)
+
+    def at_the_rung(name: str, seeds: int, value: float) -> str:
+        trial = SimpleNamespace(trial_id=name, config=TrialSpec((tiny.to_json(),) * seeds, sha, trial=name).to_dict())
+        asha.on_trial_add(None, trial)
+        return asha.on_trial_result(None, trial, {"epoch": 3, "value": value, "reports": [(3, value)]})
+
+    told = [
+        at_the_rung(f"t{n}", seeds, value)
+        for n, (seeds, value) in enumerate([(1, 1.0), (1, 3.0), (2, 9.0), (2, 0.1), (1, 2.0)])
+    ]
+    assert told == ["CONTINUE", "STOP", "CONTINUE", "CONTINUE", "CONTINUE"], "2.0 is the middle of 1.0 and 3.0"
+
+
+def test_a_verdict_on_record_that_cannot_be_one_is_passed_over(store: Results, tiny: Config, sha: str) -> None:
+    def begin() -> Proposals:
+        return Proposals(store, "study", Space(SPACE, tiny), seed=0, replicates=2, data_sha256=sha, race=True)
+
+    proposal = begin().propose()
+    assert proposal is not None
+    row = {"study": "study", "trial": proposal.trial, "number": 0, "event": "raced", "seeds": 2, "reports": []}
+    for losses in ([], [1.0, 2.0], [None]):
+        store.add("trials", [{**row, "losses": losses}], key=proposal.trial)
+    with pytest.warns(UserWarning, match="passed over"):
+        assert begin().all == {proposal.trial: proposal} and proposal.seeds == 1
+    assert list(store.skipped) == ["trials/study=study, its race of t00000"]
+
+
 def test_the_winners_records_are_those_of_fixed_replicates(tmp_path: Any, tiny: Config, sha: str) -> None:
     """Trained one seed after the other, it has the runs that a stack of both would have, and their numbers."""
     short = tiny.override({"training.max_epochs": 2})

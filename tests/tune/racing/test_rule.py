@@ -47,6 +47,14 @@ def test_nobody_is_excluded_by_too_few() -> None:
     assert race.judge([9.0]).text.startswith(
         "raced out after 1 of 2 seeds: 9.0000, 8.0000 above t0 on the same; more than 0."
     )
+    alike = Race(2)  # seeds that differ in every trial by the same leave no spread
+    for trial, losses in (("t0", [1.0, 1.5]), ("t1", [2.0, 2.5])):
+        alike.add(trial, losses)
+    assert (
+        alike.judge([1.0]).text
+        == "raced on after 1 of 2 seeds: 1.0000, 0.0000 below t0 on the same; more than 0.0000 excludes"
+    )
+    assert alike.judge([1.25]).excluded and "0.5000 below t0" in alike.judge([0.5]).text
     for wrong in ([], [1.0, 1.0]):
         with pytest.raises(ValueError, match="can be judged"):
             race.judge(wrong)

@@ -15,6 +15,7 @@ from lab.errors import ConfigError
 from lab.series import load_series
 from lab.training.trainer import StackTrainer
 from tune.space import Range, Space
+from tune.space.points import point
 
 BASE = Config()
 
@@ -138,6 +139,8 @@ def test_the_points_of_a_space_are_counted_where_they_can_be() -> None:
         "training.unroll_every": {"int": [1, 2], "when": {"training.mode": "unrolled"}},
     })  # fmt: skip
     points = of.every_point(99)
+    assert points is not None
+    assert len({point(dict(reversed(each.items()))) for each in points} | set(map(point, points))) == len(points)
     assert points is not None and len(points) == 3 + 3 * 2
     assert {json.dumps(p, sort_keys=True) for p in draws(of, 200)} == {json.dumps(p, sort_keys=True) for p in points}
     assert of.every_point(5) is None and space({"model.dropout": {"float": [0.0, 0.4]}}).every_point(99) is None

@@ -26,7 +26,7 @@ def test_studies_are_copied_with_all_that_a_report_reads(store: Results, tmp_pat
     out, kept = ["--results", str(root(store))], Results(tmp_path / "kept")
     for studies in (["study"], ["other"]):
         assert results_command.main(["copy", *studies, "--to", str(tmp_path / "kept"), *out]) == 0
-    assert "1 studies and 1 runs copied" in capsys.readouterr().out, "only what was not there"
+    assert "1 study and 1 run copied" in capsys.readouterr().out, "only what was not there"
     for study in ("study", "other"):
         before, after = (load(study, place).set_index("run") for place in (root(store), tmp_path / "kept"))
         pd.testing.assert_frame_equal(after, before)
@@ -44,7 +44,7 @@ def test_studies_are_copied_with_all_that_a_report_reads(store: Results, tmp_pat
     store.add("runs", [a_run("r10", 3, val_mse=0.25)])
     store.add("events", [{"study": "study", "kind": "resumed", "text": "a new driver went on"}])
     assert results_command.main(["copy", "study", "--to", str(tmp_path / "kept"), *out]) == 0
-    assert "1 runs copied" in capsys.readouterr().out and kept.runs()["r10"]["val_mse"] == 0.25
+    assert "1 run copied" in capsys.readouterr().out and kept.runs()["r10"]["val_mse"] == 0.25
     kept.add("trials", [event(77)])
     assert results_command.main(["copy", "study", "--to", str(tmp_path / "kept"), *out]) == 2
     assert "study 'study' in" in capsys.readouterr().err and len(kept.storage.list("runs")) == 3
