@@ -63,7 +63,8 @@ class ProposalSearcher(SlotSearcher):
             for proposal in filter(self._written, self._chosen):
                 self._chosen.remove(proposal)
                 return self._given(trial_id, proposal)
-            while len(self._chosen) < self.free:
+            # Of a thousand slots the first does not wait for a thousand draws.
+            while len(self._chosen) < self.free and not (self._chosen and self._written(self._chosen[0])):
                 chosen = self._choose()
                 if not isinstance(chosen, Proposal):
                     if not self._chosen:
