@@ -32,26 +32,26 @@ class Costs:
 
     # The driver's: real searches of short and long trials (result, trial), the real searcher beside so many trials
     # (propose), the real ASHA (rung), 1,000 waiting tasks of Ray (result_per_slot), the real records (compact).
-    result: float = 0.00079  # a report through Tune's loop, ASHA and our callbacks
+    result: float = 0.00045  # a report through Tune's loop, ASHA and our callbacks
     result_per_trial: float = 2.7e-8  # more of it for each trial that has ended
-    result_per_slot: float = 2.7e-7  # more of it for each running trial
+    result_per_slot: float = 2.6e-7  # more of it for each running trial
     rung_per_trial: float = 2.1e-8  # a decision at a rung, for each trial that has come to it
-    trial: float = 0.0062  # a trial's start and end, its outcome on record, without the proposal
-    ask: float = 0.00035  # asking a slot to put a stopped trial on record, and its answer
-    snapshot_per_trial: float = 7.1e-4  # Tune's own snapshot, once, at the end
-    propose: float = 0.022  # TPE over the default space, and its records
-    propose_per_trial: float = 7.3e-6  # more of it for each trial that it is shown: the latest SHOWN, and what runs
-    compact_per_run: float = 0.0021  # merging a run's files
-    actor: float = 0.0093  # starting a slot's process
+    trial: float = 0.0053  # a trial's start and end, its outcome on record, without the proposal
+    ask: float = 0.00033  # asking a slot to put a stopped trial on record, and its answer
+    snapshot_per_trial: float = 6.1e-4  # Tune's own snapshot, once, at the end
+    propose: float = 0.016  # TPE over the default space, and its records
+    propose_per_trial: float = 7.5e-6  # more of it for each trial that it is shown: the latest SHOWN, and what runs
+    compact_per_run: float = 0.0023  # merging a run's files
+    actor: float = 0.0083  # starting a slot's process
     # A slot's: a trivial network in this process (begin, report), the network of preset regimes (seal, read_test).
     actor_start: float = 3.0  # its process until its first trial begins: imports, kernels (wall)
-    begin: float = 0.019  # building a stack
-    report: float = 0.0073  # a checkpoint's bytes, and the way to the driver and back
-    close: float = 0.0074  # the runs of a stopped trial on record, from memory
-    close_per_run: float = 0.0063
-    seal_per_run: float = 0.0056  # files of a finished run
-    read_test_per_run: float = 0.033  # of a study: the forward pass of a small network and its records
-    segment_per_run: float = 2.8e-6  # a trial's start: reading a compacted run on record
+    begin: float = 0.0071  # building a stack
+    report: float = 0.0045  # a checkpoint's bytes, and the way to the driver and back
+    close: float = 0.0037  # the runs of a stopped trial on record, from memory
+    close_per_run: float = 0.0052
+    seal_per_run: float = 0.0044  # files of a finished run
+    read_test_per_run: float = 0.025  # of a study: the forward pass of a small network and its records
+    segment_per_run: float = 3.1e-6  # a trial's start: reading a compacted run on record
 
     def slower(self, factor: float) -> "Costs":
         return Costs(**{name: seconds * factor for name, seconds in asdict(self).items()})
@@ -77,7 +77,7 @@ class Store:
 
 
 STORES = {
-    "local": Store(0.0015, 1e-4, 4e-4, 1e-4, 2.6e-6, at_once=1),  # measured: a disk, fsync included; one machine only
+    "local": Store(0.0013, 1e-4, 3e-4, 1e-4, 2.3e-6, at_once=1),  # measured: a disk, fsync included; one machine only
     "nfs": Store(0.010, 0.002, 0.002, 0.002, 1e-5, operations=5000, at_once=1),  # assumed: a server in the same zone
     # Assumed but for the limit, which Amazon documents for writes to one prefix (3,500 a second).
     "object": Store(0.040, 0.020, 0.020, 0.060, 3e-6, page=1000, operations=3500),
