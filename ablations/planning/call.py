@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ablations.study.models import MODELS
-from ablations.study.pieces import MOST_SECONDS
 from ablations.study.reading import load_study, with_settings
 from ablations.study.study import Study
 from lab.errors import ConfigError, check_number
@@ -94,8 +93,7 @@ class StudyCall(Call):
             )
         asked = {} if study.retune is None else study.retune.model_dump(exclude_defaults=True)
         if self.search_seconds is not None:
-            if not 0 < self.search_seconds <= MOST_SECONDS:
-                raise ConfigError(f"--search-seconds must be above 0 and at most 1e9, got {self.search_seconds:g}")
+            check_number("--search-seconds", self.search_seconds, 0.001, MOST_SECONDS)
             asked |= {"device_seconds": self.search_seconds, "trials": MOST_TRIALS}
         return {"retune": asked | ({} if self.trials is None else {"trials": self.trials})}
 

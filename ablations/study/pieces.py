@@ -13,8 +13,6 @@ from lab.seeds import RETUNE, replicates
 from lab.settings.config import Config
 from lab.settings.files import dotted, with_own_file
 
-MOST_SECONDS = 1e9  # of a device, in a search
-
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -54,15 +52,12 @@ class PairSpec(Section):
     against: str
 
 
-MOST_SECONDS = 1e9  # of a device
-
-
 class Retune(Section):
     """The search that each arm gets before its replicates. It varies the study's nuisance settings."""
 
     trials: int = Field(20, ge=1, le=1_000_000)
     # Of each search: trials go on until so much is spent, `trials` at most. Equal where models cost unlike.
-    device_seconds: float | None = Field(None, gt=0, le=MOST_SECONDS)
+    device_seconds: float | None = Field(None, gt=0, le=1e9)
     replicates: int = Field(2, ge=1, le=1000)  # seeds of a proposal
     seed_offset: int = Field(RETUNE, ge=0, le=2**62)  # the search's seeds are this, this + 1, ...
     space: dict[str, dict[str, Any]] = Field(
