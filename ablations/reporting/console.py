@@ -12,7 +12,7 @@ from ablations.reporting.tables import LINEAR, bar_rows, validated
 from ablations.reporting.wording import against_linear, label, ordered, sentence
 from lab.arms import FULL
 from lab.console.printing import aligned
-from lab.pages.formats import decimal, mean_deviation, p_value, percent, signed, whole
+from lab.pages.formats import counted, decimal, mean_deviation, p_value, percent, signed, whole
 from lab.pages.skipped import skipped_note
 from lab.references.wording import added
 
@@ -38,7 +38,7 @@ def verdict_lines(findings: Findings) -> list[str]:
         lines += aligned(rows, _LEFT)
         for text in (against_linear(findings, cell.name), *added(cell.standing, network(findings))):
             lines += textwrap.wrap(text, WIDTH)
-    level = f"alpha {findings.study.alpha:g}, {findings.family} comparisons"
+    level = f"alpha {findings.study.alpha:g}, {counted(findings.family, 'comparison')}"
     looks = "" if len(findings.looks) == 1 else f", look {findings.look} of {len(findings.looks)}"
     lines.append("")
     lines.append(f"effect: {less(findings, LOSS, 'the')}, paired by seed: that of the typical run (the")

@@ -10,7 +10,7 @@ from ablations.findings.findings import PRIMARY, ArmRuns, CellData, Finding, Fin
 from ablations.reporting.phrases import LOSS, adds, kind, less, place, positive
 from ablations.reporting.wording import label
 from lab.console.printing import printable
-from lab.pages.formats import METRIC_NAMES, decimal, interval, known, mean_deviation, p_value, signed
+from lab.pages.formats import METRIC_NAMES, counted, decimal, interval, known, mean_deviation, p_value, signed
 from lab.references.standing import BarErrors
 
 Row = dict[str, Any]
@@ -272,9 +272,9 @@ def tests_said(findings: Findings) -> str:
     study = findings.study
     looks = "" if len(findings.looks) == 1 else f" and over {len(findings.looks)} looks (Bonferroni)"
     return (
-        f"p: {_test(study.correction)}, adjusted for "
-        f"{findings.family} comparisons ({_TESTS[study.correction]}){looks}, alpha = {study.alpha:g}; no practical "
-        f"effect: signed ranks within ±{study.margin_percent:g}%."
+        f"p: {_test(study.correction)}, adjusted for {counted(findings.family, 'comparison')} "
+        f"({_TESTS[study.correction]}){looks}, alpha = {study.alpha:g}; no practical effect: signed ranks within "
+        f"±{study.margin_percent:g}%."
     )
 
 

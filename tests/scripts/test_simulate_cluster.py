@@ -60,9 +60,9 @@ def test_a_stopped_trial_is_put_on_record_by_its_slot_and_the_driver_asks() -> N
     assert found.makespan == pytest.approx(31 * (1 + 0.5 + 2 * 0.25 + 0.1)) and found.busy == pytest.approx(3.1)
     assert found.waited == pytest.approx(3.1) and sum(found.spent.values()) == pytest.approx(found.makespan)
     store = replace(NOWHERE, listing=0.1, put=0.01, delete=0.001)
-    # Runs are looked for, and a checkpoint of the stack and two of each run; an epoch's checkpoint takes the last one's
+    # Two records of its proposal; runs are looked for, and a checkpoint of the stack and two of each run; an epoch's checkpoint takes the last one's
     # place; then a checkpoint of each run, four files and two rows in two turns, and the stack's checkpoints.
-    seconds = (2 * 0.1 + 0.1 + 4 * 0.1) + 0.011 + (2 * 0.11 + 2 * 0.01 + 0.1 + 2 * 0.001)
+    seconds = 2 * 0.01 + (2 * 0.1 + 0.1 + 4 * 0.1) + 0.011 + (2 * 0.11 + 2 * 0.01 + 0.1 + 2 * 0.001)
     assert simulate(work, 1, FREE, store).makespan == pytest.approx(31 * (1 + seconds))
 
 
@@ -72,8 +72,9 @@ def test_the_loop_waits_for_records_on_a_file_system_alone() -> None:
     store = replace(NOWHERE, put=0.1, operations=1000.0)  # more than are asked of it
     alone, beside = (simulate(work, 1, FREE, replace(store, at_once=n)) for n in (1, 16))
     assert alone.busy == pytest.approx(31 * 3 * 0.1) and beside.busy == 0
-    # Of a checkpoint after each epoch, and of two runs at the end: four files and two rows, in two turns.
-    assert beside.makespan == pytest.approx(31 * (5 + 0.1 * (5 + 2)))
+    # A trial waits for the two of its proposal, for a checkpoint after each epoch, and for those of two runs at the
+    # end: four files and two rows, in two turns.
+    assert beside.makespan == pytest.approx(31 * (5 + 0.1 * (2 + 5 + 2)))
     assert alone.makespan == pytest.approx(31 * (5 + 0.1 * (5 + 6 + 3)))
 
 

@@ -103,7 +103,7 @@ def test_a_log_gets_one_line_per_outcome_and_a_summary_now_and_then(
     lines = log.getvalue().splitlines()
     assert sum(line.startswith("t0000") for line in lines) == 6 and len(lines) <= 14
     assert max(map(len, lines)) <= WIDTH and "\x1b" not in log.getvalue()
-    assert any(line.startswith("t00003  complete  val MSE 1.2500  control_hidden=") for line in lines)
+    assert any(line.startswith("t00003  complete   val MSE 1.2500  control_hidden=") for line in lines)
     assert any(line.startswith("t00005  failed") and "RuntimeError: out of memory" in line for line in lines), lines
 
 
