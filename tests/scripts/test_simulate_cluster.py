@@ -61,8 +61,8 @@ def test_a_stopped_trial_is_put_on_record_by_its_slot_and_the_driver_asks() -> N
     assert found.waited == pytest.approx(3.1) and sum(found.spent.values()) == pytest.approx(found.makespan)
     store = replace(NOWHERE, listing=0.1, put=0.01, delete=0.001)
     # Two records of its proposal; runs are looked for, and a checkpoint of the stack and two of each run; an epoch's
-    # checkpoint takes the last one's place; then a checkpoint of each run, four files and two rows in two turns, and the
-    # stack's checkpoints.
+    # checkpoint takes the last one's place; then a checkpoint of each run, four files and two rows in two turns, and
+    # the stack's checkpoints.
     seconds = 2 * 0.01 + (2 * 0.1 + 0.1 + 4 * 0.1) + 0.011 + (2 * 0.11 + 2 * 0.01 + 0.1 + 2 * 0.001)
     assert simulate(work, 1, FREE, store).makespan == pytest.approx(31 * (1 + seconds))
 
