@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.compute.kernels import compiled
+from lab.compute.kernels import asked, compiled
 
 
 class Purpose(IntEnum):
@@ -41,7 +41,7 @@ Words = TypeVar("Words", Tensor, np.ndarray)
 def threefry(key: Key, counter0: Tensor, counter1: Tensor) -> tuple[Tensor, Tensor]:
     """Threefry-2x32-20 of two int32 counter words under a key; all of one dimension at least, broadcast together."""
     words = (*key, counter0, counter1)
-    if any(word.device.type != "cpu" for word in words):
+    if asked() == "torch" or any(word.device.type != "cpu" for word in words):
         return _threefry(*words, _rotate_int32)
     # On few numbers most of the time goes to calls, and NumPy's are several times as fast as torch's.
     k0, k1, x0, x1 = (word.numpy().view(np.uint32) for word in words)

@@ -34,7 +34,12 @@ def words(*values: int) -> list[Tensor]:
         ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
     ],
 )
-def test_known_answers_of_random123(key: tuple, counter: tuple, expected: tuple) -> None:
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
+def test_known_answers_of_random123(
+    key: tuple, counter: tuple, expected: tuple, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By NumPy, and by torch's operations, which a GPU takes."""
+    monkeypatch.setenv("DYNONET_KERNEL", kernel)
     k0, k1 = words(*key)
     got = threefry((k0, k1), *words(*counter))
     assert tuple(int(word) & 0xFFFFFFFF for word in got) == expected
