@@ -55,7 +55,7 @@ def test_the_first_trial_finds_all_compiled_and_imported(tmp_path: Path) -> None
     ahead, ready, trials = json.loads(done.stdout.splitlines()[-1])
     assert not ahead and ready, "on this machine the processes that Ray starts ahead see to it"
     processes, found, misses, hits = zip(*trials, strict=True)
-    assert sorted(processes) == ready, "trials run where all is ready"
+    assert sorted(processes) == ready, "actors run where all is ready"
     assert all(found) and sum(misses) == 3, "three functions, each compiled by one of them"
     assert sum(hits) == 3 * (len(ready) - 1)
     assert not list(tmp_path.glob("dynonet-*")), "nothing is left behind"
