@@ -69,14 +69,18 @@ def _make(path: Path) -> None:
         draft.unlink()
 
 
-def keep_keys_home() -> None:
-    """Takes the cloud's keys off what Tune copies from the driver's environment into the runtime environment of trials.
+def plain_environment(local: bool) -> None:
+    """Keeps out of the runtime environment of trials what Tune adds by itself.
 
-    That is written as it is into a log that others can read, and on a cluster shown by the state API. Trials have their
-    keys from the machine: here they inherit the environment, a cluster's have a role or variables of their own, and a
-    job's come by `cluster.sending.keys`.
+    The cloud's keys: a runtime environment is written as it is into a log that others can read, and on a cluster shown
+    by the state API. Trials have their keys from the machine: here they inherit the environment, a cluster's have a
+    role or variables of their own, and a job's come by `cluster.sending.keys`.
+
+    And all the rest that they do not need (a switch of PyTorch Lightning; on this machine also what they inherit): Ray
+    would start new processes for an environment of their own, though others are ready.
     """
     from ray.tune.execution import class_cache
 
     own = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(("RAY_", "TUNE_", "TRAIN_"))}
-    class_cache.ENV_VARS_TO_PROPAGATE = own
+    class_cache.ENV_VARS_TO_PROPAGATE = set() if local else own
+    class_cache.DEFAULT_ENV_VARS = {}

@@ -23,7 +23,7 @@ from lab.machines.card.ahead import SYSTEM_CONFIG, Ahead
 from lab.machines.card.mps import MPS, Mps
 from lab.machines.card.share import AUTO, Beside, Need, choose
 from lab.machines.card.warm import WarmUp
-from lab.machines.doors import keep_keys_home, loopback, private_token
+from lab.machines.doors import loopback, plain_environment, private_token
 from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
@@ -353,7 +353,7 @@ class RaySession:
                 callbacks=list(callbacks),
             ),
         )  # fmt: skip
-        keep_keys_home()
+        plain_environment(self._local)
         self.wait_ahead(samples)
         with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
             tuner.fit()

@@ -22,7 +22,13 @@ from lab.machines.card.ready import ASKED
 
 MOST_SECONDS, QUIET_SECONDS = 60.0, 5.0  # that a driver waits: in all, and for one more process to come
 LOOK = 0.02
-SYSTEM_CONFIG: dict[str, Any] = {"preload_python_modules": ["lab.machines.card.ready"]}  # of such a Ray
+# Of such a Ray. Between a trial's claim on CPUs and the start of its actor Ray would end what is idle for longer than a
+# second. When memory is short it ends such processes first.
+IDLE_SECONDS = 600
+SYSTEM_CONFIG: dict[str, Any] = {
+    "preload_python_modules": ["lab.machines.card.ready"],
+    "idle_worker_killing_time_threshold_ms": 1000 * IDLE_SECONDS,
+}
 ROOT = Path(__file__).resolve().parents[3]  # where the project's packages lie
 
 

@@ -9,7 +9,7 @@ import pytest
 from ray.tune.execution import class_cache
 
 from lab.errors import ConfigError
-from lab.machines.doors import keep_keys_home, private_token
+from lab.machines.doors import plain_environment, private_token
 from lab.store.frames import load
 from tests.planted import PLANTED, files_below, holding
 from tests.processes import ROOT, drivers
@@ -40,8 +40,10 @@ def test_a_local_search_listens_on_loopback_alone_and_writes_no_key_down(token: 
         listening = [who for each in seen["ports"].values() for who in each]
         assert len(listening) >= 8 and any("StackTrainable" in who or "ray::" in who for who in listening), seen
         assert set(seen["ports"]) <= LOOPBACK, {k: v for k, v in seen["ports"].items() if k not in LOOPBACK}
-        for word in ("StackTrainable", "PL_DISABLE_FORK"):  # the trials, and their runtime environment
-            assert any(word in answer for answer in seen["answers"]), word
+        assert any("StackTrainable" in answer for answer in seen["answers"]), "they tell of trials"
+        assert not any("PL_DISABLE_FORK" in answer for answer in seen["answers"]), (
+            "which have no environment of their own"
+        )
         searched = files_below(tmp_path, Path(logs))
         assert {"runtime_env_agent.log", "raylet.out"} <= {path.name for path in searched}
         assert any(path.suffix == ".wandb" for path in searched)
@@ -74,11 +76,14 @@ def test_tune_copies_no_key_of_a_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**PLANTED, "RAY_CHDIR_TO_TRIAL_DIR": "0"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", set(class_cache.ENV_VARS_TO_PROPAGATE))
+    monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", dict(class_cache.DEFAULT_ENV_VARS))
     cache = class_cache._ActorClassCache()
 
     def copied(trainable: type) -> set[str]:
-        return set(cache.get(trainable)._default_options["runtime_env"]["env_vars"])
+        return set(cache.get(trainable)._default_options["runtime_env"].get("env_vars", ()))
 
     assert copied(type("Before", (), {})) & set(PLANTED), "else this test says nothing"
-    keep_keys_home()
-    assert copied(type("After", (), {})) == {"PL_DISABLE_FORK", "RAY_CHDIR_TO_TRIAL_DIR"}
+    plain_environment(local=False)
+    assert copied(type("After", (), {})) == {"RAY_CHDIR_TO_TRIAL_DIR"}
+    plain_environment(local=True)
+    assert not copied(type("Here", (), {})), "with any of its own a trial would get a new process"
