@@ -14,7 +14,8 @@ from lab.machines.memory import KernelKills, MemoryGate, Shortage, shortage
 from lab.machines.nodes import Node, NodeLeaves, leaving, living_nodes
 from lab.machines.queue import DriverOnly
 from lab.machines.trial import TrialSpec
-from lab.store.events import record_event, record_outages
+from lab.store.beside.writer import Writer
+from lab.store.events import record_event, record_outages, wait_for_events
 from lab.store.tables import Results
 
 LOOK_SECONDS = 2.0  # between two looks at the cluster
@@ -41,7 +42,8 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         say: Callable[[str], None],
         share: float = 0.0,
     ):
-        self.results, self.study, self.say = results, study, say
+        self.study, self.say = study, say
+        self._writer = Writer(results)  # a record must not hold up the loop that calls all this
         self._nodes: dict[str, Node] = {node.id: node for node in living_nodes()}
         self._looked = time.monotonic()
         self._share, self._kernel = share, KernelKills()
@@ -54,7 +56,11 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
 
     def _happened(self, kind: str, text: str, trial: str | None = None) -> None:
         self.say(text)
-        record_event(self.results, self.study, kind, text, trial)
+        record_event(self._writer, self.study, kind, text, trial)
+
+    def wait(self, seconds: float | None) -> None:
+        """Until what has happened is on record, or so long."""
+        wait_for_events(self._writer, seconds)
 
     # Ray Tune's hooks.
 
@@ -62,7 +68,7 @@ class FaultWatch(DriverOnly, ray_tune.Callback):
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             self._looked = time.monotonic()
             self._look()
-            for text in record_outages(self.results, self.study):
+            for text in record_outages(self._writer, self.study):
                 self.say(text)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:

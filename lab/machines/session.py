@@ -355,8 +355,14 @@ class RaySession:
         )  # fmt: skip
         plain_environment(self._local)
         self.wait_ahead(samples)
-        with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
-            tuner.fit()
+        seconds: float | None = RECORD_SECONDS
+        try:
+            with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
+                tuner.fit()
+            seconds = stop.patience
+        finally:
+            if watch is not None:
+                watch.wait(seconds)
 
 
 def _no_gpu(joined: bool) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lab.provenance import host_name
+from lab.store.beside.writer import Writer
 from lab.store.objects.patient_storage import PatientStorage
 from lab.store.tables import Results, StorageError
 
@@ -23,8 +24,8 @@ class Event:
     host: str  # that noticed it
 
 
-def record_event(results: Results, study: str, kind: str, text: str, trial: str | None = None) -> None:
-    """Puts an event on record. A storage that cannot take it costs the event, not the study."""
+def record_event(results: Results | Writer, study: str, kind: str, text: str, trial: str | None = None) -> None:
+    """Puts an event on record, or gives it to a writer. A storage that can't take it costs the event, not the study."""
     row = {"study": study, "kind": kind, "text": text, "trial": trial, "host": host_name()}
     try:
         results.add("events", [row], key=kind)
@@ -32,14 +33,24 @@ def record_event(results: Results, study: str, kind: str, text: str, trial: str 
         logger.warning("not on record: %s (%s)", text, error)
 
 
-def record_outages(results: Results, study: str, trial: str | None = None) -> list[str]:
+def record_outages(results: Results | Writer, study: str, trial: str | None = None) -> list[str]:
     """Puts on record, and returns, when the storage of a study was full or gone for a while."""
-    storage = results.storage
+    storage = (results.results if isinstance(results, Writer) else results).storage
     outages = storage.take_outages() if isinstance(storage, PatientStorage) else []
     texts = [f"the storage was out of reach for {outage.seconds:.0f} s ({outage.cause})" for outage in outages]
     for text in texts:
         record_event(results, study, "storage_outage", text, trial)
     return texts
+
+
+def wait_for_events(writer: Writer, seconds: float | None) -> None:
+    """Until those given to it are on record, or so long; what is not then is not tried any more."""
+    try:
+        if not writer.wait(seconds):
+            logger.warning("not all that happened is on record: the storage took too long")
+    except StorageError as error:
+        logger.warning("not all that happened is on record: %s", error)
+    writer.drop()
 
 
 def events_of(results: Results, study: str) -> list[Event]:

@@ -1,5 +1,7 @@
 """What the driver makes of processes that die, machines that come and go, trials that raise."""
 
+import logging
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from lab.machines.nodes import Node, NodeLeaves
 from lab.machines.queue import TrialQueue
 from lab.machines.trial import TrialSpec
 from lab.store.events import events_of
+from lab.store.objects.storage import Storage
 from lab.store.tables import Results
 
 SHARE = 2.0**30  # bytes that a trial may take
@@ -201,3 +204,31 @@ def test_a_fraction_of_a_gpu_is_one_of_a_single_gpu() -> None:
     machine = Node("a", "10.0.0.1", 100, 8, 1e12)
     assert [machine.fits(1, gpus) for gpus in (0, 0.15, 0.5, 0.34, 1, 2, 3, 8, 9)] == [100, 48, 16, 16, 8, 4, 2, 1, 0]
     assert machine.fits(4, 0.15) == 25, "the CPUs decide"
+
+
+def test_the_loop_waits_for_no_record_on_an_object_store(
+    cluster: list[Node], lines: list[str], s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    base, _, options = s3_url.partition("?")
+    store, gate, put = Results(f"{base}/{tmp_path.name}?{options}"), threading.Event(), Storage.put
+
+    def late(*arguments: Any, **named: Any) -> None:
+        assert gate.wait(30)
+        put(*arguments, **named)
+
+    monkeypatch.setattr(Storage, "put", late)
+    watch = FaultWatch(store, "study", lines.append, SHARE)
+    del cluster[0]
+    watch.on_step_end(0, [])
+    assert len(lines) == 1 and not events_of(store, "study")
+    gate.set()
+    watch.wait(None)
+    assert [event.kind for event in events_of(store, "study")] == ["node_lost"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+    gate.clear()
+    watch = FaultWatch(store, "study", lines.append, SHARE)
+    Trial(tmp_path, "t0").fails(watch, raised(ValueError("red")))
+    watch.wait(0.0)
+    assert "not all that happened is on record" in caplog.text, "nothing waits longer than it may"
+    gate.set()
