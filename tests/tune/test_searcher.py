@@ -78,6 +78,34 @@ def test_a_trial_is_given_when_its_proposal_is_on_record(begin: Begin, monkeypat
     assert len(searcher.proposals.all) == 4 and looks == 3, "no more than were asked for"
 
 
+def test_what_is_chosen_ahead_is_trained_though_the_space_is_used_up(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searcher, _ = begin({"model.num_layers": {"int": [1, 2]}})
+    written: set[str] = set()
+
+    def look(trial: str, seconds: float) -> bool:
+        written.update(["t00000"] if seconds else [])
+        return trial in written
+
+    monkeypatch.setattr(searcher.proposals.writer, "written", look)
+    queue = TrialQueue(searcher, samples=4, limit=lambda: 3)
+    assert queue.suggest("a")["trial"] == "t00000" and queue.suggest("b") is None
+    written.add("t00001")
+    assert queue.suggest("b")["trial"] == "t00001" and queue.suggest("c") is None
+    for trial in ("a", "b"):
+        queue.on_trial_complete(trial, result("complete", 3.0))
+    assert queue.suggest("c") == Searcher.FINISHED
+
+
+def test_no_more_are_chosen_ahead_once_one_can_begin(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher, _ = begin()
+    known = searcher.proposals.all
+    monkeypatch.setattr(searcher.proposals.writer, "written", lambda trial, seconds: trial not in list(known)[-2:])
+    assert TrialQueue(searcher, samples=9, limit=lambda: 9).suggest("a")["trial"] == "t00000"
+    assert list(known) == ["t00000", "t00001", "t00002"]
+
+
 def test_a_trial_gets_its_stack_of_configs(begin: Begin) -> None:
     searcher, _ = begin()
     config = searcher.suggest("tune-1")
