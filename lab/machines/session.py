@@ -255,7 +255,8 @@ class RaySession:
         """Until the processes that Ray has started ahead are ready for so many trials; once, before the first. Returns
         them."""
         ahead, self._ahead = self._ahead, None
-        return [] if ahead is None else ahead.wait(min(self.concurrent, trials))
+        ray_starts = sum(int(node.cpus) for node in self.nodes)  # and no more, however many fit
+        return [] if ahead is None else ahead.wait(min(self.concurrent, trials, ray_starts))
 
     def run_tasks(
         self,

@@ -7,6 +7,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lab.machines.nodes import Node
+from lab.machines.session import RaySession
 
 ROOT = Path(__file__).parents[4]
 # A whole search whose trials write down what they find in their process as they begin, and its driver what is ready.
@@ -71,3 +76,11 @@ def test_the_first_trials_find_all_compiled_and_imported(tmp_path: Path) -> None
     assert all(found) and sum(misses) == 3, "three functions, each compiled by one of them"
     assert sum(hits) == 3 * (len(ready) - 1)
     assert not list(tmp_path.glob("dynonet-*")), "nothing is left behind"
+
+
+def test_no_driver_waits_for_more_processes_than_ray_starts() -> None:
+    session: Any = object.__new__(RaySession)
+    session.nodes, session.concurrent = [Node("a", "10.0.0.1", 2.0, 0.0, 1e9)], 6
+    for trials, processes in ((50, 2), (1, 1)):
+        session._ahead = SimpleNamespace(wait=lambda most: [most])
+        assert session.wait_ahead(trials) == [processes] and session.wait_ahead(trials) == []
