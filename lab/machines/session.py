@@ -356,14 +356,15 @@ class RaySession:
         )  # fmt: skip
         plain_environment(self._local)
         self.wait_ahead(samples)
-        seconds: float | None = RECORD_SECONDS
         try:
             with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
                 tuner.fit()
-            seconds = stop.patience
-        finally:
+        except Exception:
             if watch is not None:
-                watch.wait(seconds)
+                watch.wait(RECORD_SECONDS)
+            raise
+        if watch is not None:
+            watch.wait(stop.patience)
 
 
 def _no_gpu(joined: bool) -> str:

@@ -191,7 +191,7 @@ def test_a_search_is_sent_followed_and_gone_on_with(
     commit = code_provenance()["git_commit"]
     assert set(runs["git_commit"].dropna()) == ({commit} if commit else set()), "a job's folder is no checkout"
     told = "".join(answers)
-    assert "ResourceTrainable" in told and "PL_DISABLE_FORK" in told, "trials and their environment are shown"
+    assert "ResourceTrainable" in told and "DYNONET_KERNEL" in told, "trials and their environment are shown"
     assert len(files_below(head.folder, out)) > 50 and (head.folder / "session_latest").exists()
     for name, value in {**PLANTED, "the token": TOKEN}.items():
         assert not [path for path in holding(value, head.folder, out) if path != head.token], name

@@ -138,7 +138,7 @@ def test_a_death_while_a_stopped_stack_is_put_on_record(
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_numbers_are_the_same_to_the_bit(store: Results, tiny: Config, tmp_path: Path) -> None:
-    configs = seeds(tiny, 1, 2, 3, **{**EARLY, "training.max_epochs": 20, "training.patience": 6, "training.lr": 0.1})
+    configs = seeds(tiny, 1, 2, 3, **{**EARLY, "training.max_epochs": 200, "training.patience": 90, "training.lr": 0.1})
     arguments = [store.storage.url, *(config.to_json() for config in configs)]
     command = [sys.executable, "-c", textwrap.dedent(KILLER), *arguments]
     said = subprocess.run(command, capture_output=True, text=True, timeout=300).stderr
