@@ -2,9 +2,11 @@
 
 import logging
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from ray import cloudpickle
@@ -12,10 +14,12 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.search import Searcher
 
 from lab.machines import faults
+from lab.machines import session as module
 from lab.machines.faults import DEATHS_TO_HALVE, MOST_DEATHS, FaultWatch
 from lab.machines.memory import as_tune_knows_it
 from lab.machines.nodes import Node, NodeLeaves
 from lab.machines.queue import TrialQueue
+from lab.machines.session import RECORD_SECONDS, RaySession, Stop
 from lab.machines.trial import TrialSpec
 from lab.store.events import events_of
 from lab.store.objects.storage import Storage
@@ -228,7 +232,36 @@ def test_the_loop_waits_for_no_record_on_an_object_store(
 
     gate.clear()
     watch = FaultWatch(store, "study", lines.append, SHARE)
-    Trial(tmp_path, "t0").fails(watch, raised(ValueError("red")))
+    for _ in range(3):
+        Trial(tmp_path, "t0").fails(watch, raised(ValueError("red")))
     watch.wait(0.0)
     assert "not all that happened is on record" in caplog.text, "nothing waits longer than it may"
     gate.set()
+    watch.wait(None)
+    kinds = [event.kind for event in events_of(store, "study")]
+    assert sorted(kinds) == ["node_lost", "raised"], "only what was on its way is written then"
+
+
+@pytest.mark.parametrize(
+    ("error", "waited"),
+    [(None, [None]), (RuntimeError("of Tune"), [RECORD_SECONDS]), (KeyboardInterrupt(), [])],
+    ids=["at its end", "after an error", "never after a second Ctrl-C"],
+)
+def test_a_session_waits_until_what_happened_is_on_record(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException | None, waited: list[float | None]
+) -> None:
+    tune = MagicMock()
+    tune.Tuner.return_value.fit.side_effect = error
+    monkeypatch.setattr(module, "ray_tune", tune)
+    monkeypatch.setattr(module, "plain_environment", lambda local: None)
+    session: Any = object.__new__(RaySession)
+    session.cpus_per_trial, session.gpus, session.series, session._local, session._ahead = 1, 0, {}, True, None
+    session.nodes, session._asked = [], 1
+    asked: list[float | None] = []
+    watch: Any = SimpleNamespace(wait=asked.append)
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        session.run_trials(
+            "study", tmp_path, searcher=Searcher(), samples=1, stop=Stop(None, SimpleNamespace(lost=False)),  # type: ignore[arg-type]
+            callbacks=[], max_failures=0, watch=watch,
+        )  # fmt: skip
+    assert asked == waited
