@@ -117,7 +117,7 @@ def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool, side_by_s
         for reference in late:
             ray.cancel(reference, force=True)
             busy = "; are its GPUs all taken?" if gpu else ""
-            problems.append(f"machine {waiting[reference].address}: no answer within {PROBE_SECONDS:.0f} s{busy}")
+            problems.append(f"machine {waiting[reference].address}: no answer within {PROBE_SECONDS:g} s{busy}")
     finally:
         _remove(storage, token)
     if problems:

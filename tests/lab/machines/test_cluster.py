@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import ray
 from ray._private.state import state as ray_state
 from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lab.errors import ConfigError
 from lab.machines import preflight
@@ -65,6 +66,25 @@ def gpus_in_use() -> list[float]:
     """Of each worker that is alive, the GPUs that are taken."""
     free = ray_state.available_resources_per_node()
     return sorted(round(node.gpus - free.get(node.id, {}).get("GPU", 0.0), 3) for node in living_nodes() if node.gpus)
+
+
+@contextlib.contextmanager
+def gpus_taken(nodes: Sequence[Node]) -> Iterator[None]:
+    """No other task that asks for any of a GPU starts on these machines meanwhile."""
+    whole = {node: NodeAffinitySchedulingStrategy(node.id, soft=False) for node in nodes}
+    takers = [Taker.options(num_gpus=node.gpus, scheduling_strategy=there).remote() for node, there in whole.items()]
+    try:
+        ray.get([taker.here.remote() for taker in takers])
+        yield
+    finally:
+        for taker in takers:
+            ray.kill(taker)
+
+
+@ray.remote(num_cpus=0)
+class Taker:
+    def here(self) -> bool:
+        return True
 
 
 def trial_processes(cluster: Cluster) -> list[int]:
@@ -161,9 +181,10 @@ def test_machines_are_asked_before_the_first_trial(
     with pytest.raises(ConfigError, match="its copy of the project is another than the driver's") as found:
         check_machines(storage, workers, gpu=False)
     assert str(found.value).count("\n") == len(workers), "one line a machine"
-    monkeypatch.setattr(preflight, "PROBE_SECONDS", 0.0)
-    with pytest.raises(ConfigError, match=r"machine .*: no answer within 0 s; are its GPUs all taken\?"):
+    monkeypatch.setattr(preflight, "PROBE_SECONDS", 0.5)
+    with gpus_taken(workers), pytest.raises(ConfigError) as found:
         check_machines(storage, workers, gpu=True)
+    assert str(found.value).count(": no answer within 0.5 s; are its GPUs all taken?") == len(workers)
     check_machines(storage, [Node("f" * 56, "10.9.9.9", 1, 0, 0)], gpu=False)  # gone: nothing to ask
 
 
