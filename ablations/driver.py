@@ -205,7 +205,7 @@ class Ablation:
         study = record.study
         if study.retune is None or study.tuned:
             return True
-        self.prepared.session.check_machines(results)
+        self.prepared.session.check_machines(results, study.retune.trials)
         tuned: dict[str, dict[str, dict[str, Any]]] = {}
         for arm in _searched(study, record.inert):
             for cell in study.cell_names:
@@ -295,7 +295,7 @@ class Ablation:
         if not plan.stacks:
             return 0
         session = self.prepared.session
-        session.check_machines(results)
+        session.check_machines(results, len(plan.stacks))
         if begun := len(self._begun(results)):
             text = f"a new driver went on: {begun} stacks in the middle of their training"
             record_event(results, self.name, "resumed", text)

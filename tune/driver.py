@@ -216,7 +216,7 @@ class Search:
             self.start_ray()
             if self.session.share:
                 say(self.session.share)
-            self.session.check_machines(drive.results)
+            self.session.check_machines(drive.results, self.settings.budget.trials)
             self.check_settings(drive.results, record=True)  # a command that is refused leaves no study behind
             with drive.training() as (stop, scratch):
                 proposals = self.search(drive.results, stop, scratch)

@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lab.errors import ConfigError
 from lab.machines.card.mps import ASKED, answers
+from lab.machines.card.prestart import APART
 from lab.machines.memory import shortage
 from lab.machines.nodes import Node
 from lab.provenance import code_provenance
@@ -128,7 +129,7 @@ def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool, side_by_s
 
 def _started(url: str, token: str, node: Node, gpu: bool, side_by_side: bool) -> Any:
     task = ray.remote(probe).options(
-        num_cpus=0, num_gpus=GPU_SHARE if gpu else 0, max_retries=0,
+        num_cpus=0, num_gpus=GPU_SHARE if gpu else 0, max_retries=0, runtime_env=APART,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
     )  # fmt: skip
     return task.remote(url, token, node.id, versions(), code_digest(), gpu, side_by_side)  # type: ignore[call-arg]

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import os
-import socket
 import sys
 import time
 from collections import Counter
@@ -19,8 +18,10 @@ from ray.exceptions import RayError, RayTaskError
 from lab.console.interrupts import Ended, exit_code, handled
 from lab.console.printing import print
 from lab.errors import ConfigError
+from lab.machines.answers import check_answers
 from lab.machines.card.ahead import SYSTEM_CONFIG, Ahead
 from lab.machines.card.mps import MPS, Mps
+from lab.machines.card.prestart import APART, Prestart, hook
 from lab.machines.card.share import AUTO, Beside, Need, choose
 from lab.machines.card.warm import WarmUp
 from lab.machines.doors import loopback, plain_environment, private_token
@@ -31,7 +32,6 @@ from lab.machines.options import Resources
 from lab.machines.preflight import check_machines
 from lab.machines.processes import check_socket_folder, end_ray, signals_are_ours
 from lab.machines.queue import DriverOnly, TrialQueue
-from lab.machines.token import check_token
 from lab.machines.trainable import StackTrainable
 from lab.machines.trial import TrialSpec
 from lab.provenance import code_provenance
@@ -48,7 +48,6 @@ STOPPED = {
     "lease": "this driver was silent for too long, and another may have taken the study over: stopped",
 }
 _EXIT_CODES = {"time": 0, "lease": 1}
-CONNECT_SECONDS = 10.0  # for the address of a cluster to answer
 # After a signal, for the steps under way and then for what is to be put on record: who sends it may kill ten seconds
 # later, as Docker does.
 STEP_SECONDS, RECORD_SECONDS = 4.0, 2.0
@@ -137,9 +136,12 @@ class RaySession:
         if self.side_by_side and not address:
             Mps().start()
         names = (models,) if isinstance(models, str) else models
-        self._ahead = None if address else Ahead(names, gpu=resources.gpus_per_trial != 0)
+        self._ahead: Ahead | Prestart | None = None if address else Ahead(names, gpu=resources.gpus_per_trial != 0)
         with own_modules(*(names if address else ())) as modules:
             self._connect(address, modules)
+        if address:
+            self._ahead = Prestart(names)
+        self._apart = {"runtime_env": APART} if address else {}  # options of tasks
         here = ray.cluster_resources()
         cpus, gpus = here.get("CPU", 0.0), here.get("GPU", 0.0)
         self.resources = f"{cpus:g} CPUs, {gpus:g} GPUs"
@@ -147,7 +149,7 @@ class RaySession:
         self.auto = share == AUTO and gpus >= 1  # the share is to be measured: see `settle`
         self.share = "" if share != AUTO or self.auto else _no_gpu(bool(address))  # why it is what it is
         self._asked = resources.max_concurrent
-        self._local, self._checked = not address, False
+        self._local, self._checked, self._trials = not address, False, 1
         asked = float(share) if isinstance(share, (int, float)) else 1.0 if gpus >= 1 else 0.0
         if not address:
             for name, need, have in (("CPUs", self.cpus_per_trial, cpus), ("GPUs", asked, gpus)):
@@ -181,24 +183,34 @@ class RaySession:
         """Trials at once: as many as were asked for, else what the cluster holds at this moment."""
         return self._asked or max(1, room(living_nodes(), self.cpus_per_trial, self.gpus))
 
-    def check_machines(self, results: Results) -> None:
-        """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run."""
+    def check_machines(self, results: Results, trials: int) -> None:
+        """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run. Meanwhile the
+        others begin to make processes ready for so many trials."""
         if not self._local and not self._checked:
+            self._trials = trials
+            self._start_ahead()
             check_machines(results.storage, self.nodes, self.gpus > 0, self.side_by_side)
             self._checked = True
 
+    def _start_ahead(self) -> None:
+        if isinstance(self._ahead, Prestart) and not self.auto:
+            most = min(self.concurrent, self._trials)
+            fits = {node.id: node.fits(self.cpus_per_trial, self.gpus) for node in self.nodes}
+            self._ahead.begin({name: min(fit, most) for name, fit in fits.items()}, self.gpus > 0)
+
     def warm_up(self, configs: Sequence[Config], identity: str) -> WarmUp:
-        """Begins to have kernels for trials of such settings compiled, of one forecaster, on a series known here: on
-        each machine, where its processes ahead do not see to that; once for each forecaster."""
+        """Begins to have kernels for trials of such settings compiled, of one forecaster, on a series known here: with
+        a GPU, once for each forecaster. (Without one the processes that are started ahead see to it.)"""
+        self._start_ahead()  # where the share of a GPU was still to be measured
         model, texts = configs[0].forecaster, [config.to_json() for config in configs]
         counts: dict[str, int] = {}
-        if model not in self._warm and (self.gpus or not self._local):
+        if model not in self._warm and self.gpus:
             # Trials find processes that were started ahead, as far as these leave some.
             rooms = ((n, n.fits(self.cpus_per_trial, self.gpus)) for n in self.nodes)
-            counts = {n.id: max(1, min(fits, int(n.cpus) - fits)) if self.gpus else 1 for n, fits in rooms}
+            counts = {n.id: max(1, min(fits, int(n.cpus) - fits)) for n, fits in rooms}
         self._warm.add(model)
         asked = (model, texts, self.data(identity), self.threads, self.gpus > 0)
-        return WarmUp(asked, counts, self.gpus > 0)
+        return WarmUp(asked, counts, self.gpus > 0, self._apart)
 
     def _connect(self, address: str | None, modules: Sequence[str]) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -208,10 +220,10 @@ class RaySession:
                     f"address '{address}' is one of Ray Client, through which no driver of ours runs; give HOST:PORT "
                     "from a machine of the cluster, or send the study there: python -m cluster.submit"
                 )
-            _check_answers(address)
+            check_answers(address)
             variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
             variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
-            options |= {"address": address, "runtime_env": {"env_vars": variables}}
+            options |= {"address": address, "runtime_env": {"env_vars": variables, "worker_process_setup_hook": hook()}}
             if modules:
                 options["runtime_env"]["py_modules"] = list(modules)
         else:
@@ -239,7 +251,7 @@ class RaySession:
 
     @contextlib.contextmanager
     def _starting(self) -> Iterator[None]:
-        if self._ahead is None:
+        if not isinstance(self._ahead, Ahead):
             yield
             return
         with loopback(), self._ahead.starting():
@@ -251,12 +263,14 @@ class RaySession:
             self._references[identity] = ray.put(self.series[identity])
         return self._references[identity]
 
-    def wait_ahead(self, trials: int) -> list[int]:
-        """Until the processes that Ray has started ahead are ready for so many trials; once, before the first. Returns
-        them."""
+    def wait_ahead(self, trials: int) -> list[Any]:
+        """Until the processes that were started ahead are ready for so many trials; once, before the first. Returns
+        them: their ids, on a cluster beside those of their machines."""
         ahead, self._ahead = self._ahead, None
-        ray_starts = sum(int(node.cpus) for node in self.nodes)  # and no more, however many fit
-        return [] if ahead is None else ahead.wait(min(self.concurrent, trials, ray_starts))
+        most = min(self.concurrent, trials)
+        if isinstance(ahead, Ahead):
+            most = min(most, sum(int(node.cpus) for node in self.nodes))  # Ray starts no more, however many fit
+        return [] if ahead is None else ahead.wait(most)
 
     def run_tasks(
         self,
@@ -278,7 +292,7 @@ class RaySession:
         """
         tell = say or (lambda kind, text: print(text, file=sys.stderr, flush=True))
         name = function._function_name.rpartition(".")[2].strip("_").replace("_", " ")
-        remote = function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=0)
+        remote = function.options(num_cpus=self.cpus_per_trial, num_gpus=self.gpus, max_retries=0, **self._apart)
         gate, lost = MemoryGate(self._local), Counter[Any]()
         waiting = {remote.remote(*arguments): key for key, arguments in calls.items()}
         found: dict[Any, Any] = {}
@@ -370,15 +384,3 @@ class RaySession:
 def _no_gpu(joined: bool) -> str:
     later = "; where an autoscaler is to bring some, give a number" if joined else ""
     return f"--gpus-per-trial {AUTO}: 0, as no GPU is there{later}"
-
-
-def _check_answers(address: str) -> None:
-    """Raises ConfigError if nobody listens at `[scheme://]host:port`, where Ray itself would try for minutes, or if one
-    does that takes another token than ours."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if port.isdigit():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
-        check_token(f"{host}:{port}")

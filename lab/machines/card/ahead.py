@@ -13,7 +13,7 @@ import shutil
 import site
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,7 @@ class Ahead:
     def __init__(self, models: Sequence[str], gpu: bool):
         self.folder = Path(tempfile.mkdtemp(prefix="dynonet-ahead-"))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-        kernels_on = "cuda" if gpu and any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
-        asked = {"root": str(ROOT), "models": list(models), "kernels_on": kernels_on}
+        asked = {"root": str(ROOT), "models": list(models), "gpu": gpu}
         (self.folder / "asked.json").write_text(json.dumps(asked))
 
     @contextmanager
@@ -60,21 +59,35 @@ class Ahead:
     def wait(self, processes: int) -> list[int]:
         """Until so many have come and all under way are ready, or long enough. Returns those that are; none that comes
         later is asked for anything."""
-        came, seen = time.monotonic(), 0
-        deadline = came + MOST_SECONDS
-        while (now := time.monotonic()) < deadline:
+
+        def look() -> tuple[int, bool]:
             begun, ready = (self._processes(state) for state in ("begun", "ready"))
-            came, seen = (now, len(begun)) if len(begun) > seen else (came, seen)
-            under_way = any(_lives(pid) for pid in begun - ready)
-            if not under_way and (seen >= processes or now - came > QUIET_SECONDS):
-                break
-            time.sleep(LOOK)
+            return len(begun), any(_lives(pid) for pid in begun - ready)
+
+        until_ready(processes, look, LOOK)
         found = sorted(filter(_lives, self._processes("ready")))
         shutil.rmtree(self.folder, ignore_errors=True)
         return found
 
     def _processes(self, state: str) -> set[int]:
         return {int(path.stem) for path in self.folder.glob(f"[0-9]*.{state}")}
+
+
+def until_ready(processes: int, look: Callable[[], tuple[int, bool]], pause: float) -> None:
+    """Returns once so many processes have come and all under way are ready, or after long enough.
+
+    Args:
+        look: how many have come, and whether any of them is under way.
+        pause: seconds between two looks.
+    """
+    came, seen = time.monotonic(), 0
+    deadline = came + MOST_SECONDS
+    while (now := time.monotonic()) < deadline:
+        begun, under_way = look()
+        came, seen = (now, begun) if begun > seen else (came, seen)
+        if not under_way and (seen >= processes or now - came > QUIET_SECONDS):
+            return
+        time.sleep(pause)
 
 
 def _lives(pid: int) -> bool:

@@ -1,7 +1,7 @@
 """Kernels that are compiled before the first trial, while the driver draws bars.
 
 A process that has used a GPU is never taken again, so processes of their own compile, share what there is to compile
-among them, and end; those of the trials read it. (Without a GPU, on this machine, `ahead.py` has it done.)
+among them, and end; those of the trials read it. (Without a GPU those that are started ahead compile what there is.)
 """
 
 import logging
@@ -36,14 +36,16 @@ class WarmUp:
     Args:
         arguments: of `compile_kernels`, the series as a reference: its machine has it from then on.
         counts: processes of each machine, by its id. They find room beside other trials.
+        options: more of the tasks.
     """
 
-    def __init__(self, arguments: Sequence[Any], counts: Mapping[str, int], gpu: bool):
+    def __init__(self, arguments: Sequence[Any], counts: Mapping[str, int], gpu: bool, options: Mapping[str, Any]):
         self._references = [
             compile_kernels.options(
                 num_cpus=0,
                 num_gpus=GPU_SHARE if gpu else 0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+                **options,
             ).remote(*arguments)
             for node, count in counts.items()
             for _ in range(count)

@@ -256,7 +256,7 @@ def test_a_session_waits_until_what_happened_is_on_record(
     monkeypatch.setattr(module, "plain_environment", lambda local: None)
     session: Any = object.__new__(RaySession)
     session.cpus_per_trial, session.gpus, session.series, session._local, session._ahead = 1, 0, {}, True, None
-    session.nodes, session._asked = [], 1
+    session.nodes, session._asked, session.concurrent = [], 1, 1
     asked: list[float | None] = []
     watch: Any = SimpleNamespace(wait=asked.append)
     with nullcontext() if error is None else pytest.raises(type(error)):

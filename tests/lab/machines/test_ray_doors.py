@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from lab.errors import ConfigError
+from lab.machines.answers import check_token
 from lab.machines.processes import check_socket_folder
-from lab.machines.token import check_token
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ class Loader:
 def test_a_token_that_a_cluster_wants(
     headers: dict[str, str], said: str, guarded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.machines.token.AuthenticationTokenLoader", Loader(**headers))
+    monkeypatch.setattr("lab.machines.answers.AuthenticationTokenLoader", Loader(**headers))
     with pytest.raises(ConfigError, match=said):
         check_token(guarded)
-    monkeypatch.setattr("lab.machines.token.AuthenticationTokenLoader", Loader(Authorization="Bearer right"))
+    monkeypatch.setattr("lab.machines.answers.AuthenticationTokenLoader", Loader(Authorization="Bearer right"))
     check_token(guarded)
 
 

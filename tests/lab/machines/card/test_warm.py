@@ -6,10 +6,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from ray import cloudpickle
+from ray.cluster_utils import Cluster
+
+from lab.machines.card.ahead import Ahead
+from lab.machines.card.prestart import hook
 from lab.machines.nodes import Node
 from lab.machines.session import RaySession
 
@@ -52,25 +59,37 @@ wait, session.RaySession.wait_ahead = session.RaySession.wait_ahead, wait_ahead
 session.StackTrainable = Trainable
 if __name__ == "__main__":
     from tune.search import main
-    main("--preset smoke --results out --trials 6 --final-replicates 0".split())
+    main("--preset smoke --results out --trials 6 --final-replicates 0".split() + sys.argv[1:])
 """
 
 
-def test_the_first_trials_find_all_compiled_and_imported(tmp_path: Path) -> None:
-    tmp = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path must be short
-    env = {**os.environ, "RAY_TMPDIR": tmp, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    env["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")
+@pytest.fixture
+def temporary() -> Iterator[str]:
+    """Ray's folder: a socket's path must be short."""
+    tmp = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    yield tmp
+    shutil.rmtree(tmp, ignore_errors=True)
+
+
+def search(folder: Path, temporary: str, *more: str) -> tuple[list[Any], dict[int, tuple[bool, int, int]]]:
+    """Runs the program: the processes that were ready, and what each trial's found: whether all was imported, and how
+    many functions it had to compile and found compiled."""
+    (folder / "program.py").write_text(PROGRAM.replace("{folder!r}", repr(str(folder))))
+    env = {**os.environ, "RAY_TMPDIR": temporary, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
     env = {name: value for name, value in env.items() if name not in ("RAY_ADDRESS", "DYNONET_KERNEL")}
-    (tmp_path / "program.py").write_text(PROGRAM.replace("{folder!r}", repr(str(tmp_path))))
-    try:
-        done = subprocess.run(
-            [sys.executable, "program.py"], env=env, capture_output=True, text=True, timeout=450, cwd=tmp_path
-        )
-    finally:
-        shutil.rmtree(tmp, ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "program.py", *more], env=env, capture_output=True, text=True, timeout=450, cwd=folder
+    )
     assert done.returncode == 0, done.stderr
-    ready = json.loads((tmp_path / "ready").read_text())
-    trials = {int(path.stem): json.loads(path.read_text()) for path in tmp_path.glob("*.found")}
+    found = {int(path.stem): tuple(json.loads(path.read_text())) for path in folder.glob("*.found")}
+    return json.loads((folder / "ready").read_text()), found
+
+
+def test_the_first_trials_find_all_compiled_and_imported(
+    tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    ready, trials = search(tmp_path, temporary)
     assert ready and sorted(trials) == ready, "trials run where all is ready, and nowhere else"
     found, misses, hits = zip(*trials.values(), strict=True)
     assert all(found) and sum(misses) == 3, "three functions, each compiled by one of them"
@@ -78,9 +97,57 @@ def test_the_first_trials_find_all_compiled_and_imported(tmp_path: Path) -> None
     assert not list(tmp_path.glob("dynonet-*")), "nothing is left behind"
 
 
-def test_no_driver_waits_for_more_processes_than_ray_starts() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(("gpus", "trials_each"), [("0", 2), ("1", 1)])
+def test_on_a_cluster_too(
+    tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch, gpus: str, trials_each: int
+) -> None:
+    """Ray as it starts by itself, on two machines."""
+    monkeypatch.setenv("RAY_TMPDIR", temporary)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("DYNONET_DEVICE", "cpu")
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=80 << 20)
+        cluster.wait_for_nodes()
+        ready, trials = search(tmp_path, temporary, "--address", cluster.address, "--gpus-per-trial", gpus)
+    finally:
+        cluster.shutdown()
+    assert sorted(Counter(node for node, _ in ready).values()) == [trials_each] * 2
+    assert {pid for _, pid in ready} <= set(trials), "each has had a trial"
+    assert all(trials[pid][0] for _, pid in ready)
+
+
+def test_a_machine_without_the_project_starts_processes_all_the_same() -> None:
+    code = "import pickle, sys; sys.modules['lab'] = None; pickle.load(sys.stdin.buffer)(); print('up')"
+    done = subprocess.run([sys.executable, "-c", code], input=cloudpickle.dumps(hook()), capture_output=True)
+    assert done.stdout == b"up\n", done.stderr.decode()
+
+
+def test_what_is_imported_ahead_asks_nothing_of_a_card() -> None:
+    code = """
+import sys, torch
+def asked(*arguments): sys.exit("the card was asked")
+for name in ("_cuda_init", "_cuda_getDeviceCount", "_cuda_getDevice"): setattr(torch._C, name, asked)
+torch.cuda._lazy_init = torch.cuda.is_available = torch.cuda.device_count = asked
+import lab.machines.card.ready as ready
+class There(type(ready.Path())):
+    def glob(self, pattern): return iter(["/dev/nvidia0"]) if "nvidia" in pattern else super().glob(pattern)
+ready.Path = There
+ready.import_all(["dynonet"], gpu=True)
+assert "dynonet.kernels.gru_triton" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_driver_waits_for_more_processes_than_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ahead, "wait", lambda self, most: [most])
     session: Any = object.__new__(RaySession)
     session.nodes, session.concurrent = [Node("a", "10.0.0.1", 2.0, 0.0, 1e9)], 6
     for trials, processes in ((50, 2), (1, 1)):
-        session._ahead = SimpleNamespace(wait=lambda most: [most])
+        session._ahead = object.__new__(Ahead)
         assert session.wait_ahead(trials) == [processes] and session.wait_ahead(trials) == []

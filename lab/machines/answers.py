@@ -1,9 +1,10 @@
-"""Whether a Ray cluster takes our token.
+"""Whether a Ray cluster answers, and takes our token.
 
-Ray itself asks for half a minute, a line a second, and then says that nobody answers.
+Ray itself tries for minutes, a line a second, and then says that nobody answers.
 """
 
 import os
+import socket
 
 import grpc
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
@@ -11,7 +12,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from lab.console.printing import one_line
 from lab.errors import ConfigError
 
-SECONDS = 10.0  # for an answer
+SECONDS = 10.0  # for the address to answer, and then for the cluster
 _WAYS = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, with RAY_AUTH_MODE=token"
 
 
@@ -31,3 +32,15 @@ def check_token(address: str) -> None:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:  # anything else Ray says better
                 has = "and does not take the one that is here" if headers else "and there is none here"
                 raise ConfigError(f"the Ray cluster at '{address}' wants a token, {has}; give it as {_WAYS}") from None
+
+
+def check_answers(address: str) -> None:
+    """Raises ConfigError if nobody listens at `[scheme://]host:port`, where Ray itself would try for minutes, or if one
+    does that takes another token than ours."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from None
+        check_token(f"{host}:{port}")
