@@ -59,13 +59,17 @@ def runtime_env(name: str) -> dict[str, Any]:
 
 def take() -> None:
     """Puts the job's keys into this process's environment; Ray calls it in every worker that it starts for the job.
+    There is room for one such call: what else a trial's process does first comes after it.
 
     Raises:
         RuntimeError: they are gone.
     """
     from ray.experimental import internal_kv
 
+    from lab.machines.card.prestart import be_ready
+
     _use(internal_kv._internal_kv_get(os.environ[NAME], namespace=KEPT_IN))
+    be_ready()
 
 
 def main() -> None:

@@ -1,13 +1,19 @@
-"""The doors of Ray: what one that we start listens on, who can read its token, and which keys no Ray writes down."""
+"""The doors of Ray: what one that we start listens on, who can read its token, which keys no Ray writes down, and what
+environment processes have."""
 
 import contextlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from lab.errors import ConfigError
 
+HOOK = "worker_process_setup_hook"  # of a runtime_env: what each process of a job does first
 TOKEN = ".ray/auth_token"  # below the home folder: where Ray looks for it
 
 
@@ -84,3 +90,12 @@ def plain_environment(local: bool) -> None:
     own = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(("RAY_", "TUNE_", "TRAIN_"))}
     class_cache.ENV_VARS_TO_PROPAGATE = set() if local else own
     class_cache.DEFAULT_ENV_VARS = {}
+
+
+def added_to_job(environment: dict[str, Any]) -> dict[str, Any]:
+    """A driver's runtime_env without what that of the job has, if it runs as a job of the cluster: Ray takes neither a
+    variable nor a hook that both say, though it be the same."""
+    job = (json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}") or {}).get("runtime_env") or {}
+    variables = {name: value for name, value in environment["env_vars"].items() if name not in job.get("env_vars", {})}
+    rest = {name: value for name, value in environment.items() if name != HOOK or HOOK not in job}
+    return {**rest, "env_vars": variables}

@@ -24,7 +24,7 @@ from lab.machines.card.mps import MPS, Mps
 from lab.machines.card.prestart import APART, Prestart, hook
 from lab.machines.card.share import AUTO, Beside, Need, choose
 from lab.machines.card.warm import WarmUp
-from lab.machines.doors import loopback, plain_environment, private_token
+from lab.machines.doors import HOOK, added_to_job, loopback, plain_environment, private_token
 from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
@@ -223,9 +223,8 @@ class RaySession:
             check_answers(address)
             variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
             variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
-            options |= {"address": address, "runtime_env": {"env_vars": variables, "worker_process_setup_hook": hook()}}
-            if modules:
-                options["runtime_env"]["py_modules"] = list(modules)
+            environment = {"env_vars": variables, HOOK: hook(), **({"py_modules": list(modules)} if modules else {})}
+            options |= {"address": address, "runtime_env": added_to_job(environment)}
         else:
             # Here Ray's workers inherit the environment. With a runtime_env Ray would not use those that it starts
             # ahead of the first trials.

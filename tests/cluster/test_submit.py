@@ -203,6 +203,19 @@ def test_a_search_is_sent_followed_and_gone_on_with(
 
 
 @pytest.mark.slow
+def test_a_job_by_hand_may_say_what_its_driver_would_pass_on(head: Head, tmp_path: Path) -> None:
+    client, out, path = head.client(), tmp_path / "out", tmp_path / "tree.zip"
+    path.write_bytes(pack(tree(), {}))
+    jobs.send(
+        client, f"exec python -m tune.search {' '.join(SMALL)} --results {out}", {}, {}, "by-hand",
+        working_dir=str(path), env_vars={"DYNONET_KERNEL": "torch"},
+    )  # fmt: skip
+    said: list[str] = []
+    assert jobs.exit_code(jobs.Follower(client, "by-hand", said.append).follow()) == 0, said
+    assert set(load("smoke", out)["kernel"].dropna()) == {"torch"}
+
+
+@pytest.mark.slow
 def test_keys_reach_every_process_and_are_removed_and_exit_codes_come_back(head: Head, tmp_path: Path) -> None:
     client, said = head.client(), []
     path = tmp_path / "tree.zip"

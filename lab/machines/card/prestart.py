@@ -38,8 +38,6 @@ def hook() -> Callable[[], None]:
     that another copy of the project may lack: then nothing is made ready, and `preflight.py` says what is wrong."""
 
     def look() -> None:
-        if "DYNONET_APART" in os.environ:
-            return
         try:
             from lab.machines.card.prestart import be_ready
         except Exception:
@@ -50,8 +48,10 @@ def hook() -> Callable[[], None]:
 
 
 def be_ready() -> None:
-    """Imports what the driver of this process's job asks for, while it does. What fails is logged alone: Ray would end
-    the process, and a trial in it says more."""
+    """Imports what the driver of this process's job asks for, while it does, unless it is for a task. What fails is
+    logged alone: Ray would end the process, and a trial in it says more."""
+    if set(APART["env_vars"]) <= set(os.environ):
+        return
     here = ray.get_runtime_context()
     job, about = here.get_job_id(), f"{here.get_node_id()}/{os.getpid()}"
     try:
