@@ -17,6 +17,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from dynonet.config import Config
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cells = []
         for mark in marks:
             values = [each[mark - 1] for each in differ if len(each) >= mark]
-            cells.append(f"{statistics.median(values):.0e} {max(values):.0e}" if values else "none")
+            cells.append(f"{statistics.median(values):.0e} {np.max(values):.0e}" if values else "none")
         changed = sum(not same for same, _ in found)
         figures = "".join(f"{cell:>16s}" for cell in cells)
         print(f"{batches:18s}{len(found):>8d}{changed:>10d}{len(differ):>10d}{figures}", flush=True)

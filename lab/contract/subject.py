@@ -159,9 +159,10 @@ def train(stack: Stack, steps: int, epoch: int = 1, first: int = 0) -> Stack:
 
 
 def apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor], floor: float = 1e-9) -> float:
-    """The largest difference of two models' weights, each relative to the largest entry of its tensor (or `floor`)."""
+    """The largest difference of two models' weights, each relative to the largest entry of its tensor (or `floor`); NaN
+    where any is."""
     expect(one.keys() == other.keys(), f"weights are {sorted(one)} and {sorted(other)}, expected the same names")
-    return max((_apart(one[name], other[name], floor) for name in one), default=0.0)
+    return float(np.max([_apart(one[name], other[name], floor) for name in one], initial=0.0))
 
 
 def _apart(one: Tensor, other: Tensor, floor: float) -> float:

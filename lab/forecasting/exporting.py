@@ -89,7 +89,7 @@ def export(
             torch.export.save(exported, buffer, extra_files={ABOUT: json.dumps(about)})
             read = torch.export.load(io.BytesIO(buffer.getvalue())).module()
             parts = (windows, windows[:1])
-            apart = max(float(((read(part) - expected[: len(part)]) / program.std).abs().max()) for part in parts)
+            apart = np.max([float(((read(part) - expected[: len(part)]) / program.std).abs().max()) for part in parts])
     except Exception as error:  # whatever tracing makes of a model's code
         why = f"{type(error).__name__}: {one_line(str(error), 200)}"
         raise ConfigError(f"{members.title} cannot be exported by torch.export ({why})") from None

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -109,7 +110,7 @@ def measured(name: str, repeats: int, quick: bool, device: str) -> tuple[float, 
     with torch.no_grad():
         made = compiled(window, **others)
     pairs = zip(*(output if isinstance(output, tuple) else (output,) for output in (plain, made)), strict=True)
-    apart = max(float((a - b).abs().max()) for a, b in pairs if isinstance(a, torch.Tensor))
+    apart = float(np.max([float((a - b).abs().max()) for a, b in pairs if isinstance(a, torch.Tensor)]))
     turns = [(eager(), fast()) for _ in range(repeats)]
     step, quicker = (statistics.median(turn[side] for turn in turns) for side in (0, 1))
     return step, quicker, max(0.0, first - 2 * quicker), apart, config

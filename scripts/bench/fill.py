@@ -8,7 +8,8 @@ by a search of two trials, unless `--cold`. `streams` trains what `turns` propos
 one process with a CUDA stream each; it asks and records nothing, and is no way to run a search here: it shows what is
 to be had. `busy` is NVML's share of time with a kernel on the card (`nvidia-smi`), from the first epoch's begin to the
 last's end. At the end a few trials of each are trained alone, and must come to the same validation error (within
-`SAME`). `--quick` runs all of it on a CPU at tiny sizes: a check of this script.
+`SAME`). `--quick` runs all of it on a CPU at tiny sizes: a check of this script. `scripts.bench.gpu` runs this among
+all else that is measured on a card.
 """
 
 import argparse
@@ -22,14 +23,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lab.compute.device import device_for, use_threads
@@ -45,6 +47,8 @@ SUBJECTS = ("turns", "mps", "streams")
 SAME = 1e-5  # of a validation error, relative
 ALONE = 3  # trials of each subject that are trained alone, the first
 BUSY, SECONDS = 0.70, 20.0  # what is aimed at
+EXPECTED = {"mps": 45, "streams": 30}  # s that each is expected to take, where time is short
+ENDING = 20.0  # s that a search that is ended may take to do so
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,12 @@ class Searched:
     def at_once(self) -> float:
         """Trials in an epoch, on average."""
         return sum(trial.training for trial in self.trials) / max(self.ended - self.begun, 1e-9)
+
+    def figures(self) -> dict[str, float | None]:
+        """`idle`: in percent."""
+        idle = None if self.busy is None else 100 * (1 - self.busy)
+        names = ("took", "proposed", "begun", "ended", "busy", "at_once")
+        return {name: getattr(self, name) for name in names} | {"idle": idle, "trials": len(self.trials)}
 
 
 class Watch(threading.Thread):
@@ -111,11 +121,11 @@ class Watch(threading.Thread):
 class Asked:
     """The sizes of what is compared."""
 
-    trials: int
-    replicates: int
-    epochs: int
-    share: float  # of a GPU
-    quick: bool
+    trials: int = 24
+    replicates: int = 2
+    epochs: int = 4  # of a trial, at most
+    share: float = 0.25  # of a GPU
+    quick: bool = False
 
     def command(self, folder: Path, sharing: str) -> list[str]:
         preset, share = ("smoke", 0.0) if self.quick else ("etth1-h96", self.share)
@@ -130,10 +140,29 @@ class Asked:
         return 2 if self.quick else math.floor(1 / self.share + 1e-9)
 
 
+QUICK = Asked(3, 1, 2, quick=True)
+
+
+def run(command: Sequence[str]) -> str:
+    """What it says to stdout. However this ends, nothing of it goes on: a search is given time to end its Ray."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=ENDING)
+            process.kill()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return said
+
+
 def search(asked: Asked, folder: Path, sharing: str) -> Searched:
     with Watch() as watch:
         start = time.time()
-        subprocess.run(asked.command(folder, sharing), check=True, stdout=subprocess.DEVNULL)
+        run(asked.command(folder, sharing))
         took = time.time() - start
     results = Results(folder)
     (study,) = results.studies()
@@ -229,7 +258,7 @@ def apart(trials: Sequence[Trained], at_once: int, folder: Path) -> Searched:
     command = [sys.executable, "-m", "scripts.bench.fill", "--process", str(told), "--at-once", str(at_once)]
     with Watch() as watch:
         start = time.time()
-        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        said = run(command)
         took = time.time() - start
     rows = json.loads(said.splitlines()[-1])
     done = [
@@ -242,11 +271,8 @@ def apart(trials: Sequence[Trained], at_once: int, folder: Path) -> Searched:
 
 def difference(trials: Sequence[Trained], alone: Sequence[Trained]) -> float:
     """The largest, relative, between the errors of the same stacks."""
-    return max(
-        abs(one - other) / abs(other)
-        for trial, only in zip(trials, alone, strict=True)
-        for one, other in zip(trial.errors, only.errors, strict=True)
-    )
+    pairs = [pair for each in zip(trials, alone, strict=True) for pair in zip(*(t.errors for t in each), strict=True)]
+    return float(np.max([abs(one - other) / abs(other) for one, other in pairs]))
 
 
 # -- the command ---------------------------------------------------------------------------------------------
@@ -263,10 +289,10 @@ def show(name: str, found: Searched) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    options.add_argument("--trials", type=int, default=24)
-    options.add_argument("--replicates", type=int, default=2)
-    options.add_argument("--epochs", type=int, default=4, help="of a trial, at most")
-    options.add_argument("--share", type=float, default=0.25, help="of the GPU, that each trial takes")
+    options.add_argument("--trials", type=int, default=Asked.trials)
+    options.add_argument("--replicates", type=int, default=Asked.replicates)
+    options.add_argument("--epochs", type=int, default=Asked.epochs, help="of a trial, at most")
+    options.add_argument("--share", type=float, default=Asked.share, help="of the GPU, that each trial takes")
     options.add_argument("--only", default=",".join(SUBJECTS), help="with commas; turns, which the others need, always")
     options.add_argument("--cold", action="store_true", help="kernels are not compiled before")
     options.add_argument("--quick", action="store_true", help="on a CPU, at tiny sizes: a check of this script")
@@ -282,48 +308,67 @@ def main() -> None:
         options.error(f"--share takes a part of the GPU, above 0 and at most 1, got {args.share:g}")
     if args.quick:
         print(NO_MEASUREMENT)
-        asked = Asked(3, 1, 2, 0.25, quick=True)
-        os.environ["DYNONET_DEVICE"] = "cpu"
+        asked = QUICK
     elif not torch.cuda.is_available():
         sys.exit(f"scripts.bench.fill: torch {torch.__version__} sees no GPU here (--quick checks the script)")
     else:
-        asked = Asked(args.trials, args.replicates, args.epochs, args.share, quick=False)
+        asked = Asked(args.trials, args.replicates, args.epochs, args.share)
         print(f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPUs, torch {torch.__version__}")
-    compare(asked, args.only.split(","), args.cold)
+        if not args.cold:
+            with tempfile.TemporaryDirectory() as place:
+                run(replace(asked, trials=2, epochs=1).command(Path(place), "turns"))
+    found = compare(asked, args.only.split(","))
     if args.quick:
         print(NO_MEASUREMENT)
+    if wrong := differing(found):
+        sys.exit(wrong)
 
 
-def compare(asked: Asked, only: Sequence[str], cold: bool) -> None:
+def compare(asked: Asked, only: Sequence[str], end: float = math.inf) -> dict[str, dict[str, Any]]:
+    """The figures of each subject. `end`, by the monotonic clock: what is expected to end later is left out."""
     print(
-        f"{asked.trials} trials of {asked.replicates} seeds, at most {asked.epochs} epochs, {asked.at_once} at once; "
-        f"aims: {SECONDS:g} s in all, busy {BUSY:.0%}"
+        f"A search: {asked.trials} trials of {asked.replicates} seeds, at most {asked.epochs} epochs, {asked.at_once} "
+        f"at once; aims: {SECONDS:g} s in all, busy {BUSY:.0%}"
     )
+    print(f"{'':10s}{'in all, s':>9s}{'first proposal':>16s}{'first epoch':>14s}{'last ends':>13s}"
+          f"{'busy':>8s}{'at once':>10s}{'trials':>8s}")  # fmt: skip
+
+    def left_out(name: str) -> bool:
+        why = ("a check on a CPU" if asked.quick else missing()) if name == "mps" else None
+        if end - time.monotonic() < EXPECTED[name]:
+            why = "no time is left"
+        if why:
+            print(f"{name:10s}left out: {why}")
+        return bool(why)
+
+    if asked.quick:
+        os.environ["DYNONET_DEVICE"] = "cpu"
     with tempfile.TemporaryDirectory() as place:
-        if not cold and not asked.quick:
-            first = Asked(2, asked.replicates, 1, asked.share, asked.quick)
-            subprocess.run(first.command(Path(place) / "first", "turns"), check=True, stdout=subprocess.DEVNULL)
-        print(f"{'':10s}{'in all, s':>9s}{'first proposal':>16s}{'first epoch':>14s}{'last ends':>13s}"
-              f"{'busy':>8s}{'at once':>10s}{'trials':>8s}")  # fmt: skip
         found: dict[str, Searched] = {"turns": search(asked, Path(place) / "turns", "turns")}
         show("turns", found["turns"])
-        why = "a check on a CPU" if asked.quick else missing()
-        if "mps" in only and why:
-            print(f"mps       left out: {why}")
-        elif "mps" in only:
+        if "mps" in only and not left_out("mps"):
             found["mps"] = search(asked, Path(place) / "mps", "mps")
             show("mps", found["mps"])
-        if "streams" in only:
+        if "streams" in only and not left_out("streams"):
             found["streams"] = apart(found["turns"].trials, asked.at_once, Path(place))
             show("streams", found["streams"])
-        good = True
-        for name, each in found.items():
-            alone = apart(each.trials[:ALONE], 1, Path(place))
-            apart_by = difference(each.trials[:ALONE], alone.trials)
-            good &= apart_by <= SAME
-            print(f"{name}: {len(alone.trials)} trials alone differ by at most {apart_by:.1e} in validation MSE")
-        if not good:
-            sys.exit(f"scripts.bench.fill: results hang on who computes beside a trial (more than {SAME:g})")
+        first = [(name, trial) for name, each in found.items() for trial in each.trials[:ALONE]]
+        known = {(trial.configs, trial.epochs): trial for _, trial in first}  # each once, whoever trained it
+        alone = dict(zip(known, apart(list(known.values()), 1, Path(place)).trials, strict=True))
+    figures = {name: each.figures() for name, each in found.items()}
+    for name, each in found.items():
+        theirs = each.trials[:ALONE]
+        off = difference(theirs, [alone[trial.configs, trial.epochs] for trial in theirs])
+        print(f"{name}: {len(theirs)} trials alone differ by at most {off:.1e} in validation MSE", flush=True)
+        figures[name]["apart"] = off
+    return figures
+
+
+def differing(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence where a trial comes to something else than alone, else ""."""
+    if all(each["apart"] <= SAME for each in found.values()):  # NaN is no agreement
+        return ""
+    return f"scripts.bench.fill: results hang on who computes beside a trial (more than {SAME:g})"
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python -m scripts.bench.gpu [--minutes 8] [--models 1,8,64] [--only steps,kernels] [--json FILE] [--dry]
 
-Needs a CUDA GPU with nothing else running on it, and triton. Parts are taken in the order of their worth, and one that
-is not expected to end in time is left out, and named, and so is one that has not ended then; the table of targets comes
-last, and everything that was measured is beside it as JSON, written after each part. Wrong kernels are not timed.
+Needs a CUDA GPU with nothing else running on it, and triton; the part `search` ETTh1, too. Parts are taken in the order
+of their worth, and one that is not expected to end in time is left out, and named, and so is one that has not ended
+then; the table of targets comes last, and everything that was measured is beside it as JSON, written after each part.
+Wrong kernels are not timed.
 
 `--dry`: all of it at tiny sizes without a GPU, kernels in Triton's interpreter: a check of this script.
 
@@ -20,47 +21,48 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lab.console.printing import one_line
+from lab.errors import DataError
+from lab.series import load_series
+from lab.settings.data import DataConfig
+from scripts.bench.card.compiling import Registers
 from scripts.bench.card.machine import Machine, Sizes, forget, measured
+from scripts.bench.fill import QUICK, SUBJECTS, Asked, compare, differing
 
 NOTE = "A CHECK OF THIS SCRIPT WITHOUT A GPU, NOT A MEASUREMENT"
 ROWS = 14_400  # of the series: ETTh1's, so that an epoch has its 15 steps
-# In the order of their worth; s that each is expected to take on an H100, compilation included.
-PARTS = {"precision": 90, "steps": 90, "kernels": 40, "formulas": 40, "epochs": 60, "precisions": 90, "compiled": 40}
+# In the order of their worth; s that each is expected to take on an H100; `compiled` waits for one that began with
+# the command.
+PARTS = {
+    "ahead": 40, "precision": 50, "steps": 75, "kernels": 35, "search": 110, "formulas": 30, "epochs": 50,
+    "precisions": 65, "compiled": 5,
+}  # fmt: skip
 # What is aimed at -> where it is measured (part, row, number), the aim.
 TARGETS = {
     "64 models, ms a step": (("steps", "ours, 64 models", "ms"), 90),
     "1 model, ms a step": (("steps", "ours, 1 model", "ms"), 5),
     "workers' GRU, 64 models, there and back, ms": (("kernels", "workers, forward+backward, 64", "ms"), 10),
     "controller's GRU, 64 models, there and back, ms": (("kernels", "controller, forward+backward, 64", "ms"), 28),
+    "a search of 24 trials in turns, s": (("search", "turns", "took"), 20),
+    "the same, side by side through MPS, s": (("search", "mps", "took"), 20),
+    "card idle from its first epoch to its last, in turns, %": (("search", "turns", "idle"), 30),
+    "card idle, side by side, %": (("search", "mps", "idle"), 30),
     "compilations of the GRU's kernels by a default search": (("compiled", "gru", "count"), 8),
 }
 
 
-def show_compiled(sizes: Sizes, machine: Machine) -> dict[str, Any]:
-    """`scripts.bench.card.registers` for this card, in a process that does compile."""
-    dry = machine.device.type == "cpu"
-    arch = 90 if dry else int("".join(map(str, torch.cuda.get_device_capability())))
-    command = [sys.executable, "-m", "scripts.bench.card.registers", "--arch", str(arch), "--json"]
-    plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run([*command, *(["--quick"] if dry else [])], capture_output=True, text=True, env=plain)
-    if done.returncode:
-        raise RuntimeError(f"scripts.bench.card.registers: {done.stderr.strip()[-500:]}")
-    *said, found = done.stdout.splitlines()
-    print("\n" + "\n".join(said), flush=True)
-    return dict(json.loads(found))
-
-
-def parts() -> dict[str, Callable[[Sizes, Machine], dict[str, Any]]]:
+def parts(registers: Registers | None, end: float) -> dict[str, Callable[[Sizes, Machine], dict[str, Any]]]:
+    from scripts.bench.card.compiling import show_ahead
     from scripts.bench.card.formulas import show_formulas
     from scripts.bench.card.grus import show_kernels
     from scripts.bench.card.precision import check_precision
@@ -68,9 +70,19 @@ def parts() -> dict[str, Callable[[Sizes, Machine], dict[str, Any]]]:
     from scripts.bench.card.steps import show_epochs, show_steps
 
     every = (
-        check_precision, show_steps, show_kernels, show_formulas, show_epochs, show_precisions, show_compiled,
+        show_ahead, check_precision, show_steps, show_kernels, partial(show_search, end), show_formulas, show_epochs,
+        show_precisions, registers.show if registers else None,
     )  # fmt: skip
-    return dict(zip(PARTS, every, strict=True))
+    return {name: call for name, call in zip(PARTS, every, strict=True) if call}
+
+
+def show_search(end: float, sizes: Sizes, machine: Machine) -> dict[str, Any]:
+    """`scripts.bench.fill`, its kernels compiled before. Raises DataError where ETTh1 is not to be had."""
+    print()
+    if machine.device.type == "cpu":
+        return compare(QUICK, ["turns"])
+    load_series(DataConfig(dataset="ETTh1"))
+    return compare(Asked(), SUBJECTS, end)
 
 
 def show_targets(report: dict[str, Any]) -> None:
@@ -111,10 +123,13 @@ def ended(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def measure(wanted: list[str], sizes: Sizes, machine: Machine, end: float, report: dict[str, Any], path: Path) -> None:
+def measure(
+    calls: Mapping[str, Callable[[Sizes, Machine], dict[str, Any]]], sizes: Sizes, machine: Machine, end: float,
+    report: dict[str, Any], path: Path,
+) -> None:  # fmt: skip
     """Takes the parts that are expected to end in time; what came of each is in the report, and on disk."""
-    calls, gpu = parts(), machine.device.type == "cuda"
-    for name in wanted:
+    gpu = machine.device.type == "cuda"
+    for name, call in calls.items():
         left = end - time.monotonic()
         if gpu and left < PARTS[name]:
             report["left_out"][name] = f"takes {PARTS[name]} s, {max(left, 0):.0f} were left"
@@ -123,9 +138,10 @@ def measure(wanted: list[str], sizes: Sizes, machine: Machine, end: float, repor
         begun = time.monotonic()
         try:
             with ended(left if gpu else math.inf):
-                found = calls[name](sizes, machine)
-        except (torch.OutOfMemoryError, TimeoutError) as error:
-            report["left_out"][name] = "no time was left" if isinstance(error, TimeoutError) else "out of memory"
+                found = call(sizes, machine)
+        except (torch.OutOfMemoryError, TimeoutError, DataError) as error:
+            reasons = {TimeoutError: "no time was left", torch.OutOfMemoryError: "out of memory"}
+            report["left_out"][name] = reasons.get(type(error)) or one_line(str(error))
             continue
         report["parts"][name] = found
         report["seconds"][name] = round(time.monotonic() - begun, 1)
@@ -179,12 +195,21 @@ def main() -> None:
     report |= {"parts": {}, "seconds": {}, "left_out": {}}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     end = begun + 60 * options.minutes
-    measure([name for name in PARTS if name in wanted], sizes, machine, end, report, options.json)
+    arch = 90 if options.dry else int("".join(map(str, torch.cuda.get_device_capability())))
+    registers = Registers(arch, quick=options.dry) if "compiled" in wanted else None
+    try:
+        calls = parts(registers, end)
+        measure({name: calls[name] for name in PARTS if name in wanted}, sizes, machine, end, report, options.json)
+    finally:
+        if registers is not None:
+            registers.end()
     show_targets(report)
     options.json.write_text(json.dumps(finite(report), indent=1) + "\n")
     print(f"{time.monotonic() - begun:.0f} s; all of it is in {options.json}")
     if options.dry:
         print(NOTE)
+    if wrong := differing(report["parts"].get("search", {})):
+        sys.exit(wrong)
 
 
 if __name__ == "__main__":

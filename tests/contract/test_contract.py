@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ablations.contract import check_commands
 from lab.contract import CHECKS, ContractBroken, check_forecaster
 from lab.contract.check import name_of
+from lab.contract.subject import apart
 from lab.forecaster import Size
 from lab.registry import DEFAULT, names
 from lab.training.module_stack import Diagnostic, Field, ModuleForecaster, Section, Switch
@@ -167,3 +168,10 @@ def test_a_forecast_that_knows_the_future_is_seen() -> None:
         check_forecaster(KNOWING)
     assert "sees no future" in {row.check for row in found.value.report.broken}
     assert "rows after its window" in str(found.value)
+
+
+def test_what_is_no_number_is_no_agreement() -> None:
+    """Wherever it stands: Python's own `max` passes over it unless it is the first."""
+    one, other = ({name: torch.tensor([1.0, value]) for name in "abc"} for value in (2.0, 2.0))
+    other["b"][1] = torch.nan
+    assert not apart(one, other) <= 1.0 and apart(one, one) == 0.0

@@ -28,15 +28,19 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bench.gpu": (
         ("--dry", "--json", os.devnull),
         (
+            "kernels of a default search compiled, or read: ",
             "Precision",
             "D=128, I=128",
             "ours, 2 models",
             "controller, forward +2 ",
             "AdamW, three blocks +1 ",
+            "turns +[0-9.]+ .* 3$",
+            "turns: 3 trials alone differ by at most 0.0e[+]00",
             "  formulas in torch",
             "bf16 .*needs a GPU",
             "3 compilations of the GRU's",
             "64 models, ms a step +- +90",
+            "a search of 24 trials in turns, s +[0-9.]+ +20 ",
             "A CHECK OF THIS SCRIPT WITHOUT A GPU",
         ),
     ),
@@ -66,7 +70,7 @@ QUICK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 ELSEWHERE = {
     "flagship_report", "league_report", "bench.orchestration", "bench.fill", "bench.race", "chaos", "check_stack",
-    "docs.settings", "docs.notebook", "docs.site",
+    "bench.card.compiling", "docs.settings", "docs.notebook", "docs.site",
 }  # fmt: skip
 
 

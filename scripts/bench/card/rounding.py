@@ -29,7 +29,7 @@ GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 
 def golden_error(precision: str, device: torch.device) -> float:
     """The largest of the forecasts' errors over the golden vectors, of each one's largest number."""
-    worst = 0.0
+    errors = []
     for path in sorted(GOLDEN.glob("forward*.npz")):
         with np.load(path) as file:
             x, truth = (torch.as_tensor(file[key]) for key in ("x", "prediction"))
@@ -46,8 +46,8 @@ def golden_error(precision: str, device: torch.device) -> float:
         net = DynoNetStack([config], layout.channels, device, torch.float32)
         with torch.no_grad(), rounded(precision):
             forecast, _ = net.forward(params.to(device=device), x.permute(1, 2, 0)[None].to(device))
-        worst = max(worst, error(forecast[0].permute(2, 1, 0).cpu(), truth.double()))
-    return worst
+        errors.append(error(forecast[0].permute(2, 1, 0).cpu(), truth.double()))
+    return float(np.max(errors))
 
 
 def ends(precision: str, models: int, epochs: int, device: torch.device) -> list[float]:
@@ -67,16 +67,22 @@ def show_precisions(sizes: Sizes, machine: Machine) -> dict[str, Any]:
     largest, found = max(sizes.models) if gpu else 1, {}
     base: list[float] = []
     for precision in PRECISIONS:
-        worst, times = 0.0, []
+        errors: list[float] = []
+        times = []
         for case in sizes.cases():
             inputs = [t.to(device) for t in tensors(replace(case, groups=2))]
             if gpu or precision != "bf16":  # Triton's interpreter multiplies the bits of bfloat16
                 got, truth = kernel_call(inputs, True, True, precision), exact(_torch_gru, inputs, True)
-                worst = max(worst, *(error(a, b) for a, b in zip(got, truth, strict=True)))
+                errors += [error(a, b) for a, b in zip(got, truth, strict=True)]
             stack = replace(case, groups=largest * case.groups)
             times.append(milliseconds(calls(stack, True, device, precision), device, sizes.repeats))
-        row: dict[str, Any] = {"kernels": worst, "golden": golden_error(precision, device), "gru_ms": times}
-        line = f"{precision:9s}{worst:>10.1e}{row['golden']:>10.1e}{times[0]:>9.3f}{times[1]:>12.3f}"
+        row: dict[str, Any] = {
+            "kernels": float(np.max(errors)) if errors else None,
+            "golden": golden_error(precision, device),
+            "gru_ms": times,
+        }
+        worst = f"{row['kernels']:.1e}" if errors else "-"
+        line = f"{precision:9s}{worst:>10s}{row['golden']:>10.1e}{times[0]:>9.3f}{times[1]:>12.3f}"
         try:
             row["step_ms"] = step_ms(largest, sizes, device, precision)[0]
             values = ends(precision, 16 if gpu else 2, 10 if gpu else 1, device)

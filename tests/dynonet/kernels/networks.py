@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -133,7 +134,7 @@ def worst(ours: Tensor, truth: Tensor) -> float:
 def errors(ours: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
     """By entry, the worst over the models."""
     assert set(ours) == set(truth)
-    return {n: max(worst(a, b) for a, b in zip(ours[n], truth[n], strict=True)) for n in truth}
+    return {n: float(np.max([worst(a, b) for a, b in zip(ours[n], truth[n], strict=True)])) for n in truth}
 
 
 def without_close_calls(at: Callable[[int], dict[str, Tensor]]) -> tuple[int, dict[str, Tensor]]:

@@ -160,7 +160,7 @@ def test_coarser_products_are_as_coarse_as_they_say(hidden: int, precision: str,
     output, kept = kernel.forward(*tensors, False, True, precision)
     found = [output, *kernel.backward(*tensors, kept, direction(output), False, True, True, precision)]
     errors = [error(a, b) for a, b in zip(found, truth(tensors, False), strict=True)]
-    assert max(errors) <= most
+    assert all(each <= most for each in errors)
     if precision == "bf16":  # narrow GRUs go through time without tensor cores, so without rounding
         assert min(errors if hidden > 8 else errors[2:4]) >= 1e-4
 

@@ -131,7 +131,8 @@ def train(made: ModuleStack, steps: int, epoch: int = 1) -> ModuleStack:
 def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """The largest relative difference of two models' weights."""
     assert one.keys() == other.keys()
-    return max(float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp_min(1e-9)) for name in one)
+    off = [float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp_min(1e-9)) for name in one]
+    return float(torch.tensor(off).max())  # NaN where any is
 
 
 def inputs(made: ModuleStack, config: Config, starts: Sequence[int]) -> Inputs:

@@ -1,0 +1,91 @@
+"""What is compiled: kernels of a default search and of the published sizes, ahead and by several processes at once, as
+before a search's first trial; and what the compiler says of each, by a process beside the parts that follow.
+
+    python -m scripts.bench.card.compiling [--cpu]     the first, one of the processes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+
+from scripts.bench.card.machine import Machine, Sizes
+from scripts.bench.step import series
+
+PROCESSES = 8  # at most: there are as many kernels for the GRUs
+ROWS = 14_400  # of the series: enough for a batch as published
+
+
+def show_ahead(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+    dry = machine.device.type == "cpu"
+    count = 1 if dry else min(PROCESSES, os.cpu_count() or 1)
+    command = [sys.executable, "-m", "scripts.bench.card.compiling", *(["--cpu"] if dry else [])]
+    start = time.perf_counter()
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        running += [subprocess.Popen(command) for _ in range(count)]
+        failed = [process.returncode for process in running if process.wait()]
+    finally:
+        for process in running:
+            process.kill()
+    if failed:
+        raise RuntimeError(f"{' '.join(command[1:])} ended with {failed[0]}")
+    seconds = time.perf_counter() - start
+    print(f"\nkernels of a default search compiled, or read: {seconds:.1f} s, {count} processes at once", flush=True)
+    return {"seconds": seconds, "processes": count}
+
+
+def compile_ahead(device: torch.device) -> None:
+    import optuna
+
+    from dynonet.config import Config
+    from dynonet.learning.warm import warm
+    from tune.costs import points_of
+    from tune.search import asked, parser
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    names = ("control_hidden", "worker_hidden", "num_layers")
+    points = points_of(asked(parser().parse_args(["--preset", "etth1-h96"])).settings().space)
+    sizes = dict.fromkeys(tuple(getattr(point.model, name) for name in names) for point in points)
+    told = [{f"model.{name}": value for name, value in zip(names, each, strict=True)} for each in sizes]
+    warm([Config.create(each, preset="h96") for each in ({}, *told)], series(ROWS), device)
+
+
+class Registers:
+    """`scripts.bench.card.registers` for this card: it needs a core of the host alone, and begins at once.
+
+    Args:
+        arch: compute capability, as 90.
+    """
+
+    def __init__(self, arch: int, quick: bool):
+        command = [sys.executable, "-m", "scripts.bench.card.registers", "--arch", str(arch), "--json"]
+        plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        self._process = subprocess.Popen(
+            [*command, *(["--quick"] if quick else [])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=plain,
+        )  # fmt: skip
+
+    def show(self, sizes: Sizes, machine: Machine) -> dict[str, Any]:
+        text, error = self._process.communicate()
+        if self._process.returncode:
+            raise RuntimeError(f"scripts.bench.card.registers: {error.strip()[-500:]}")
+        *said, found = text.splitlines()
+        print("\n" + "\n".join(said), flush=True)
+        return dict(json.loads(found))
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    compile_ahead(torch.device("cpu" if "--cpu" in sys.argv[1:] else "cuda"))
