@@ -6,6 +6,7 @@ before a search's first trial; and what the compiler says of each, by a process 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -86,6 +87,12 @@ class Registers:
             self._process.communicate()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    options.add_argument("--cpu", action="store_true", help="without a GPU: a check of this script")
     torch.set_num_threads(1)
-    compile_ahead(torch.device("cpu" if "--cpu" in sys.argv[1:] else "cuda"))
+    compile_ahead(torch.device("cpu" if options.parse_args().cpu else "cuda"))
+
+
+if __name__ == "__main__":
+    main()

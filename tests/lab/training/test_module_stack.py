@@ -129,10 +129,9 @@ def train(made: ModuleStack, steps: int, epoch: int = 1) -> ModuleStack:
 
 
 def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """The largest relative difference of two models' weights."""
+    """The largest relative difference of two models' weights; NaN where any is."""
     assert one.keys() == other.keys()
-    off = [float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp_min(1e-9)) for name in one]
-    return float(torch.tensor(off).max())  # NaN where any is
+    return float(torch.stack([(one[n] - other[n]).abs().max() / one[n].abs().max().clamp_min(1e-9) for n in one]).max())
 
 
 def inputs(made: ModuleStack, config: Config, starts: Sequence[int]) -> Inputs:
