@@ -19,9 +19,9 @@ from typing import Any
 import requests
 
 from lab.errors import ConfigError, nearest
+from lab.machines.doors import HOOK, JOBS_HOOK
 
 NAME = "DYNONET_KEYS"  # in the environment of a job: under which its keys are kept
-HOOK = "cluster.sending.keys.take"
 KEPT_IN = b"dynonet"  # namespace of the head's key-value store
 UPLOAD_SECONDS = 30.0
 
@@ -54,7 +54,7 @@ def upload(url: str, headers: dict[str, str], values: dict[str, str]) -> str:
 
 def runtime_env(name: str) -> dict[str, Any]:
     """What a job's runtime_env needs, so that its workers take the keys; its driver is to be run by `main`."""
-    return {"worker_process_setup_hook": HOOK, "env_vars": {NAME: name}}
+    return {HOOK: JOBS_HOOK, "env_vars": {NAME: name}}
 
 
 def take() -> None:
@@ -66,10 +66,10 @@ def take() -> None:
     """
     from ray.experimental import internal_kv
 
-    from lab.machines.card.prestart import be_ready
+    from lab.machines.card.prestart import hook
 
     _use(internal_kv._internal_kv_get(os.environ[NAME], namespace=KEPT_IN))
-    be_ready()
+    hook()()
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 environment processes have."""
 
 import contextlib
+import functools
 import json
 import os
 import uuid
@@ -14,6 +15,7 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from lab.errors import ConfigError
 
 HOOK = "worker_process_setup_hook"  # of a runtime_env: what each process of a job does first
+JOBS_HOOK = "cluster.sending.keys.take"  # that of a job that is sent from here
 TOKEN = ".ray/auth_token"  # below the home folder: where Ray looks for it
 
 
@@ -75,27 +77,47 @@ def _make(path: Path) -> None:
         draft.unlink()
 
 
-def plain_environment(local: bool) -> None:
-    """Keeps out of the runtime environment of trials what Tune adds by itself.
+def plain_environment() -> dict[str, str]:
+    """Keeps out of the runtime environment of trials what Tune adds by itself. Returns what of it is for Ray's own
+    libraries and is set here: on a cluster that goes into the job's.
 
-    The cloud's keys: a runtime environment is written as it is into a log that others can read, and on a cluster shown
-    by the state API. Trials have their keys from the machine: here they inherit the environment, a cluster's have a
-    role or variables of their own, and a job's come by `cluster.sending.keys`.
+    The cloud's keys are not among it: a runtime environment is written as it is into a log that others can read, and on
+    a cluster shown by the state API. Trials have their keys from the machine: here they inherit the environment, a
+    cluster's have a role or variables of their own, and a job's come by `cluster.sending.keys`.
 
-    And all the rest that they do not need (a switch of PyTorch Lightning; on this machine also what they inherit): Ray
-    would start new processes for an environment of their own, though others are ready.
+    Nor is a switch of PyTorch Lightning. For an environment of the trials' own Ray would start new processes, though
+    others are ready.
     """
     from ray.tune.execution import class_cache
 
-    own = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(("RAY_", "TUNE_", "TRAIN_"))}
-    class_cache.ENV_VARS_TO_PROPAGATE = set() if local else own
-    class_cache.DEFAULT_ENV_VARS = {}
+    own = _of_ray()
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    return {name: os.environ[name] for name in own if name in os.environ}
+
+
+@functools.cache
+def _of_ray() -> list[str]:
+    """Variables that Tune would pass on, keys left out; first asked for before it is told of none."""
+    from ray.tune.execution import class_cache
+
+    return sorted(name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(("RAY_", "TUNE_", "TRAIN_")))
 
 
 def added_to_job(environment: dict[str, Any]) -> dict[str, Any]:
-    """A driver's runtime_env without what that of the job has, if it runs as a job of the cluster: Ray takes neither a
-    variable nor a hook that both say, though it be the same."""
-    job = (json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}") or {}).get("runtime_env") or {}
-    variables = {name: value for name, value in environment["env_vars"].items() if name not in job.get("env_vars", {})}
+    """A driver's runtime_env without what that of the job says already, if it runs as a job of the cluster: Ray refuses
+    a variable that both name, though its value be the same, and a second hook."""
+    job = _job()
+    said = job.get("env_vars") or {}
+    variables = {name: value for name, value in environment["env_vars"].items() if said.get(name) != value}
     rest = {name: value for name, value in environment.items() if name != HOOK or HOOK not in job}
     return {**rest, "env_vars": variables}
+
+
+def hooked() -> bool:
+    """Whether the processes of this driver's job do what a hook of ours says: not where the job has one of its own."""
+    return _job().get(HOOK) in (None, JOBS_HOOK)
+
+
+def _job() -> dict[str, Any]:
+    """The runtime_env of the job that this driver is; {} where it is none."""
+    return json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}").get("runtime_env") or {}

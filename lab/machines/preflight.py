@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,17 @@ def _gpu_problems() -> list[str]:
     return []
 
 
-def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool, side_by_side: bool = False) -> None:
+def check_machines(
+    storage: Storage,
+    nodes: Iterable[Node],
+    gpu: bool,
+    side_by_side: bool = False,
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
     """Asks every machine, all at once and whatever else they do, whether a trial can run on it.
 
+    Args:
+        meanwhile: called once all are asked.
     Raises:
         ConfigError: one line for each thing that is wrong with one of them.
         StorageError: the driver itself cannot write the storage.
@@ -109,6 +117,8 @@ def check_machines(storage: Storage, nodes: Iterable[Node], gpu: bool, side_by_s
         for node in nodes:
             with contextlib.suppress(ValueError):  # one that has gone since
                 waiting[_started(storage.url, token, node, gpu, side_by_side)] = node
+        if meanwhile is not None:
+            meanwhile()
         ready, late = ray.wait(list(waiting), num_returns=len(waiting), timeout=PROBE_SECONDS) if waiting else ([], [])
         problems = [
             f"machine {waiting[reference].address}: {problem}"

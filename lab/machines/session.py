@@ -24,7 +24,7 @@ from lab.machines.card.mps import MPS, Mps
 from lab.machines.card.prestart import APART, Prestart, hook
 from lab.machines.card.share import AUTO, Beside, Need, choose
 from lab.machines.card.warm import WarmUp
-from lab.machines.doors import HOOK, added_to_job, loopback, plain_environment, private_token
+from lab.machines.doors import HOOK, added_to_job, hooked, loopback, plain_environment, private_token
 from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
@@ -139,7 +139,7 @@ class RaySession:
         self._ahead: Ahead | Prestart | None = None if address else Ahead(names, gpu=resources.gpus_per_trial != 0)
         with own_modules(*(names if address else ())) as modules:
             self._connect(address, modules)
-        if address:
+        if address and hooked():
             self._ahead = Prestart(names)
         self._apart = {"runtime_env": APART} if address else {}  # options of tasks
         here = ray.cluster_resources()
@@ -184,19 +184,19 @@ class RaySession:
         return self._asked or max(1, room(living_nodes(), self.cpus_per_trial, self.gpus))
 
     def check_machines(self, results: Results, trials: int) -> None:
-        """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run. Meanwhile the
-        others begin to make processes ready for so many trials."""
+        """Raises ConfigError, within a minute, for a machine of a cluster on which no trial can run. Meanwhile they all
+        begin to make processes ready for so many trials, where the share of a GPU is known."""
         if not self._local and not self._checked:
             self._trials = trials
-            self._start_ahead()
-            check_machines(results.storage, self.nodes, self.gpus > 0, self.side_by_side)
+            check_machines(results.storage, self.nodes, self.gpus > 0, self.side_by_side, self._start_ahead)
             self._checked = True
 
     def _start_ahead(self) -> None:
         if isinstance(self._ahead, Prestart) and not self.auto:
-            most = min(self.concurrent, self._trials)
             fits = {node.id: node.fits(self.cpus_per_trial, self.gpus) for node in self.nodes}
-            self._ahead.begin({name: min(fit, most) for name, fit in fits.items()}, self.gpus > 0)
+            # Nobody knows which machines get the trials, where these are fewer than fit.
+            share = min(1.0, min(self.concurrent, self._trials) / max(1, sum(fits.values())))
+            self._ahead.begin({name: math.ceil(share * fit) for name, fit in fits.items()}, self.gpus > 0)
 
     def warm_up(self, configs: Sequence[Config], identity: str) -> WarmUp:
         """Begins to have kernels for trials of such settings compiled, of one forecaster, on a series known here: with
@@ -214,6 +214,7 @@ class RaySession:
 
     def _connect(self, address: str | None, modules: Sequence[str]) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        variables = plain_environment()
         if address:
             if address.startswith("ray://"):
                 raise ConfigError(
@@ -221,7 +222,7 @@ class RaySession:
                     "from a machine of the cluster, or send the study there: python -m cluster.submit"
                 )
             check_answers(address)
-            variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
+            variables |= {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
             variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
             environment = {"env_vars": variables, HOOK: hook(), **({"py_modules": list(modules)} if modules else {})}
             options |= {"address": address, "runtime_env": added_to_job(environment)}
@@ -266,10 +267,10 @@ class RaySession:
         """Until the processes that were started ahead are ready for so many trials; once, before the first. Returns
         them: their ids, on a cluster beside those of their machines."""
         ahead, self._ahead = self._ahead, None
-        most = min(self.concurrent, trials)
-        if isinstance(ahead, Ahead):
-            most = min(most, sum(int(node.cpus) for node in self.nodes))  # Ray starts no more, however many fit
-        return [] if ahead is None else ahead.wait(most)
+        if isinstance(ahead, Prestart):
+            return ahead.wait()
+        ray_starts = sum(int(node.cpus) for node in self.nodes)  # and no more, however many fit
+        return [] if ahead is None else ahead.wait(min(self.concurrent, trials, ray_starts))
 
     def run_tasks(
         self,
@@ -367,7 +368,6 @@ class RaySession:
                 callbacks=list(callbacks),
             ),
         )  # fmt: skip
-        plain_environment(self._local)
         self.wait_ahead(samples)
         try:
             with handled(stop.interrupt), waiting_actors(gate, stop.hurried):

@@ -2,7 +2,7 @@
 
     python -m scripts.bench.fill [--trials 24] [--replicates 2] [--epochs 4] [--share 0.25] [--only turns,mps,streams]
 
-Needs a CUDA GPU with nothing else on it, and ETTh1; some four minutes. `turns` and `mps` are `python -m tune.search
+Needs a CUDA GPU with nothing else on it, and ETTh1; some minutes. `turns` and `mps` are `python -m tune.search
 --preset etth1-h96` with the two of `--gpu-sharing`, each from an empty folder of results; kernels are compiled before,
 by a search of two trials, unless `--cold`. `streams` trains what `turns` proposed, for as many epochs, in threads of
 one process with a CUDA stream each; it asks and records nothing, and is no way to run a search here: it shows what is
@@ -47,7 +47,7 @@ SUBJECTS = ("turns", "mps", "streams")
 SAME = 1e-5  # of a validation error, relative
 ALONE = 3  # trials of each subject that are trained alone, the first
 BUSY, SECONDS = 0.70, 20.0  # what is aimed at
-EXPECTED = {"mps": 45, "streams": 30}  # s that each is expected to take, where time is short
+EXPECTED = {"mps": 35, "streams": 20, "alone": 15}  # s that each is expected to take, where time is short
 ENDING = 20.0  # s that a search that is ended may take to do so
 
 
@@ -92,10 +92,11 @@ class Watch(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.samples: list[tuple[float, float]] = []  # when, share of the time since the last one
-        query = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
         self._asked: subprocess.Popen[str] | None = None
-        if torch.cuda.is_available() and shutil.which(query[0]):
-            self._asked = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
+        if torch.cuda.is_available() and shutil.which("nvidia-smi"):
+            card = f"GPU-{torch.cuda.get_device_properties(0).uuid}"  # its number there is another's than torch's
+            query = ["nvidia-smi", "-i", card, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+            self._asked = subprocess.Popen([*query, "-lms", "200"], stdout=subprocess.PIPE, text=True)
 
     def run(self) -> None:
         for line in self._asked.stdout or () if self._asked is not None else ():
@@ -144,8 +145,9 @@ QUICK = Asked(3, 1, 2, quick=True)
 
 
 def run(command: Sequence[str]) -> str:
-    """What it says to stdout. However this ends, nothing of it goes on: a search is given time to end its Ray."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    """What it says to stdout. However this ends, the process does too; a search is given time to end what it began."""
+    here = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # no cluster's
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=here) as process:
         try:
             said, _ = process.communicate()
         except BaseException:
@@ -314,28 +316,34 @@ def main() -> None:
     else:
         asked = Asked(args.trials, args.replicates, args.epochs, args.share)
         print(f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPUs, torch {torch.__version__}")
-        if not args.cold:
-            with tempfile.TemporaryDirectory() as place:
-                run(replace(asked, trials=2, epochs=1).command(Path(place), "turns"))
-    found = compare(asked, args.only.split(","))
+    found: dict[str, dict[str, Any]] = {}
+    compare(asked, args.only.split(","), found, cold=args.cold or args.quick)
     if args.quick:
         print(NO_MEASUREMENT)
     if wrong := differing(found):
         sys.exit(wrong)
 
 
-def compare(asked: Asked, only: Sequence[str], end: float = math.inf) -> dict[str, dict[str, Any]]:
-    """The figures of each subject. `end`, by the monotonic clock: what is expected to end later is left out."""
+def compare(
+    asked: Asked, only: Sequence[str], found: dict[str, dict[str, Any]], cold: bool = False, end: float = math.inf
+) -> None:
+    """Fills `found` with the figures of one subject after the other, and then with how far `apart` its trials are from
+    the same alone. `end`, by the monotonic clock: what is expected to end later is left out."""
     print(
         f"A search: {asked.trials} trials of {asked.replicates} seeds, at most {asked.epochs} epochs, {asked.at_once} "
         f"at once; aims: {SECONDS:g} s in all, busy {BUSY:.0%}"
     )
     print(f"{'':10s}{'in all, s':>9s}{'first proposal':>16s}{'first epoch':>14s}{'last ends':>13s}"
           f"{'busy':>8s}{'at once':>10s}{'trials':>8s}")  # fmt: skip
+    done: dict[str, Searched] = {}
+
+    def taken(name: str, searched: Searched) -> None:
+        show(name, searched)
+        done[name], found[name] = searched, searched.figures()
 
     def left_out(name: str) -> bool:
         why = ("a check on a CPU" if asked.quick else missing()) if name == "mps" else None
-        if end - time.monotonic() < EXPECTED[name]:
+        if end - time.monotonic() < EXPECTED[name] + EXPECTED["alone"]:
             why = "no time is left"
         if why:
             print(f"{name:10s}left out: {why}")
@@ -343,30 +351,28 @@ def compare(asked: Asked, only: Sequence[str], end: float = math.inf) -> dict[st
 
     if asked.quick:
         os.environ["DYNONET_DEVICE"] = "cpu"
-    with tempfile.TemporaryDirectory() as place:
-        found: dict[str, Searched] = {"turns": search(asked, Path(place) / "turns", "turns")}
-        show("turns", found["turns"])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:  # of one that is ended something may go on
+        folder = Path(place)
+        if not cold:
+            run(replace(asked, trials=2, epochs=1).command(folder / "first", "turns"))
+        taken("turns", search(asked, folder / "turns", "turns"))
         if "mps" in only and not left_out("mps"):
-            found["mps"] = search(asked, Path(place) / "mps", "mps")
-            show("mps", found["mps"])
+            taken("mps", search(asked, folder / "mps", "mps"))
         if "streams" in only and not left_out("streams"):
-            found["streams"] = apart(found["turns"].trials, asked.at_once, Path(place))
-            show("streams", found["streams"])
-        first = [(name, trial) for name, each in found.items() for trial in each.trials[:ALONE]]
-        known = {(trial.configs, trial.epochs): trial for _, trial in first}  # each once, whoever trained it
-        alone = dict(zip(known, apart(list(known.values()), 1, Path(place)).trials, strict=True))
-    figures = {name: each.figures() for name, each in found.items()}
-    for name, each in found.items():
-        theirs = each.trials[:ALONE]
+            taken("streams", apart(done["turns"].trials, asked.at_once, folder))
+        first = [trial for each in done.values() for trial in each.trials[:ALONE]]
+        known = {(trial.configs, trial.epochs): trial for trial in first}  # each once, whoever trained it
+        alone = dict(zip(known, apart(list(known.values()), 1, folder).trials, strict=True))
+    for name, searched in done.items():
+        theirs = searched.trials[:ALONE]
         off = difference(theirs, [alone[trial.configs, trial.epochs] for trial in theirs])
         print(f"{name}: {len(theirs)} trials alone differ by at most {off:.1e} in validation MSE", flush=True)
-        figures[name]["apart"] = off
-    return figures
+        found[name]["apart"] = off
 
 
 def differing(found: Mapping[str, Mapping[str, Any]]) -> str:
     """A sentence where a trial comes to something else than alone, else ""."""
-    if all(each["apart"] <= SAME for each in found.values()):  # NaN is no agreement
+    if all(each["apart"] <= SAME for each in found.values() if "apart" in each):  # NaN is no agreement
         return ""
     return f"scripts.bench.fill: results hang on who computes beside a trial (more than {SAME:g})"
 

@@ -5,7 +5,7 @@
 Needs a CUDA GPU with nothing else running on it, and triton; the part `search` ETTh1, too. Parts are taken in the order
 of their worth, and one that is not expected to end in time is left out, and named, and so is one that has not ended
 then; the table of targets comes last, and everything that was measured is beside it as JSON, written after each part.
-Wrong kernels are not timed.
+Wrong kernels are not timed. A part that fails is named, too, and costs the others nothing; the command then fails.
 
 `--dry`: all of it at tiny sizes without a GPU, kernels in Triton's interpreter: a check of this script.
 
@@ -23,7 +23,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,14 +38,16 @@ from lab.series import load_series
 from lab.settings.data import DataConfig
 from scripts.bench.card.compiling import Registers
 from scripts.bench.card.machine import Machine, Sizes, forget, measured
-from scripts.bench.fill import QUICK, SUBJECTS, Asked, compare, differing
+from scripts.bench.fill import ENDING, QUICK, SUBJECTS, Asked, compare, differing
+
+Part = Callable[[Sizes, Machine, dict[str, Any]], None]  # prints its table, and fills in the figures as it goes
 
 NOTE = "A CHECK OF THIS SCRIPT WITHOUT A GPU, NOT A MEASUREMENT"
 ROWS = 14_400  # of the series: ETTh1's, so that an epoch has its 15 steps
-# In the order of their worth; s that each is expected to take on an H100; `compiled` waits for one that began with
-# the command.
+# In the order of their worth; s that each is expected to take on an H100. What is timed waits for the process of
+# `compiled`, which begins after `ahead`.
 PARTS = {
-    "ahead": 40, "precision": 50, "steps": 75, "kernels": 35, "search": 110, "formulas": 30, "epochs": 50,
+    "ahead": 40, "precision": 50, "steps": 75, "kernels": 35, "search": 120, "formulas": 30, "epochs": 50,
     "precisions": 65, "compiled": 5,
 }  # fmt: skip
 # What is aimed at -> where it is measured (part, row, number), the aim.
@@ -61,7 +64,8 @@ TARGETS = {
 }
 
 
-def parts(registers: Registers | None, end: float) -> dict[str, Callable[[Sizes, Machine], dict[str, Any]]]:
+def parts(wanted: Collection[str], registers: Registers, end: float) -> dict[str, Part]:
+    """Those that are wanted; what is timed waits for the process of `compiled`."""
     from scripts.bench.card.compiling import show_ahead
     from scripts.bench.card.formulas import show_formulas
     from scripts.bench.card.grus import show_kernels
@@ -71,18 +75,34 @@ def parts(registers: Registers | None, end: float) -> dict[str, Callable[[Sizes,
 
     every = (
         show_ahead, check_precision, show_steps, show_kernels, partial(show_search, end), show_formulas, show_epochs,
-        show_precisions, registers.show if registers else None,
+        show_precisions, registers.show,
     )  # fmt: skip
-    return {name: call for name, call in zip(PARTS, every, strict=True) if call}
+    found: dict[str, Part] = {name: call for name, call in zip(PARTS, every, strict=True) if name in wanted}
+    if "compiled" in found:
+        for name, call in found.items():
+            if name == "precision":
+                found[name] = after(registers.begin, call)
+            elif name not in ("ahead", "compiled"):
+                found[name] = after(registers.wait, call)
+    return found
 
 
-def show_search(end: float, sizes: Sizes, machine: Machine) -> dict[str, Any]:
-    """`scripts.bench.fill`, its kernels compiled before. Raises DataError where ETTh1 is not to be had."""
+def after(first: Callable[[], None], call: Part) -> Part:
+    def both(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
+        first()
+        call(sizes, machine, found)
+
+    return both
+
+
+def show_search(end: float, sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
+    """`scripts.bench.fill`. Raises DataError where ETTh1 is not to be had."""
     print()
     if machine.device.type == "cpu":
-        return compare(QUICK, ["turns"])
-    load_series(DataConfig(dataset="ETTh1"))
-    return compare(Asked(), SUBJECTS, end)
+        compare(QUICK, ["turns"], found, cold=True)
+    else:
+        load_series(DataConfig(dataset="ETTh1"))
+        compare(Asked(), SUBJECTS, found, end=end)
 
 
 def show_targets(report: dict[str, Any]) -> None:
@@ -107,12 +127,16 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+class OutOfTime(BaseException):
+    """Of a part; no error that something on the way could take for one of its own."""
+
+
 @contextmanager
 def ended(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in what has not ended by then."""
+    """Raises OutOfTime in what has not ended by then."""
 
     def late(*_: Any) -> None:
-        raise TimeoutError
+        raise OutOfTime
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds if math.isfinite(seconds) else 0)
@@ -124,9 +148,8 @@ def ended(seconds: float) -> Iterator[None]:
 
 
 def measure(
-    calls: Mapping[str, Callable[[Sizes, Machine], dict[str, Any]]], sizes: Sizes, machine: Machine, end: float,
-    report: dict[str, Any], path: Path,
-) -> None:  # fmt: skip
+    calls: Mapping[str, Part], sizes: Sizes, machine: Machine, end: float, report: dict[str, Any], path: Path
+) -> None:
     """Takes the parts that are expected to end in time; what came of each is in the report, and on disk."""
     gpu = machine.device.type == "cuda"
     for name, call in calls.items():
@@ -135,19 +158,20 @@ def measure(
             report["left_out"][name] = f"takes {PARTS[name]} s, {max(left, 0):.0f} were left"
             continue
         forget(machine.device)
-        begun = time.monotonic()
+        begun, found = time.monotonic(), report["parts"].setdefault(name, {})
         try:
-            with ended(left if gpu else math.inf):
-                found = call(sizes, machine)
-        except (torch.OutOfMemoryError, TimeoutError, DataError) as error:
-            reasons = {TimeoutError: "no time was left", torch.OutOfMemoryError: "out of memory"}
+            with ended(left - (ENDING if name == "search" else 0) if gpu else math.inf):
+                call(sizes, machine, found)
+        except (OutOfTime, torch.OutOfMemoryError, DataError) as error:
+            reasons = {OutOfTime: "no time was left", torch.OutOfMemoryError: "out of memory"}
             report["left_out"][name] = reasons.get(type(error)) or one_line(str(error))
-            continue
-        report["parts"][name] = found
+        except Exception as error:  # the others are still to be had
+            traceback.print_exc()
+            report["failed"][name] = one_line(f"{type(error).__name__}: {error}")
         report["seconds"][name] = round(time.monotonic() - begun, 1)
         path.write_text(json.dumps(finite(report), indent=1) + "\n")
-        if name == "precision" and not found["good"]:
-            sys.exit("scripts.bench.gpu: the kernels are not precise enough here; wrong results are not measured")
+        if name == "precision" and not found.get("good"):
+            sys.exit("scripts.bench.gpu: the kernels are not known to be precise here; wrong results are not measured")
 
 
 def main() -> None:
@@ -192,24 +216,24 @@ def main() -> None:
     report: dict[str, Any] = {"card": card, "torch": torch.__version__, "triton": triton.__version__}
     report |= {"dry": options.dry, "bytes_per_second": machine.bytes_per_second}
     report |= {"operations_per_second": machine.operations_per_second}
-    report |= {"parts": {}, "seconds": {}, "left_out": {}}
+    report |= {"parts": {}, "seconds": {}, "left_out": {}, "failed": {}}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     end = begun + 60 * options.minutes
     arch = 90 if options.dry else int("".join(map(str, torch.cuda.get_device_capability())))
-    registers = Registers(arch, quick=options.dry) if "compiled" in wanted else None
+    registers = Registers(arch, quick=options.dry)
     try:
-        calls = parts(registers, end)
-        measure({name: calls[name] for name in PARTS if name in wanted}, sizes, machine, end, report, options.json)
+        measure(parts(wanted, registers, end), sizes, machine, end, report, options.json)
     finally:
-        if registers is not None:
-            registers.end()
+        registers.end()
     show_targets(report)
     options.json.write_text(json.dumps(finite(report), indent=1) + "\n")
     print(f"{time.monotonic() - begun:.0f} s; all of it is in {options.json}")
     if options.dry:
         print(NOTE)
-    if wrong := differing(report["parts"].get("search", {})):
-        sys.exit(wrong)
+    wrong = [f"{name} failed ({why})" for name, why in report["failed"].items()]
+    wrong += filter(None, [differing(report["parts"].get("search", {}))])
+    if wrong:
+        sys.exit("; ".join(wrong))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Each script runs, all of its phases, at sizes that take seconds: what it prints is whole, and says that it measures
-nothing. Those that start Ray: test_quick_clusters.py."""
+nothing. Most of those that start Ray: test_quick_clusters.py."""
 
 import os
 import re

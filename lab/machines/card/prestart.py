@@ -4,12 +4,17 @@ Ray turns no process into a trial's actor that a task has used, so each machine 
 job's own environment, and to keep them though they are idle. Each looks, before it takes any work, whether the driver
 asks it to be ready (`hook`), and says so in the cluster's key-value store. Tasks run in an environment APART: Ray
 starts processes ahead for whatever environment a task asks for, and trials would find those, which are not ready.
+
+All of it is for speed alone: whatever fails here is logged, and trials then start in processes of their own.
 """
 
+import atexit
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -30,36 +35,44 @@ NAMESPACE = b"lab-prestart"
 APART = {"env_vars": {"DYNONET_APART": "1"}}  # of tasks: the runtime_env
 LOOK = 0.1  # seconds: each look asks the cluster's head
 ASK_SECONDS = 10.0  # for a machine to hear
-AT_ONCE = 10  # Ray starts no more for one call
+AT_ONCE = 10  # that one call asks for
 
 
 def hook() -> Callable[[], None]:
-    """The `worker_process_setup_hook` of a job. It goes to the machines as it stands here, not as the name of something
-    that another copy of the project may lack: then nothing is made ready, and `preflight.py` says what is wrong."""
+    """What each process of a job does first: it looks whether the driver asks for anything.
+
+    It goes to the machines as it stands here, not as the name of something that another copy of the project may lack:
+    of such a copy nothing stays imported, and `preflight.py` says what is wrong.
+    """
 
     def look() -> None:
+        if "DYNONET_APART" in os.environ:
+            return
         try:
+            job = ray.get_runtime_context().get_job_id()
+            if (content := _internal_kv_get(f"{job}/asked", namespace=NAMESPACE)) is None:
+                return
+            asked = json.loads(content)
+            for path in asked["paths"]:  # where Ray has a first task find the project
+                sys.path.insert(0, path)
             from lab.machines.card.prestart import be_ready
         except Exception:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+                del sys.modules[name]
             return
-        be_ready()
+        be_ready(asked["models"], asked["gpu"])
 
     return look
 
 
-def be_ready() -> None:
-    """Imports what the driver of this process's job asks for, while it does, unless it is for a task. What fails is
-    logged alone: Ray would end the process, and a trial in it says more."""
-    if set(APART["env_vars"]) <= set(os.environ):
-        return
+def be_ready(models: Sequence[str], gpu: bool) -> None:
+    """Imports what a trial does, and says so. What fails is logged alone: Ray would end the process."""
     here = ray.get_runtime_context()
     job, about = here.get_job_id(), f"{here.get_node_id()}/{os.getpid()}"
     try:
-        if (content := _internal_kv_get(f"{job}/asked", namespace=NAMESPACE)) is None:
-            return
         _internal_kv_put(f"{job}/begun/{about}", b"", namespace=NAMESPACE)
         try:
-            import_all(**json.loads(content))
+            import_all(models, gpu, shipped=True)
         finally:
             _internal_kv_put(f"{job}/ready/{about}", b"", namespace=NAMESPACE)
             if not _internal_kv_exists(f"{job}/asked", namespace=NAMESPACE):  # the driver has stopped waiting
@@ -81,19 +94,20 @@ class Prestart:
         self._job = ray.get_runtime_context().get_job_id()
         self._calls: list[Any] = []
         self._channels: list[Any] = []
-        self.asked = 0
+        self.asked = 0  # processes
 
     def begin(self, counts: Mapping[str, int], gpu: bool) -> None:
-        """Asks each machine, by its id, for so many processes; the first time alone. Where that fails trials start in
-        processes of their own."""
+        """Asks each machine, by its id, for so many processes; the first time alone."""
         if self.asked:
             return
-        self.asked = sum(counts.values())
-        content = json.dumps({"models": self._models, "gpu": gpu, "shipped": True})
-        _internal_kv_put(f"{self._job}/asked", content.encode(), namespace=NAMESPACE)
         try:
+            paths = list(_job_config().py_driver_sys_path)
+            content = json.dumps({"models": self._models, "gpu": gpu, "paths": paths})
+            _internal_kv_put(f"{self._job}/asked", content.encode(), namespace=NAMESPACE)
+            atexit.register(self._forget)
             self._ask(counts)
-        except Exception as error:  # of Ray's own doors, which are no public ones
+            self.asked = sum(counts.values())
+        except Exception as error:  # Ray's doors for this are no public ones
             logger.warning("no processes are made ready ahead: %s", error)
 
     def _ask(self, counts: Mapping[str, int]) -> None:
@@ -104,8 +118,7 @@ class Prestart:
         from ray.core.generated.node_manager_pb2 import PrestartWorkersRequest  # type: ignore[attr-defined]
         from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
 
-        core_worker: Any = vars(global_worker)["core_worker"]
-        environment = core_worker.get_job_config().runtime_env_info.SerializeToString()
+        environment = _job_config().runtime_env_info.SerializeToString()
         for row in ray.nodes():
             left = counts.get(row["NodeID"], 0) if row["Alive"] else 0
             if not left:
@@ -122,25 +135,40 @@ class Prestart:
                 self._calls.append(stub.PrestartWorkers.future(request, timeout=ASK_SECONDS))
                 left -= AT_ONCE
 
-    def wait(self, processes: int) -> list[tuple[str, int]]:
-        """As `Ahead.wait`; the id of the machine beside that of the process."""
+    def wait(self) -> list[tuple[str, int]]:
+        """Until all that were asked for are ready, or long enough. Returns those that are, the id of the machine beside
+        that of the process; none that comes later is asked for anything."""
 
         def look() -> tuple[int, bool]:
-            begun = self._processes("begun")
+            alive = {row["NodeID"] for row in ray.nodes() if row["Alive"]}
+            begun = {each for each in self._processes("begun") if each[0] in alive}
             return len(begun), bool(begun - self._processes("ready"))
 
-        if self.asked:
-            until_ready(min(processes, self.asked), look, LOOK)
-        for call in self._calls:
-            if call.done() and (error := call.exception()) is not None:
-                logger.warning("a machine starts no processes ahead: %s", error)
-        for channel in self._channels:
-            channel.close()
-        found = sorted(self._processes("ready"))
-        _internal_kv_del(f"{self._job}/", del_by_prefix=True, namespace=NAMESPACE)
-        return found
+        try:
+            if self.asked:
+                until_ready(self.asked, look, LOOK)
+            for call in self._calls:
+                if call.done() and (error := call.exception()) is not None:
+                    logger.warning("a machine starts no processes ahead: %s", error)
+            return sorted(self._processes("ready"))
+        except Exception as error:  # of the cluster's head: the trials will say it
+            logger.warning("nobody waits for processes to be ready: %s", error)
+            return []
+        finally:
+            for channel in self._channels:
+                channel.close()
+            self._forget()
+
+    def _forget(self) -> None:
+        atexit.unregister(self._forget)
+        with suppress(Exception):  # the head may have gone, or Ray be shut down
+            _internal_kv_del(f"{self._job}/", del_by_prefix=True, namespace=NAMESPACE)
 
     def _processes(self, state: str) -> set[tuple[str, int]]:
         keys = _internal_kv_list(f"{self._job}/{state}/", namespace=NAMESPACE)
         parts = [key.decode().split("/") for key in keys]
         return {(node, int(pid)) for *_, node, pid in parts}
+
+
+def _job_config() -> Any:
+    return vars(ray._private.worker.global_worker)["core_worker"].get_job_config()

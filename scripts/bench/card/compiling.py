@@ -23,7 +23,7 @@ PROCESSES = 8  # at most: there are as many kernels for the GRUs
 ROWS = 14_400  # of the series: enough for a batch as published
 
 
-def show_ahead(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+def show_ahead(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
     dry = machine.device.type == "cpu"
     count = 1 if dry else min(PROCESSES, os.cpu_count() or 1)
     command = [sys.executable, "-m", "scripts.bench.card.compiling", *(["--cpu"] if dry else [])]
@@ -39,7 +39,7 @@ def show_ahead(sizes: Sizes, machine: Machine) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(command[1:])} ended with {failed[0]}")
     seconds = time.perf_counter() - start
     print(f"\nkernels of a default search compiled, or read: {seconds:.1f} s, {count} processes at once", flush=True)
-    return {"seconds": seconds, "processes": count}
+    found |= {"seconds": seconds, "processes": count}
 
 
 def compile_ahead(device: torch.device) -> None:
@@ -59,7 +59,7 @@ def compile_ahead(device: torch.device) -> None:
 
 
 class Registers:
-    """`scripts.bench.card.registers` for this card: it needs a core of the host alone, and begins at once.
+    """`scripts.bench.card.registers` for this card, in a process that needs a core of the host alone.
 
     Args:
         arch: compute capability, as 90.
@@ -67,22 +67,33 @@ class Registers:
 
     def __init__(self, arch: int, quick: bool):
         command = [sys.executable, "-m", "scripts.bench.card.registers", "--arch", str(arch), "--json"]
-        plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        self._process = subprocess.Popen(
-            [*command, *(["--quick"] if quick else [])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=plain,
-        )  # fmt: skip
+        self._command = [*command, *(["--quick"] if quick else [])]
+        self._process: subprocess.Popen[str] | None = None
+        self._said: tuple[str, str] | None = None
 
-    def show(self, sizes: Sizes, machine: Machine) -> dict[str, Any]:
-        text, error = self._process.communicate()
+    def begin(self) -> None:
+        if self._process is None:
+            plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(self._command, stdout=pipe, stderr=pipe, text=True, env=plain)
+
+    def wait(self) -> None:
+        self.begin()
+        assert self._process is not None
+        if self._said is None:
+            self._said = self._process.communicate()
+
+    def show(self, sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
+        self.wait()
+        assert self._process is not None and self._said is not None
         if self._process.returncode:
-            raise RuntimeError(f"scripts.bench.card.registers: {error.strip()[-500:]}")
-        *said, found = text.splitlines()
+            raise RuntimeError(f"scripts.bench.card.registers: {self._said[1].strip()[-500:]}")
+        *said, figures = self._said[0].splitlines()
         print("\n" + "\n".join(said), flush=True)
-        return dict(json.loads(found))
+        found |= json.loads(figures)
 
     def end(self) -> None:
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
 

@@ -109,10 +109,9 @@ def updates(n: int, device: torch.device) -> tuple[Callable[[], object], Callabl
     return before, after
 
 
-def show_formulas(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+def show_formulas(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
     print("\nFormulas of a step, there and back, ms and launches (before: torch; after: one kernel each way)")
     print(f"{'':34s}" + columns(models=7, before=10, after=10, ratio=8, launches=10, after_=8))
-    found: dict[str, Any] = {}
 
     def row(name: str, count: int, before: Callable[[], object], after: Callable[[], object]) -> None:
         device, times, launched = machine.device, [], []
@@ -129,4 +128,3 @@ def show_formulas(sizes: Sizes, machine: Machine) -> dict[str, Any]:
         for each in formulas(count, sizes, machine.device):
             row(each.name, count, each.both_ways(each.before), each.both_ways(each.after))
         row("AdamW, three blocks", count, *updates(count, machine.device))
-    return found

@@ -44,10 +44,9 @@ def calls(case: Case, backward: bool, device: torch.device, precision: str = "fl
     return step
 
 
-def show_kernels(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+def show_kernels(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
     print("\nGRU kernels alone, ms (stock: torch.nn.GRU for one model, times the models, one after the other)")
     print(f"{'':30s}" + columns(models=7, ours=10, memory=10, arithmetic=11, x_limit=9, stock=10, ratio=8))
-    found: dict[str, Any] = {}
     for case in sizes.cases():
         for backward in (True, False):
             title = f"{case.name}, {'forward+backward' if backward else 'forward'}"
@@ -65,4 +64,3 @@ def show_kernels(sizes: Sizes, machine: Machine) -> dict[str, Any]:
                 print(f"{row}{ours / worst:>9.1f}{count * stock:>10.2f}{count * stock / ours:>8.1f}", flush=True)
                 found[f"{title}, {count}"] = {"ms": ours, "limit_ms": worst, "stock_ms": count * stock}
     print("(arithmetic counts every step of backward; where only the last state has a gradient, ours may stop earlier)")
-    return found

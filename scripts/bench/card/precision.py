@@ -40,8 +40,8 @@ def error(ours: Tensor, truth: Tensor) -> float:
     return float(((ours.double() - truth).abs().max() / truth.abs().max()).item())
 
 
-def check_precision(sizes: Sizes, machine: Machine) -> dict[str, Any]:
-    """Prints the kernels' errors. `good`: whether all are small enough."""
+def check_precision(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
+    """The kernels' errors. `good`: whether all are small enough."""
     print(f"\nPrecision against float64, relative to each array's largest number (at most {OUTPUT_ERROR:g} for the")
     print(f"output, {GRADIENT_ERROR:g} for gradients)")
     names, device = ("output", "x", *NAMES), machine.device
@@ -50,7 +50,8 @@ def check_precision(sizes: Sizes, machine: Machine) -> dict[str, Any]:
     others = {"groups": 2, "steps": min(24, sizes.gru_steps or 24), "last_only": False}
     shapes += [replace(shapes[0], name=f"D={d}, I={i}", hidden=d, inputs=i, **others)
                for d, i in (OTHERS if device.type == "cuda" else OTHERS[::3])]  # fmt: skip
-    good, rows = True, {}
+    good = True
+    rows = found["errors"] = {}
     for case in shapes:
         inputs = [t.to(device) for t in tensors(case)]
         got, expected = kernel_call(inputs, case.last_only, True), exact(_torch_gru, inputs, case.last_only)
@@ -66,4 +67,4 @@ def check_precision(sizes: Sizes, machine: Machine) -> dict[str, Any]:
     plain = ((random_bits(keys, (10_001,)) >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
     same = torch.equal(draws_triton.uniform(*keys, 10_001), plain)
     print(f"draws, bit for bit: {'the same' if same else 'NOT THE SAME'}")
-    return {"good": bool(good and same), "errors": rows}
+    found["good"] = bool(good and same)

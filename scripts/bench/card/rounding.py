@@ -57,14 +57,14 @@ def ends(precision: str, models: int, epochs: int, device: torch.device) -> list
     return [min(row["val_mse"] for row in run.history) for run in StackTrainer(configs, device=device).train()]
 
 
-def show_precisions(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+def show_precisions(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
     """On a CPU, where a training refuses it, the kernels alone."""
     device, gpu = machine.device, machine.device.type == "cuda"
     print("\ntraining.precision: largest error of the kernels and of the golden vectors, relative; ms there and back,")
     print("ms a step; best validation MSE of 16 trainings of 10 epochs (synthetic series), and less float32's, paired")
     head = columns(kernels=10, golden=10, workers=9, controller=12, ms_a_step=11, end=9, difference=20)
     print(f"{'':9s}{head}")
-    largest, found = max(sizes.models) if gpu else 1, {}
+    largest = max(sizes.models) if gpu else 1
     base: list[float] = []
     for precision in PRECISIONS:
         errors: list[float] = []
@@ -95,4 +95,3 @@ def show_precisions(sizes: Sizes, machine: Machine) -> dict[str, Any]:
             line += f"{row['step_ms']:>11.2f}{np.mean(values):>9.4f}{off.mean():>+11.5f} ± {off.std(ddof=1):.5f}"
         print(line, flush=True)
         found[precision] = row
-    return found

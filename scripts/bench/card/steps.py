@@ -87,12 +87,11 @@ def step_ms(count: int, sizes: Sizes, device: torch.device, precision: str = "fl
     return 1e3 * seconds / trainer.steps, trainer
 
 
-def show_steps(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+def show_steps(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
     device = machine.device
     print("\nWhole alternating steps at the published setting (ours with validation's share, stock without)")
     widths = {"ms/step": 10, "steps/s/model": 15, "x stock": 9, "memory": 10, "arithmetic": 11, "x limit": 9, "GiB": 7}
     print(f"{'':30s}" + columns(**widths))
-    found: dict[str, Any] = {}
 
     def row(title: str, count: int, ms: float, stock: float) -> None:
         share = sizes.batch / PUBLISHED_BATCH
@@ -115,16 +114,14 @@ def show_steps(sizes: Sizes, machine: Machine) -> dict[str, Any]:
         row(f"ours, {count} model{'s' if count > 1 else ''}", count, ms, stock)
         del trainer
     print(f"(x stock: models trained in the time that the published structure takes for one; {sizes.batch} windows)")
-    return found
 
 
-def show_epochs(sizes: Sizes, machine: Machine) -> dict[str, Any]:
+def show_epochs(sizes: Sizes, machine: Machine, found: dict[str, Any]) -> None:
     """An epoch's launches, its validation, and both with the formulas of `step_triton` in torch instead."""
     device = machine.device
     what = "kernels" if device.type == "cuda" else "torch's operations"
     print(f"\nAn epoch with validation ({what} launched; validation: as one graph, and piece by piece, ms)")
     print(f"{'':34s}" + columns(**{"epoch, ms": 11, "launches": 10, "validation": 12, "in pieces": 11}))
-    found: dict[str, Any] = {}
     for count in sizes.ends:
         for title, fused in ((f"{count} model{'s' if count > 1 else ''}", True), ("  formulas in torch", False)):
             forget(device)
@@ -138,4 +135,3 @@ def show_epochs(sizes: Sizes, machine: Machine) -> dict[str, Any]:
             key = f"{count}, {'fused' if fused else 'in torch'}"
             found[key] = {"epoch_ms": epoch, "launches": launched, "validation_ms": whole, "pieces_ms": pieces}
             del trainer
-    return found

@@ -1,15 +1,17 @@
 """What a local search leaves open: its Ray's ports, the token's file, and keys in logs, results and answers."""
 
+import importlib
 import json
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.tune.execution import class_cache
 
 from lab.errors import ConfigError
-from lab.machines.doors import plain_environment, private_token
+from lab.machines.doors import JOBS_HOOK, added_to_job, hooked, plain_environment, private_token
 from lab.store.frames import load
 from tests.planted import PLANTED, files_below, holding
 from tests.processes import ROOT, drivers
@@ -71,19 +73,31 @@ def test_the_token_is_made_once_and_its_owners_alone(token: Path, monkeypatch: p
         private_token()
 
 
-def test_tune_copies_no_key_of_a_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If Tune keeps its list elsewhere one day, this says so before the slow test does."""
+def test_tune_gives_trials_no_environment_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So no key of a cloud, and no new process. If Tune keeps its list elsewhere one day, this says so before the slow
+    test does."""
+    importlib.reload(class_cache)  # as it is before any session of this process
     for name, value in {**PLANTED, "RAY_CHDIR_TO_TRIAL_DIR": "0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", set(class_cache.ENV_VARS_TO_PROPAGATE))
-    monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", dict(class_cache.DEFAULT_ENV_VARS))
     cache = class_cache._ActorClassCache()
 
     def copied(trainable: type) -> set[str]:
         return set(cache.get(trainable)._default_options["runtime_env"].get("env_vars", ()))
 
     assert copied(type("Before", (), {})) & set(PLANTED), "else this test says nothing"
-    plain_environment(local=False)
-    assert copied(type("After", (), {})) == {"RAY_CHDIR_TO_TRIAL_DIR"}
-    plain_environment(local=True)
-    assert not copied(type("Here", (), {})), "with any of its own a trial would get a new process"
+    for _ in range(2):  # sessions of one process
+        assert plain_environment() == {"RAY_CHDIR_TO_TRIAL_DIR": "0"}, "goes into a cluster job's"
+        assert not copied(type("After", (), {}))
+
+
+def test_a_driver_adds_to_its_job_what_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"env_vars": {"A": "1", "B": "1", "C": "1"}, "worker_process_setup_hook": "ours", "py_modules": ["m"]}
+    assert added_to_job(environment) == environment and hooked()
+    job: dict[str, Any] = {"env_vars": {"A": "1", "B": "2"}, "working_dir": "w"}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": job}))
+    left = {**environment, "env_vars": {"B": "1", "C": "1"}}
+    assert added_to_job(environment) == left and hooked(), "what contradicts is Ray's to refuse"
+    for own, ours in ((JOBS_HOOK, True), ("somebody.elses", False)):
+        job["worker_process_setup_hook"] = own
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": job}))
+        assert "worker_process_setup_hook" not in added_to_job(environment) and hooked() == ours

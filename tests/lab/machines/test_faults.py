@@ -253,7 +253,6 @@ def test_a_session_waits_until_what_happened_is_on_record(
     tune = MagicMock()
     tune.Tuner.return_value.fit.side_effect = error
     monkeypatch.setattr(module, "ray_tune", tune)
-    monkeypatch.setattr(module, "plain_environment", lambda local: None)
     session: Any = object.__new__(RaySession)
     session.cpus_per_trial, session.gpus, session.series, session._local, session._ahead = 1, 0, {}, True, None
     session.nodes, session._asked, session.concurrent = [], 1, 1

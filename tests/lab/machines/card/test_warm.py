@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from lab.machines.card.ahead import Ahead
-from lab.machines.card.prestart import hook
+from lab.machines.card.prestart import Prestart, hook
 from lab.machines.nodes import Node
+from lab.machines.preflight import PACKAGES
 from lab.machines.session import RaySession
 
 ROOT = Path(__file__).parents[4]
@@ -38,10 +40,12 @@ class Trainable(session.StackTrainable):
         counts = [sum(sum(getattr(s, name).values()) for s in stats) for name in ("cache_misses", "cache_hits")]
         path = Path({folder!r}, f"{os.getpid()}.found")
         if not path.exists():
-            path.write_text(json.dumps([found, *counts]))
+            path.write_text(json.dumps([found, *counts, str(Path(session.__file__).parents[2])]))
 
     def step(self):
-        time.sleep(0.2)  # so that no trial ends before another begins
+        ready, deadline = json.loads(Path({folder!r}, "ready").read_text()), time.monotonic() + 60
+        while len(list(Path({folder!r}).glob("*.found"))) < len(ready) and time.monotonic() < deadline:
+            time.sleep(0.05)  # no trial ends before others have begun
         return super().step()
 
 def wait_ahead(self, trials):
@@ -71,9 +75,9 @@ def temporary() -> Iterator[str]:
     shutil.rmtree(tmp, ignore_errors=True)
 
 
-def search(folder: Path, temporary: str, *more: str) -> tuple[list[Any], dict[int, tuple[bool, int, int]]]:
-    """Runs the program: the processes that were ready, and what each trial's found: whether all was imported, and how
-    many functions it had to compile and found compiled."""
+def search(folder: Path, temporary: str, *more: str) -> tuple[list[Any], dict[int, tuple[bool, int, int, str]]]:
+    """Runs the program: the processes that were ready, and what each trial's found: whether all was imported, how many
+    functions it had to compile and found compiled, and where the project is."""
     (folder / "program.py").write_text(PROGRAM.replace("{folder!r}", repr(str(folder))))
     env = {**os.environ, "RAY_TMPDIR": temporary, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
     env = {name: value for name, value in env.items() if name not in ("RAY_ADDRESS", "DYNONET_KERNEL")}
@@ -91,7 +95,7 @@ def test_the_first_trials_find_all_compiled_and_imported(
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     ready, trials = search(tmp_path, temporary)
     assert ready and sorted(trials) == ready, "trials run where all is ready, and nowhere else"
-    found, misses, hits = zip(*trials.values(), strict=True)
+    found, misses, hits, _ = zip(*trials.values(), strict=True)
     assert all(found) and sum(misses) == 3, "three functions, each compiled by one of them"
     assert sum(hits) == 3 * (len(ready) - 1)
     assert not list(tmp_path.glob("dynonet-*")), "nothing is left behind"
@@ -102,7 +106,9 @@ def test_the_first_trials_find_all_compiled_and_imported(
 def test_on_a_cluster_too(
     tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch, gpus: str, trials_each: int
 ) -> None:
-    """Ray as it starts by itself, on two machines."""
+    """Ray as it starts by itself, on two machines, where another copy of the project is installed than the driver's."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("RAY_TMPDIR", temporary)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -119,12 +125,22 @@ def test_on_a_cluster_too(
     assert sorted(Counter(node for node, _ in ready).values()) == [trials_each] * 2
     assert {pid for _, pid in ready} <= set(trials), "each has had a trial"
     assert all(trials[pid][0] for _, pid in ready)
+    assert {root for *_, root in trials.values()} == {str(tmp_path)}, "the driver's copy"
 
 
-def test_a_machine_without_the_project_starts_processes_all_the_same() -> None:
-    code = "import pickle, sys; sys.modules['lab'] = None; pickle.load(sys.stdin.buffer)(); print('up')"
+def test_a_machine_of_an_older_copy_starts_processes_all_the_same() -> None:
+    code = """
+import os, pickle, ray, sys
+from types import SimpleNamespace
+from ray.experimental import internal_kv
+ray.get_runtime_context = lambda: SimpleNamespace(get_job_id=lambda: "01")
+internal_kv._internal_kv_get = lambda key, namespace: b'{"models": [], "gpu": false, "paths": ["/driver"]}'
+sys.modules["lab.machines.card.prestart"] = None
+pickle.load(sys.stdin.buffer)()
+print("up", "lab" in sys.modules, sys.path[0])
+"""
     done = subprocess.run([sys.executable, "-c", code], input=cloudpickle.dumps(hook()), capture_output=True)
-    assert done.stdout == b"up\n", done.stderr.decode()
+    assert done.stdout == b"up False /driver\n", done.stderr.decode()
 
 
 def test_what_is_imported_ahead_asks_nothing_of_a_card() -> None:
@@ -151,3 +167,34 @@ def test_no_driver_waits_for_more_processes_than_ray_starts(monkeypatch: pytest.
     for trials, processes in ((50, 2), (1, 1)):
         session._ahead = object.__new__(Ahead)
         assert session.wait_ahead(trials) == [processes] and session.wait_ahead(trials) == []
+
+
+def test_a_head_that_does_not_answer_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("the head is gone")
+
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "01"))
+    for name in ("put", "list", "del"):
+        monkeypatch.setattr(f"lab.machines.card.prestart._internal_kv_{name}", refused)
+    monkeypatch.setattr("lab.machines.card.prestart.until_ready", refused)
+    prestart = Prestart(["linear"])
+    prestart.begin({"a": 2}, gpu=False)
+    assert prestart.asked == 0 and prestart.wait() == []
+
+
+def test_nobody_waits_for_processes_of_a_machine_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "01"))
+    kept: dict[str, bytes] = {}
+    kv = "lab.machines.card.prestart._internal_kv"
+    monkeypatch.setattr(f"{kv}_put", lambda key, value, **_: kept.update({key: value}))
+    monkeypatch.setattr(f"{kv}_list", lambda prefix, **_: [key.encode() for key in kept if key.startswith(prefix)])
+    monkeypatch.setattr(f"{kv}_del", lambda prefix, **_: kept.clear())
+    monkeypatch.setattr(Prestart, "_ask", lambda self, counts: None)
+    monkeypatch.setattr("lab.machines.card.prestart._job_config", lambda: SimpleNamespace(py_driver_sys_path=["/x"]))
+    monkeypatch.setattr("ray.nodes", lambda: [{"NodeID": "a", "Alive": True}, {"NodeID": "b", "Alive": False}])
+    monkeypatch.setattr("lab.machines.card.ahead.QUIET_SECONDS", 0.2)
+    prestart = Prestart(["linear"])
+    prestart.begin({"a": 1, "b": 1}, gpu=False)
+    assert json.loads(kept["01/asked"]) == {"models": ["linear"], "gpu": False, "paths": ["/x"]}
+    kept |= {"01/begun/a/7": b"", "01/ready/a/7": b"", "01/begun/b/8": b""}
+    assert prestart.wait() == [("a", 7)] and not kept, "and nothing stays at the head"
