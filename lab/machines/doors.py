@@ -77,27 +77,31 @@ def _make(path: Path) -> None:
         draft.unlink()
 
 
-def plain_environment() -> dict[str, str]:
-    """Keeps out of the runtime environment of trials what Tune adds by itself. Returns what of it is for Ray's own
-    libraries and is set here: on a cluster that goes into the job's.
+def plain_environment() -> None:
+    """Keeps out of the runtime environment of trials what Tune adds by itself.
 
-    The cloud's keys are not among it: a runtime environment is written as it is into a log that others can read, and on
-    a cluster shown by the state API. Trials have their keys from the machine: here they inherit the environment, a
-    cluster's have a role or variables of their own, and a job's come by `cluster.sending.keys`.
+    The cloud's keys: a runtime environment is written as it is into a log that others can read, and on a cluster shown
+    by the state API. Trials have their keys from the machine: here they inherit the environment, a cluster's have a
+    role or variables of their own, and a job's come by `cluster.sending.keys`.
 
-    Nor is a switch of PyTorch Lightning. For an environment of the trials' own Ray would start new processes, though
-    others are ready.
+    And all the rest (a switch of PyTorch Lightning, variables of Ray's own libraries): for an environment of the
+    trials' own Ray would start new processes, though others are ready. What they need of it they inherit here; on a
+    cluster the job has it (`of_ray`).
     """
     from ray.tune.execution import class_cache
 
-    own = _of_ray()
+    _names_of_ray()
     class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
-    return {name: os.environ[name] for name in own if name in os.environ}
+
+
+def of_ray() -> dict[str, str]:
+    """The variables of Ray's own libraries that Tune passes on by itself, as they are set here."""
+    return {name: os.environ[name] for name in _names_of_ray() if name in os.environ}
 
 
 @functools.cache
-def _of_ray() -> list[str]:
-    """Variables that Tune would pass on, keys left out; first asked for before it is told of none."""
+def _names_of_ray() -> list[str]:
+    """First asked for before Tune is told to pass on none."""
     from ray.tune.execution import class_cache
 
     return sorted(name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(("RAY_", "TUNE_", "TRAIN_")))

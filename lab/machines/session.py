@@ -24,7 +24,7 @@ from lab.machines.card.mps import MPS, Mps
 from lab.machines.card.prestart import APART, Prestart, hook
 from lab.machines.card.share import AUTO, Beside, Need, choose
 from lab.machines.card.warm import WarmUp
-from lab.machines.doors import HOOK, added_to_job, hooked, loopback, plain_environment, private_token
+from lab.machines.doors import HOOK, added_to_job, hooked, loopback, of_ray, plain_environment, private_token
 from lab.machines.faults import FaultWatch
 from lab.machines.memory import MemoryGate, shortage, waiting_actors
 from lab.machines.nodes import living_nodes, room
@@ -214,7 +214,6 @@ class RaySession:
 
     def _connect(self, address: str | None, modules: Sequence[str]) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        variables = plain_environment()
         if address:
             if address.startswith("ray://"):
                 raise ConfigError(
@@ -222,8 +221,8 @@ class RaySession:
                     "from a machine of the cluster, or send the study there: python -m cluster.submit"
                 )
             check_answers(address)
-            variables |= {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
-            variables |= {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
+            variables = {name: os.path.abspath(os.environ[name]) for name in PASSED_ON[:2] if os.environ.get(name)}
+            variables |= of_ray() | {name: os.environ[name] for name in PASSED_ON[2:] if os.environ.get(name)}
             environment = {"env_vars": variables, HOOK: hook(), **({"py_modules": list(modules)} if modules else {})}
             options |= {"address": address, "runtime_env": added_to_job(environment)}
         else:
@@ -368,6 +367,7 @@ class RaySession:
                 callbacks=list(callbacks),
             ),
         )  # fmt: skip
+        plain_environment()
         self.wait_ahead(samples)
         try:
             with handled(stop.interrupt), waiting_actors(gate, stop.hurried):
