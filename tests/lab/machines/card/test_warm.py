@@ -192,9 +192,26 @@ def test_nobody_waits_for_processes_of_a_machine_that_has_gone(monkeypatch: pyte
     monkeypatch.setattr(Prestart, "_ask", lambda self, counts: None)
     monkeypatch.setattr("lab.machines.card.prestart._job_config", lambda: SimpleNamespace(py_driver_sys_path=["/x"]))
     monkeypatch.setattr("ray.nodes", lambda: [{"NodeID": "a", "Alive": True}, {"NodeID": "b", "Alive": False}])
-    monkeypatch.setattr("lab.machines.card.ahead.QUIET_SECONDS", 0.2)
+    seen: list[tuple[int, bool]] = []
+    monkeypatch.setattr("lab.machines.card.prestart.until_ready", lambda most, look, pause: seen.append(look()))
     prestart = Prestart(["linear"])
     prestart.begin({"a": 1, "b": 1}, gpu=False)
     assert json.loads(kept["01/asked"]) == {"models": ["linear"], "gpu": False, "paths": ["/x"]}
     kept |= {"01/begun/a/7": b"", "01/ready/a/7": b"", "01/begun/b/8": b""}
     assert prestart.wait() == [("a", 7)] and not kept, "and nothing stays at the head"
+    assert seen == [(1, False)], "one has come, and none is under way"
+
+
+@pytest.mark.parametrize(("trials", "asked"), [(50, {"a": 8, "b": 2}), (5, {"a": 4, "b": 1}), (1, {"a": 1, "b": 1})])
+def test_what_is_asked_of_a_cluster_is_shared_out(
+    monkeypatch: pytest.MonkeyPatch, trials: int, asked: dict[str, int]
+) -> None:
+    counts: list[dict[str, int]] = []
+    monkeypatch.setattr(Prestart, "begin", lambda self, theirs, gpu: counts.append(theirs))
+    session: Any = object.__new__(RaySession)
+    session.nodes = [Node("a", "10.0.0.1", 8.0, 0.0, 1e9), Node("b", "10.0.0.2", 2.0, 0.0, 1e9)]
+    session.cpus_per_trial, session.gpus, session.concurrent, session._trials = 1, 0, 10, trials
+    session._ahead = object.__new__(Prestart)
+    for session.auto in (True, False):  # the share of a GPU is to be measured first
+        session._start_ahead()
+    assert counts == [asked]
